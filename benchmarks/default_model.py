@@ -1,0 +1,75 @@
+"""What a model's card says of it: held-back generated pairs at several refinements, still pairs, and real pairs.
+
+    python benchmarks/default_model.py [--model default] [--data-root datasets] [--pairs 16]
+
+Generated pairs have a seed that neither training nor its validation used. Still pairs are frames against themselves, and
+against themselves with independent noise of 2/255. Real pairs are scored where they are found under --data-root.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from flowgru.config import SyntheticSettings
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import FlowgruError
+from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.model.loading import load_model
+from flowgru.training.engine import validate
+from flowgru.training.objective import endpoint_error
+
+ITERATIONS = (6, 12, 24, 32)
+HELD_BACK = SyntheticSettings(height=440, width=1024, seed=2_000_003, speed=(0.5, 20.0))
+REAL_SETS = ("middlebury", "sintel", "kitti2012", "chairs")
+
+
+@torch.inference_mode()
+def still_pairs(network, pairs: SyntheticPairs) -> dict[str, float]:
+    """Mean length of the flow, in pixels, where nothing moves."""
+    generator = torch.Generator().manual_seed(0)
+    exact, noisy = [], []
+    for pair in pairs:
+        frame = pair.first[None]
+        again = frame + 2 / 255 * torch.randn(frame.shape, generator=generator)
+        for other, lengths in ((frame, exact), (again.clamp(0, 1), noisy)):
+            flow = network(frame, other, iterations=12, final_only=True).flows[-1]
+            lengths.append(flow.norm(dim=1).mean().item())
+    return {"identical frames": sum(exact) / len(exact), "noise of 2/255": sum(noisy) / len(noisy)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--data-root", default="datasets")
+    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--skip-real", action="store_true", help="score generated pairs only, as for a candidate")
+    given = parser.parse_args()
+    network = load_model(given.model, "cpu")
+    held_back = SyntheticPairs(HELD_BACK, length=given.pairs)
+
+    zero = [endpoint_error(0 * pair.flow[None], pair.flow[None], pair.valid[None]).item() for pair in held_back]
+    report: dict[str, dict] = {
+        "held-back generated pairs, 440x1024: EPE in px after refinements": {
+            "zero flow": sum(zero) / len(zero),
+            **validate(network, held_back, ITERATIONS, torch.device("cpu")),
+        },
+        "still pairs: mean flow in px": still_pairs(network, SyntheticPairs(HELD_BACK, length=8)),
+    }
+    if not given.skip_real:
+        real = {}
+        for name in REAL_SETS:
+            try:
+                pairs = open_dataset(name, Path(given.data_root))
+            except FlowgruError as error:
+                print(f"{name}: not scored, {error}")
+                continue
+            real[name] = evaluate(network_estimator(network, 24), pairs).metrics["epe_per_image"]
+        report["real pairs: EPE in px after 24 refinements, mean over images"] = real
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Writes datasets/sample, the clip that `python demo.py` shows: python benchmarks/make_sample.py"""
+
+from pathlib import Path
+
+from flowgru.config import SyntheticSettings
+from flowgru.data.flow_files import write_flow
+from flowgru.data.images import write_image
+from flowgru.data.synthetic_clip import render_clip
+
+FOLDER = Path(__file__).parents[1] / "datasets" / "sample"
+SETTINGS = SyntheticSettings(
+    height=144, width=192, seed=7, speed=(3.0, 6.0), layers=(5, 8), photos=None, nonrigidity=0.3
+)
+INDEX = 5
+NUM_FRAMES = 4
+
+if __name__ == "__main__":
+    clip = render_clip(SETTINGS, INDEX, NUM_FRAMES)
+    for number, frame in enumerate(clip.frames, start=1):
+        picture = (frame * 255).round().byte().permute(1, 2, 0).numpy()
+        write_image(FOLDER / f"frame_{number:04d}.png", picture, overwrite=True)
+    for number, flow in enumerate(clip.flows, start=1):
+        write_flow(FOLDER / f"frame_{number:04d}.flo", flow.permute(1, 2, 0).numpy(), overwrite=True)
+    total = sum(path.stat().st_size for path in FOLDER.iterdir())
+    print(f"wrote {FOLDER}: {total / 1e3:.0f} kB")

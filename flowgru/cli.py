@@ -1,0 +1,142 @@
+"""The command line: one sub-command per file of tasks/, and what becomes of every error.
+
+A task is a function whose annotated parameters are its command's arguments: a `list[str]` takes the words that follow
+the command, a dataclass gives one option per field (and `--config FILE`, YAML with the same names), anything else is
+one option. A task returns its exit code, or None for 0.
+
+Exit codes: 0 done, 1 a bug, 2 the request, 3 an input file, 4 the machine, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import io
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from flowgru.errors import FlowgruError, RequestError
+from flowgru.tasks.arguments import TaskParser
+
+
+class Command(NamedTuple):
+    """Where a sub-command lives; its module is imported only when it is called."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "estimate": Command("flowgru.tasks.estimate", "estimate", "flow between the frames of videos, folders or pictures"),
+    "view": Command("flowgru.tasks.view", "view", "picture and statistics of flow files, and their conversion"),
+    "demo": Command("flowgru.tasks.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
+    "evaluate": Command("flowgru.tasks.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"),
+    "train": Command("flowgru.tasks.train", "train", "weights of a network, from a configuration"),
+}
+
+EXTRAS = {"lightning": "train", "tensorboard": "train", "skimage": "train", "matplotlib": "report", "onnx": "export"}
+"""The extra of flowgru that brings an optional package."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; every error a user can cause is one line on stderr."""
+    words = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name the locale cannot write is no reason to stop
+    before = _stop_on_sigterm()
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}", 0)
+            return _run([word for word in words if word != "--debug"])
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+    except BrokenPipeError:
+        with suppress(OSError, ValueError, AttributeError):  # whoever read the output has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"flowgru {importlib.metadata.version('flowgru')}")
+        return 0
+    if words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RequestError(f"no command {words[0]!r}: {hint}known are {', '.join(COMMANDS)}")
+    command = COMMANDS[words[0]]
+    task: Callable[..., int | None] = getattr(importlib.import_module(command.module), command.function)
+    parser = TaskParser(f"flowgru {words[0]}", task)
+    return task(**parser.parse(words[1:])) or 0
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: flowgru COMMAND ... [--debug]",
+            "",
+            "Optical flow with a RAFT-style network whose recurrent update operator can be swapped.",
+            "",
+            *lines,
+            "",
+            "flowgru COMMAND --help lists a command's options; --debug shows the traceback of an error.",
+        ]
+    )
+
+
+def _explain(error: Exception) -> int:
+    """One line for an error, and its exit code."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(error, FlowgruError) and isinstance(code, int):
+        return _say(f"error: {error}", code)
+    if isinstance(code, int):  # a task that stopped on a signal after saving its state
+        return _say(str(error), code)
+    if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
+        return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
+    if isinstance(error, OSError):
+        return _say(f"error: {error}", 4)
+    return _say(f"error: {type(error).__name__}: {error} (a bug; --debug shows where)", 1)
+
+
+def _say(text: str, code: int) -> int:
+    with suppress(BrokenPipeError, ValueError):
+        print(" ".join(text.split()), file=sys.stderr, flush=True)
+    return code
+
+
+def _stop_on_sigterm() -> Any:
+    """Makes SIGTERM end the run like an exit, so that unfinished files are removed. None where signals are not ours."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        return signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

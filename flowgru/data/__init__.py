@@ -1,0 +1,1 @@
+"""Files and generated pairs become samples; estimates become files."""

@@ -1,0 +1,55 @@
+"""Files are written whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flowgru.errors import MachineError, RequestError
+
+
+@contextmanager
+def written_whole(path: str | Path, overwrite: bool, *, durable: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move it there once the body has ended without an exception.
+
+    Whatever interrupts the body, `path` is as it was before and the temporary file is gone (a kill -9 leaves a hidden
+    file `.flowgru-*`). A symbolic link at `path` is replaced, never written through. Missing folders are made.
+    `durable` flushes to the disk, for files that must outlive a power cut.
+    RequestError if `path` is a folder, or exists without `overwrite`; MachineError if the disk refuses.
+    """
+    path = Path(path)
+    _refuse_existing(path, overwrite)
+    # The suffix stays, because encoders choose the format by it.
+    temporary = path.parent / f".flowgru-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _refuse_existing(path, overwrite)
+            if durable:
+                _flush(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if durable:
+            _flush(path.parent)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if path.is_dir() and not path.is_symlink():
+        raise RequestError(f"cannot write {path}: it is a folder, a file name was expected")
+    if not overwrite and os.path.lexists(path):
+        raise RequestError(f"{path} exists already: choose another name, or allow overwriting")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

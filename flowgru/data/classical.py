@@ -1,0 +1,77 @@
+"""Optical flow without learning, from OpenCV: the baselines that a network is measured against."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from flowgru.errors import RequestError
+
+Picture = UInt8[np.ndarray, "H W 3"]
+SecondPicture = UInt8[np.ndarray, "_ _ 3"]
+"""Its size is compared with the first one's, and the user told."""
+PictureFlow = Float32[np.ndarray, "H W 2"]
+
+OPENCV_VERSION = cv2.__version__
+
+SMALLEST_DIS = 16
+"""Shortest side for DIS, in pixels: its patches of 8 pixels start at half resolution, and OpenCV crashes below."""
+
+
+def dis_flow(first: Picture, second: SecondPicture) -> PictureFlow:
+    """Dense inverse search with OpenCV's preset "medium".
+
+    Kroeger et al. 2016, "Fast Optical Flow using Dense Inverse Search". RequestError where the pictures have two sizes,
+    or a side below 16 pixels.
+    """
+    first_grey, second_grey = _grey_pair(first, second)
+    if min(first_grey.shape) < SMALLEST_DIS:
+        height, width = first_grey.shape
+        raise RequestError(f"the pictures are {width}x{height}: DIS needs {SMALLEST_DIS} pixels on each side")
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # An array given for the flow, even of zeros, would start the search otherwise.
+    flow = search.calc(first_grey, second_grey, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return np.asarray(flow, np.float32)
+
+
+def farneback_flow(first: Picture, second: SecondPicture) -> PictureFlow:
+    """Polynomial expansion, with the settings of OpenCV's samples.
+
+    Farnebäck 2003, "Two-Frame Motion Estimation Based on Polynomial Expansion". RequestError where the pictures have
+    two sizes.
+    """
+    first_grey, second_grey = _grey_pair(first, second)
+    flow = cv2.calcOpticalFlowFarneback(
+        first_grey,
+        second_grey,
+        np.zeros((*first_grey.shape, 2), np.float32),
+        pyr_scale=0.5,
+        levels=3,
+        winsize=15,
+        iterations=3,
+        poly_n=5,
+        poly_sigma=1.2,
+        flags=0,
+    )
+    return np.asarray(flow, np.float32)
+
+
+def zero_flow(first: Picture, second: SecondPicture) -> PictureFlow:
+    """Nothing moves: its error is the length of the true flow."""
+    return np.zeros((*first.shape[:2], 2), np.float32)
+
+
+BASELINES: dict[str, Callable[[Picture, SecondPicture], PictureFlow]] = {
+    "dis": dis_flow,
+    "farneback": farneback_flow,
+    "zero": zero_flow,
+}
+
+
+def _grey_pair(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if first.shape != second.shape:
+        raise RequestError(
+            f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
+        )
+    return cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), cv2.cvtColor(second, cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,123 @@
+"""Flow maps kept as arrays in HDF5 (.flo5) and in NumPy's own formats (.npz, .npy), read without trust.
+
+An HDF5 file may point to any other file of the machine, a zip archive may unfold to terabytes and a NumPy file may
+carry Python objects: each is refused. The readers give the stored values, float [H, W, 2], or raise InputFileError.
+"""
+
+import io
+import math
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowgru.data.bounded import MAX_PIXELS, check_length, check_size, one_line, read_bytes
+from flowgru.errors import InputFileError
+
+_MAX_BYTES = 8 * MAX_PIXELS
+
+
+def read_flo5_array(path: Path) -> np.ndarray:
+    """The data set 'flow' of an HDF5 file."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            link = file.get("flow", getlink=True)
+            if link is None:
+                raise InputFileError(f"{path} has no data set 'flow': it holds {sorted(file)[:5]}")
+            # A soft or external link, external storage and a virtual data set can all show another file's bytes.
+            if not isinstance(link, h5py.HardLink):
+                raise InputFileError(f"{path}: 'flow' is a {type(link).__name__}, expected the data themselves")
+            stored = file["flow"]
+            if not isinstance(stored, h5py.Dataset):
+                raise InputFileError(f"{path}: 'flow' is a {type(stored).__name__}, expected a data set")
+            if stored.external or stored.is_virtual:
+                raise InputFileError(f"{path}: 'flow' is kept in other files, expected the data themselves")
+            _check_shape(path, stored.shape, stored.dtype)
+            if stored.chunks is not None and math.prod(stored.chunks) * stored.dtype.itemsize > _MAX_BYTES:
+                raise InputFileError(f"{path}: 'flow' has chunks of {list(stored.chunks)}, too large to be read")
+            return stored[...]
+    except InputFileError:
+        raise
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise InputFileError(f"{path} is a damaged HDF5 file: {one_line(error)}") from error
+
+
+def write_flo5_array(path: Path, flow: np.ndarray) -> None:
+    """Write the data set 'flow' as Spring does: gzip, level 5."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow", data=flow, compression="gzip", compression_opts=5)
+
+
+def read_npz_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The flow of a NumPy archive, kept as 'flow' or (VIPER) as 'u' and 'v', and its 'valid' [H, W] if it has one."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {Path(entry.filename).stem: entry for entry in archive.infolist()}
+            keys = ("flow",) if "flow" in members else ("u", "v")
+            if not members.keys() >= set(keys):
+                raise InputFileError(f"{path} holds the arrays {sorted(members)[:5]}: expected 'flow', or 'u' and 'v'")
+            for key in (*keys, "valid") if "valid" in members else keys:
+                if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InputFileError(f"{path}: '{key}' is compressed in a way that NumPy does not write")
+                with archive.open(members[key]) as file:
+                    arrays[key] = _read_array(path, file, members[key].file_size)
+    except InputFileError:
+        raise
+    except (OSError, RuntimeError, ValueError, EOFError, struct.error, zipfile.BadZipFile, zlib.error) as error:
+        raise InputFileError(f"{path} is a damaged .npz archive: {one_line(error)}") from error
+    if keys == ("u", "v"):
+        u, v = arrays["u"], arrays["v"]
+        if u.shape != v.shape:
+            raise InputFileError(f"{path}: 'u' is {list(u.shape)} and 'v' {list(v.shape)}, expected one shape [H, W]")
+        stored = np.stack([u, v], axis=-1)
+    else:
+        stored = arrays["flow"]
+    _check_shape(path, stored.shape, stored.dtype)
+    valid = arrays.get("valid")
+    if valid is None:
+        return stored, None
+    if valid.shape != stored.shape[:2] or valid.dtype.kind not in "bu":
+        expected = f"expected bool {list(stored.shape[:2])}"
+        raise InputFileError(f"{path}: 'valid' is {valid.dtype} {list(valid.shape)}, {expected}")
+    return stored, valid > 0
+
+
+def read_npy_array(path: Path) -> np.ndarray:
+    """The array of a .npy file."""
+    data = read_bytes(path)
+    stored = _read_array(path, io.BytesIO(data), len(data))
+    _check_shape(path, stored.shape, stored.dtype)
+    return stored
+
+
+def _read_array(path: Path, file: Any, size: int) -> np.ndarray:
+    """One array in NumPy's own format from an open file, `size` bytes with its header; nothing is unpickled."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise InputFileError(f"{path} holds no NumPy array: {one_line(error)}") from error
+    body = math.prod(shape) * dtype.itemsize
+    if dtype.kind not in "fbu" or any(side <= 0 for side in shape) or body > _MAX_BYTES:
+        raise InputFileError(
+            f"{path} holds {dtype} {list(shape)}: expected float [H, W, 2] of at most {MAX_PIXELS} pixels"
+        )
+    check_length(path, size, file.tell() + body, f"an array {dtype} {list(shape)}")
+    return np.frombuffer(file.read(body), dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _check_shape(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype) -> None:
+    if shape is None or len(shape) != 3 or shape[2] != 2 or dtype.kind != "f":
+        raise InputFileError(f"{path} holds {dtype} {list(shape or ())}: expected float [H, W, 2]")
+    check_size(path, shape[1], shape[0])

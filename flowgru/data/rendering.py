@@ -1,0 +1,99 @@
+"""Two pictures of moving layers, their exact flow, and what of the first is hidden in the second."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from .motion import Motion
+from .shapes import Shape
+from .textures import Paint
+
+
+class Layer(NamedTuple):
+    """A painted plane that moves; without a shape it covers everything."""
+
+    shape: Shape | None
+    motion: Motion
+    paint: Paint
+
+
+class Rendering(NamedTuple):
+    """A pair before light, lens and sensor."""
+
+    pair: Float[Tensor, "2 3 H W"]
+    flow: Float[Tensor, "2 H W"]
+    occlusion: Bool[Tensor, "H W"]
+
+
+def render(layers: list[Layer], height: int, width: int, device: torch.device) -> Rendering:
+    """Paint both pictures from back to front, and note which layer is on top where."""
+    grid = pixel_grid(height, width, device)
+    pair = torch.zeros(2, 3, height, width, device=device)
+    tops = torch.zeros(2, height, width, dtype=torch.uint8, device=device)
+    flow = torch.zeros(2, height, width, device=device)
+    for number, layer in enumerate(layers):
+        box = whole_pixels(layer.shape.box if layer.shape else None, height, width)
+        if box is not None:
+            places = grid[:, *box]
+            top = paint_over(pair[0], tops[0], layer, number, box, places)
+            flow[:, *box] = torch.where(top, layer.motion.forward(places) - places, flow[:, *box])
+        box = whole_pixels(layer.motion.box_after(*layer.shape.box) if layer.shape else None, height, width)
+        if box is not None:
+            paint_over(pair[1], tops[1], layer, number, box, layer.motion.inverse(grid[:, *box]))
+    return Rendering(pair, flow, find_occlusion(grid + flow, tops[0], tops[1]))
+
+
+def paint_over(
+    picture: Float[Tensor, "3 H W"],
+    tops: UInt8[Tensor, "H W"],
+    layer: Layer,
+    number: int,
+    box: tuple[slice, slice],
+    points: Float[Tensor, "2 h w"],
+) -> Bool[Tensor, "h w"]:
+    """Lay a layer over a box of the picture, where the pixels show `points` of its plane; gives where it is on top."""
+    colour = layer.paint.colour(points)
+    if layer.shape is None:
+        picture[:, *box] = colour
+        return torch.ones_like(points[0], dtype=torch.bool)
+    alpha = layer.shape.alpha(points)
+    picture[:, *box].lerp_(colour, alpha.expand_as(colour))
+    top = alpha > 0.5
+    tops[box].masked_fill_(top, number)
+    return top
+
+
+def pixel_grid(height: int, width: int, device: torch.device) -> Float[Tensor, "2 H W"]:
+    x, y = torch.arange(width, device=device), torch.arange(height, device=device)
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width))).float()
+
+
+def whole_pixels(box: tuple[float, float, float, float] | None, height: int, width: int) -> tuple[slice, slice] | None:
+    """Rows and columns of the picture that the box touches; the whole picture for no box, None where it is outside."""
+    if box is None:
+        return slice(0, height), slice(0, width)
+    left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    right, bottom = min(width, math.ceil(box[2]) + 1), min(height, math.ceil(box[3]) + 1)
+    return (slice(top, bottom), slice(left, right)) if top < bottom and left < right else None
+
+
+def find_occlusion(
+    targets: Float[Tensor, "2 H W"], first_tops: UInt8[Tensor, "H W"], second_tops: UInt8[Tensor, "H W"]
+) -> Bool[Tensor, "H W"]:
+    """True where a pixel's target is outside of the second picture's area, or mostly under another layer there.
+
+    "Mostly" weighs the four pixels around the target as bilinear sampling does.
+    """
+    height, width = first_tops.shape
+    x, y = targets[0].clamp(0, width - 1), targets[1].clamp(0, height - 1)
+    outside = ((x - targets[0]).abs() > 0.5) | ((y - targets[1]).abs() > 0.5)
+    left, above = x.floor().clamp_(max=width - 2), y.floor().clamp_(max=height - 2)
+    right_share, below_share = x - left, y - above
+    corner = (above * width + left).long()
+    flat = second_tops.flatten()
+    same = [(flat[corner + step] == first_tops).to(x) for step in (0, 1, width, width + 1)]
+    upper, lower = torch.lerp(same[0], same[1], right_share), torch.lerp(same[2], same[3], right_share)
+    return outside | (torch.lerp(upper, lower, below_share) < 0.5)

@@ -1,0 +1,120 @@
+"""How far an estimated flow is from the true one, by every convention in use, each under a name of its own.
+
+Every measure is a mean, kept as a sum and a count in double precision, so that pictures may come one by one and in any
+order. The error of a pixel is the distance between its estimated and true displacement (end-point error, EPE), in
+pixels; "pooled" means over the valid pixels of all pictures together.
+
+epe             pooled
+epe_per_image   mean of the pictures' own means (RAFT on KITTI; ptlflow)
+epe_all_pixels  pooled over every pixel whose true flow is given, masked as invalid or not (RAFT on Chairs and Sintel)
+inlier_Npx      percent of the valid pixels with an error below N pixels (RAFT's 1px, 3px, 5px are these as fractions)
+outlier_Npx     percent with an error above N pixels (Spring)
+fl_all          percent with an error above 3 pixels and above 5 % of the true length (KITTI's Fl-all, RAFT's F1-all)
+wauc            weighted area under the curve of inliers over thresholds up to 5 pixels, in percent (VIPER, Spring)
+epe_s0_10, epe_s10_40, epe_s40_plus   pooled where the true flow is below 10, 10 to below 40, and 40 pixels or longer
+epe_matched, epe_unmatched            pooled where the pixel is seen in the second picture, or occluded
+                                      (these five: Sintel)
+
+A measure over no pixel is NaN. An estimate that is not finite makes every mean error it enters NaN, and is an outlier.
+"""
+
+import math
+import warnings
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.data.sample import FlowSample
+from flowgru.errors import RequestError
+
+PIXEL_THRESHOLDS = (1, 3, 5)
+WAUC_STEPS = 100
+WAUC_LIMIT = 5.0
+"""Largest threshold of wauc, in pixels."""
+
+METRICS = (
+    "epe",
+    "epe_per_image",
+    "epe_all_pixels",
+    *(f"inlier_{threshold}px" for threshold in PIXEL_THRESHOLDS),
+    *(f"outlier_{threshold}px" for threshold in PIXEL_THRESHOLDS),
+    "fl_all",
+    "wauc",
+    "epe_s0_10",
+    "epe_s10_40",
+    "epe_s40_plus",
+    "epe_matched",
+    "epe_unmatched",
+)
+"""The names of the measures, in the order of a report."""
+
+
+class FlowErrors:
+    """Gathers the errors of any number of pictures."""
+
+    def __init__(self) -> None:
+        self._totals = dict.fromkeys(METRICS, 0.0)
+        self._counts = dict.fromkeys(METRICS, 0)
+
+    def update(self, flow: Float[Tensor, "2 h w"], sample: FlowSample) -> None:
+        """Adds the errors of one estimate. RequestError where it does not have the true flow's size.
+
+        A picture without valid pixels counts in nothing but epe_all_pixels, and is warned about.
+        """
+        if flow.shape != sample.flow.shape:
+            raise RequestError(
+                f"the estimate for {sample.name} is {list(flow.shape)}: expected {list(sample.flow.shape)}, "
+                "the size of the true flow"
+            )
+        valid = sample.valid.cpu()
+        target = sample.flow.detach().cpu().double()
+        error = (flow.detach().cpu().double() - target).norm(dim=0)
+        given = valid | (target != 0).any(dim=0)  # readers put 0 where there is no true flow
+        self._add("epe_all_pixels", error[given])
+        if not valid.any():
+            warnings.warn(f"{sample.name} has no pixel with valid flow: it is left out", stacklevel=2)
+            return
+
+        error, length = error[valid], target.norm(dim=0)[valid]
+        self._add("epe", error)
+        self._add("epe_per_image", error.mean()[None])
+        for threshold in PIXEL_THRESHOLDS:
+            self._add(f"inlier_{threshold}px", 100.0 * (error < threshold))
+            self._add(f"outlier_{threshold}px", 100.0 * ~(error <= threshold))  # so that NaN is one
+        self._add("fl_all", 100.0 * ~((error <= 3) | (error <= 0.05 * length)))
+        self._add("wauc", _wauc(error))
+        self._add("epe_s0_10", error[length < 10])
+        self._add("epe_s10_40", error[(length >= 10) & (length < 40)])
+        self._add("epe_s40_plus", error[length >= 40])
+        if sample.occlusion is not None:
+            occluded = sample.occlusion.cpu()[valid]
+            self._add("epe_matched", error[~occluded])
+            self._add("epe_unmatched", error[occluded])
+
+    def merge(self, other: "FlowErrors") -> None:
+        """Adds all that another one has gathered."""
+        for name in METRICS:
+            self._totals[name] += other._totals[name]
+            self._counts[name] += other._counts[name]
+
+    def result(self) -> dict[str, float]:
+        """Every measure by its name."""
+        return {name: self._totals[name] / self._counts[name] if self._counts[name] else math.nan for name in METRICS}
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self._totals[name] += values.sum(dtype=torch.float64).item()
+        self._counts[name] += values.numel()
+
+
+def _wauc(error: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """Each pixel's share of the weighted area, in percent.
+
+    100 / sum_i w_i * sum_i w_i [error <= 5 i / 100] with w_i = 1 - (i - 1) / 100, i = 1 ... 100 (Richter, Hayder and
+    Koltun 2017, "Playing for Benchmarks").
+    """
+    weights = 1 - torch.arange(WAUC_STEPS, dtype=torch.float64) / WAUC_STEPS
+    # reached[k]: the weight of thresholds k + 1 ... 100, for an error between thresholds k and k + 1
+    reached = torch.cat([weights.flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=torch.float64)])
+    passed = (error * (WAUC_STEPS / WAUC_LIMIT)).ceil().sub(1).nan_to_num(nan=WAUC_STEPS, posinf=WAUC_STEPS)
+    return 100 * reached[passed.clamp(0, WAUC_STEPS).long()] / weights.sum()

@@ -1,0 +1,89 @@
+"""Pixel grids: sampling, warping, padding and upsampling.
+
+Integer coordinates are pixel centres and (0, 0) is the top left one. Every sampling uses align_corners=True, as RAFT does.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.types import CoarseFlow, Features, Flow, Valid
+
+Coordinates = Float[Tensor, "B 2 H W"]
+"""Where to look: x in channel 0, y in channel 1, in pixels of the picture that is sampled."""
+
+
+def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "1 2 H W"]:
+    """The coordinates of every pixel, on the device and in the precision of `like`."""
+    y = torch.arange(height, device=like.device, dtype=like.dtype)
+    x = torch.arange(width, device=like.device, dtype=like.dtype)
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
+
+
+def sample(values: Float[Tensor, "N C H W"], coordinates: Float[Tensor, "N h w 2"]) -> Float[Tensor, "N C h w"]:
+    """Values at real-valued (x, y) coordinates: bilinear, zero outside the picture."""
+    if min(values.shape[-2:]) == 1:  # one pixel has no extent to normalise by; outside there are zeros anyway
+        values = F.pad(values, (0, 1, 0, 1))
+    height, width = values.shape[-2:]
+    extent = coordinates.new_tensor([width - 1, height - 1])
+    return F.grid_sample(values, coordinates * (2 / extent) - 1, align_corners=True)
+
+
+def warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B C H W"], Valid]:
+    """The second picture brought back onto the first by the flow, and where the flow stays inside the picture.
+
+    out[y, x] = second[y + v, x + u], bilinear, with (u, v) the flow in pixels; outside pixels are 0 and not valid.
+    """
+    height, width = flow.shape[-2:]
+    target = pixel_grid(height, width, like=flow) + flow
+    inside = (target[:, 0] >= 0) & (target[:, 0] <= width - 1) & (target[:, 1] >= 0) & (target[:, 1] <= height - 1)
+    return sample(second, target.permute(0, 2, 3, 1)) * inside[:, None], inside
+
+
+class Padding(NamedTuple):
+    """How many pixels were added on each side."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+    def remove(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        """The part of a padded picture that is the picture itself."""
+        height, width = values.shape[-2:]
+        return values[..., self.top : height - self.bottom, self.left : width - self.right]
+
+
+def padding_for(height: int, width: int, *, multiple: int = 8, at_least: int = 128) -> Padding:
+    """The padding, split evenly between both sides, that brings a picture to a size the network can take.
+
+    Below 128 pixels the coarsest level of RAFT's correlation pyramid is one pixel wide.
+    """
+    rows = max(-(-height // multiple) * multiple, at_least) - height
+    columns = max(-(-width // multiple) * multiple, at_least) - width
+    return Padding(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+
+
+def upsample_bilinear(flow: CoarseFlow) -> Flow:
+    """Flow in picture pixels from coarse flow, by bilinear interpolation (RAFT-small)."""
+    return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
+
+
+def upsample_convex(flow: CoarseFlow, mask: Features) -> Flow:
+    """Flow in picture pixels: each is a learned convex combination of its 3x3 coarse neighbours (RAFT, section 3.3).
+
+    mask [B, 9*64, h, w] holds, for each of the 8x8 pixels in a coarse pixel, one score per neighbour; their softmax are
+    the weights. Numerator and denominator come from one batched matrix product, with a third component of ones:
+    broadcasting over [B, 2, 9, 8, 8, h, w] and torch's softmax over an inner axis each cost several times as much.
+    """
+    batch, _, height, width = flow.shape
+    cells = height * width
+    scores = mask.permute(0, 2, 3, 1).reshape(batch, cells, 9, 64)
+    weights = (scores - scores.detach().amax(dim=2, keepdim=True)).exp()
+    neighbours = F.unfold(8 * flow, kernel_size=3, padding=1).reshape(batch, 2, 9, cells).permute(0, 3, 1, 2)
+    summed = torch.cat([neighbours, torch.ones_like(neighbours[:, :, :1])], dim=2) @ weights
+    blocks = (summed[:, :, :2] / summed[:, :, 2:]).reshape(batch, height, width, 2, 8, 8)
+    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, 2, 8 * height, 8 * width)

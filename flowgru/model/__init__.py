@@ -1,0 +1,1 @@
+"""The network around the update operator, and its weights."""

@@ -1,0 +1,106 @@
+"""The residual encoder that turns a picture into features at an eighth of its resolution (RAFT, section 3.1)."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flowgru.config import NetworkSizes, Norm
+from flowgru.types import Features, Images
+
+
+class ChannelNorm(nn.Module):
+    """Layer norm over the channels of each pixel: independent of the picture's extent and of the batch."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        last = values.permute(0, 2, 3, 1)
+        return F.layer_norm(last, (last.shape[-1],), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class MatchNorm(nn.Module):
+    """Features ready to be matched: centred over the picture, then brought to one length in each pixel.
+
+    What all pixels share says nothing about which of them match; uncentred, it is nine tenths of a correlation at the
+    start and nothing is learned. The length is sqrt(channels), so a correlation is at most sqrt(channels).
+    """
+
+    def forward(self, features: Features) -> Features:
+        centred = (features - features.mean(dim=(2, 3), keepdim=True)).float()
+        return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-6)
+
+
+def make_norm(norm: Norm, num_channels: int) -> nn.Module:
+    """The normalisation layer of that name."""
+    match norm:
+        case "instance":
+            return nn.InstanceNorm2d(num_channels)
+        case "batch":
+            return nn.BatchNorm2d(num_channels)
+        case "channel":
+            return ChannelNorm(num_channels)
+        case "none":
+            return nn.Identity()
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution, its normalisation and, unless it is a shortcut, a ReLU.
+
+    The bias is kept before a normalisation, where it has no effect, because RAFT's weights have it.
+    """
+
+    def __init__(
+        self, in_size: int, out_size: int, kernel_size: int, norm: Norm, *, stride: int = 1, relu: bool = True
+    ) -> None:
+        conv = nn.Conv2d(in_size, out_size, kernel_size, stride=stride, padding=kernel_size // 2)
+        layers = [conv, make_norm(norm, out_size)]
+        super().__init__(*layers, nn.ReLU(inplace=True)) if relu else super().__init__(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, or with `bottleneck` a 3x3 at a quarter of the width between two 1x1, around a shortcut."""
+
+    def __init__(self, in_size: int, out_size: int, norm: Norm, *, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        conv = partial(ConvNorm, norm=norm)
+        if bottleneck:
+            inner = out_size // 4
+            self.convs = nn.Sequential(
+                conv(in_size, inner, 1), conv(inner, inner, 3, stride=stride), conv(inner, out_size, 1)
+            )
+        else:
+            self.convs = nn.Sequential(conv(in_size, out_size, 3, stride=stride), conv(out_size, out_size, 3))
+        same = stride == 1 and in_size == out_size
+        self.shortcut = nn.Identity() if same else conv(in_size, out_size, 1, stride=stride, relu=False)
+
+    def forward(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
+        return torch.relu(self.shortcut(values) + self.convs(values))
+
+
+class Encoder(nn.Module):
+    """Picture in [-1, 1] -> features: a 7x7 stem and three stages of two residual blocks, then a 1x1 convolution."""
+
+    def __init__(self, sizes: NetworkSizes, norm: Norm, out_size: int, *, normalized: bool = False) -> None:
+        super().__init__()
+        self.stem = ConvNorm(3, sizes.stem, 7, norm, stride=2)
+        stages, in_size = [], sizes.stem
+        for width, stride in zip(sizes.stages, (1, 2, 2), strict=True):
+            first = ResidualBlock(in_size, width, norm, stride=stride, bottleneck=sizes.bottleneck)
+            second = ResidualBlock(width, width, norm, stride=1, bottleneck=sizes.bottleneck)
+            stages.append(nn.Sequential(first, second))
+            in_size = width
+        self.stages = nn.Sequential(*stages)
+        self.out = nn.Conv2d(in_size, out_size, 1)
+        self.out_norm = MatchNorm() if normalized else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Images) -> Features:
+        return self.out_norm(self.out(self.stages(self.stem(images))))

@@ -1,0 +1,162 @@
+"""The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flowgru.config import PRESETS, NetworkConfig
+from flowgru.errors import RequestError
+from flowgru.grid import Padding, padding_for, pixel_grid
+from flowgru.model.correlation import correlate
+from flowgru.model.encoders import Encoder
+from flowgru.model.heads import FlowHead, Upsampler
+from flowgru.model.motion_encoder import MotionEncoder
+from flowgru.operators import find_operator
+from flowgru.types import CoarseFlow, Features, Flow, Images
+
+
+class EncodedFrame(NamedTuple):
+    """All that is computed of one frame alone, so that a video computes it once."""
+
+    features: Features
+    """What is matched."""
+    context: Features | None
+    """What starts the hidden state and guides it; None for a frame that is only ever the second of a pair."""
+    padding: Padding
+    """What was added to the frame's sides."""
+
+    @property
+    def picture_shape(self) -> list[int]:
+        """[B, 3, H, W] of the frame that was encoded."""
+        batch, _, height, width = self.features.shape
+        left, right, top, bottom = self.padding
+        return [batch, 3, 8 * height - top - bottom, 8 * width - left - right]
+
+
+class FlowPrediction(NamedTuple):
+    """The flow from the first to the second picture."""
+
+    flows: tuple[Flow, ...]
+    """After each refinement, or after the last one only."""
+    coarse: CoarseFlow
+    """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
+    confidence: Tensor | None
+    """In [0, 1] for each pixel; None for a network that was not trained to give it."""
+
+
+class FlowNetwork(nn.Module):
+    """Estimates optical flow by repeated refinement; the update operator is the part that can be swapped."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        if config.preset not in PRESETS:
+            raise RequestError(f"unknown preset {config.preset!r}: choose one of {', '.join(PRESETS)}")
+        self.config = config
+        self.card: dict[str, Any] = {}
+        """What the model file says of itself (data, licence, recommended iterations, ...); empty for a new network."""
+        self.sizes = sizes = PRESETS[config.preset]
+        self.feature_encoder = Encoder(
+            sizes, sizes.feature_norm, sizes.feature_size, normalized=sizes.normalized_features
+        )
+        self.context_encoder = Encoder(sizes, sizes.context_norm, sizes.hidden_size + sizes.context_size)
+        self.motion_encoder = MotionEncoder(sizes)
+        self.operator = find_operator(config.operator)(sizes.hidden_size, sizes.motion_size, sizes.context_size)
+        self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
+        self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
+
+    def forward(
+        self,
+        first: Images,
+        second: Images,
+        *,
+        iterations: int = 12,
+        initial_flow: CoarseFlow | None = None,
+        final_only: bool = False,
+        settling: int = 0,
+    ) -> FlowPrediction:
+        """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
+
+        initial_flow is what an earlier prediction gave as `coarse`. `settling` refinements without gradient run before the
+        others: training then sees states deep into a refinement at the price of a few. RequestError where the pictures
+        have two sizes.
+        """
+        if first.shape != second.shape:
+            raise RequestError(
+                f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
+            )
+        padding = padding_for(*first.shape[-2:])
+        pair = _to_network_range(torch.cat([first, second]), padding)
+        first_features, second_features = self.feature_encoder(pair).chunk(2)
+        context = self.context_encoder(pair[: len(first)])
+        return self.match(
+            EncodedFrame(first_features, context, padding),
+            EncodedFrame(second_features, None, padding),
+            iterations=iterations,
+            initial_flow=initial_flow,
+            final_only=final_only,
+            settling=settling,
+        )
+
+    def encode(self, frame: Images, *, with_context: bool = True) -> EncodedFrame:
+        """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
+        padding = padding_for(*frame.shape[-2:])
+        frame = _to_network_range(frame, padding)
+        context = self.context_encoder(frame) if with_context else None
+        return EncodedFrame(self.feature_encoder(frame), context, padding)
+
+    def match(
+        self,
+        first: EncodedFrame,
+        second: EncodedFrame,
+        *,
+        iterations: int = 12,
+        initial_flow: CoarseFlow | None = None,
+        final_only: bool = False,
+        settling: int = 0,
+    ) -> FlowPrediction:
+        """`forward` for frames that are already encoded."""
+        if iterations < 1 or settling < 0:
+            raise RequestError(
+                f"iterations is {iterations} and settling {settling}: at least 1 and at least 0 refinements are needed"
+            )
+        if first.picture_shape != second.picture_shape:
+            raise RequestError(
+                f"first is {first.picture_shape} and second {second.picture_shape}: "
+                "both frames of a pair must have one size"
+            )
+        assert first.context is not None, "the first frame of a pair is encoded with its context"
+        batch, _, height, width = first.features.shape
+        grid = pixel_grid(height, width, like=first.features.float())
+        flow = initial_flow if initial_flow is not None else torch.zeros_like(grid).expand(batch, -1, -1, -1)
+        if flow.shape != (batch, 2, height, width):
+            raise RequestError(
+                f"initial_flow is {list(flow.shape)}: expected {[batch, 2, height, width]}, the `coarse` of a "
+                "prediction for pictures of this size"
+            )
+
+        correlation = correlate(
+            first.features,
+            second.features,
+            levels=self.sizes.correlation_levels,
+            radius=self.sizes.correlation_radius,
+        )
+        hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
+        state = self.operator.begin(hidden, context)
+        flows = []
+        for iteration in range(-settling, iterations):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
+                flow = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
+                motion = self.motion_encoder(flow, correlation.lookup(grid + flow))
+                hidden, state = self.operator.step(motion, state)
+                flow = flow + self.flow_head(hidden)
+                if iteration == iterations - 1 or (iteration >= 0 and not final_only):
+                    flows.append(first.padding.remove(self.upsampler(hidden, flow)))
+        return FlowPrediction(tuple(flows), flow, confidence=None)
+
+
+def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:
+    """Pictures in [0, 1] to [-1, 1], their edge pixels repeated outwards."""
+    return F.pad(2 * images - 1, padding, mode="replicate")

@@ -1,0 +1,174 @@
+"""From a name or a file of weights to a network that is ready to use."""
+
+import contextlib
+import difflib
+import itertools
+import pickle
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowgru.config import PRESETS, NetworkConfig
+from flowgru.errors import MachineError, RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.foreign_weights import (
+    RAFT_NETWORKS,
+    Naming,
+    Weights,
+    from_our_names,
+    naming_of,
+    to_our_names,
+    without_duplicates,
+)
+from flowgru.model.model_file import describe_mismatch, read_weights
+from flowgru.operators import UPDATE_OPERATORS, find_operator
+
+DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.safetensors"
+"""The model that comes with the package."""
+
+RELEASED = ("raft_large", "raft_small")
+"""Networks whose weights torchvision has released."""
+
+
+def load_model(source: str | Path = "default", device: str | torch.device | None = None) -> FlowNetwork:
+    """The network that `source` names, in evaluation mode on `device`, with its `card`.
+
+    source: "default" is the model that comes with flowgru; "raft_large" and "raft_small" are RAFT as torchvision has
+    released it, downloaded once; anything else is a file: a flowgru model, one of Princeton's RAFT checkpoints, or a state
+    dict of torchvision's RAFT.
+    device: None takes CUDA where there is one, else the CPU.
+
+    RequestError where there is no such model or its weights do not fit, MachineError where the device or the download
+    refuses.
+    """
+    chosen = choose_device(device)
+    name = str(source)
+    if source in RELEASED:
+        weights, card = _released_weights(name)
+    else:
+        weights, card = read_weights(_model_path(source))
+    naming = naming_of(weights)
+    if naming is None:
+        raise RequestError(
+            f"{name} holds no network: of its {len(weights)} names, such as {next(iter(weights), 'none')!r}, none is known "
+            "to flowgru, torchvision's RAFT or Princeton's RAFT"
+        )
+    weights = without_duplicates(weights, naming)
+    card = dict(card or {})
+    config = _config_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
+    network = _filled_network(config, weights, naming, name)
+    network.card = {**card, "network": asdict(config)}
+    return network.to(chosen).eval()
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device of that name; None takes CUDA where there is one, else the CPU.
+
+    RequestError for what is no name of a device, MachineError where this machine does not have it.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise RequestError(f"unknown device {device!r}: expected cpu, cuda, cuda:0 or the like") from None
+    try:
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        raise MachineError(f"the device {chosen} cannot be used ({reason}): name another one, such as cpu") from None
+    return chosen
+
+
+def _model_path(source: str | Path) -> Path:
+    if source == "default":
+        if not DEFAULT_MODEL.is_file():
+            raise RequestError(
+                f"this copy of flowgru comes without its default model ({DEFAULT_MODEL} is missing): name a model file, "
+                f"or {' or '.join(RELEASED)}"
+            )
+        return DEFAULT_MODEL
+    path = Path(source)
+    if not path.exists():
+        names = ("default", *RELEASED)
+        near = difflib.get_close_matches(str(source), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"name a file, or one of {', '.join(names)}"
+        raise RequestError(f"there is no model file {source}: {hint}")
+    return path
+
+
+def _released_weights(name: str) -> tuple[Weights, dict[str, Any]]:
+    """The weights that torchvision has released, from its cache or from the net."""
+    from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
+
+    released = Raft_Large_Weights.DEFAULT if name == "raft_large" else Raft_Small_Weights.DEFAULT
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / released.url.rsplit("/", 1)[1]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torch announces the download on stdout
+            weights = released.get_state_dict(
+                progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
+            )
+    except OSError as error:  # URLError is one
+        raise MachineError(
+            f"cannot download {name} from {released.url} ({getattr(error, 'reason', error)}): connect to the net, or "
+            f"download it elsewhere and put it at {cached}"
+        ) from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise MachineError(
+            f"{name} from {released.url} is damaged ({' '.join(str(error).split())[:120]}): delete {cached} if it exists "
+            "and try again"
+        ) from None
+    return weights, {"source": released.url}
+
+
+def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
+    """Which network the card of a model file says it holds."""
+    network = card["network"]
+    settings = {field.name for field in fields(NetworkConfig)}
+    if not isinstance(network, dict) or {*network} != settings:
+        raise RequestError(
+            f"the card of {name} says {network!r} of its network: expected {' and '.join(sorted(settings))}"
+        )
+    if network["preset"] not in [*PRESETS]:  # a list compares what a dict cannot hash
+        raise RequestError(f"the card of {name} names the preset {network['preset']!r}: known are {', '.join(PRESETS)}")
+    try:
+        find_operator(str(network["operator"]))
+    except RequestError as error:
+        raise RequestError(f"the card of {name} names an {error}") from None
+    return NetworkConfig(**network)
+
+
+def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:
+    """The network that shares most names and shapes with the weights of a file that does not say which it is."""
+
+    def num_shared(config: NetworkConfig) -> int:
+        expected = _expected_weights(config, naming)
+        return sum(name in expected and expected[name].shape == value.shape for name, value in weights.items())
+
+    if naming != "flowgru":
+        return max(RAFT_NETWORKS, key=num_shared)
+    pairs = itertools.product(PRESETS, UPDATE_OPERATORS)
+    return max((NetworkConfig(preset, operator) for preset, operator in pairs), key=num_shared)  # pyright: ignore[reportArgumentType]
+
+
+def _expected_weights(config: NetworkConfig, naming: Naming) -> Weights:
+    """The names and shapes, without values, that a network has under `naming`."""
+    with torch.device("meta"):
+        network = FlowNetwork(config)
+    return from_our_names(network.state_dict(), naming, config)
+
+
+def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, name: str) -> FlowNetwork:
+    """The network with these weights. RequestError, in the file's own naming, where they do not fit."""
+    if mismatch := describe_mismatch(_expected_weights(config, naming), weights):
+        raise RequestError(f"{name} does not fit the network {config.preset} with {config.operator}: {mismatch}")
+    broken = [key for key, value in weights.items() if not bool(value.isfinite().all())]
+    if broken:
+        raise RequestError(f"{name} holds values that are not finite, first in {broken[0]}: it is of no use")
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on loading a model
+        network = FlowNetwork(config)
+    network.load_state_dict(to_our_names(weights, naming, config))
+    return network

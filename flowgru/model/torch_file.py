@@ -1,0 +1,108 @@
+"""Checkpoints that torch.save wrote, read without running anything in them."""
+
+import pickle
+import re
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from flowgru.errors import MachineError, RequestError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training programs keep the weights beside their own state."""
+
+_FOREIGN_OBJECT = ("GLOBAL ", "call reduce", "create new object", "Can only build")
+"""What torch says when it refuses to make an object, as opposed to when it finds damage."""
+
+
+def read_torch_file(path: Path, kind: Literal["zip", "pickle"]) -> dict[str, Tensor]:
+    """The state dict in the file, on the CPU, without what a training program has wrapped around it.
+
+    kind: how the file begins. RequestError for a file that holds anything but tensors and plain values, that would take
+    more memory than it has bytes, or that is damaged; MachineError where it cannot be read.
+    """
+    if kind == "zip":
+        _check_zip(path)
+    elif _is_tar(path):
+        raise RequestError(f"{path} is a tar archive of torch before 0.2: save it again with a newer torch")
+    weights = {}
+    for name, value in _unwrapped(path, _content(path)).items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise RequestError(f"{path} holds a {type(value).__name__} under {name!r:.80}: expected named tensors only")
+        _check_storage(path, name, value)
+        weights[name] = value.detach()
+    return weights
+
+
+def _content(path: Path) -> Any:
+    try:
+        # torch's own warnings are about its formats; given a name, not a file, it would go by how the name ends.
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not any(sign in str(error) for sign in _FOREIGN_OBJECT):
+            raise RequestError(f"{path} is not a readable checkpoint (it is truncated or damaged)") from None
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        raise RequestError(
+            f"{path} holds Python objects other than tensors{f' ({found[1]})' if found else ''}: it could run anything and "
+            "is not loaded; convert it in a sandbox to a safetensors file"
+        ) from None
+    except PermissionError as error:
+        raise MachineError(f"cannot read {path}: {error.strerror}") from None
+    except Exception as error:  # damaged files raise nearly every kind, OSError, KeyError and struct.error among them
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RequestError(f"{path} is not a readable checkpoint (it is truncated or damaged: {reason})") from None
+
+
+def _check_zip(path: Path) -> None:
+    """RequestError for an archive that torch would unpack to more than the file holds, and for no archive of weights."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception:  # zipfile has many ways to fail on damaged bytes
+        raise RequestError(f"{path} is not a checkpoint (it is truncated: its list of contents is missing)") from None
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise RequestError(f"{path} is a TorchScript program: expected its weights, as saved from its state_dict()")
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    if unpacked > size:
+        raise RequestError(
+            f"{path} is refused: of {size} bytes, it expands to {unpacked}; torch never compresses its checkpoints"
+        )
+
+
+def _is_tar(path: Path) -> bool:
+    """As torch will see it: torch unpacks a tar archive, links included, before it looks at anything inside."""
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except Exception:  # and tarfile too
+        return False
+
+
+def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
+    """The state dict inside what a training program has saved."""
+    for _ in _WRAPPERS:  # a crafted dictionary may hold itself
+        inner = content if isinstance(content, Mapping) else {}
+        content = next((inner[key] for key in _WRAPPERS if isinstance(inner.get(key), Mapping)), content)
+    if not isinstance(content, Mapping):
+        raise RequestError(f"{path} holds a {type(content).__name__}: expected a state dict, from names to tensors")
+    if not content:
+        raise RequestError(f"{path} holds an empty dictionary: expected a state dict, from names to tensors")
+    return content
+
+
+def _check_storage(path: Path, name: str, value: Tensor) -> None:
+    """RequestError for a tensor that is not laid out plainly in memory, or has fewer numbers than its shape says."""
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        raise RequestError(f"{path}: {name!r} is sparse, quantized or without values: expected a plain tensor")
+    claimed, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+    if claimed > held:
+        raise RequestError(
+            f"{path}: {name!r} of {list(value.shape)} claims {claimed} bytes, the file holds {held} of them"
+        )

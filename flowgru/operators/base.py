@@ -1,0 +1,61 @@
+"""What every recurrent update operator offers to the refinement loop."""
+
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from flowgru.types import Features
+
+State = TypeVar("State")
+
+
+class UpdateOperator(nn.Module, Generic[State]):
+    """One refinement step of the flow: what is known now and what was just looked up give the next hidden state.
+
+    The loop calls `begin` once for a pair of pictures and `step` once for a refinement, and never looks inside State.
+    A subclass is made with (hidden_size, motion_size, context_size), in channels.
+    """
+
+    def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.motion_size = motion_size
+        self.context_size = context_size
+
+    def begin(self, hidden: Features, context: Features) -> State:
+        """The state before the first refinement.
+
+        hidden [B, hidden_size, h, w] and context [B, context_size, h, w] are the raw output of the context encoder; the
+        operator owns the squashing. What the context adds to the gates is computed here, once.
+        """
+        raise NotImplementedError
+
+    def step(self, motion: Features, state: State) -> tuple[Features, State]:
+        """One refinement: what the heads read [B, hidden_size, h, w], and the next state.
+
+        motion [B, motion_size, h, w] is what the motion encoder made of the flow and its look-up.
+        """
+        raise NotImplementedError
+
+
+class SplitConv(nn.Module):
+    """A convolution over [hidden, motion, context] in two parts, because the context stays the same in every step.
+
+    A convolution is linear in its input channels, so conv([h, m, c]) = recurrent([h, m]) + context(c) exactly; the
+    second part is computed once for a pair. RAFT and torchvision compute it again in each step.
+    """
+
+    def __init__(self, in_size: int, context_size: int, out_size: int, kernel_size: tuple[int, int]) -> None:
+        super().__init__()
+        padding = (kernel_size[0] // 2, kernel_size[1] // 2)
+        self.recurrent = nn.Conv2d(in_size, out_size, kernel_size, padding=padding)
+        self.context = nn.Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
+
+    def forward(self, inputs: Features, context_share: Features) -> Features:
+        return self.recurrent(inputs) + context_share
+
+
+def squash(hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """RAFT's squashing of the context encoder's output: tanh for the hidden state, ReLU for the context."""
+    return torch.tanh(hidden), torch.relu(context)

@@ -1,0 +1,88 @@
+"""`flowgru estimate`: the flow between the frames of videos, folders and pictures, one file for every pair."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from flowgru.errors import RequestError
+
+
+@dataclass(frozen=True)
+class EstimateSettings:
+    """What is computed, and what is written."""
+
+    output: str
+    """Folder that receives the flows and summary.json; several videos or folders get one sub-folder each."""
+    model: str = "default"
+    """default, raft_large, raft_small, or a file of weights."""
+    iterations: int | None = None
+    """Refinements of each flow; without it the number in the model's card, else 12."""
+    format: Literal["flo", "png16", "npz", "flo5"] = "flo"
+    """Flow file format: .flo (Middlebury, Sintel), 16-bit .png (KITTI), .npz (NumPy) or .flo5 (Spring)."""
+    video: bool = False
+    """Also write flow.mp4: the frames beside their flow in colours of one scale, with a legend."""
+    arrows: bool = False
+    """Draw arrows of the flow over the frames of the video; implies --video."""
+    max_flow: float | None = None
+    """Length in pixels of the strongest colour of the video; without it the largest 99th percentile of up to
+    50 flows from all over the clip."""
+    backward: bool = False
+    """Also write <first>_backward, the flow from the second frame to the first, and <first>_occlusion.png."""
+    warm_start: bool = False
+    """Begin each refinement at the previous flow, carried along by itself; not across cuts."""
+    stride: int = 1
+    """Pair frame i with frame i + stride, then go on by stride."""
+    start: int = 1
+    """Number of the first frame that is used, from 1."""
+    end: int | None = None
+    """Number of the last frame that is used."""
+    resize: str | None = None
+    """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda, cuda:1."""
+    precision: Literal["32", "bf16", "16"] = "32"
+    """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
+    overwrite: bool = False
+    """Replace results that are already there; without it the command refuses before any work."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """At an input that cannot be read: stop, or go on with the other inputs. The exit code is 3 either way."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("iterations", self.iterations, 1),
+            ("stride", self.stride, 1),
+            ("start", self.start, 1),
+        ):
+            if value is not None and value < least:
+                raise RequestError(f"--{name} is {value}: it must be {least} or more")
+        if not self.output:
+            raise RequestError("--output is empty: name a folder")
+        if self.end is not None and self.end <= self.start:
+            raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
+        if self.max_flow is not None and not 0 < self.max_flow < math.inf:
+            raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
+        self.size_to_compute()
+
+    def size_to_compute(self) -> tuple[int, int] | float | None:
+        """--resize as (height, width), as a factor, or None."""
+        if self.resize is None:
+            return None
+        if size := re.fullmatch(r"(\d{1,5})x(\d{1,5})", self.resize):
+            height, width = int(size[1]), int(size[2])
+            if height and width:
+                return height, width
+        elif re.fullmatch(r"\d*\.?\d+", self.resize) and 0 < float(self.resize) <= 16:
+            return float(self.resize)
+        raise RequestError(f"--resize is {self.resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")
+
+
+def estimate(inputs: list[str], settings: EstimateSettings) -> int:
+    """Writes the flow between the frames of videos, folders, globs or pictures, and a summary of it.
+
+    inputs: Videos, folders or globs of frames, or two or more pictures. N frames give N - 1 flows, each named after its
+        first frame.
+    """
+    from flowgru.tasks.estimation import Estimation  # imports torch, which --help does without
+
+    return Estimation(inputs, settings).run()

@@ -1,0 +1,239 @@
+"""The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
+
+import importlib.metadata
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.data.flow_files import write_flow
+from flowgru.data.frames import FrameSource, open_frames
+from flowgru.data.images import to_tensor, write_image
+from flowgru.errors import InputFileError, MachineError
+from flowgru.model.loading import choose_device, load_model
+from flowgru.tasks.estimate import EstimateSettings
+from flowgru.tasks.flow_geometry import occlusion_mask
+from flowgru.tasks.flow_stream import PairFlow, StreamFrame, card_iterations, pair_flows
+from flowgru.tasks.outputs import (
+    EXTENSIONS,
+    VIDEO,
+    clip_folders,
+    make_folders,
+    refuse_folders,
+    remove_empty,
+    write_summary,
+)
+from flowgru.tasks.progress import progress, say, warn
+from flowgru.tasks.side_by_side import write_side_by_side
+
+
+@dataclass
+class ClipReport:
+    """What became of one clip."""
+
+    clip: str
+    folder: str
+    problems: list[str] = field(default_factory=list)
+    """One line for whatever could not be read."""
+    seconds: float = 0.0
+    """For reading, computing and writing the flows; without the video."""
+    colour_scale: float | None = None
+    """Length in pixels of the strongest colour of the video."""
+    flows: list[dict[str, Any]] = field(default_factory=list)
+    """Name, time stamp in seconds, mean and maximum in pixels, whether damaged data went in, and seconds it took."""
+
+
+class Estimation:
+    """One run of `flowgru estimate`; nothing is written before every setting has been found to make sense."""
+
+    def __init__(self, inputs: list[str], settings: EstimateSettings) -> None:
+        self.settings = settings
+        self.root = Path(settings.output)
+        self.extension = EXTENSIONS[settings.format]
+        self.sources = open_frames(inputs, settings.start, settings.end)
+        self.folders = clip_folders(self.root, [source.name for source in self.sources])
+        pictures = settings.backward or self.extension == ".png"
+        paths = [path for source in self.sources for path in source.paths]
+        refuse_folders(self.root, self.folders, paths, self.extension, pictures=pictures, overwrite=settings.overwrite)
+        self.device = _device(settings)
+        self.network = load_model(settings.model, self.device)
+        self.iterations = settings.iterations or card_iterations(self.network)
+
+    def run(self) -> int:
+        """Estimates every clip and writes the summary; returns 3 where an input could not be read whole, else 0."""
+        new = [folder for folder in dict.fromkeys([self.root, *self.folders]) if not folder.exists()]
+        make_folders([self.root, *self.folders])
+        try:
+            return self._run()
+        finally:
+            remove_empty(new)
+
+    def _run(self) -> int:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        reports = []
+        for source, folder in zip(self.sources, self.folders, strict=True):
+            report = ClipReport(source.name, str(folder))
+            reports.append(report)
+            if not self._estimate_clip(source, folder, report) and self.settings.on_error == "fail":
+                break
+        num_flows = sum(len(report.flows) for report in reports)
+        problems = [problem for report in reports for problem in report.problems]
+        if num_flows:
+            seconds = sum(report.seconds for report in reports)
+            write_summary(self.root, self._summary(reports), overwrite=self.settings.overwrite)
+            say(
+                f"wrote {num_flows} flows into {self.root} in {seconds:.1f} s ({num_flows / seconds:.2f} frames/s), "
+                f"peak memory {_peak_memory_mib(self.device):.0f} MiB"
+            )
+        for problem in problems:
+            warn(f"error: {problem}")
+        return InputFileError.exit_code if problems else 0
+
+    def _estimate_clip(self, source: FrameSource, folder: Path, report: ClipReport) -> bool:
+        """Writes a clip's flows and its video. False where its frames could not be read to their end."""
+        began = time.perf_counter()
+        error = None
+        try:
+            self._write_flows(source, folder, report)
+        except InputFileError as met:
+            error = str(met)
+        report.problems += source.problems
+        report.seconds = round(time.perf_counter() - began, 3)
+        if report.flows and (self.settings.video or self.settings.arrows):
+            report.colour_scale = write_side_by_side(
+                source,
+                [folder / f"{flow['name']}{self.extension}" for flow in report.flows],
+                folder / VIDEO,
+                max_flow=self.settings.max_flow,
+                arrows=self.settings.arrows,
+                stride=self.settings.stride,
+                overwrite=self.settings.overwrite,
+            )
+        if error is not None:
+            report.problems.append(error)
+        return error is None
+
+    def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
+        settings = self.settings
+        expected = source.expected_frames
+        num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
+        pairs = pair_flows(
+            _stream(source, settings.stride),
+            self.network,
+            iterations=self.iterations,
+            warm_start=settings.warm_start,
+            backward=settings.backward,
+            resize=settings.size_to_compute(),
+            precision=settings.precision,
+        )
+        with progress(source.name, num_pairs) as advance, _memory_explained():
+            began = time.perf_counter()
+            for pair in pairs:
+                record = self._write_pair(pair, folder)
+                now = time.perf_counter()
+                report.flows.append({**record, "seconds": round(now - began, 4)})
+                began = now
+                advance()
+        if not report.flows:
+            raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
+
+    def _write_pair(self, pair: PairFlow, folder: Path) -> dict[str, Any]:
+        """Writes what one pair gives, each file whole, and returns what the summary says of it."""
+        name, overwrite = pair.first.name, self.settings.overwrite
+        write_flow(folder / f"{name}{self.extension}", _as_array(pair.forward), overwrite=overwrite)
+        if pair.backward is not None:
+            write_flow(folder / f"{name}_backward{self.extension}", _as_array(pair.backward), overwrite=overwrite)
+            mask = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
+            write_image(folder / f"{name}_occlusion.png", np.repeat(mask[..., None], 3, axis=2), overwrite=overwrite)
+        lengths = torch.linalg.vector_norm(pair.forward, dim=0).cpu().numpy()
+        return {
+            "name": name,
+            "time": pair.first.time,
+            "mean": round(float(lengths.mean()), 4),
+            "max": round(float(lengths.max()), 4),
+            "damaged": pair.first.damaged or pair.second.damaged,
+        }
+
+    def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
+        seconds = sum(report.seconds for report in reports)
+        return {
+            "flowgru": importlib.metadata.version("flowgru"),
+            "model": self.settings.model,
+            "card": self.network.card,
+            "settings": {**asdict(self.settings), "iterations": self.iterations, "device": str(self.device)},
+            "seconds": round(seconds, 3),
+            "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),
+            "peak_memory_mib": round(_peak_memory_mib(self.device), 1),
+            "clips": [asdict(report) for report in reports],
+        }
+
+
+def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
+    """Every stride-th frame. InputFileError where two picture files of one clip have different sizes."""
+    before = None
+    for index, frame in enumerate(source):
+        if index % stride:
+            continue
+        if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
+            raise InputFileError(
+                f"{before.name} is {_size(before.image)} and {frame.name} {_size(frame.image)}: "
+                "both frames of a pair must have one size"
+            )
+        before = frame
+        yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
+
+
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"
+
+
+def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
+    return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
+
+
+def _device(settings: EstimateSettings) -> torch.device:
+    """The device that will compute. MachineError where it, or the precision on it, is not to be had."""
+    device = choose_device(None if settings.device == "auto" else settings.device)
+    if settings.device == "auto" and device.type == "cpu":
+        warn("computing on the CPU: no CUDA device was found")
+    if (
+        settings.precision == "bf16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
+    return device
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    """Turns a device's lack of memory into an error that says what helps."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+        if not lacking:
+            raise
+        raise MachineError(
+            "not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "
+            "compute at a smaller size with --resize 0.5"
+        ) from error
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """The most memory the run has used: the CUDA device's, else the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

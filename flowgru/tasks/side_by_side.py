@@ -1,0 +1,54 @@
+"""The video of a clip: each frame beside its flow, in colours of one scale."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from flowgru.data.flow_files import read_flow
+from flowgru.data.frames import FrameSource
+from flowgru.data.video import VideoWriter
+from flowgru.view.colour_wheel import suggest_max_flow
+from flowgru.view.panels import flow_panel
+
+PICTURES_A_SECOND = 10
+"""Speed of the video where the frames are picture files."""
+
+FLOWS_FOR_SCALE = 50
+"""Flows, from all over the clip, that its scale is taken from."""
+
+
+def write_side_by_side(
+    source: FrameSource,
+    flow_files: Sequence[Path],
+    video: Path,
+    *,
+    max_flow: float | None,
+    arrows: bool,
+    stride: int,
+    overwrite: bool,
+) -> float:
+    """Writes the video in a second reading of the frames, and returns the length in pixels of its strongest colour.
+
+    The flows come from their files, so that one scale can be found for the whole clip in constant memory. Where the
+    clip changes its size another video begins, called flow_2.mp4 and so on.
+    """
+    scale = max_flow or suggest_max_flow(
+        read_flow(path).flow for path in flow_files[:: -(-len(flow_files) // FLOWS_FOR_SCALE)]
+    )
+    frame_rate = (source.frame_rate or PICTURES_A_SECOND) / stride
+    remaining = {path.stem: path for path in flow_files}
+    shape, num_videos = None, 0
+    with ExitStack() as current:
+        for frame in source:
+            if frame.name not in remaining:
+                continue
+            if frame.image.shape != shape:
+                current.close()
+                shape, num_videos = frame.image.shape, num_videos + 1
+                path = video if num_videos == 1 else video.with_stem(f"{video.stem}_{num_videos}")
+                writer = current.enter_context(VideoWriter(path, frame_rate, overwrite=overwrite))
+            flow = read_flow(remaining.pop(frame.name)).flow
+            writer.write(flow_panel(frame.image, flow, max_flow=scale, arrows=arrows))
+            if not remaining:
+                break
+    return scale

@@ -1,0 +1,102 @@
+"""`flowgru view`: what is in a flow file, as numbers, as a picture, and in other formats."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flowgru.errors import InputFileError, RequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from flowgru.data.flow_files import FlowFile
+
+
+def view(
+    flows: list[str],
+    output: str | None = None,
+    format: Literal["png", "flo", "png16", "npz", "flo5"] = "png",
+    max_flow: float | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Prints the statistics of flow files and, with --output, writes pictures of them or converts them.
+
+    flows: Flow files: .flo, 16-bit .png, .pfm, .flo5, .npz or .npy.
+    output: Folder that receives one file for each flow; without it only the statistics are printed.
+    format: png is a picture in colours with a legend; the others are flow file formats (png16: KITTI's).
+    max_flow: Length in pixels of the strongest colour; without it the largest 99th percentile, one scale for all.
+    overwrite: Replace files that are already there.
+    """
+    if max_flow is not None and not 0 < max_flow < float("inf"):
+        raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
+    from flowgru.data.flow_files import read_flow, write_flow
+    from flowgru.data.images import write_image
+    from flowgru.tasks.outputs import EXTENSIONS, make_folders
+    from flowgru.tasks.progress import say, warn
+    from flowgru.view.colour_wheel import suggest_max_flow
+
+    sources = [Path(flow) for flow in flows]
+    targets = _targets(sources, output, EXTENSIONS.get(format, ".png"), overwrite)
+    readable = []
+    for path in sources:
+        try:
+            say(f"{path}: {_statistics(read_flow(path))}")
+            readable.append(path)
+        except InputFileError as error:
+            warn(f"error: {error}")
+    if output is not None and readable:
+        make_folders([Path(output)])
+        scale = max_flow
+        if format == "png" and scale is None:
+            scale = suggest_max_flow(read_flow(path).flow for path in readable)
+        for path in readable:
+            found = read_flow(path)
+            if format == "png":
+                assert scale is not None
+                write_image(targets[path], _picture(found, scale), overwrite=overwrite)
+            else:
+                write_flow(targets[path], found.flow, found.valid, overwrite=overwrite)
+        say(f"wrote {len(readable)} files into {output}" + (f", full colour at {scale:g} px" if scale else ""))
+    return 0 if len(readable) == len(sources) else InputFileError.exit_code
+
+
+def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> dict[Path, Path]:
+    """Where each flow's result goes. RequestError where results collide, exist already or would replace a flow."""
+    if output is None:
+        return {}
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"--output {folder} is a file: name a folder")
+    targets: dict[Path, Path] = {}
+    for source in sources:
+        target = folder / f"{source.stem}{extension}"
+        if target in targets.values():
+            raise RequestError(f"two flows are called {source.stem!r}, and their results would collide")
+        if target.resolve() in (other.resolve() for other in sources):
+            raise RequestError(f"{target} would replace a flow that is viewed: name another --output")
+        if target.exists() and not overwrite:
+            raise RequestError(f"{target} is already there: give --overwrite or another --output")
+        targets[source] = target
+    return targets
+
+
+def _statistics(found: "FlowFile") -> str:
+    import numpy as np
+
+    height, width = found.valid.shape
+    lengths = np.linalg.norm(found.flow[found.valid], axis=1)
+    text = f"{width}x{height}, {found.valid.mean():.1%} known"
+    if not lengths.size:
+        return text
+    median, most = np.percentile(lengths, [50, 95])
+    return f"{text}, length mean {lengths.mean():.2f} median {median:.2f} 95% {most:.2f} max {lengths.max():.2f} px"
+
+
+def _picture(found: "FlowFile", scale: float) -> "np.ndarray":
+    """The flow in colours, black where it is not known, with the legend in a corner."""
+    import numpy as np
+
+    from flowgru.view.colour_wheel import flow_to_image
+    from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size
+
+    colours = flow_to_image(np.where(found.valid[..., None], found.flow, np.float32(np.nan)), scale)
+    return lay_into_corner(colours, colour_wheel_legend(scale, legend_size(colours)))

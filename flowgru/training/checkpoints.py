@@ -1,0 +1,210 @@
+"""The store of a run's checkpoints: whatever interrupts a save, an older checkpoint is whole.
+
+A checkpoint is a folder step-00001000/ with model.safetensors, train.pt and manifest.json (sizes and SHA-256 of both). It
+is made under another name, flushed to the disk and renamed: the rename is the moment it exists. Loading verifies the
+digests and falls back to the next older checkpoint, because neither torch nor safetensors notices a flipped bit.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from flowgru.data.atomic import written_whole
+from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.model.model_file import weights_as_bytes
+from flowgru.training.sealed_folder import flush, read_facts, read_sealed, write_sealed
+from flowgru.training.writer_lock import WriterLock
+
+WEIGHTS, STATE, CONFIG, LOCK = "model.safetensors", "train.pt", "config.yaml", "run.lock"
+
+REPLACED = ".replaced"
+"""Ends the name of a checkpoint whose successor of the same step is just being put in its place."""
+
+
+class Checkpoint(NamedTuple):
+    """A whole, verified checkpoint."""
+
+    step: int
+    weights: dict[str, Tensor]
+    state: dict[str, Any]
+    path: Path
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in one folder, with one writer at a time: use it in a `with`.
+
+    keep: how many of the newest checkpoints stay, besides the best one. MachineError where another process writes here
+    or the folder cannot be written to.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int = 3) -> None:
+        assert keep >= 1
+        self.directory = Path(directory)
+        self.keep = keep
+        self.skipped: list[str] = []
+        """Why checkpoints were passed over by load_newest."""
+        self._lock = WriterLock(self.directory / LOCK)
+
+    def __enter__(self) -> "CheckpointStore":
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._put_back()
+        except OSError as error:
+            self._lock.release()
+            raise MachineError(f"cannot write to {self.directory}: {error.strerror or error}") from None
+        # The lock is ours, so whatever is staged belongs to a process that died.
+        for stale in self.directory.glob(".tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any], *, best: bool = False) -> Path:
+        """Adds the checkpoint of `step`, in place of an earlier one of the same step, and drops those no longer kept.
+
+        state may hold tensors, numbers, texts and containers of them.
+        RequestError for weights that are not finite, MachineError where the disk refuses; then all older checkpoints are
+        as they were.
+        """
+        assert self._lock.held, "only inside `with` is there one writer"
+        final = self.directory / f"step-{step:08d}"
+        staged = self.directory / f".tmp-{final.name}-{os.getpid()}"
+        replaced = final.with_name(final.name + REPLACED)
+        files = {WEIGHTS: weights_as_bytes(weights), STATE: _state_as_bytes(state)}
+        try:
+            write_sealed(staged, files, {"step": step, "best": best})
+            if final.exists():
+                self._drop(replaced)  # what an earlier failure left
+                os.rename(final, replaced)
+            os.rename(staged, final)
+            flush(self.directory)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._put_back()
+            raise MachineError(
+                f"cannot save the checkpoint of step {step} in {self.directory}: {error.strerror or error} "
+                f"({_free(self.directory)}); the older checkpoints are whole"
+            ) from None
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+        self._prune(step)
+        return final
+
+    def best(self) -> Path | None:
+        """The folder of the best checkpoint so far: the newest that was saved as such.
+
+        MachineError where the disk cannot say.
+        """
+        for path in self.checkpoints():
+            with contextlib.suppress(RequestError):
+                if read_facts(path).get("best"):
+                    return path
+        return None
+
+    def checkpoints(self) -> list[Path]:
+        """The folders of all checkpoints, newest first."""
+        found = [path for path in self.directory.glob("step-*") if re.fullmatch(rf"step-\d+({REPLACED})?", path.name)]
+        folders = [path for path in found if path.is_dir() and not path.is_symlink()]
+        return sorted(folders, key=lambda path: (_step(path), path.suffix != REPLACED), reverse=True)
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; None where there is none at all.
+
+        `skipped` says what was passed over and why. RequestError where there are checkpoints but every one is damaged:
+        a run that silently began anew would throw them away.
+        """
+        self.skipped = []
+        for path in self.checkpoints():
+            try:
+                return load_checkpoint(path)
+            except FlowgruError as error:
+                self.skipped.append(str(error))
+        if self.skipped:
+            raise RequestError(
+                f"none of the {len(self.skipped)} checkpoints in {self.directory} is whole ({self.skipped[0]}): "
+                "remove them to begin anew"
+            )
+        return None
+
+    def read_config(self) -> str | None:
+        """The configuration that the run in this folder was started with. RequestError where it cannot be read."""
+        try:
+            return (self.directory / CONFIG).read_text()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RequestError(f"cannot read {self.directory / CONFIG} ({error}): name another folder") from None
+
+    def write_config(self, text: str) -> None:
+        """Notes the configuration of a new run."""
+        with written_whole(self.directory / CONFIG, overwrite=False, durable=True) as temporary:
+            temporary.write_text(text)
+
+    def _put_back(self) -> None:
+        """Undoes a replacement that ended half-way."""
+        for replaced in self.directory.glob(f"step-*{REPLACED}"):
+            if not (final := replaced.with_suffix("")).exists():
+                os.rename(replaced, final)
+
+    def _prune(self, saved: int) -> None:
+        """Drops what the checkpoint of step `saved` makes superfluous.
+
+        Newer ones are left, and not counted: they are damaged, or the run would have gone on from them.
+        """
+        replaced = [path for path in self.checkpoints() if path.suffix == REPLACED]
+        older = [path for path in self.checkpoints() if path not in replaced and _step(path) <= saved]
+        try:
+            best = self.best()
+        except MachineError:  # any of them may be the best: they are dropped after a later save
+            return
+        for path in [*replaced, *(path for path in older[self.keep :] if path != best)]:
+            self._drop(path)
+
+    def _drop(self, path: Path) -> None:
+        """Removes a checkpoint so that it is never seen half removed; what refuses is dropped after a later save."""
+        dropped = self.directory / f".tmp-{path.name}-dropped"
+        with contextlib.suppress(OSError):
+            os.rename(path, dropped)
+        shutil.rmtree(dropped, ignore_errors=True)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """A checkpoint, verified. RequestError, naming the file, where it is not what was written."""
+    path = Path(path)
+    files, facts = read_sealed(path, (WEIGHTS, STATE))
+    try:
+        weights = load_safetensors(files[WEIGHTS])
+        state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
+        return Checkpoint(facts["step"], weights, state, path)
+    except Exception as error:  # digests that fit prove no origin: a stranger's files can fail in any way
+        raise RequestError(f"{path} was not written by flowgru: it cannot be read ({type(error).__name__})") from None
+
+
+def _state_as_bytes(state: dict[str, Any]) -> bytes:
+    packed = io.BytesIO()  # not the file: torch hides what the disk says behind a RuntimeError
+    torch.save(state, packed)
+    return packed.getvalue()
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removesuffix(REPLACED).removeprefix("step-"))
+
+
+def _free(directory: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(directory).free / 1e6:.0f} MB free"
+    except OSError:
+        return "free space unknown"

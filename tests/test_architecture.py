@@ -1,0 +1,176 @@
+"""Imports go down only, each heavy dependency has one home, and every file says what it is for."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = [  # from the ground up; "" is flowgru/__init__.py
+    {"config", "types", "errors"},
+    {"scan", "grid"},
+    {"operators", "data"},
+    {"model", "view"},
+    {"training", "evaluation"},
+    {"tasks"},
+    {"cli", "__main__", ""},
+]
+NEIGHBOURS = {("config", "errors"), ("__main__", "cli")}
+"""The only two imports along a floor: a setting refuses in the words of errors, and `python -m flowgru` is cli."""
+
+HOMES = {  # package: the files, or folders of files, that may import it
+    "cv2": ("data/",),
+    "PIL": ("data/",),
+    "av": ("data/",),
+    "imageio": ("data/",),
+    "h5py": ("data/",),
+    "skimage": ("data/",),
+    "scipy": ("data/", "grid.py"),
+    "torchvision": ("data/augment.py", "model/loading.py"),
+    "triton": ("scan/", "model/correlation.py"),
+    "onnx": ("model/export.py",),
+    "onnxruntime": ("model/export.py",),
+    "openvino": ("model/export.py",),
+    "matplotlib": ("view/",),
+    "lightning": ("training/engine.py",),
+    "tensorboard": ("training/",),
+    "jsonargparse": ("cli.py", "tasks/"),
+    "rich": ("cli.py", "tasks/", "training/"),
+}
+
+
+def imported(tree: ast.Module, package: tuple[str, ...]) -> Iterator[str]:
+    """Every module that a file of `package` imports by name, wherever in the file, relative names made absolute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) + 1 - node.level] if node.level else ()
+            base = ".".join((*parents, node.module) if node.module else parents)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
+
+
+def violations(root: Path) -> list[str]:
+    """What the tree under `root` does against the floor plan, one line each."""
+    found = [f"{path.relative_to(root)}: datasets/ holds no Python" for path in (root / "datasets").rglob("*.py")]
+    floor_of = {part: floor for floor, parts in enumerate(FLOORS, start=1) for part in parts}
+    for path in sorted((root / "flowgru").rglob("*.py")):
+        file = path.relative_to(root / "flowgru")
+        package = ("flowgru", *file.parts[:-1])
+        part = "" if file.as_posix() == "__init__.py" else file.parts[0].removesuffix(".py")
+        tree = ast.parse(path.read_text("utf-8"))
+        if not ast.get_docstring(tree):
+            found.append(f"{file}: no docstring")
+        if part not in floor_of:
+            found.append(f"{file}: {part} is on no floor")
+            continue
+        for name in imported(tree, package):
+            top, _, inside = name.partition(".")
+            if name.endswith(".*"):
+                found.append(f"{file}: import * from {name[:-2]}")
+            if top == "flowgru":
+                other = inside.partition(".")[0]
+                other = other if other in floor_of else ""  # a name of flowgru/__init__.py itself
+                along = floor_of[other] == floor_of[part] and (part, other) not in NEIGHBOURS
+                if other != part and (floor_of[other] > floor_of[part] or along):
+                    found.append(f"{file}: {part or 'flowgru'} may not import {other or 'flowgru'}")
+            elif not file.as_posix().startswith(HOMES.get(top, ("",))):
+                found.append(f"{file}: {top} is at home in {', '.join(HOMES[top])}")
+    return found
+
+
+def test_this_project_keeps_the_floor_plan():
+    assert (ROOT / "flowgru/config.py").is_file() and violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "file, text",
+    [
+        ("flowgru/model/loop.py", "from flowgru.operators import find_operator\nimport flowgru.types"),
+        ("flowgru/model/loop.py", "from .encoders import Encoder\nfrom .. import config\nfrom ..grid import sample"),
+        ("flowgru/__init__.py", "from flowgru.model.loading import load_model\nfrom .errors import FlowgruError"),
+        ("flowgru/__main__.py", "from flowgru.cli import main"),
+        ("flowgru/model/loading.py", "import torchvision"),
+        ("flowgru/training/engine.py", "from lightning.fabric import Fabric"),
+        ("flowgru/data/images.py", "import cv2\nfrom PIL import Image\nimport torch, numpy, json"),
+        ("flowgru/view/plots.py", "def plot():\n    import matplotlib.pyplot as plt"),
+        ("benchmarks/time_it.py", "import cv2, flowgru.cli"),
+    ],
+)
+def test_what_obeys_passes(tmp_path, file, text):
+    write(tmp_path, file, f'"""It has a docstring."""\n{text}\n')
+    assert violations(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("flowgru/grid.py", "from flowgru.model import flow_network", "grid may not import model"),
+        ("flowgru/grid.py", "import flowgru.scan", "grid may not import scan"),
+        ("flowgru/grid.py", "from flowgru import cli", "grid may not import cli"),
+        ("flowgru/grid.py", "import flowgru", "grid may not import flowgru"),
+        ("flowgru/grid.py", "from . import load_model", "grid may not import flowgru"),
+        ("flowgru/errors.py", "from flowgru.config import PRESETS", "errors may not import config"),
+        ("flowgru/cli.py", "import flowgru.__main__", "cli may not import __main__"),
+        ("flowgru/training/engine.py", "from ..evaluation import metrics", "training may not import evaluation"),
+        ("flowgru/data/a/b.py", "from ...tasks.train import run", "data may not import tasks"),
+        ("flowgru/model/x.py", "def late():\n    from flowgru.view import wheel", "model may not import view"),
+        ("flowgru/model/x.py", "if TYPE_CHECKING:\n    import flowgru.tasks.train", "model may not import tasks"),
+        ("flowgru/scan/x.py", "import importlib\nimportlib.import_module('flowgru.data')", "scan may not import data"),
+        ("flowgru/model/x.py", "def late():\n    import cv2", "cv2 is at home in data/"),
+        ("flowgru/view/x.py", "from PIL import Image", "PIL is at home in data/"),
+        ("flowgru/training/run.py", "import lightning.fabric as lf", "lightning is at home in training/engine.py"),
+        ("flowgru/model/encoders.py", "__import__('torchvision')", "torchvision is at home in data/augment.py"),
+        ("flowgru/utils.py", "", "utils is on no floor"),
+        ("flowgru/scan/x.py", "from flowgru.types import *", "import * from flowgru.types"),
+        ("flowgru/scan/x.py", "from math import *", "import * from math"),
+        ("datasets/__init__.py", "", "datasets/ holds no Python"),
+        ("datasets/sintel/read.py", "", "datasets/ holds no Python"),
+    ],
+)
+def test_what_does_not_obey_fails(tmp_path, file, text, said):
+    write(tmp_path, file, f'"""It has a docstring."""\n{text}\n')
+    (line,) = violations(tmp_path)
+    assert said in line and Path(file).name in line
+
+
+@pytest.mark.parametrize("text", ["", "import torch\n", "# A comment is none.\n"])
+def test_a_file_without_docstring_fails(tmp_path, text):
+    write(tmp_path, "flowgru/scan/__init__.py", text)
+    assert violations(tmp_path) == ["scan/__init__.py: no docstring"]
+
+
+def write(root: Path, file: str, text: str) -> None:
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_text(text, "utf-8")
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after running `code`."""
+    report = "import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stdout.rpartition("LOADED ")[2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import flowgru",
+        "import flowgru.config",
+        "import flowgru.cli",
+        "import flowgru.cli\ntry: flowgru.cli.main(['--help'])\nexcept SystemExit as end: assert not end.code",
+    ],
+)
+def test_the_door_opens_without_torch(code):
+    assert not {"torch", "cv2", "lightning", "matplotlib"} & loaded_after(code)

@@ -1,0 +1,202 @@
+"""The command line: one line for every error, its exit code, no traceback unasked, and no torch for help."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flowgru import cli
+from flowgru.cli import COMMANDS, Command, main
+from flowgru.errors import InputFileError, MachineError, RequestError
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Settings inside settings."""
+
+    learning_rate: float = 0.1
+    """How fast."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a command."""
+
+    output: str
+    """Where to."""
+    inner: Inner = field(default_factory=Inner)
+    """The inner ones."""
+    num_steps: int = 3
+    """How many, in 100 % of the cases."""
+    loud: bool = False
+    """Whether to shout."""
+    failure: str | None = None
+    """What to raise."""
+    limit: int | None = None
+    """At most so many."""
+
+
+called: list = []
+
+
+def task(inputs: list[str], settings: Settings, colour: str = "red") -> int:
+    """Does something.
+
+    colour: of the thing, which
+        has one.
+    """
+    failures = {
+        "request": RequestError("no such\nthing"),
+        "file": InputFileError("a.png is damaged"),
+        "machine": MachineError("disk full"),
+        "bug": KeyError("surprise"),
+        "disk": PermissionError(13, "Permission denied", "a.txt"),
+        "extra": ModuleNotFoundError("No module named 'lightning'", name="lightning"),
+        "interrupt": KeyboardInterrupt(),
+        "terminated": SystemExit(143),
+        "pipe": BrokenPipeError(),
+    }
+    if settings.failure is not None:
+        raise failures[settings.failure]
+    called.append((inputs, settings, colour))
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    called.clear()
+    monkeypatch.setitem(COMMANDS, "work", Command(__name__, "task", "does something"))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+
+
+def error_line(capsys) -> str:
+    """What was said on stderr, which must be one line without a traceback."""
+    text = capsys.readouterr().err
+    assert len(text.splitlines()) == 1 and "Traceback" not in text, text
+    return text.strip()
+
+
+def test_arguments_of_every_kind_arrive():
+    words = "work a b --output o --inner.learning-rate 1e-3 --num-steps 5 --loud --colour blue"
+    assert main(words.split()) == 0
+    assert called == [(["a", "b"], Settings("o", Inner(1e-3), 5, True), "blue")]
+
+
+def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
+    (tmp_path / "c.yaml").write_text("output: here\nnum_steps: 7\nloud: true\ninner:\n  learning_rate: 2\n")
+    assert main(["work", "a", "--config", str(tmp_path / "c.yaml"), "--num-steps", "8"]) == 0
+    assert called == [(["a"], Settings("here", Inner(2.0), 8, True), "red")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("wrok a", "error: no command 'wrok': did you mean work?"),
+        ("work a --outptu o", "error: unknown argument --outptu: did you mean --output?"),
+        ("work a --output o --inner.learning-rat=1", "did you mean --inner.learning-rate?"),
+        ("work a --output o --rate 1", "unknown argument --rate"),
+        ("work a --output o --num-steps many", "error: --num-steps is 'many': expected a whole number"),
+        ("work a --output o --num-steps 1.5", "error: --num-steps is '1.5': expected a whole number"),
+        ("work a --output o --limit 1e9", "error: --limit is '1e9': expected a whole number"),
+        ("work a --output o --inner.learning-rate nan", "--inner.learning-rate is 'nan': expected a number"),
+        ("work a", "error: --output must be given"),
+        ("work --output o", "error: INPUT must be given"),
+        ("work a --output", "argument --output: expected one argument"),
+        ("work a --config nowhere.yaml", "nowhere.yaml"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_one_line_and_exit_2(words, said, capsys):
+    assert main(words.split()) == 2
+    assert said in error_line(capsys)
+    assert not called
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("num_stepss: 3", "did you mean --num-steps?"),
+        ("inner:\n  learning_rte: 3", "did you mean --inner.learning-rate?"),
+        ("num_steps: x", "--num-steps is 'x': expected a whole number"),
+        ("inner:\n  learning_rate: [", "config"),
+    ],
+)
+def test_a_mistake_in_a_configuration_names_its_key(text, said, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(text)
+    assert main(["work", "a", "--output", "o", "--config", str(tmp_path / "c.yaml")]) == 2
+    assert said in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        ("request", 2, "error: no such thing"),
+        ("file", 3, "error: a.png is damaged"),
+        ("machine", 4, "error: disk full"),
+        ("disk", 4, "a.txt"),
+        ("extra", 2, "pip install 'flowgru[train]'"),
+        ("bug", 1, "KeyError"),
+        ("interrupt", 130, "stopped"),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_line(failure, code, said, capsys):
+    assert main(["work", "a", "--output", "o", "--failure", failure]) == code
+    assert said in error_line(capsys)
+
+
+def test_sigterm_and_a_closed_pipe_say_nothing(capsys):
+    assert main(["work", "a", "--output", "o", "--failure", "terminated"]) == 143
+    assert capsys.readouterr().err == ""
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["work", "a", "--output", "o", "--failure", "file", "--debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_tells_every_command_and_every_option(capsys):
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"  {name}  " in overview for name in COMMANDS)
+    assert main(["work", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("Does something.", "--output", "How fast.", "--no-loud", "of the thing, which has one.", "100 %"):
+        assert part in text
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["train", "--output", "o", "--stepps", "3"]])
+def test_help_and_configuration_errors_need_no_torch(words):
+    code = f"import sys; from flowgru.cli import main; main({words}); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_command_has_its_function():
+    for command in (COMMANDS[name] for name in COMMANDS if name != "work"):
+        module = Path(cli.__file__).parents[1] / (command.module.replace(".", "/") + ".py")
+        assert f"\ndef {command.function}(" in module.read_text()
+
+
+def test_public_names_are_there_and_are_imported_late():
+    code = "import flowgru, sys; assert 'torch' not in sys.modules; [getattr(flowgru, n) for n in flowgru.__all__]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        import flowgru
+
+        _ = flowgru.nothing
+
+
+def test_a_reader_that_stops_reading_and_a_locale_without_unicode_end_quietly():
+    """As in `flowgru --help | head -0`, in a locale that knows only ASCII."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run(
+        [sys.executable, "-m", "flowgru", "--help"], stdout=writing, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(writing)
+    assert (found.returncode, found.stderr) == (0, b"")
+    found = subprocess.run([sys.executable, "-m", "flowgru", "wörk"], capture_output=True, env=environment)
+    assert found.returncode == 2 and b"w\\xf6rk" in found.stderr

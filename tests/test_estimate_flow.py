@@ -1,0 +1,179 @@
+"""`estimate_flow` and the stream under it: each frame once, in constant memory, whatever kind of picture it is."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from media import noisy_frames
+from PIL import Image
+
+from flowgru.config import NetworkConfig
+from flowgru.data.images import to_tensor
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow, splat
+from flowgru.tasks.flow_stream import StreamFrame, estimate_flow, pair_flows
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def network() -> FlowNetwork:
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru")).eval()
+    with torch.no_grad():
+        for parameter in network.flow_head.parameters():
+            parameter *= 0.1  # random weights give flows far out of the picture
+    return network
+
+
+# Each frame once, in constant memory, and warm starts
+
+
+def counted(network, monkeypatch) -> dict[str, list]:
+    """What the network is asked for from now on."""
+    calls: dict[str, list] = {"encode": [], "match": []}
+    encode, match = network.encode, network.match
+
+    def count_encode(frame, *, with_context=True):
+        calls["encode"].append(with_context)
+        return encode(frame, with_context=with_context)
+
+    def count_match(first, second, **options):
+        calls["match"].append(options["initial_flow"])
+        return match(first, second, **options)
+
+    monkeypatch.setattr(network, "encode", count_encode)
+    monkeypatch.setattr(network, "match", count_match)
+    return calls
+
+
+def stream(frames: list[np.ndarray], segments: list[int] | None = None):
+    return (
+        StreamFrame(to_tensor(frame)[None], index, segments[index] if segments else 0)
+        for index, frame in enumerate(frames)
+    )
+
+
+def test_each_frame_is_encoded_once_and_with_context_only_where_a_pair_begins(network, monkeypatch):
+    calls = counted(network, monkeypatch)
+    assert len(list(estimate_flow(noisy_frames(4, *SIZE), network, iterations=1))) == 3
+    assert calls["encode"] == [True, True, True, False]
+
+
+def test_no_flow_leads_from_one_segment_to_the_next(network, monkeypatch):
+    calls = counted(network, monkeypatch)
+    frames = [*noisy_frames(3, *SIZE), *noisy_frames(3, 40, 72)]
+    found = list(pair_flows(stream(frames, [0, 0, 0, 1, 1, 1]), network, iterations=1))
+    assert [(pair.first, pair.second) for pair in found] == [(0, 1), (1, 2), (3, 4), (4, 5)]
+    assert calls["encode"] == [True, True, False, True, True, False]
+
+
+def test_a_warm_start_carries_the_flow_on_but_not_over_a_cut(network, monkeypatch):
+    calls = counted(network, monkeypatch)
+    quiet = [frame // 4 for frame in noisy_frames(5, *SIZE)]
+    frames = [*quiet[:3], *(frame + 128 for frame in quiet[3:])]
+    found = list(pair_flows(stream(frames), network, iterations=1, warm_start=True))
+    assert [start is None for start in calls["match"]] == [True, False, True, False]
+    cold = list(pair_flows(stream(frames), network, iterations=1))
+    assert torch.equal(found[0].forward, cold[0].forward) and not torch.equal(found[1].forward, cold[1].forward)
+
+
+def test_a_warm_start_of_both_directions_and_after_a_new_size(network, monkeypatch):
+    calls = counted(network, monkeypatch)
+    frames = [*noisy_frames(3, *SIZE), *noisy_frames(2, 40, 72)]
+    list(pair_flows(stream(frames, [0, 0, 0, 1, 1]), network, iterations=1, warm_start=True, backward=True))
+    assert [start is None for start in calls["match"]] == [True, True, False, False, True, True]
+
+
+def test_a_splat_lands_where_the_flow_leads():
+    values = torch.zeros(1, 2, 8, 10)
+    values[0, :, 2, 3] = torch.tensor([4.0, 1.0])
+    carried = splat(values, 2 * values)
+    assert carried[0, :, 4, 9].tolist() == [0, 0]  # (3 + 8, 2 + 2) is outside
+    still = values.clone()
+    still[0, :, :, :] = torch.tensor([2.0, 1.0])[:, None, None]
+    assert torch.equal(splat(still, still), still)
+    half = splat(values, values)
+    assert half[0, :, 3, 7].tolist() == [2.0, 0.5]  # with the one that stood there
+    assert half[0, :, 2, 3].tolist() == [4.0, 1.0]  # nothing arrives: it keeps its own
+
+
+def test_a_long_stream_takes_no_more_memory(network):
+    alive: list[weakref.ref] = []
+
+    def frames():
+        for frame in noisy_frames(8, *SIZE):
+            tensor = to_tensor(frame)
+            alive.append(weakref.ref(tensor))
+            yield tensor
+            del tensor
+            assert sum(reference() is not None for reference in alive) <= 3
+
+    flows = [weakref.ref(flow) for flow in estimate_flow(frames(), network, iterations=1)]
+    assert len(flows) == 7 and sum(flow() is not None for flow in flows) <= 1
+
+
+# From Python
+
+
+def test_arrays_pil_pictures_and_tensors_give_the_same_flow(network):
+    frames = noisy_frames(3, *SIZE)
+    arrays = list(estimate_flow(frames, network, iterations=1))
+    assert arrays[0].shape == (2, *SIZE) and arrays[0].dtype == torch.float32 and not arrays[0].is_inference()
+    for others in (map(Image.fromarray, frames), map(to_tensor, frames)):
+        assert all(map(torch.equal, arrays, estimate_flow(others, network, iterations=1)))
+
+
+def test_the_caller_is_not_put_into_inference_mode(network):
+    for _ in estimate_flow(noisy_frames(3, *SIZE), network, iterations=1):
+        assert not torch.is_inference_mode_enabled()
+        assert torch.ones(1, requires_grad=True).mul(2).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ([np.zeros((8, 8, 3), np.uint8)], "got 1 frames: flow needs at least 2"),
+        ([], "got 0 frames"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], "frame 1 is 9x8 and the one before 8x8"),
+        ([np.zeros((8, 8), np.uint8)] * 2, "frame 0: .*expected uint8"),
+        ([np.zeros((8, 8, 3), np.float32)] * 2, "frame 0: .*expected uint8"),
+        ([torch.zeros(3, 8, 8), torch.full((3, 8, 8), float("nan"))], r"frame 1: .*nan at index \[0, 0, 0\]"),
+        ([torch.zeros(3, 8, 8), torch.full((3, 8, 8), float("inf"))], "frame 1: .*not finite"),
+        ([torch.full((3, 8, 8), 200.0)] * 2, r"frame 0: .*expected \[0, 1\]: divide by 255"),
+        ([torch.zeros(8, 8, 3)] * 2, r"frame 0: .*expected float \[3, H, W\]"),
+    ],
+)
+def test_frames_that_cannot_be_meant_are_refused(network, frames, said):
+    with pytest.raises(ValueError, match=said):
+        list(estimate_flow(frames, network, iterations=1))
+
+
+def test_iterations_are_checked_at_once(network):
+    with pytest.raises(ValueError, match="iterations is 0"):
+        estimate_flow([], network, iterations=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (9, 1), (7, 9), (64, 64)])
+def test_pictures_of_any_size_give_a_finite_flow_of_their_size(network, size):
+    (flow,) = estimate_flow(noisy_frames(2, *size), network, iterations=1)
+    assert flow.shape == (2, *size) and flow.isfinite().all()
+
+
+def test_what_a_moving_square_covers_is_occluded():
+    """A square moves 6 pixels to the right over a background at rest."""
+    forward, backward = torch.zeros(2, 2, 30, 40)
+    forward[0, 10:20, 10:20] = 6
+    backward[0, 10:20, 16:26] = -6
+    covered = torch.zeros(30, 40, dtype=torch.bool)
+    covered[10:20, 20:26] = True
+    assert torch.equal(occlusion_mask(forward, backward), covered)
+    forward[0, :, 38:] = 3  # out of the picture
+    assert occlusion_mask(forward, backward)[:, 38:].all()
+
+
+def test_a_resized_flow_is_in_the_new_sizes_pixels():
+    flow = torch.tensor([2.0, 1.0])[None, :, None, None].expand(1, 2, 10, 20)
+    bigger = resize_flow(flow, (30, 40))
+    assert torch.equal(bigger, torch.tensor([4.0, 3.0])[None, :, None, None].expand(1, 2, 30, 40))

@@ -1,0 +1,389 @@
+"""Every kind of picture becomes right 8-bit RGB or is refused in one line; a sequence keeps its order and names."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from media import moving_frames, write_clip
+from PIL import Image
+
+from flowgru.data.frames import open_frames
+from flowgru.data.images import read_image, to_tensor, write_image
+from flowgru.errors import InputFileError, RequestError
+
+RANDOM = np.random.default_rng(0)
+COLOUR = RANDOM.integers(0, 256, (5, 7, 3), np.uint8)
+GREY = COLOUR[..., 0]
+ALPHA = RANDOM.integers(0, 256, (5, 7), np.uint8)
+DEEP = RANDOM.integers(0, 65536, (5, 7, 3), np.uint16)
+
+
+def grey_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    return np.floor(values + 0.5).astype(np.uint8)
+
+
+def over_black(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return rounded(rgb.astype(np.float64) * alpha[..., None] / 255)
+
+
+def save_with_pillow(path: Path, array: np.ndarray, mode: str | None = None, **options: object) -> None:
+    picture = Image.fromarray(array)
+    (picture.convert(mode) if mode else picture).save(path, **options)  # type: ignore[arg-type]
+
+
+def save_with_opencv(path: Path, array: np.ndarray) -> None:
+    channels = {2: ..., 3: (..., [2, 1, 0]), 4: (..., [2, 1, 0, 3])}
+    selected = array if array.ndim == 2 else array[channels[array.shape[2]]]
+    assert cv2.imwrite(str(path), np.ascontiguousarray(selected))
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, bit_depth: int, colour_type: int, rows: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
+    pieces = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(pieces)
+
+
+@pytest.mark.parametrize("suffix", ["png", "ppm", "bmp", "tif"])
+def test_exact_formats_give_back_every_pixel(tmp_path: Path, suffix: str) -> None:
+    write_image(tmp_path / f"a.{suffix}", COLOUR)
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), COLOUR)
+
+
+def test_eight_bit_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    save_with_pillow(path, GREY)
+    np.testing.assert_array_equal(read_image(path), grey_rgb(GREY))
+    save_with_pillow(path, np.dstack([COLOUR, ALPHA]))
+    np.testing.assert_array_equal(read_image(path), over_black(COLOUR, ALPHA))
+    save_with_pillow(path, np.dstack([GREY, ALPHA]))
+    np.testing.assert_array_equal(read_image(path), over_black(grey_rgb(GREY), ALPHA))
+    save_with_pillow(path, GREY > 127)
+    np.testing.assert_array_equal(read_image(path), grey_rgb((GREY > 127) * np.uint8(255)))
+    palette = Image.fromarray(GREY % 4, "P")
+    palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    colours = np.arange(10, 130, 10, dtype=np.uint8).reshape(4, 3)
+    palette.save(path)
+    np.testing.assert_array_equal(read_image(path), colours[GREY % 4])
+    palette.save(path, transparency=2)
+    colours[2] = 0
+    np.testing.assert_array_equal(read_image(path), colours[GREY % 4])
+    save_with_pillow(tmp_path / "a.tif", COLOUR, "CMYK")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), COLOUR)
+    save_with_pillow(tmp_path / "a.jpg", np.full((16, 16, 3), (200, 100, 50), np.uint8), "CMYK", quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - (200, 100, 50)).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_divided_by_257_and_rounded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    save_with_opencv(path, DEEP)
+    np.testing.assert_array_equal(read_image(path), rounded(DEEP / 257))
+    save_with_opencv(path, DEEP[..., 0])
+    np.testing.assert_array_equal(read_image(path), grey_rgb(rounded(DEEP[..., 0] / 257)))
+    deep_alpha = DEEP[..., :1][::-1]
+    save_with_opencv(path, np.dstack([DEEP, deep_alpha]))
+    np.testing.assert_array_equal(read_image(path), over_black(rounded(DEEP / 257), rounded(deep_alpha[..., 0] / 257)))
+
+
+def test_sixteen_bit_grey_of_other_kinds(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(2, 1, 16, 4, b"\0" + struct.pack(">4H", 257 * 200, 65535, 257 * 100, 0)))
+    assert read_image(tmp_path / "a.png").tolist() == [[[200] * 3, [0] * 3]]
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 1\n65535\n" + struct.pack(">2H", 65535, 257 * 7))
+    assert read_image(tmp_path / "a.pgm").tolist() == [[[255] * 3, [7] * 3]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("depth", [8, 16])
+def test_the_turn_that_a_camera_noted_is_applied(tmp_path: Path, orientation: int, depth: int) -> None:
+    turned = {
+        1: COLOUR,
+        2: COLOUR[:, ::-1],
+        3: COLOUR[::-1, ::-1],
+        4: COLOUR[::-1],
+        5: COLOUR.transpose(1, 0, 2),
+        6: np.rot90(COLOUR, -1),
+        7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(COLOUR, 1),
+    }[orientation]
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[274] = orientation
+    save_with_pillow(path, COLOUR, exif=exif)
+    if depth == 16:
+        data = path.read_bytes()
+        start = data.index(b"eXIf") - 4
+        noted = data[start : start + 12 + int.from_bytes(data[start : start + 4], "big")]
+        save_with_opencv(path, COLOUR.astype(np.uint16) * 257)
+        deep = path.read_bytes()
+        path.write_bytes(deep[:33] + noted + deep[33:])
+    np.testing.assert_array_equal(read_image(path), turned)
+
+
+def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
+    save_with_pillow(tmp_path / "grey.tif", GREY.astype(np.float32))
+    with pytest.raises(InputFileError, match="floating-point samples"):
+        read_image(tmp_path / "grey.tif")
+    save_with_opencv(tmp_path / "colour.tif", COLOUR.astype(np.float32))
+    with pytest.raises(InputFileError, match="expected a TIFF of 8 or 16 bits, not floating-point"):
+        read_image(tmp_path / "colour.tif")
+    save_with_pillow(tmp_path / "wide.tif", GREY.astype(np.int32) * 100000)
+    with pytest.raises(InputFileError, match="32-bit samples"):
+        read_image(tmp_path / "wide.tif")
+
+
+@pytest.mark.parametrize(("bit_depth", "colour_type"), [(8, 2), (16, 2), (1, 0)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path, bit_depth: int, colour_type: int) -> None:
+    (tmp_path / "a.png").write_bytes(png(40000, 40000, bit_depth, colour_type))
+    with pytest.raises(InputFileError, match="claims to be 40000x40000 pixels: at most 134217728"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "a.ppm").write_bytes(b"P6\n12000 12000\n255\n" + bytes(100))
+    with pytest.raises(InputFileError, match="claims to be 12000x12000 pixels: at most 134217728"):
+        read_image(tmp_path / "a.ppm")
+    (tmp_path / "b.ppm").write_bytes(b"P6\n40000 40000\n255\n" + bytes(100))
+    with pytest.raises(InputFileError, match="1600000000 pixels"):
+        read_image(tmp_path / "b.ppm")
+    write_image(tmp_path / "small.png", COLOUR)
+    with pytest.raises(InputFileError, match="claims to be 7x5 pixels: at most 34"):
+        read_image(tmp_path / "small.png", max_pixels=34)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "deep.png", "a.ppm", "a.bmp", "a.tif"])
+def test_a_truncated_picture_is_refused(tmp_path: Path, name: str) -> None:
+    picture = RANDOM.integers(0, 256, (40, 40, 3), np.uint8)
+    if name == "deep.png":
+        save_with_opencv(tmp_path / name, picture.astype(np.uint16) * 257)
+    else:
+        write_image(tmp_path / name, picture)
+    data = (tmp_path / name).read_bytes()
+    for length in (10, len(data) // 2, len(data) * 9 // 10):
+        (tmp_path / name).write_bytes(data[:length])
+        with pytest.raises(InputFileError) as caught:
+            read_image(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "a.png", "deep.png", "deep.tif", "a.ppm", "a.bmp", "a.tif", "a.webp", "a.gif"]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mutated_bytes_give_a_picture_or_an_input_error(tmp_path: Path, name: str) -> None:
+    random = np.random.default_rng(1)
+    path = tmp_path / name
+    if name.startswith("deep"):
+        save_with_opencv(path, DEEP)
+    else:
+        save_with_pillow(path, COLOUR)
+    original = path.read_bytes()
+    for _ in range(150):
+        data = bytearray(original)
+        for position in random.integers(0, len(data), random.integers(1, 6)):
+            data[position] = random.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            assert read_image(path, max_pixels=10_000).dtype == np.uint8
+        except InputFileError as error:
+            assert "\n" not in str(error)
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    for name, content, message in [
+        ("a.png", b"", "cannot be read as a picture"),
+        ("b.png", b"<!DOCTYPE html><html>", "cannot be read as a picture"),
+        ("c.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be read as a picture"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputFileError, match=message):
+            read_image(tmp_path / name)
+    with pytest.raises(InputFileError, match="No such file"):
+        read_image(tmp_path / "none.png")
+    frames = [Image.fromarray(np.roll(COLOUR, shift, 1)) for shift in range(3)]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputFileError, match="is an animation"):
+        read_image(tmp_path / "moving.webp")
+
+
+def test_a_picture_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", COLOUR)
+    with pytest.raises(RequestError, match="exists already"):
+        write_image(tmp_path / "a.png", COLOUR)
+    with pytest.raises(RequestError, match="suffix must be one of"):
+        write_image(tmp_path / "a.xyz", COLOUR)
+    write_image(tmp_path / "a.png", COLOUR[::-1], overwrite=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLOUR[::-1])
+
+
+def test_pictures_of_the_python_interface_become_one_kind_of_tensor() -> None:
+    expected = torch.from_numpy(COLOUR.astype(np.float32) / 255).permute(2, 0, 1)
+    torch.testing.assert_close(to_tensor(COLOUR), expected, rtol=0, atol=0)
+    torch.testing.assert_close(to_tensor(COLOUR[::-1, ::-1]), expected.flip(1, 2), rtol=0, atol=0)
+    torch.testing.assert_close(to_tensor(Image.fromarray(COLOUR)), expected, rtol=0, atol=0)
+    torch.testing.assert_close(to_tensor(expected), expected, rtol=0, atol=0)
+    torch.testing.assert_close(to_tensor(expected.half()), expected.half().float(), rtol=0, atol=0)
+    assert to_tensor(torch.full((3, 2, 2), 1 + 5e-7)).max() == 1
+    assert to_tensor(Image.fromarray(GREY)).shape == (3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), r"holds nan at index \[1, 2, 3\] \(1 values are not finite\)"),
+        (float("inf"), r"holds inf at index \[1, 2, 3\]"),
+        (255.0, r"values in \[0, 255\], 255 at index \[1, 2, 3\]: expected \[0, 1\]: divide by 255"),
+        (-0.5, r"values in \[-0.5, 0\], -0.5 at index \[1, 2, 3\]: expected \[0, 1\]$"),
+    ],
+)
+def test_bad_values_are_named_with_their_place(value: float, message: str) -> None:
+    picture = torch.zeros(3, 4, 5)
+    picture[1, 2, 3] = value
+    with pytest.raises(RequestError, match=message):
+        to_tensor(picture)
+
+
+def test_other_shapes_and_types_are_refused() -> None:
+    for wrong in (COLOUR.astype(np.float32), GREY, np.zeros((0, 4, 3), np.uint8), COLOUR.transpose(2, 0, 1)):
+        with pytest.raises(RequestError, match=r"expected uint8 \[H, W, 3\]"):
+            to_tensor(wrong)
+    for wrong in (torch.zeros(1, 3, 4, 5), torch.zeros(4, 5, 3), torch.zeros(3, 4, 5, dtype=torch.uint8)):
+        with pytest.raises(RequestError, match=r"expected float \[3, H, W\]"):
+            to_tensor(wrong)
+    for wrong, kind in (("frame.png", "str"), (None, "NoneType")):
+        with pytest.raises(RequestError, match=f"the picture is a {kind}: expected a uint8 array"):
+            to_tensor(wrong)
+
+
+def test_folders_and_patterns_are_sorted_by_number(tmp_path: Path) -> None:
+    folder = tmp_path / "scene"
+    (folder / "deeper").mkdir(parents=True)
+    for number in (10, 2, 1, 100):
+        write_image(folder / f"frame{number}.png", np.full((4, 5, 3), number, np.uint8))
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(b"")
+    for given in (folder, folder / "*.png"):
+        [source] = open_frames([given])
+        frames = list(source)
+        assert (source.name, source.expected_frames, source.frame_rate, source.problems) == ("scene", 4, None, [])
+        assert [frame.name for frame in frames] == ["frame1", "frame2", "frame10", "frame100"]
+        assert [frame.image[0, 0, 0] for frame in frames] == [1, 2, 10, 100]
+        assert {(frame.time, frame.segment, frame.damaged) for frame in frames} == {(None, 0, False)}
+    [source] = open_frames([folder], start=2, end=3)
+    assert [frame.name for frame in source] == ["frame2", "frame10"]
+    [source] = open_frames([folder / "frame10.png", folder / "frame2.png"])
+    assert [frame.name for frame in source] == ["frame10", "frame2"]
+    with pytest.warns(UserWarning, match="quote the pattern"):
+        open_frames(sorted(folder.glob("[a-z]*.png")))
+
+
+def test_several_inputs_are_several_sequences(tmp_path: Path) -> None:
+    for scene in ("a", "b"):
+        for number in (1, 2):
+            write_image(tmp_path / scene / f"{number}.png", COLOUR)
+    write_clip(tmp_path / "clip.mp4", moving_frames(5))
+    sources = open_frames([tmp_path / "a", tmp_path / "b", tmp_path / "clip.mp4"], end=3)
+    assert [source.name for source in sources] == ["a", "b", "clip"]
+    assert [source.expected_frames for source in sources] == [2, 2, 3]
+    assert sources[2].frame_rate == 10
+    assert [len(list(source)) for source in sources] == [2, 2, 3]
+    assert [source.name for source in open_frames([tmp_path / "?"])] == ["a", "b"]
+    assert [source.name for source in open_frames([str(tmp_path / "*.mp4")])] == ["clip"]
+
+
+def test_fewer_than_two_frames_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write_image(tmp_path / "one" / "1.png", COLOUR)
+    for given in ([tmp_path / "empty"], [tmp_path / "one"], [tmp_path / "one" / "1.png"], [tmp_path / "none*.png"]):
+        with pytest.raises(RequestError, match="need at least 2 frames"):
+            open_frames(given)
+    write_image(tmp_path / "one" / "2.png", COLOUR)
+    with pytest.raises(
+        RequestError, match="gives 2 picture files, of which frames 2 to the last leave 1: need at least 2"
+    ):
+        open_frames([tmp_path / "one"], start=2)
+    [source] = open_frames([write_clip(tmp_path / "one.mp4", moving_frames(1))])
+    with pytest.raises(InputFileError, match="gives 1 frame: need at least 2 frames"):
+        list(source)
+    with pytest.raises(RequestError, match="no input"):
+        open_frames([])
+    with pytest.raises(RequestError, match="an input is empty"):
+        open_frames([""])
+    with pytest.raises(RequestError, match="expected 1 <= start <= end"):
+        open_frames([tmp_path / "one"], start=0)
+
+
+def test_names_that_would_collide_or_escape_are_refused(tmp_path: Path) -> None:
+    for name in (
+        "a/1.png",
+        "a/1.jpg",
+        "a/2.png",
+        "b/x/1.png",
+        "b/x/2.png",
+        "c/x/1.png",
+        "c/x/2.png",
+        "d/...png",
+        "d/1.png",
+    ):
+        write_image(tmp_path / name, COLOUR)
+    with pytest.raises(RequestError, match="two pictures called '1'"):
+        open_frames([tmp_path / "a"])
+    with pytest.raises(RequestError, match="two inputs are called 'x'"):
+        open_frames([tmp_path / "b" / "x", tmp_path / "c" / "x"])
+    with pytest.raises(RequestError, match="cannot name a result"):
+        open_frames([tmp_path / "d" / "...png", tmp_path / "d" / "1.png"])
+    [source] = open_frames([tmp_path / "a" / "1.png", tmp_path / "b" / "x" / "1.png"])  # one result, after the first
+    assert [frame.name for frame in source] == ["1", "1"]
+
+
+def test_a_bad_video_fails_alone_when_it_is_read(tmp_path: Path) -> None:
+    good = write_clip(tmp_path / "good.mp4", moving_frames(3))
+    sources = open_frames([tmp_path / "missing.mp4", good])
+    with pytest.raises(InputFileError, match=r"cannot read .*missing\.mp4"):
+        list(sources[0])
+    assert len(list(sources[1])) == 3
+
+
+def test_a_long_sequence_is_opened_without_reading_it(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number}.png").touch()
+    write_image(tmp_path / "0.png", COLOUR, overwrite=True)
+    [source] = open_frames([tmp_path])
+    assert source.expected_frames == 2000
+    frames = iter(source)
+    assert next(frames).name == "0"
+    with pytest.raises(InputFileError, match=r"1\.png"):
+        next(frames)
+
+
+REAL = {
+    "Sintel/training/clean/alley_1/frame_0002.png": (436, 1024, 3),
+    "KITTI-2012/training/image_0/000027_10.png": (376, 1241, 3),
+    "FlyingChairs_release/data/00001_img1.ppm": (384, 512, 3),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_pictures_equal_those_of_opencv(data_root: Path, name: str) -> None:
+    if not (data_root / name).is_file():
+        pytest.skip(f"{data_root / name} is absent")
+    expected = cv2.imread(str(data_root / name), cv2.IMREAD_COLOR)
+    assert expected is not None
+    assert expected.shape == REAL[name]
+    np.testing.assert_array_equal(read_image(data_root / name), expected[..., ::-1])
+
+
+def test_pillow_would_not_hide_a_deep_picture() -> None:
+    """Why 16-bit colour goes through OpenCV: Pillow gives 8 bits and says nothing."""
+    encoded = io.BytesIO(cv2.imencode(".png", DEEP)[1].tobytes())
+    assert np.asarray(Image.open(encoded)).dtype == np.uint8

@@ -1,0 +1,252 @@
+"""`load_model` gives the network that a name or a file stands for, or says in one line why it cannot."""
+
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
+
+from flowgru.config import NetworkConfig
+from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.model import loading
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.foreign_weights import from_our_names, naming_of
+from flowgru.model.loading import choose_device, load_model
+from flowgru.model.model_file import write_model_file
+
+COMPACT = NetworkConfig("compact", "conv_min_gru")
+SMALL = NetworkConfig("small", "conv_gru")
+
+
+def our_weights(config: NetworkConfig) -> dict[str, Tensor]:
+    return dict(FlowNetwork(config).state_dict())
+
+
+def their_weights() -> dict[str, Tensor]:
+    return dict(raft_small(weights=None).state_dict())
+
+
+def card_of(preset: str = "compact", operator: str = "conv_min_gru") -> dict[str, Any]:
+    return {"network": {"preset": preset, "operator": operator}, "license": "BSD-3-Clause"}
+
+
+def same_weights(network: FlowNetwork, weights: dict[str, Tensor]) -> bool:
+    found = network.state_dict()
+    return found.keys() == weights.keys() and all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def refusal(error: type[FlowgruError], source: str | Path, device: str | None = "cpu") -> str:
+    """The one line with which load_model refuses."""
+    with pytest.raises(error) as caught:
+        load_model(source, device=device)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch keeps what it has downloaded, empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_our_file_gives_its_network_and_card(tmp_path: Path) -> None:
+    weights = our_weights(COMPACT)
+    write_model_file(tmp_path / "mine.safetensors", weights, card_of())
+    network = load_model(tmp_path / "mine.safetensors", device="cpu")
+    assert network.config == COMPACT
+    assert network.card == card_of()
+    assert not network.training
+    assert same_weights(network, weights)
+
+
+@pytest.mark.parametrize("config", [COMPACT, SMALL, NetworkConfig("large", "conv_gru")], ids=str)
+def test_a_file_without_a_card_is_recognised_by_its_weights(config: NetworkConfig, tmp_path: Path) -> None:
+    weights = our_weights(config)
+    torch.save(weights, tmp_path / "weights.pt")
+    network = load_model(str(tmp_path / "weights.pt"), device="cpu")
+    assert network.config == config and same_weights(network, weights)
+    assert network.card == {"network": {"preset": config.preset, "operator": config.operator}}
+
+
+def test_weights_of_half_precision_are_widened(tmp_path: Path) -> None:
+    weights = {name: value.half() for name, value in their_weights().items()}
+    torch.save(weights, tmp_path / "half.pth")
+    network = load_model(tmp_path / "half.pth", device="cpu")
+    assert all(value.dtype == torch.float32 for value in network.parameters())
+    assert torch.equal(network.state_dict()["feature_encoder.out.bias"], weights["feature_encoder.conv.bias"].float())
+
+
+def test_loading_leaves_the_random_numbers_alone(tmp_path: Path) -> None:
+    torch.save(their_weights(), tmp_path / "raft.pth")
+    before = torch.get_rng_state()
+    load_model(tmp_path / "raft.pth", device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_file_that_does_not_fit_is_described_in_its_own_names(tmp_path: Path) -> None:
+    weights = their_weights()
+    del weights["update_block.flow_head.conv1.bias"]
+    weights["update_block.flow_head.conv3.bias"] = torch.zeros(2)
+    weights["feature_encoder.conv.bias"] = torch.zeros(7)
+    torch.save(weights, tmp_path / "other.pth")
+    text = refusal(RequestError, tmp_path / "other.pth")
+    for part in ("other.pth", "flow_head.conv1.bias", "flow_head.conv3.bias", "feature_encoder.conv.bias", "small"):
+        assert part in text
+
+
+def test_two_namings_in_one_file_are_refused(tmp_path: Path) -> None:
+    ours = our_weights(SMALL)
+    mixed = {name: value for name, value in ours.items() if not name.startswith("feature_encoder.")}
+    mixed |= {name: value for name, value in their_weights().items() if name.startswith("feature_encoder.")}
+    torch.save(mixed, tmp_path / "mixed.pth")
+    refusal(RequestError, tmp_path / "mixed.pth")
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.bias": torch.zeros(1000)}, tmp_path / "resnet.pth")
+    assert "conv1.weight" in refusal(RequestError, tmp_path / "resnet.pth")
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    weights = their_weights()
+    weights["update_block.flow_head.conv2.bias"][1] = float("nan")
+    torch.save(weights, tmp_path / "diverged.pth")
+    assert "update_block.flow_head.conv2.bias" in refusal(RequestError, tmp_path / "diverged.pth")
+
+
+@pytest.mark.parametrize(
+    ("card", "parts"),
+    [
+        (card_of(operator="conv_min_gruu"), ("conv_min_gruu", "did you mean 'conv_min_gru'")),
+        (card_of(preset="tiny"), ("tiny", "compact")),
+        ({"network": {"preset": "compact"}}, ("operator",)),
+        ({"network": "compact"}, ("operator", "preset")),
+        ({"network": {"preset": ["compact"], "operator": 3}}, ("compact",)),
+        (card_of(operator="conv_gru"), ("conv_gru", "operator.")),
+    ],
+    ids=["operator", "preset", "half", "text", "types", "another network's weights"],
+)
+def test_a_card_that_does_not_make_sense_is_refused(
+    card: dict[str, Any], parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    write_model_file(tmp_path / "mine.safetensors", our_weights(COMPACT), card)
+    text = refusal(RequestError, tmp_path / "mine.safetensors")
+    assert "mine.safetensors" in text
+    for part in parts:
+        assert part in text
+
+
+def test_only_rafts_networks_have_other_names() -> None:
+    with pytest.raises(RequestError, match="conv_min_gru"):
+        from_our_names(our_weights(COMPACT), "torchvision", COMPACT)
+
+
+def test_the_naming_is_recognised() -> None:
+    ours = our_weights(SMALL)
+    assert naming_of(ours) == "flowgru"
+    assert naming_of(their_weights()) == "torchvision"
+    assert naming_of(from_our_names(ours, "princeton", SMALL)) == "princeton"
+    assert naming_of({"conv1.weight": torch.zeros(1)}) is None
+    assert naming_of({}) is None
+
+
+def test_a_missing_file_is_named_with_the_nearest_name(tmp_path: Path) -> None:
+    assert "absent.pth" in refusal(RequestError, tmp_path / "absent.pth")
+    assert "did you mean 'raft_small'" in refusal(RequestError, "raft-small")
+
+
+def test_the_default_is_the_bundled_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = tmp_path / "default.safetensors"
+    monkeypatch.setattr(loading, "DEFAULT_MODEL", bundled)
+    assert str(bundled) in refusal(RequestError, "default")
+    write_model_file(bundled, our_weights(COMPACT), card_of())
+    assert load_model(device="cpu").config == COMPACT
+
+
+@pytest.mark.parametrize(
+    ("name", "released", "make", "config"),
+    [
+        ("raft_small", Raft_Small_Weights.DEFAULT, raft_small, SMALL),
+        ("raft_large", Raft_Large_Weights.DEFAULT, raft_large, NetworkConfig("large", "seq_conv_gru")),
+    ],
+    ids=["small", "large"],
+)
+def test_released_weights_are_read_from_the_cache(
+    name: str, released, make, config: NetworkConfig, cache: Path
+) -> None:
+    torch.save(make(weights=None).state_dict(), cache / released.url.rsplit("/", 1)[1])
+    network = load_model(name, device="cpu")
+    assert network.config == config
+    assert network.card["source"] == released.url
+
+
+def test_a_download_without_a_net_names_url_and_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_net(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_net)
+    url = Raft_Small_Weights.DEFAULT.url
+    text = refusal(MachineError, "raft_small")
+    for part in (url, str(cache / url.rsplit("/", 1)[1]), "no route to host"):
+        assert part in text
+    assert capsys.readouterr().out == "", "standard output is for results"
+
+
+def test_a_download_of_another_file_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<html>log in to the network</html>")
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: _Response(page))
+    assert "damaged" in refusal(MachineError, "raft_small")
+    assert not list(cache.iterdir()), "nothing of it stays in the cache"
+
+
+def test_a_damaged_cache_is_named(cache: Path) -> None:
+    path = cache / Raft_Small_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    torch.save(their_weights(), path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    assert str(path) in refusal(MachineError, "raft_small")
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(RequestError, match="gpu"):
+        choose_device("gpu")
+    with pytest.raises(MachineError, match=r"cuda:63.*\bcpu"):
+        choose_device("cuda:63")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_asked_for_but_absent_is_an_error() -> None:
+    with pytest.raises(MachineError, match="cuda"):
+        choose_device("cuda")
+
+
+class _Response:
+    """What urlopen gives: a body and no headers."""
+
+    def __init__(self, body: Path) -> None:
+        self.file = body.open("rb")
+        self.read = self.file.read
+
+    def info(self) -> "_Response":
+        return self
+
+    def get_all(self, _: str) -> None:
+        return None
+
+    def __enter__(self) -> "_Response":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()

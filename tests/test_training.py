@@ -1,0 +1,254 @@
+"""Training learns, and a run that was stopped goes on to the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flowgru.cli import main
+from flowgru.config import (
+    NetworkConfig,
+    OptimizerConfig,
+    SyntheticSettings,
+    TrainConfig,
+    ValidationConfig,
+)
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.operators import UPDATE_OPERATORS
+from flowgru.tasks.train import train
+from flowgru.training.engine import Run, RunningMean, one_cycle, settling_refinements
+from flowgru.training.objective import endpoint_error, sequence_loss
+from flowgru.training.sampler import StepSampler, collate
+
+TINY = TrainConfig(
+    network=NetworkConfig("compact", "conv_gru"),
+    data=SyntheticSettings(height=128, width=128, photos=None),
+    optimizer=OptimizerConfig(ema_decay=0.9),
+    validation=ValidationConfig(every=4, pairs=1, height=128, width=160, iterations=(1, 2)),
+    steps=6,
+    batch_size=1,
+    iterations=2,
+    settling=2,
+    workers=0,
+    log_every=1,
+    checkpoint_every=2,
+)
+
+
+def write_config(path: Path, **changes: str) -> Path:
+    """TINY as a file, with lines changed."""
+    lines = [
+        "network: {preset: compact, operator: conv_gru}",
+        "data: {height: 128, width: 128, photos: null}",
+        "optimizer: {ema_decay: 0.9}",
+        "validation: {every: 4, pairs: 1, height: 128, width: 160, iterations: [1, 2]}",
+    ]
+    values = {"steps": 6, "batch_size": 1, "iterations": 2, "settling": 2, "workers": 0, "log_every": 1}
+    values |= {"checkpoint_every": 2} | changes
+    path.write_text("\n".join(lines + [f"{name}: {value}" for name, value in values.items()]) + "\n")
+    return path
+
+
+def log_lines(folder: Path) -> list[dict]:
+    """The log without the fields that measure time."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
+
+
+def test_sequence_loss_is_the_weighted_sum_of_masked_means():
+    flows = (torch.zeros(1, 2, 2, 2), torch.full((1, 2, 2, 2), 3.0))
+    target = torch.tensor([[[[1.0, 2.0], [500.0, 4.0]], [[0.0, 0.0], [0.0, float("nan")]]]])
+    valid = torch.tensor([[[True, True], [True, False]]])
+    # Counted are (1, 0) and (2, 0); 500 is too long and the last pixel unknown; the mean runs over all 8 values.
+    expected = 0.5 * (1 + 2) / 8 + (2 + 3 + 1 + 3) / 8
+    assert sequence_loss(flows, target, valid, gamma=0.5).item() == pytest.approx(expected)
+
+
+def test_endpoint_error_counts_valid_pixels_only():
+    flow = torch.zeros(2, 2, 1, 2)
+    target = torch.tensor([[[[3.0, 100.0]], [[4.0, 100.0]]], [[[6.0, 0.0]], [[8.0, 0.0]]]])
+    valid = torch.tensor([[[True, False]], [[True, True]]])
+    assert endpoint_error(flow, target, valid).tolist() == [5.0, 5.0]
+
+
+def test_every_step_has_its_own_samples_whatever_the_start():
+    whole = list(StepSampler(0, 5, 3))
+    assert [index for step in whole for index in step] == list(range(15))
+    assert list(StepSampler(2, 5, 3)) == whole[2:]
+
+
+def test_settling_is_drawn_from_the_step_alone():
+    config = replace(TINY, settling=6)
+    drawn = [settling_refinements(config, step) for step in range(2000)]
+    assert drawn == [settling_refinements(config, step) for step in range(2000)]
+    assert 0.45 < sum(count == 0 for count in drawn) / 2000 < 0.55
+    assert set(drawn) == set(range(7))
+
+
+@pytest.mark.parametrize("operator", UPDATE_OPERATORS)
+def test_the_loss_falls(operator):
+    torch.manual_seed(1)
+    network = FlowNetwork(NetworkConfig("compact", operator))
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    pairs = SyntheticPairs(SyntheticSettings(height=128, width=128, photos=None))
+    batch = collate([pairs[0], pairs[1]])
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = sequence_loss(network(batch.first, batch.second, iterations=2).flows, batch.flow, batch.valid)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(("precision", "workers"), [("32-true", 0), ("bf16-mixed", 1)])
+def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, precision, workers):
+    config = replace(TINY, precision=precision, workers=workers)
+    train(config, str(tmp_path / "whole"), device="cpu")
+    file = write_config(tmp_path / "c.yaml", precision=precision, workers=str(workers))
+    command = [sys.executable, "-c", KILLED, str(file), str(tmp_path / "cut")]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    train(config, str(tmp_path / "cut"), device="cpu")
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
+
+
+KILLED = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from flowgru.training import engine
+def step_then_die(*inputs, real=engine.training_step):
+    if inputs[2].step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*inputs)
+engine.training_step = step_then_die
+from flowgru.cli import main
+main(["train", "--config", sys.argv[1], "--output", sys.argv[2], "--device", "cpu"])
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*meta parameter")
+def test_a_resumed_running_mean_stays_on_the_networks_device():
+    with torch.device("meta"):  # stands for a GPU; what a checkpoint gives is on the CPU
+        network = FlowNetwork(TINY.network)
+    optimizer = torch.optim.AdamW(network.parameters())
+    run = Run(network, optimizer, one_cycle(optimizer, TINY.optimizer, 6), RunningMean(network.state_dict(), 0.9))
+    weights = dict(FlowNetwork(TINY.network).state_dict())
+    run.restore(weights, {**run.state(), "mean": weights})
+    assert {value.device.type for value in run.mean.weights.values()} == {"meta"}
+
+
+def test_a_resumed_run_does_not_need_the_weights_it_started_from(tmp_path):
+    from flowgru.model.model_file import write_model_file
+
+    start = tmp_path / "start.safetensors"
+    card = {"network": {"preset": "compact", "operator": "conv_gru"}}
+    write_model_file(start, FlowNetwork(TINY.network).state_dict(), card)
+    config = replace(TINY, steps=1, init_from=str(start))
+    train(config, str(tmp_path / "run"), device="cpu")
+    expected = load_file(tmp_path / "run" / "model.safetensors")
+    start.unlink()
+    train(config, str(tmp_path / "run"), device="cpu")
+    found = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(("device", "code"), [("cuda:63", 4), ("gpu", 2)])
+def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, device, code, capsys):
+    config = write_config(tmp_path / "c.yaml")
+    command = ["train", "--config", str(config), "--output", str(tmp_path / "run"), "--device", device]
+    assert main(command) == code
+    assert device in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_sigterm_saves_and_exits_143(tmp_path):
+    config = write_config(tmp_path / "c.yaml", steps="100000")
+    command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--output", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=25)
+    assert process.returncode == 143, errors
+    assert "Traceback" not in errors
+    steps = max(line["step"] for line in log_lines(tmp_path / "run"))
+    assert (tmp_path / "run" / f"step-{steps:08d}").is_dir()
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    train(replace(TINY, steps=1), str(tmp_path / "run"))
+    with pytest.raises(RequestError, match=r"another configuration \(steps was 1 and is 2\)"):
+        train(replace(TINY, steps=2), str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("preset", ["compact", "large"])  # large has batch norm, which remembers what it has seen
+def test_steps_that_are_not_finite_are_skipped_and_named(tmp_path, monkeypatch, preset):
+    real = SyntheticPairs.__getitem__
+
+    def poisoned(self, index):
+        sample = real(self, index)
+        return sample._replace(first=sample.first * float("nan")) if index in (1, 2) else sample
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", poisoned)
+    train(replace(TINY, steps=4, network=NetworkConfig(preset, "conv_gru")), str(tmp_path))
+    skipped = [line for line in log_lines(tmp_path) if "skipped" in line]
+    assert [line["step"] for line in skipped] == [2, 3]
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "model.safetensors").values())
+
+
+def test_the_model_file_says_where_it_comes_from(tmp_path):
+    from flowgru.model.model_file import read_card
+
+    train(replace(TINY, steps=1), str(tmp_path))
+    card = read_card(tmp_path / "model.safetensors")
+    assert card is not None
+    assert card["network"] == {"preset": "compact", "operator": "conv_gru"}
+    assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")
+
+
+@pytest.mark.parametrize("config", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_loads(config, capsys):
+    assert main(["train", "--config", str(config), "--print_config"]) == 0
+    assert "operator:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": "0"}, "steps is 0"),
+        ({"stepz": "3"}, "stepz"),
+        ({"batch_size": "many"}, "--batch-size is 'many'"),
+        ({"gamma": "1.5"}, "gamma is 1.5"),
+    ],
+)
+def test_a_wrong_config_is_one_line_and_exit_code_2(tmp_path, change, said, capsys):
+    config = write_config(tmp_path / "c.yaml", **change)
+    assert main(["train", "--config", str(config), "--output", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_operator_is_refused_with_the_nearest_name(tmp_path, capsys):
+    config = write_config(tmp_path / "c.yaml")
+    command = ["train", "--config", str(config), "--output", str(tmp_path / "run"), "--network.operator", "conv_gruu"]
+    assert main(command) == 2
+    assert "did you mean 'conv_gru'" in capsys.readouterr().err
+    assert not os.path.exists(tmp_path / "run" / "model.safetensors")
