@@ -18,8 +18,8 @@ from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.loading import load_model
-from flowgru.training.engine import validate
 from flowgru.training.objective import endpoint_error
+from flowgru.training.validation import validate
 
 ITERATIONS = (6, 12, 24, 32)
 HELD_BACK = SyntheticSettings(height=440, width=1024, seed=2_000_003, speed=(0.5, 20.0))

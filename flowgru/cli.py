@@ -37,6 +37,8 @@ COMMANDS: dict[str, Command] = {
     "view": Command("flowgru.tasks.view", "view", "picture and statistics of flow files, and their conversion"),
     "demo": Command("flowgru.tasks.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
     "evaluate": Command("flowgru.tasks.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"),
+    "data": Command("flowgru.tasks.data", "data", "what is missing or damaged in a data set"),
+    "submit": Command("flowgru.tasks.submit", "submit", "flows of a benchmark's test split, as its server takes them"),
     "train": Command("flowgru.tasks.train", "train", "weights of a network, from a configuration"),
 }
 
@@ -115,6 +117,12 @@ def _explain(error: Exception) -> int:
         return _say(str(error), code)
     if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
         return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
+    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "allocate memory" in str(error):
+        return _say(
+            "error: not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "
+            "estimate at a smaller size (--resize 0.5), train with smaller crops or a smaller --batch-size",
+            4,
+        )
     if isinstance(error, OSError):
         return _say(f"error: {error}", 4)
     return _say(f"error: {type(error).__name__}: {error} (a bug; --debug shows where)", 1)

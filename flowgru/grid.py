@@ -1,9 +1,9 @@
-"""Pixel grids: sampling, warping, padding and upsampling.
+"""Pixel grids: sampling, warping, carrying along, padding and upsampling.
 
 Integer coordinates are pixel centres and (0, 0) is the top left one. Every sampling uses align_corners=True, as RAFT does.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,34 @@ def warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B
     return sample(second, target.permute(0, 2, 3, 1)) * inside[:, None], inside
 
 
+def splat(values: CoarseFlow, displacement: CoarseFlow) -> CoarseFlow:
+    """Values carried along by a displacement: what arrives at a pixel is averaged, weighted bilinearly.
+
+    Where nothing arrives the pixel keeps its own value. (RAFT's warm start fills with the nearest arrival instead.)
+    """
+    height, width = values.shape[2:]
+    landing = (pixel_grid(height, width, like=values) + displacement)[0]
+    weighted = torch.cat([values[0], torch.ones_like(values[0, :1])]).flatten(1)
+    arrived = torch.zeros_like(weighted)
+    corner = landing.floor()
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        x, y = corner[0] + dx, corner[1] + dy
+        weight = (1 - (landing[0] - x).abs()) * (1 - (landing[1] - y).abs())
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+        arrived.index_add_(1, index.flatten(), weighted * (weight * inside).flatten())
+    reached = arrived[2] > 0.25
+    mean = arrived[:2] / arrived[2].clamp(min=0.25)
+    return torch.where(reached, mean, weighted[:2]).reshape_as(values)
+
+
+PaddingMode = Literal["sintel", "kitti"]
+"""Where RAFT adds what is missing in height: half above and half below, or all below; the width is always split.
+
+Published errors on KITTI are those of the mode "kitti", all others those of "sintel".
+"""
+
+
 class Padding(NamedTuple):
     """How many pixels were added on each side."""
 
@@ -57,33 +85,36 @@ class Padding(NamedTuple):
         return values[..., self.top : height - self.bottom, self.left : width - self.right]
 
 
-def padding_for(height: int, width: int, *, multiple: int = 8, at_least: int = 128) -> Padding:
-    """The padding, split evenly between both sides, that brings a picture to a size the network can take.
+def padding_for(
+    height: int, width: int, mode: PaddingMode = "sintel", *, multiple: int = 8, at_least: int = 128
+) -> Padding:
+    """The padding that brings a picture to a size the network can take.
 
     Below 128 pixels the coarsest level of RAFT's correlation pyramid is one pixel wide.
     """
     rows = max(-(-height // multiple) * multiple, at_least) - height
     columns = max(-(-width // multiple) * multiple, at_least) - width
-    return Padding(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+    top = rows // 2 if mode == "sintel" else 0
+    return Padding(columns // 2, columns - columns // 2, top, rows - top)
 
 
-def upsample_bilinear(flow: CoarseFlow) -> Flow:
-    """Flow in picture pixels from coarse flow, by bilinear interpolation (RAFT-small)."""
-    return 8 * F.interpolate(flow, scale_factor=8, mode="bilinear", align_corners=True)
+def upsample_bilinear(values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
+    """Coarse values at the picture's size, by bilinear interpolation (RAFT-small)."""
+    return F.interpolate(values, scale_factor=8, mode="bilinear", align_corners=True)
 
 
-def upsample_convex(flow: CoarseFlow, mask: Features) -> Flow:
-    """Flow in picture pixels: each is a learned convex combination of its 3x3 coarse neighbours (RAFT, section 3.3).
+def upsample_convex(values: Float[Tensor, "B C h w"], mask: Features) -> Float[Tensor, "B C H W"]:
+    """Coarse values at the picture's size: each pixel a learned convex combination of 3x3 coarse neighbours (RAFT, 3.3).
 
     mask [B, 9*64, h, w] holds, for each of the 8x8 pixels in a coarse pixel, one score per neighbour; their softmax are
-    the weights. Numerator and denominator come from one batched matrix product, with a third component of ones:
-    broadcasting over [B, 2, 9, 8, 8, h, w] and torch's softmax over an inner axis each cost several times as much.
+    the weights. Numerator and denominator come from one batched matrix product, with one more component of ones:
+    broadcasting over [B, C, 9, 8, 8, h, w] and torch's softmax over an inner axis each cost several times as much.
     """
-    batch, _, height, width = flow.shape
+    batch, channels, height, width = values.shape
     cells = height * width
     scores = mask.permute(0, 2, 3, 1).reshape(batch, cells, 9, 64)
     weights = (scores - scores.detach().amax(dim=2, keepdim=True)).exp()
-    neighbours = F.unfold(8 * flow, kernel_size=3, padding=1).reshape(batch, 2, 9, cells).permute(0, 3, 1, 2)
+    neighbours = F.unfold(values, kernel_size=3, padding=1).reshape(batch, channels, 9, cells).permute(0, 3, 1, 2)
     summed = torch.cat([neighbours, torch.ones_like(neighbours[:, :, :1])], dim=2) @ weights
-    blocks = (summed[:, :, :2] / summed[:, :, 2:]).reshape(batch, height, width, 2, 8, 8)
-    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, 2, 8 * height, 8 * width)
+    blocks = (summed[:, :, :-1] / summed[:, :, -1:]).reshape(batch, height, width, channels, 8, 8)
+    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, 8 * height, 8 * width)

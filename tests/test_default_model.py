@@ -11,7 +11,7 @@ from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import InputFileError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.loading import DEFAULT_MODEL, load_model
-from flowgru.training.engine import validate
+from flowgru.training.validation import validate
 
 # OpenCV's Farneback, mean over each set's pairs of the mean end-point error: what the default model must beat.
 FARNEBACK = {"middlebury": 1.21, "sintel": 13.5, "kitti2012": 22.9, "chairs": 3.98}
@@ -70,10 +70,7 @@ def test_the_sample_clip_is_followed(network):
     assert error < 0.25 * zero
 
 
-NOT_REACHED = pytest.mark.xfail(strict=True, reason="1.29 px is measured: these weights are not there yet")
-
-
-@pytest.mark.parametrize("name", [pytest.param("middlebury", marks=NOT_REACHED), "sintel", "kitti2012", "chairs"])
+@pytest.mark.parametrize("name", FARNEBACK)
 def test_real_pairs_are_matched_better_than_by_farneback(network, data_root, name, record_property):
     try:
         pairs = open_dataset(name, data_root)

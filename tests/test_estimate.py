@@ -125,7 +125,7 @@ def test_the_summary_says_what_was_done(estimate, folder, out, model):
     assert estimate(folder, "--end", 3) == 0
     summary = json.loads((out / "summary.json").read_text())
     (clip,) = summary["clips"]
-    assert summary["card"]["network"] == {"preset": "compact", "operator": "conv_min_gru"}
+    assert summary["card"]["network"] == {"preset": "compact", "operator": "conv_min_gru", "confidence": False}
     assert summary["settings"]["model"] == model and summary["settings"]["iterations"] == 1
     assert summary["peak_memory_mib"] > 50 and summary["frames_per_second"] > 0 and clip["problems"] == []
     assert [flow["name"] for flow in clip["flows"]] == ["frame_1", "frame_2"]
@@ -133,6 +133,26 @@ def test_the_summary_says_what_was_done(estimate, folder, out, model):
     second = clip["flows"][1]
     assert abs(second["mean"] - lengths.mean()) < 1e-3 and abs(second["max"] - lengths.max()) < 1e-3
     assert not second["damaged"] and second["seconds"] > 0
+
+
+def test_the_summary_of_a_flow_that_is_not_finite_is_still_json(network, pair, out, tmp_path):
+    weights = network.state_dict()
+    weights |= {name: torch.full_like(weights[name], 3e38) for name in weights if name.startswith("flow_head")}
+    card = {"network": {"preset": "compact", "operator": "conv_min_gru"}}
+    write_model_file(tmp_path / "broken.safetensors", weights, card)
+    words = [
+        "estimate",
+        *pair,
+        "--output",
+        str(out),
+        "--model",
+        str(tmp_path / "broken.safetensors"),
+        "--iterations",
+        "1",
+    ]
+    assert main([*words, "--device", "cpu"]) == 0
+    (flow,) = json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail)["clips"][0]["flows"]
+    assert flow["mean"] is None and flow["max"] is None
 
 
 def test_a_video_gives_the_same_as_its_frames(estimate, tmp_path, out, network):
@@ -352,14 +372,32 @@ def test_a_full_disk_is_the_machines_error(estimate, pair, out, capsys, monkeypa
     assert not out.exists()
 
 
-def test_a_lack_of_memory_is_explained(estimate, pair, out, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_lack_of_memory_is_explained(estimate, pair, out, capsys, monkeypatch, error):
     def no_memory(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(FlowNetwork, "match", no_memory)
     assert estimate(*pair) == 4
     assert "not enough memory" in only_error(capsys)
     assert not out.exists()
+
+
+def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_path, out, capsys):
+    names = ["f.png", "f_backward.png", "g.png"]
+    for name, frame in zip(names, moving_frames(3, 40, 48), strict=True):
+        write_image(tmp_path / name, frame)
+    assert estimate(*(tmp_path / name for name in names), "--backward") == 2
+    assert "f.png and f_backward.png would have one name" in only_error(capsys)
+    assert estimate(*(tmp_path / name for name in names)) == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")

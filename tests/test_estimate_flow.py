@@ -1,5 +1,6 @@
 """`estimate_flow` and the stream under it: each frame once, in constant memory, whatever kind of picture it is."""
 
+import copy
 import weakref
 
 import numpy as np
@@ -10,8 +11,9 @@ from PIL import Image
 
 from flowgru.config import NetworkConfig
 from flowgru.data.images import to_tensor
+from flowgru.grid import splat
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow, splat
+from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow
 from flowgru.tasks.flow_stream import StreamFrame, estimate_flow, pair_flows
 
 SIZE = (48, 64)
@@ -77,6 +79,15 @@ def test_a_warm_start_carries_the_flow_on_but_not_over_a_cut(network, monkeypatc
     assert [start is None for start in calls["match"]] == [True, False, True, False]
     cold = list(pair_flows(stream(frames), network, iterations=1))
     assert torch.equal(found[0].forward, cold[0].forward) and not torch.equal(found[1].forward, cold[1].forward)
+
+
+def test_a_flow_that_is_not_finite_leads_nowhere(network, monkeypatch):
+    broken = copy.deepcopy(network)
+    with torch.no_grad():
+        next(broken.flow_head.parameters()).fill_(torch.nan)
+    calls = counted(broken, monkeypatch)
+    found = list(pair_flows(stream(noisy_frames(3, *SIZE)), broken, iterations=1, warm_start=True, backward=True))
+    assert len(found) == 2 and calls["match"] == [None] * 4
 
 
 def test_a_warm_start_of_both_directions_and_after_a_new_size(network, monkeypatch):

@@ -1,6 +1,7 @@
 """`load_model` gives the network that a name or a file stands for, or says in one line why it cannot."""
 
 import urllib.error
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +63,20 @@ def test_our_file_gives_its_network_and_card(tmp_path: Path) -> None:
     write_model_file(tmp_path / "mine.safetensors", weights, card_of())
     network = load_model(tmp_path / "mine.safetensors", device="cpu")
     assert network.config == COMPACT
-    assert network.card == card_of()
+    assert network.card == card_of() | {"network": asdict(COMPACT)}
     assert not network.training
     assert same_weights(network, weights)
 
 
-@pytest.mark.parametrize("config", [COMPACT, SMALL, NetworkConfig("large", "conv_gru")], ids=str)
+@pytest.mark.parametrize(
+    "config", [COMPACT, SMALL, NetworkConfig("large", "conv_gru"), replace(COMPACT, confidence=True)], ids=str
+)
 def test_a_file_without_a_card_is_recognised_by_its_weights(config: NetworkConfig, tmp_path: Path) -> None:
     weights = our_weights(config)
     torch.save(weights, tmp_path / "weights.pt")
     network = load_model(str(tmp_path / "weights.pt"), device="cpu")
     assert network.config == config and same_weights(network, weights)
-    assert network.card == {"network": {"preset": config.preset, "operator": config.operator}}
+    assert network.card == {"network": asdict(config)}
 
 
 def test_weights_of_half_precision_are_widened(tmp_path: Path) -> None:

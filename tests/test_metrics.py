@@ -37,7 +37,7 @@ def measured(*pictures: tuple[torch.Tensor, FlowSample]) -> dict[str, float]:
 
 def by_definition(pictures: list[tuple[torch.Tensor, FlowSample]]) -> dict[str, float]:
     """The measures again, with a loop over pixels."""
-    gathered: dict[str, list[float]] = {name: [] for name in METRICS}
+    gathered: dict[str, list[float]] = {name: [] for name in METRICS if name != "static_flow"}
     for flow, sample in pictures:
         own = []
         for y, x in np.ndindex(*sample.valid.shape):
@@ -75,6 +75,7 @@ def test_all_measures_follow_their_definitions():
         pictures.append((flow, make_sample(target, valid, occlusion)))
     found = measured(*pictures)
     assert tuple(found) == METRICS
+    assert math.isnan(found.pop("static_flow"))  # no picture was paired with itself
     assert found == pytest.approx(by_definition(pictures), rel=1e-12)
 
 
@@ -151,6 +152,14 @@ def test_an_estimate_that_is_not_finite_is_an_outlier_and_spoils_the_mean():
     assert math.isnan(found["epe"]) and math.isnan(found["epe_per_image"])
     assert (found["inlier_5px"], found["outlier_5px"], found["fl_all"], found["wauc"]) == (50, 50, 50, 50)
     assert measured(row(0.0, math.inf))["epe"] == math.inf
+
+
+def test_static_flow_is_the_mean_length_over_all_pixels():
+    errors = FlowErrors()
+    errors.update_static(torch.tensor([3.0, 4.0]).reshape(2, 1, 1).expand(2, 1, 3))
+    errors.update_static(torch.zeros(2, 1, 2))
+    assert errors.result()["static_flow"] == 3
+    assert all(math.isnan(value) for name, value in errors.result().items() if name != "static_flow")
 
 
 def test_sums_are_in_double_precision():

@@ -123,7 +123,7 @@ def test_the_initial_flow_is_where_refinement_starts():
             parameter.zero_()
         kept = network(*frames, iterations=3, initial_flow=initial)
     assert torch.equal(kept.coarse, initial)
-    assert torch.equal(kept.flows[-1], upsample_bilinear(initial)[..., 32:-32, 32:-32])
+    assert torch.equal(kept.flows[-1], upsample_bilinear(8 * initial)[..., 32:-32, 32:-32])
     with (
         torch.no_grad(),
         pytest.raises(RequestError, match=r"initial_flow is \[1, 2, 8, 8\]: expected \[1, 2, 16, 16\]"),
@@ -185,3 +185,25 @@ def test_the_motion_encoder_sees_the_flow_and_the_match_where_it_points():
     # One pixel of flow to the right is one step of the window's slow axis on the finest level.
     windows = [looked_up[:, :49].reshape(1, 7, 7, 16, 16) for looked_up in (still, shifted)]
     torch.testing.assert_close(windows[1][:, :5, 1:], windows[0][:, 2:, :6], rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.slow
+@each_operator
+def test_compiled_parts_give_the_flow_and_the_gradients_of_the_plain_ones(operator):
+    torch.manual_seed(3)
+    plain = make("compact", operator)
+    compiled = make("compact", operator)
+    compiled.load_state_dict(plain.state_dict())
+    compiled.compile_parts()
+    pair = torch.rand(2, 1, 3, 128, 128)
+    flows, gradients = [], []
+    for network in (plain, compiled):
+        prediction = network(*pair, iterations=3, settling=1)
+        prediction.flows[-1].square().mean().backward()
+        flows.append(prediction.flows[-1].detach())
+        gradients.append(
+            torch.cat([weight.grad.flatten() for weight in network.parameters() if weight.grad is not None])
+        )
+    assert flows[0].abs().max() > 0.1
+    torch.testing.assert_close(flows[1], flows[0], rtol=1e-4, atol=1e-4)
+    assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()

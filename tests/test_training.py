@@ -26,8 +26,8 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.tasks.train import train
-from flowgru.training.engine import Run, RunningMean, one_cycle, settling_refinements
-from flowgru.training.objective import endpoint_error, sequence_loss
+from flowgru.training.objective import sequence_loss
+from flowgru.training.run_state import Run, RunningMean, one_cycle, settling_refinements
 from flowgru.training.sampler import StepSampler, collate
 
 TINY = TrainConfig(
@@ -65,26 +65,16 @@ def log_lines(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
 
 
-def test_sequence_loss_is_the_weighted_sum_of_masked_means():
-    flows = (torch.zeros(1, 2, 2, 2), torch.full((1, 2, 2, 2), 3.0))
-    target = torch.tensor([[[[1.0, 2.0], [500.0, 4.0]], [[0.0, 0.0], [0.0, float("nan")]]]])
-    valid = torch.tensor([[[True, True], [True, False]]])
-    # Counted are (1, 0) and (2, 0); 500 is too long and the last pixel unknown; the mean runs over all 8 values.
-    expected = 0.5 * (1 + 2) / 8 + (2 + 3 + 1 + 3) / 8
-    assert sequence_loss(flows, target, valid, gamma=0.5).item() == pytest.approx(expected)
-
-
-def test_endpoint_error_counts_valid_pixels_only():
-    flow = torch.zeros(2, 2, 1, 2)
-    target = torch.tensor([[[[3.0, 100.0]], [[4.0, 100.0]]], [[[6.0, 0.0]], [[8.0, 0.0]]]])
-    valid = torch.tensor([[[True, False]], [[True, True]]])
-    assert endpoint_error(flow, target, valid).tolist() == [5.0, 5.0]
-
-
 def test_every_step_has_its_own_samples_whatever_the_start():
     whole = list(StepSampler(0, 5, 3))
     assert [index for step in whole for index in step] == list(range(15))
     assert list(StepSampler(2, 5, 3)) == whole[2:]
+
+
+def test_processes_share_the_samples_of_a_step():
+    whole = list(StepSampler(1, 5, 6))
+    shares = [list(StepSampler(1, 5, 6, share=share, shares=3)) for share in range(3)]
+    assert [[*a, *b, *c] for a, b, c in zip(*shares, strict=True)] == whole
 
 
 def test_settling_is_drawn_from_the_step_alone():
@@ -176,26 +166,63 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, device,
     assert device in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_sigterm_saves_and_exits_143(tmp_path):
-    config = write_config(tmp_path / "c.yaml", steps="100000")
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
+    config = write_config(tmp_path / "c.yaml", steps="100000", batch_size="2", workers="1")
     command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--output", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--devices", devices],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     log = tmp_path / "run" / "log.jsonl"
     deadline = time.monotonic() + 120
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=25)
     assert process.returncode == 143, errors
-    assert "Traceback" not in errors
+    assert errors.strip() == "stopped by SIGTERM; the same command goes on from here"
     steps = max(line["step"] for line in log_lines(tmp_path / "run"))
     assert (tmp_path / "run" / f"step-{steps:08d}").is_dir()
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    config = write_config(tmp_path / "c.yaml", steps="10", batch_size="2")
+    for devices in ("1", "2"):
+        command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--device", "cpu"]
+        subprocess.run([*command, "--output", str(tmp_path / devices), "--devices", devices], check=True, timeout=200)
+    one, two = (log_lines(tmp_path / devices) for devices in ("1", "2"))
+    assert len(one) == 13 and [line["step"] for line in one] == [line["step"] for line in two]
+    for alone, shared in zip(one, two, strict=True):
+        if "validation_epe" in alone:
+            assert shared["validation_epe"]["synthetic"] == pytest.approx(
+                alone["validation_epe"]["synthetic"], rel=1e-4
+            )
+        else:
+            assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
+            assert shared["epe"] == pytest.approx(alone["epe"], rel=1e-4)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, capsys):
+    command = ["train", "--config", str(write_config(tmp_path / "c.yaml")), "--output", str(tmp_path / "run")]
+    assert main([*command, "--device", "cpu", "--devices", "2"]) == 2
+    assert "batch_size is 1: it must be a multiple of 2, for 2 processes with accumulate 1" in capsys.readouterr().err
+    assert main([*command, "--device", "cpu", "--devices", "0"]) == 2
+    assert "--devices is 0" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     train(replace(TINY, steps=1), str(tmp_path / "run"))
     with pytest.raises(RequestError, match=r"another configuration \(steps was 1 and is 2\)"):
         train(replace(TINY, steps=2), str(tmp_path / "run"))
+
+
+def test_what_changes_no_weights_may_change_while_a_run_goes_on(tmp_path):
+    train(replace(TINY, steps=1), str(tmp_path / "run"))
+    train(replace(TINY, steps=1, workers=1, log_every=7, checkpoint_every=3, keep_checkpoints=1), str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("preset", ["compact", "large"])  # large has batch norm, which remembers what it has seen
@@ -219,8 +246,10 @@ def test_the_model_file_says_where_it_comes_from(tmp_path):
     train(replace(TINY, steps=1), str(tmp_path))
     card = read_card(tmp_path / "model.safetensors")
     assert card is not None
-    assert card["network"] == {"preset": "compact", "operator": "conv_gru"}
+    assert card["network"] == {"preset": "compact", "operator": "conv_gru", "confidence": False}
     assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")
+    errors = {int(count): error for count, error in card["held_back_epe"]["synthetic"].items()}
+    assert errors.keys() == {1, 2} and errors[card["iterations"]] == min(errors.values())
 
 
 @pytest.mark.parametrize("config", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)

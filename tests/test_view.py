@@ -291,6 +291,16 @@ def test_an_error_maps_legend_shows_its_scale(max_error):
     assert np.array_equal(picture[296 - len(ours) : 296, 396 - ours.shape[1] : 396], ours)
 
 
+@pytest.mark.parametrize("max_error, size", [(91.0, 160), (2.7, 40), (210.0, 150)])
+def test_the_two_ends_of_an_error_legend_are_apart(max_error, size):
+    legend = error_legend(max_error, size)
+    labels = legend[max(4, size // 8) :, :, 0]
+    inked = np.flatnonzero((labels == 0).any(axis=0))
+    dot = np.flatnonzero((labels == 0).any(axis=1))[0]  # the margin
+    first_gap = next(gap for gap in np.diff(inked) if gap > 2 * dot + 1)
+    assert first_gap > 12 * dot  # between words there are 7 or 8
+
+
 def test_a_panel_is_the_frame_and_its_flow_with_the_legend_in_the_corner():
     image = np.random.default_rng(0).integers(0, 256, (200, 240, 3), dtype=np.uint8)
     flow = np.random.default_rng(1).normal(size=(200, 240, 2)).astype(np.float32)

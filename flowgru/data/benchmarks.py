@@ -1,66 +1,55 @@
-"""The public benchmark sets, read in the layouts in which they are published."""
+"""The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
 import difflib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch.utils.data import Dataset
 
+from flowgru.data.flow_arrays import read_npy_mask
 from flowgru.data.flow_files import read_flow
 from flowgru.data.images import read_image, to_tensor
-from flowgru.data.layouts import (
-    Layout,
-    PairFiles,
-    chairs_pairs,
-    folder_content,
-    kitti_pairs,
-    middlebury_pairs,
-    sintel_pairs,
-)
+from flowgru.data.layouts import DATASETS
+from flowgru.data.layouts.chairs import split_pairs
+from flowgru.data.layouts.pairing import Layout, Listing, PairFiles, folder_content, some
+from flowgru.data.manifest import list_manifest
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError, RequestError
 
-DATASETS: dict[str, Layout] = {
-    "chairs": Layout(
-        ("FlyingChairs_release/data", "FlyingChairs/FlyingChairs_release/data"),
-        num_pairs=22_872,
-        list_pairs=chairs_pairs,
-    ),
-    "sintel": Layout(("Sintel/training",), num_pairs=2_082, list_pairs=sintel_pairs("clean", "final")),
-    "sintel_clean": Layout(("Sintel/training",), num_pairs=1_041, list_pairs=sintel_pairs("clean")),
-    "sintel_final": Layout(("Sintel/training",), num_pairs=1_041, list_pairs=sintel_pairs("final")),
-    "kitti2012": Layout(
-        ("KITTI-2012/training", "KITTI2012/training", "kitti2012/training"),
-        num_pairs=194,
-        list_pairs=kitti_pairs("image_0", "colored_0"),
-    ),
-    "kitti2015": Layout(
-        ("KITTI/training", "KITTI-2015/training", "KITTI2015/training", "kitti2015/training"),
-        num_pairs=200,
-        list_pairs=kitti_pairs("image_2"),
-    ),
-    "middlebury": Layout(("Middlebury", "middlebury"), num_pairs=8, list_pairs=middlebury_pairs),
-}
-"""Every set with true flow, by the name it is asked for."""
+MANIFEST_SUFFIX = ".csv"
+
+
+class FoundSet(NamedTuple):
+    """A set where it lies."""
+
+    folder: Path
+    listing: Listing
+    layout: Layout | None
+    """None for a manifest."""
 
 
 class FlowPairs(Dataset[FlowSample]):
     """The pairs of one set, in the order of their names; each is read from its files when it is asked for."""
 
-    def __init__(self, name: str, folder: Path, layout: Layout) -> None:
+    def __init__(self, name: str, folder: Path, pairs: list[PairFiles], num_full: int | None = None) -> None:
         self.name = name
         self.folder = folder
-        self.num_full = layout.num_pairs
-        """Pairs in the full set, of which some may be absent."""
-        self.pairs = layout.list_pairs(folder)
+        self.pairs = pairs
+        self.num_full = len(pairs) if num_full is None else num_full
+        """Pairs in the full set, of which some may be absent; those that are there, where its number is not known."""
 
     @property
     def flow_folder(self) -> str:
         """Where the true flows lie: tells KITTI's flow_occ (all pixels) from flow_noc (not the occluded ones)."""
-        inside = self.pairs[0].flow.relative_to(self.folder).parts
-        return inside[0] if len(inside) > 1 else self.folder.name
+        return ", ".join(sorted({self._flow_folder(folder) for folder in {pair.flow.parent for pair in self.pairs}}))
+
+    @property
+    def groups(self) -> list[str]:
+        """What a report groups each pair under: a manifest's column `set`, else the set's own name."""
+        return [pair.set or self.name for pair in self.pairs]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -69,55 +58,127 @@ class FlowPairs(Dataset[FlowSample]):
         """Reads one pair. InputFileError where a file is damaged, or its size is not that of the others."""
         return read_pair(self.pairs[index], name=f"{self.name}/{self.pairs[index].name}")
 
+    def _flow_folder(self, folder: Path) -> str:
+        inside = folder.relative_to(self.folder).parts if folder.is_relative_to(self.folder) else folder.parts
+        return next((part for part in reversed(inside) if "flow" in part.lower()), folder.name)
+
 
 def open_dataset(name: str, root: str | Path) -> FlowPairs:
-    """The benchmark set of that name below the data root.
+    """The benchmark set of that name below the data root, or the pairs of a manifest, whose name ends in .csv.
 
     RequestError for an unknown name; InputFileError where the set is not there or its files do not pair up.
     """
+    folder, listing, layout = find_dataset(name, root)
+    faults = []
+    if listing.missing:
+        faults.append(f"lacks {some(listing.missing)}")
+    if listing.lone:
+        faults.append(f"has no partner for {some(listing.lone)}")
+    where = folder if layout is not None else Path(name)
+    if faults:
+        fix = "unpack the set again, or remove the whole pair" if layout is not None else "correct the paths"
+        raise InputFileError(f"{where} {' and '.join(faults)}: {fix}")
+    if not listing.pairs:
+        raise InputFileError(f"{where} holds no pair with a flow: found {folder_content(folder)}")
+    return FlowPairs(name, folder, listing.pairs, layout.num_pairs if layout is not None else None)
+
+
+def find_dataset(name: str, root: str | Path) -> FoundSet:
+    """Where a set lies and what is there of it, be it whole or not.
+
+    RequestError for an unknown name; InputFileError where nothing of the set is found.
+    """
+    if name.lower().endswith(MANIFEST_SUFFIX):
+        return FoundSet(Path(name).parent, list_manifest(Path(name)), None)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise RequestError(f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}")
-    root, layout = Path(root), DATASETS[name]
-    folder = next((root / candidate for candidate in layout.folders if (root / candidate).is_dir()), None)
-    if folder is None:
-        raise InputFileError(
-            f"{name} is not below {root}: looked for {' or '.join(layout.folders)}, found {folder_content(root)}"
+        raise RequestError(
+            f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
         )
-    return FlowPairs(name, folder, layout)
+    root = Path(root)
+    found = _located(name, root)
+    if found is None:
+        looked_for = [
+            (Path(folder) / layout.holds).as_posix() for layout in DATASETS[name] for folder in layout.folders
+        ]
+        above = next((path for path in root.absolute().parents[:3] if _located(name, path)), None)
+        fix = f"give the folder above, {above}" if above is not None else f"download {DATASETS[name][0].source}"
+        raise InputFileError(
+            f"{name} is not below {root}: looked for {' or '.join(looked_for)}, found {folder_content(root)}; {fix}"
+        )
+    folder, layout = found
+    listing = layout.list_pairs(folder)
+    if layout.split is not None and listing.pairs and not listing.missing:
+        above = [path for path in folder.parents if path == root or root in path.parents]
+        listing = listing._replace(pairs=split_pairs(listing.pairs, layout.split, [folder, *above]))
+    return FoundSet(folder, listing, layout)
+
+
+def _located(name: str, root: Path) -> tuple[Path, Layout] | None:
+    """The first folder below root that a layout of the set may lie in, and that layout."""
+    for layout in DATASETS[name]:
+        for candidate in layout.folders:
+            folder = _spelled(root, candidate)
+            if folder is not None and (folder / layout.holds).is_dir():
+                return folder, layout
+    return None
+
+
+def _spelled(root: Path, candidate: str) -> Path | None:
+    """A folder below root of that name, in whatever case it is spelled; the exact spelling goes first."""
+    folder = root
+    for name in Path(candidate).parts:
+        if not (folder / name).is_dir():
+            try:
+                name = next(path.name for path in sorted(folder.iterdir()) if path.name.lower() == name.lower())
+            except (OSError, StopIteration):
+                return None
+        folder = folder / name
+    return folder if folder.is_dir() else None
 
 
 def read_pair(files: PairFiles, name: str) -> FlowSample:
     """The pictures, flow and masks of one pair. InputFileError where they have different sizes."""
     first, second = read_image(files.first), read_image(files.second)
-    flow, valid = read_flow(files.flow)
-    occlusion = None if files.occlusion is None else _read_mask(files.occlusion)
-    invalid = None if files.invalid is None else _read_mask(files.invalid)
+    flow, known = read_flow(files.flow)
+    flow, known = (part[:: files.flow_stride, :: files.flow_stride] for part in (flow, known))
+    # TartanAir: 0 all is seen, 1 and 10 occluded, 100 out of view.
+    invalid = None if files.invalid is None else _read_mask(files.invalid, npy_above=50)
+    occlusion = None if files.occlusion is None else _read_mask(files.occlusion, npy_above=0)
+    valid = None if files.valid is None else read_image(files.valid).any(axis=2)
     parts = {
         files.second: second,
         files.flow: flow,
         files.occlusion: occlusion,
         files.invalid: invalid,
+        files.valid: valid,
     }
     for path, part in parts.items():
         if part is not None and part.shape[:2] != first.shape[:2]:
+            strided = (
+                f" in every {files.flow_stride}nd row and column" if part is flow and files.flow_stride > 1 else ""
+            )
             raise InputFileError(
-                f"{path} is {part.shape[1]}x{part.shape[0]} and {files.first} {first.shape[1]}x{first.shape[0]}: "
+                f"{path} is {part.shape[1]}x{part.shape[0]}{strided} and {files.first} {first.shape[1]}x{first.shape[0]}: "
                 "all files of a pair must have one size"
             )
     if invalid is not None:
-        valid = valid & ~invalid
+        known = known & ~invalid
+    if valid is not None:
+        known = known & valid
     return FlowSample(
         first=to_tensor(first),
         second=to_tensor(second),
         flow=torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1))),
-        valid=torch.from_numpy(valid),
+        valid=torch.from_numpy(np.ascontiguousarray(known)),
         occlusion=None if occlusion is None else torch.from_numpy(occlusion),
         name=name,
     )
 
 
-def _read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """True where a black-and-white picture is white."""
+def _read_mask(path: Path, npy_above: int) -> Bool[np.ndarray, "H W"]:
+    """True where a black-and-white picture is white, or a .npy mask is above a value."""
+    if path.suffix.lower() == ".npy":
+        return read_npy_mask(path) > npy_above
     return read_image(path)[..., 0] > 127

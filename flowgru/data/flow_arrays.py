@@ -9,6 +9,8 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,23 @@ from flowgru.data.bounded import MAX_PIXELS, check_length, check_size, one_line,
 from flowgru.errors import InputFileError
 
 _MAX_BYTES = 8 * MAX_PIXELS
+_MAX_HEADER = 2**16
 
 
 def read_flo5_array(path: Path) -> np.ndarray:
     """The data set 'flow' of an HDF5 file."""
+    with _opened_flo5(path) as stored:
+        return stored[...]
+
+
+def flo5_size(path: Path) -> tuple[int, int]:
+    """Width and height of the data set 'flow' of an HDF5 file, which is not read."""
+    with _opened_flo5(path) as stored:
+        return stored.shape[1], stored.shape[0]
+
+
+@contextmanager
+def _opened_flo5(path: Path) -> Iterator[Any]:
     import h5py
 
     try:
@@ -40,7 +55,7 @@ def read_flo5_array(path: Path) -> np.ndarray:
             _check_shape(path, stored.shape, stored.dtype)
             if stored.chunks is not None and math.prod(stored.chunks) * stored.dtype.itemsize > _MAX_BYTES:
                 raise InputFileError(f"{path}: 'flow' has chunks of {list(stored.chunks)}, too large to be read")
-            return stored[...]
+            yield stored
     except InputFileError:
         raise
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
@@ -98,8 +113,31 @@ def read_npy_array(path: Path) -> np.ndarray:
     return stored
 
 
+def npy_size(path: Path, *, mask: bool = False) -> tuple[int, int]:
+    """Width and height of the flow, or of the mask, in a .npy file, of which only the header is read."""
+    start = io.BytesIO(read_bytes(path, _MAX_HEADER))
+    shape, _, dtype = _array_header(path, start, path.stat().st_size)
+    (_check_mask if mask else _check_shape)(path, shape, dtype)
+    return shape[1], shape[0]
+
+
+def read_npy_mask(path: Path) -> np.ndarray:
+    """The uint8 array [H, W] of a .npy file."""
+    data = read_bytes(path)
+    stored = _read_array(path, io.BytesIO(data), len(data))
+    _check_mask(path, stored.shape, stored.dtype)
+    return stored
+
+
 def _read_array(path: Path, file: Any, size: int) -> np.ndarray:
     """One array in NumPy's own format from an open file, `size` bytes with its header; nothing is unpickled."""
+    shape, fortran_order, dtype = _array_header(path, file, size)
+    stored = np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype)
+    return stored.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _array_header(path: Path, file: Any, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of an array in NumPy's own format, once they agree with its size in bytes."""
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -114,7 +152,12 @@ def _read_array(path: Path, file: Any, size: int) -> np.ndarray:
             f"{path} holds {dtype} {list(shape)}: expected float [H, W, 2] of at most {MAX_PIXELS} pixels"
         )
     check_length(path, size, file.tell() + body, f"an array {dtype} {list(shape)}")
-    return np.frombuffer(file.read(body), dtype).reshape(shape, order="F" if fortran_order else "C")
+    return shape, fortran_order, dtype
+
+
+def _check_mask(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if len(shape) != 2 or dtype != np.uint8:
+        raise InputFileError(f"{path} holds {dtype} {list(shape)}: expected a mask, uint8 [H, W]")
 
 
 def _check_shape(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype) -> None:

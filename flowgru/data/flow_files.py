@@ -11,8 +11,6 @@ A reader compares what a header claims with the size of the file before it takes
 an InputFileError of one line.
 """
 
-import math
-import re
 import struct
 import warnings
 from collections.abc import Callable
@@ -25,8 +23,16 @@ from jaxtyping import Bool, Float32
 
 from flowgru.data.atomic import written_whole
 from flowgru.data.bounded import check_length, check_size, read_bytes
-from flowgru.data.flow_arrays import read_flo5_array, read_npy_array, read_npz_arrays, write_flo5_array
-from flowgru.data.sixteen_bit import PNG_SIGNATURE, decode_16_bit, png_header
+from flowgru.data.flow_arrays import (
+    flo5_size,
+    npy_size,
+    read_flo5_array,
+    read_npy_array,
+    read_npz_arrays,
+    write_flo5_array,
+)
+from flowgru.data.pfm import pfm_size, read_pfm_array, write_pfm_array
+from flowgru.data.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, RequestError
 
 UNKNOWN_ABOVE = 1e9
@@ -47,12 +53,25 @@ def read_flow(path: str | Path) -> FlowFile:
     InputFileError if the file is missing, damaged, or no flow map.
     """
     path = Path(path)
+    return _format_of(path).read(path)
+
+
+def flow_size(path: str | Path) -> tuple[int, int]:
+    """The width and height that a flow file's header claims, once the length of the file agrees with it.
+
+    The flow itself is not decoded (but that of .npz is). InputFileError as of read_flow.
+    """
+    path = Path(path)
+    return _format_of(path).size(path)
+
+
+def _format_of(path: Path) -> "_Format":
     data = read_bytes(path, 16)
-    reader = next((read for magic, read in _READERS.items() if data.startswith(magic)), None)
-    if reader is None:
-        found = f"begins with {data[:8]!r}" if data else "is empty"
-        raise InputFileError(f"{path} is no flow file: it {found}; expected .flo, .png, .pfm, .flo5, .npz or .npy")
-    return reader(path)
+    found = next((found for magic, found in _FORMATS.items() if data.startswith(magic)), None)
+    if found is None:
+        text = f"begins with {data[:8]!r}" if data else "is empty"
+        raise InputFileError(f"{path} is no flow file: it {text}; expected .flo, .png, .pfm, .flo5, .npz or .npy")
+    return found
 
 
 def write_flow(path: str | Path, flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> None:
@@ -92,7 +111,7 @@ def _known_where(flow: FlowFile, valid: np.ndarray) -> FlowFile:
     return FlowFile(np.where(both[..., None], flow.flow, np.float32(0)), both)
 
 
-def _read_flo(path: Path) -> FlowFile:
+def _flo_size(path: Path) -> tuple[int, int]:
     data = read_bytes(path, 12)
     if len(data) < 12:
         raise InputFileError(f"{path} is too short: a .flo header has 12 bytes, the file {len(data)}")
@@ -100,6 +119,11 @@ def _read_flo(path: Path) -> FlowFile:
     if width <= 0 or height <= 0:
         raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
     check_length(path, path.stat().st_size, 12 + 8 * width * height, f"a .flo of {width}x{height}")
+    return width, height
+
+
+def _read_flo(path: Path) -> FlowFile:
+    width, height = _flo_size(path)
     return _cleaned(np.frombuffer(read_bytes(path), "<f4", offset=12).reshape(height, width, 2))
 
 
@@ -109,12 +133,18 @@ def _write_flo(path: Path, flow: FlowFile) -> None:
     path.write_bytes(b"PIEH" + struct.pack("<ii", width, height) + stored.astype("<f4").tobytes())
 
 
-def _read_png(path: Path) -> FlowFile:
+def _png_size(path: Path) -> tuple[int, int]:
     header = png_header(read_bytes(path, 26), path)
     if (header.bit_depth, header.colour_type) != (16, 2):
         kind = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGBA"}.get(header.colour_type, "unknown")
         raise InputFileError(f"{path} is a PNG of {header.bit_depth}-bit {kind}: not a KITTI flow map (16-bit RGB)")
     check_size(path, header.width, header.height)
+    check_png_end(path)
+    return header.width, header.height
+
+
+def _read_png(path: Path) -> FlowFile:
+    _png_size(path)
     samples = decode_16_bit(read_bytes(path), path)
     if samples.ndim != 3 or samples.shape[2] != 3:
         raise InputFileError(f"{path} decodes to {list(samples.shape)}: not a KITTI flow map, which has 3 channels")
@@ -140,31 +170,11 @@ def _write_png(path: Path, flow: FlowFile) -> None:
 
 
 def _read_pfm(path: Path) -> FlowFile:
-    header = re.match(rb"P([Ff])[ \t\r]*\n *(\d+)[ \t]+(\d+)[ \t\r]*\n *([^\s]+)[ \t\r]*\n", read_bytes(path, 256))
-    if header is None:
-        raise InputFileError(f"{path} has no PFM header: expected the three lines 'PF', 'width height', 'scale'")
-    if header[1] == b"f":
-        raise InputFileError(f"{path} is a PFM of one channel (a disparity map?): a flow map has 3")
-    width, height = int(header[2]), int(header[3])
-    try:
-        scale = float(header[4])
-    except ValueError:
-        scale = math.nan
-    if not math.isfinite(scale) or scale == 0:
-        raise InputFileError(f"{path} has the PFM scale {header[4]!r}: expected a number below 0 or above 0")
-    if width <= 0 or height <= 0:
-        raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
-    size = path.stat().st_size
-    check_length(path, size, header.end() + 12 * width * height, f"a .pfm of {width}x{height}")
-    stored = np.frombuffer(read_bytes(path), "<f4" if scale < 0 else ">f4", offset=header.end())
-    return _cleaned(stored.reshape(height, width, 3)[::-1, :, :2])
+    return _cleaned(read_pfm_array(path))
 
 
 def _write_pfm(path: Path, flow: FlowFile) -> None:
-    height, width = flow.valid.shape
-    stored = np.zeros((height, width, 3), "<f4")
-    stored[..., :2] = np.where(flow.valid[..., None], flow.flow, np.float32(WRITTEN_UNKNOWN))
-    path.write_bytes(f"PF\n{width} {height}\n-1.0\n".encode() + stored[::-1].tobytes())
+    write_pfm_array(path, np.where(flow.valid[..., None], flow.flow, np.float32(WRITTEN_UNKNOWN)))
 
 
 def _read_flo5(path: Path) -> FlowFile:
@@ -183,6 +193,11 @@ def _read_npz(path: Path) -> FlowFile:
     return _known_where(FlowFile(flow, known), stored_valid)
 
 
+def _npz_size(path: Path) -> tuple[int, int]:
+    height, width = _read_npz(path).valid.shape
+    return width, height
+
+
 def _write_npz(path: Path, flow: FlowFile) -> None:
     # NumPy would add a second suffix to a path that ends with .NPZ.
     with path.open("wb") as file:
@@ -193,14 +208,20 @@ def _read_npy(path: Path) -> FlowFile:
     return _cleaned(read_npy_array(path))
 
 
-_READERS: dict[bytes, Callable[[Path], FlowFile]] = {
-    b"PIEH": _read_flo,
-    PNG_SIGNATURE: _read_png,
-    b"PF": _read_pfm,
-    b"Pf": _read_pfm,
-    b"\x89HDF\r\n\x1a\n": _read_flo5,
-    b"PK\x03\x04": _read_npz,
-    b"\x93NUMPY": _read_npy,
+class _Format(NamedTuple):
+    read: Callable[[Path], FlowFile]
+    size: Callable[[Path], tuple[int, int]]
+
+
+_PFM = _Format(_read_pfm, pfm_size)
+_FORMATS: dict[bytes, _Format] = {
+    b"PIEH": _Format(_read_flo, _flo_size),
+    PNG_SIGNATURE: _Format(_read_png, _png_size),
+    b"PF": _PFM,
+    b"Pf": _PFM,
+    b"\x89HDF\r\n\x1a\n": _Format(_read_flo5, flo5_size),
+    b"PK\x03\x04": _Format(_read_npz, _npz_size),
+    b"\x93NUMPY": _Format(_read_npy, npy_size),
 }
 _WRITERS: dict[str, Callable[[Path, FlowFile], None]] = {
     ".flo": _write_flo,

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from flowgru.data.atomic import written_whole
-from flowgru.data.bounded import MAX_PIXELS, check_size, one_line, read_bytes
-from flowgru.data.sixteen_bit import PNG_SIGNATURE, decode_16_bit, png_header
+from flowgru.data.bounded import MAX_PIXELS, check_length, check_size, one_line, read_bytes
+from flowgru.data.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, RequestError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".tif", ".tiff", ".webp")
@@ -25,6 +25,8 @@ _READ_FORMATS = ("PNG", "JPEG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # Tag numbers of TIFF and EXIF.
 _ORIENTATION, _BITS_PER_SAMPLE = 274, 258
+# Values of the orientation by which width and height change places.
+_QUARTER_TURNS = (5, 6, 7, 8)
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
@@ -59,6 +61,32 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
         tiff = start[:4] in _TIFF_SIGNATURES
         kinds = "a TIFF of 8 or 16 bits, not floating-point" if tiff else ", ".join(_READ_FORMATS)
         raise InputFileError(f"{path} cannot be read as a picture ({one_line(error)}): expected {kinds}") from error
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """The width and height that read_image gives, as the file's header claims; the picture is not decoded.
+
+    InputFileError if there is no readable file, or a PNG or an 8-bit PPM is shorter than its header says.
+    """
+    path = Path(path)
+    read_bytes(path, 1)
+    try:
+        with Image.open(path, formats=_READ_FORMATS) as opened:
+            width, height = opened.size
+            check_size(path, width, height)
+            if opened.format == "PNG":
+                check_png_end(path)
+            if opened.format == "PPM" and opened.mode in ("L", "RGB") and opened.tile and opened.tile[0][0] == "raw":
+                needed = opened.tile[0][2] + width * height * len(opened.mode)
+                if path.stat().st_size < needed:
+                    check_length(path, path.stat().st_size, needed, f"a PPM of {width}x{height}")
+            # Pillow would decode a PNG to find its turn, and cameras write none.
+            turned = opened.format != "PNG" and opened.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
+            return (height, width) if turned else (width, height)
+    except InputFileError:
+        raise
+    except Exception as error:  # as in read_image
+        raise InputFileError(f"{path} cannot be read as a picture ({one_line(error)})") from error
 
 
 def write_image(path: str | Path, rgb: UInt8[np.ndarray, "H W 3"], overwrite: bool = False) -> None:

@@ -56,6 +56,15 @@ def decode_16_bit(data: bytes, path: Path) -> UInt16[np.ndarray, "H W *channels"
     return np.ascontiguousarray(samples[..., blue_first[samples.shape[2]]])
 
 
+def check_png_end(path: Path) -> None:
+    """InputFileError unless a PNG ends with the chunk (IEND) that ends every PNG; the picture is not read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - 64, 0))  # some programs leave bytes behind the end
+        if b"IEND" not in file.read():
+            raise InputFileError(f"{path} is a truncated PNG: it ends at byte {size} without an IEND chunk")
+
+
 def _check_png_is_whole(data: bytes, path: Path) -> None:
     """InputFileError if a chunk that carries the picture is cut off or does not match its checksum."""
     position = len(PNG_SIGNATURE)

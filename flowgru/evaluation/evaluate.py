@@ -1,7 +1,7 @@
 """Measures any way to estimate flow, learned or classical, on any data set, through the same lines of code."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,16 +9,30 @@ import torch
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.evaluation.metrics import FlowErrors
+from flowgru.grid import PaddingMode, splat
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.types import Flow, Images
+from flowgru.types import CoarseFlow, Flow, Images
 
-Estimator = Callable[[Images, Images], Flow]
-"""Takes the first and the second picture [1, 3, H, W], gives the flow between them [1, 2, H, W]."""
+
+class Estimate(NamedTuple):
+    """What an estimator says of one pair."""
+
+    flow: Flow
+    """[1, 2, H, W]."""
+    carried: CoarseFlow | None = None
+    """Where the next pair may start, if it begins with the picture that ended this one; None: from zero."""
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Any way to estimate the flow between two pictures [1, 3, H, W]."""
+
+    def __call__(self, first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate: ...
 
 
 @runtime_checkable
 class Samples(Protocol):
-    """A data set of known length."""
+    """A data set of known length; the `pairs` of a FlowPairs say which pairs follow each other, and their groups."""
 
     def __len__(self) -> int: ...
 
@@ -30,6 +44,8 @@ class PairErrors(NamedTuple):
 
     name: str
     metrics: dict[str, float]
+    group: str | None = None
+    """What the data set lists the pair under (a manifest's column `set`), if anything."""
 
 
 class Evaluation(NamedTuple):
@@ -39,30 +55,77 @@ class Evaluation(NamedTuple):
     """Every measure of flowgru.evaluation.metrics over all pairs."""
     pairs: list[PairErrors]
     """The same for each pair alone."""
+    groups: dict[str, dict[str, float]]
+    """The same over the pairs of each group, in the order in which the groups appear."""
 
 
-def evaluate(estimate: Estimator, dataset: Samples) -> Evaluation:
-    """The errors of an estimator on every pair of a data set, one pair at a time."""
-    total, pairs = FlowErrors(), []
+Watcher = Callable[[PairErrors, FlowSample, Flow], None]
+"""Is told of every pair once it is measured."""
+
+
+def evaluate(
+    estimate: Estimator, dataset: Samples, *, static_pairs: int = 0, watch: Watcher | None = None
+) -> Evaluation:
+    """The errors of an estimator on every pair of a data set, one pair at a time.
+
+    A pair that begins with the very file that ended the one before, and does not lead back, starts where that estimate
+    leads; every other pair, so the first of each scene and pass, starts anew. The flow from the first picture to itself
+    (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set, always anew.
+    """
+    total, groups, pairs, carried = FlowErrors(), {}, [], None
+    files = getattr(dataset, "pairs", [None] * len(dataset))
+    num_static = min(static_pairs, len(dataset))
+    static = {number * len(dataset) // num_static for number in range(num_static)}
     for index in range(len(dataset)):
-        sample = dataset[index]
-        with torch.inference_mode():
-            flow = estimate(sample.first[None], sample.second[None])
+        sample, group = dataset[index], getattr(files[index], "set", None) or None
+        follows = index > 0 and _follows(files[index - 1], files[index])
         errors = FlowErrors()
+        with torch.inference_mode():
+            flow, carried = estimate(sample.first[None], sample.second[None], carried if follows else None)
+            if index in static:
+                errors.update_static(estimate(sample.first[None], sample.first[None]).flow[0])
         errors.update(flow[0], sample)
         total.merge(errors)
-        pairs.append(PairErrors(sample.name, errors.result()))
-    return Evaluation(total.result(), pairs)
+        if group is not None:
+            groups.setdefault(group, FlowErrors()).merge(errors)
+        pairs.append(PairErrors(sample.name, errors.result(), group))
+        if watch is not None:
+            watch(pairs[-1], sample, flow)
+    return Evaluation(total.result(), pairs, {group: errors.result() for group, errors in groups.items()})
 
 
-def network_estimator(network: FlowNetwork, iterations: int) -> Estimator:
-    """A network's flow after `iterations` refinements, computed on the network's device."""
+def _follows(before: Any, pair: Any) -> bool:
+    """Whether one pair of files goes on where the other ended; the way back would start at the opposite flow."""
+    return pair is not None and pair.first == before.second and pair.second != before.first
+
+
+def padding_mode(name: str) -> PaddingMode:
+    """The padding that published errors on a data set were measured with; a manifest's is that of most sets."""
+    return "kitti" if name in ("kitti2012", "kitti2015") else "sintel"
+
+
+def network_estimator(
+    network: FlowNetwork, iterations: int, *, padding: PaddingMode = "sintel", warm_start: bool = False
+) -> Estimator:
+    """A network's flow after `iterations` refinements, computed on the network's device.
+
+    warm_start: carry the coarse flow along by itself, for the next pair to start at ("warm-start", RAFT, section 3.3).
+    """
     if iterations < 1:
         raise RequestError(f"iterations is {iterations}: at least 1 refinement is needed")
     device = next(network.parameters()).device
 
-    def estimate(first: Images, second: Images) -> Flow:
-        return network(first.to(device), second.to(device), iterations=iterations, final_only=True).flows[-1]
+    def estimate(first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate:
+        found = network(
+            first.to(device),
+            second.to(device),
+            iterations=iterations,
+            initial_flow=start,
+            final_only=True,
+            padding=padding,
+        )
+        carries = warm_start and bool(found.coarse.isfinite().all())
+        return Estimate(found.flows[-1], splat(found.coarse, found.coarse) if carries else None)
 
     return estimate
 
@@ -70,9 +133,9 @@ def network_estimator(network: FlowNetwork, iterations: int) -> Estimator:
 def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Estimator:
     """A method on 8-bit RGB pictures [H, W, 3] that gives flow [H, W, 2], such as those of flowgru.data.classical."""
 
-    def estimate(first: Images, second: Images) -> Flow:
+    def estimate(first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate:
         flow = method(_eight_bit(first), _eight_bit(second))
-        return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None]
+        return Estimate(torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None])
 
     return estimate
 

@@ -14,6 +14,7 @@ wauc            weighted area under the curve of inliers over thresholds up to 5
 epe_s0_10, epe_s10_40, epe_s40_plus   pooled where the true flow is below 10, 10 to below 40, and 40 pixels or longer
 epe_matched, epe_unmatched            pooled where the pixel is seen in the second picture, or occluded
                                       (these five: Sintel)
+static_flow     mean length of the flow that is estimated from the first picture to itself, over all pixels; the truth is 0
 
 A measure over no pixel is NaN. An estimate that is not finite makes every mean error it enters NaN, and is an outlier.
 """
@@ -46,6 +47,7 @@ METRICS = (
     "epe_s40_plus",
     "epe_matched",
     "epe_unmatched",
+    "static_flow",
 )
 """The names of the measures, in the order of a report."""
 
@@ -91,6 +93,10 @@ class FlowErrors:
             occluded = sample.occlusion.cpu()[valid]
             self._add("epe_matched", error[~occluded])
             self._add("epe_unmatched", error[occluded])
+
+    def update_static(self, flow: Float[Tensor, "2 h w"]) -> None:
+        """Adds the flow that was estimated from a picture to itself."""
+        self._add("static_flow", flow.detach().cpu().double().norm(dim=0))
 
     def merge(self, other: "FlowErrors") -> None:
         """Adds all that another one has gathered."""

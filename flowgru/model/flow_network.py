@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
-from flowgru.grid import Padding, padding_for, pixel_grid
+from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation import correlate
 from flowgru.model.encoders import Encoder
-from flowgru.model.heads import FlowHead, Upsampler
+from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
 from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.operators import find_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
@@ -43,8 +43,10 @@ class FlowPrediction(NamedTuple):
     """After each refinement, or after the last one only."""
     coarse: CoarseFlow
     """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
-    confidence: Tensor | None
-    """In [0, 1] for each pixel; None for a network that was not trained to give it."""
+    confidence: Float[Tensor, "B H W"] | None = None
+    """In [0, 1]: the share of the narrow distribution (1 px) in the error's; None for a network that does not say."""
+    mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
+    """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
 
 
 class FlowNetwork(nn.Module):
@@ -66,6 +68,7 @@ class FlowNetwork(nn.Module):
         self.operator = find_operator(config.operator)(sizes.hidden_size, sizes.motion_size, sizes.context_size)
         self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
         self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
+        self.mixture_head = MixtureHead(sizes.hidden_size, sizes.flow_head) if config.confidence else None
 
     def forward(
         self,
@@ -76,33 +79,45 @@ class FlowNetwork(nn.Module):
         initial_flow: CoarseFlow | None = None,
         final_only: bool = False,
         settling: int = 0,
+        padding: PaddingMode = "sintel",
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
         initial_flow is what an earlier prediction gave as `coarse`. `settling` refinements without gradient run before the
-        others: training then sees states deep into a refinement at the price of a few. RequestError where the pictures
-        have two sizes.
+        others: training then sees states deep into a refinement at the price of a few. `padding` says where pictures of
+        an awkward size grow. RequestError where the pictures have two sizes.
         """
         if first.shape != second.shape:
             raise RequestError(
                 f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
             )
-        padding = padding_for(*first.shape[-2:])
-        pair = _to_network_range(torch.cat([first, second]), padding)
+        height, width = first.shape[-2:]
+        added = padding_for(height, width, padding)
+        pair = _to_network_range(torch.cat([first, second]), added)
         first_features, second_features = self.feature_encoder(pair).chunk(2)
         context = self.context_encoder(pair[: len(first)])
         return self.match(
-            EncodedFrame(first_features, context, padding),
-            EncodedFrame(second_features, None, padding),
+            EncodedFrame(first_features, context, added),
+            EncodedFrame(second_features, None, added),
             iterations=iterations,
             initial_flow=initial_flow,
             final_only=final_only,
             settling=settling,
         )
 
+    def compile_parts(self) -> None:
+        """Lets torch.compile make the parts faster, each for itself: the loop between them stays Python's.
+
+        Every new picture size costs minutes of compiling.
+        """
+        for part in (self.feature_encoder, self.context_encoder, self.motion_encoder, self.flow_head, self.upsampler):
+            part.compile(dynamic=False)
+        self.operator.step = torch.compile(self.operator.step, dynamic=False)
+
     def encode(self, frame: Images, *, with_context: bool = True) -> EncodedFrame:
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
-        padding = padding_for(*frame.shape[-2:])
+        height, width = frame.shape[-2:]
+        padding = padding_for(height, width)
         frame = _to_network_range(frame, padding)
         context = self.context_encoder(frame) if with_context else None
         return EncodedFrame(self.feature_encoder(frame), context, padding)
@@ -145,7 +160,7 @@ class FlowNetwork(nn.Module):
         )
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.operator.begin(hidden, context)
-        flows = []
+        flows, mixtures = [], []
         for iteration in range(-settling, iterations):
             with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
                 flow = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
@@ -153,8 +168,16 @@ class FlowNetwork(nn.Module):
                 hidden, state = self.operator.step(motion, state)
                 flow = flow + self.flow_head(hidden)
                 if iteration == iterations - 1 or (iteration >= 0 and not final_only):
-                    flows.append(first.padding.remove(self.upsampler(hidden, flow)))
-        return FlowPrediction(tuple(flows), flow, confidence=None)
+                    values = 8 * flow
+                    if self.mixture_head is not None:
+                        values = torch.cat([values, self.mixture_head(hidden)], dim=1)
+                    upsampled = first.padding.remove(self.upsampler(hidden, values))
+                    flows.append(upsampled[:, :2])
+                    mixtures.append(upsampled[:, 2:])
+        if self.mixture_head is None:
+            return FlowPrediction(tuple(flows), flow)
+        confidence = mixtures[-1][:, :2].softmax(dim=1)[:, 1]
+        return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures))
 
 
 def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:

@@ -1,11 +1,12 @@
-"""What is read off the hidden state: the change of the flow, and how to upsample it."""
+"""What is read off the hidden state: the change of the flow, how sure it is, and how to upsample both."""
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from flowgru.grid import upsample_bilinear, upsample_convex
 from flowgru.model.motion_encoder import relu_conv
-from flowgru.types import CoarseFlow, Features, Flow
+from flowgru.types import Features
 
 
 class FlowHead(nn.Sequential):
@@ -20,8 +21,19 @@ class FlowHead(nn.Sequential):
         super().__init__(relu_conv(hidden_size, inner_size, 3), last)
 
 
+class MixtureHead(nn.Sequential):
+    """Hidden state -> how the flow's error is distributed: a mixture of a wide and a narrow Laplace distribution.
+
+    Channels: the logits of both (wide, narrow), and the logarithm of the wide one's scale in pixels. SEA-RAFT's fourth
+    channel is clamped to 0 and left out here.
+    """
+
+    def __init__(self, hidden_size: int, inner_size: int) -> None:
+        super().__init__(relu_conv(hidden_size, inner_size, 3), nn.Conv2d(inner_size, 3, 3, padding=1))
+
+
 class Upsampler(nn.Module):
-    """Coarse flow -> flow in picture pixels: convex with a mask read off the hidden state, or bilinear without one."""
+    """Coarse values -> values in each pixel of the picture: convex with a mask off the hidden state, or bilinear."""
 
     def __init__(self, hidden_size: int, inner_size: int | None) -> None:
         super().__init__()
@@ -31,9 +43,9 @@ class Upsampler(nn.Module):
             else None
         )
 
-    def forward(self, hidden: Features, flow: CoarseFlow) -> Flow:
+    def forward(self, hidden: Features, values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:
         if self.mask_head is None:
-            return upsample_bilinear(flow)
+            return upsample_bilinear(values)
         mask = 0.25 * self.mask_head(hidden)  # RAFT damps the mask's gradient by this factor
-        with torch.autocast(flow.device.type, enabled=False):  # sixteen bits would round the flow itself
-            return upsample_convex(flow, mask.float())
+        with torch.autocast(values.device.type, enabled=False):  # sixteen bits would round the flow itself
+            return upsample_convex(values.float(), mask.float())

@@ -128,10 +128,12 @@ def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
     """Which network the card of a model file says it holds."""
     network = card["network"]
     settings = {field.name for field in fields(NetworkConfig)}
-    if not isinstance(network, dict) or {*network} != settings:
+    if not isinstance(network, dict) or not {"preset", "operator"} <= {*network} <= settings:
         raise RequestError(
             f"the card of {name} says {network!r} of its network: expected {' and '.join(sorted(settings))}"
         )
+    if not isinstance(network.get("confidence", False), bool):
+        raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
     if network["preset"] not in [*PRESETS]:  # a list compares what a dict cannot hash
         raise RequestError(f"the card of {name} names the preset {network['preset']!r}: known are {', '.join(PRESETS)}")
     try:
@@ -151,7 +153,8 @@ def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:
     if naming != "flowgru":
         return max(RAFT_NETWORKS, key=num_shared)
     pairs = itertools.product(PRESETS, UPDATE_OPERATORS)
-    return max((NetworkConfig(preset, operator) for preset, operator in pairs), key=num_shared)  # pyright: ignore[reportArgumentType]
+    confidence = any(name.startswith("mixture_head.") for name in weights)
+    return max((NetworkConfig(preset, operator, confidence) for preset, operator in pairs), key=num_shared)  # pyright: ignore[reportArgumentType]
 
 
 def _expected_weights(config: NetworkConfig, naming: Naming) -> Weights:

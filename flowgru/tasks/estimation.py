@@ -4,7 +4,6 @@ import importlib.metadata
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from flowgru.tasks.outputs import (
     VIDEO,
     clip_folders,
     make_folders,
+    refuse_clashing_names,
     refuse_folders,
     remove_empty,
     write_summary,
@@ -48,7 +48,10 @@ class ClipReport:
     colour_scale: float | None = None
     """Length in pixels of the strongest colour of the video."""
     flows: list[dict[str, Any]] = field(default_factory=list)
-    """Name, time stamp in seconds, mean and maximum in pixels, whether damaged data went in, and seconds it took."""
+    """Name, time stamp in seconds, mean and maximum in pixels, whether damaged data went in, and seconds it took.
+
+    Mean and maximum are None where the flow is not finite everywhere.
+    """
 
 
 class Estimation:
@@ -63,6 +66,8 @@ class Estimation:
         pictures = settings.backward or self.extension == ".png"
         paths = [path for source in self.sources for path in source.paths]
         refuse_folders(self.root, self.folders, paths, self.extension, pictures=pictures, overwrite=settings.overwrite)
+        if settings.backward:
+            refuse_clashing_names(paths)
         self.device = _device(settings)
         self.network = load_model(settings.model, self.device)
         self.iterations = settings.iterations or card_iterations(self.network)
@@ -90,8 +95,9 @@ class Estimation:
         if num_flows:
             seconds = sum(report.seconds for report in reports)
             write_summary(self.root, self._summary(reports), overwrite=self.settings.overwrite)
+            flows = f"{num_flows} flow{'s' if num_flows > 1 else ''}"
             say(
-                f"wrote {num_flows} flows into {self.root} in {seconds:.1f} s ({num_flows / seconds:.2f} frames/s), "
+                f"wrote {flows} into {self.root} in {seconds:.1f} s ({num_flows / seconds:.2f} frames/s), "
                 f"peak memory {_peak_memory_mib(self.device):.0f} MiB"
             )
         for problem in problems:
@@ -135,7 +141,7 @@ class Estimation:
             resize=settings.size_to_compute(),
             precision=settings.precision,
         )
-        with progress(source.name, num_pairs) as advance, _memory_explained():
+        with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
             for pair in pairs:
                 record = self._write_pair(pair, folder)
@@ -158,8 +164,8 @@ class Estimation:
         return {
             "name": name,
             "time": pair.first.time,
-            "mean": round(float(lengths.mean()), 4),
-            "max": round(float(lengths.max()), 4),
+            "mean": _rounded(lengths.mean()),
+            "max": _rounded(lengths.max()),
             "damaged": pair.first.damaged or pair.second.damaged,
         }
 
@@ -196,6 +202,10 @@ def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
 
 
+def _rounded(length: np.floating) -> float | None:
+    return round(float(length), 4) if np.isfinite(length) else None  # JSON knows no NaN
+
+
 def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
     return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
 
@@ -212,21 +222,6 @@ def _device(settings: EstimateSettings) -> torch.device:
     ):
         raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
     return device
-
-
-@contextmanager
-def _memory_explained() -> Iterator[None]:
-    """Turns a device's lack of memory into an error that says what helps."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
-        if not lacking:
-            raise
-        raise MachineError(
-            "not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "
-            "compute at a smaller size with --resize 0.5"
-        ) from error
 
 
 def _peak_memory_mib(device: torch.device) -> float:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from flowgru.data.images import to_tensor
 from flowgru.errors import RequestError
+from flowgru.grid import splat
 from flowgru.model.flow_network import EncodedFrame, FlowNetwork
-from flowgru.tasks.flow_geometry import resize_flow, splat
+from flowgru.tasks.flow_geometry import resize_flow
 from flowgru.types import CoarseFlow, Images
 
 Precision = Literal["32", "bf16", "16"]
@@ -201,12 +202,14 @@ class _Matcher:
     ) -> tuple[Float[Tensor, "2 H W"], CoarseFlow | None]:
         """Flow at the frames' size, and where the same direction's next refinement begins.
 
-        The next pair's first frame shows what moved on by the forward flow, or against the backward flow.
+        The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
+        finite leads nowhere: the next pair starts cold.
         """
         with self._autocast():
             found = self.network.match(first, second, iterations=self.iterations, initial_flow=start, final_only=True)
         coarse = found.coarse.float()
-        carried = splat(coarse, direction * coarse) if self.warm_start else None
+        carries = self.warm_start and bool(coarse.isfinite().all())
+        carried = splat(coarse, direction * coarse) if carries else None
         return resize_flow(found.flows[-1].float(), size)[0], carried
 
     def _autocast(self) -> torch.autocast:

@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Advance(Protocol):
-    """Counts one more frame in."""
+    """Counts one more in."""
 
     def __call__(self) -> None: ...
 
@@ -32,18 +32,18 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def progress(name: str, total: int | None) -> Iterator[Advance]:
-    """Counts frames on stderr with frames per second and the time left; `total` None where the number is not known."""
+def progress(name: str, total: int | None, unit: str = "frames") -> Iterator[Advance]:
+    """Counts on stderr, with how many a second and the time left; `total` None where the number is not known."""
     if sys.stderr is not None and sys.stderr.isatty():
-        with _bar(name, total) as advance:
+        with _bar(name, total, unit) as advance:
             yield advance
     else:
-        with _lines(name, total) as advance:
+        with _lines(name, total, unit) as advance:
             yield advance
 
 
 @contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Advance]:
+def _bar(name: str, total: int | None, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -61,13 +61,13 @@ def _bar(name: str, total: int | None) -> Iterator[Advance]:
 
         def advance() -> None:
             bar.advance(task)
-            bar.update(task, rate=_rate(int(bar.tasks[0].completed), began))
+            bar.update(task, rate=_rate(int(bar.tasks[0].completed), began, unit))
 
         yield advance
 
 
 @contextmanager
-def _lines(name: str, total: int | None) -> Iterator[Advance]:
+def _lines(name: str, total: int | None, unit: str) -> Iterator[Advance]:
     began = said = time.perf_counter()
     count = 0
 
@@ -82,10 +82,10 @@ def _lines(name: str, total: int | None) -> Iterator[Advance]:
         left = ""
         if total and count < total:
             left = time.strftime(", %H:%M:%S left", time.gmtime((total - count) * (now - began) / count))
-        warn(f"{name}: {count}{of} frames, {_rate(count, began)}{left}")
+        warn(f"{name}: {count}{of} {unit}, {_rate(count, began, unit)}{left}")
 
     yield advance
 
 
-def _rate(count: int, began: float) -> str:
-    return f"{count / max(time.perf_counter() - began, 1e-9):.2f} frames/s"
+def _rate(count: int, began: float, unit: str) -> str:
+    return f"{count / max(time.perf_counter() - began, 1e-9):.2f} {unit}/s"

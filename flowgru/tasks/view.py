@@ -55,7 +55,8 @@ def view(
                 write_image(targets[path], _picture(found, scale), overwrite=overwrite)
             else:
                 write_flow(targets[path], found.flow, found.valid, overwrite=overwrite)
-        say(f"wrote {len(readable)} files into {output}" + (f", full colour at {scale:g} px" if scale else ""))
+        files = "1 file" if len(readable) == 1 else f"{len(readable)} files"
+        say(f"wrote {files} into {output}" + (f", full colour at {scale:g} px" if scale else ""))
     return 0 if len(readable) == len(sources) else InputFileError.exit_code
 
 

@@ -118,7 +118,7 @@ class CheckpointStore:
         """The folders of all checkpoints, newest first."""
         found = [path for path in self.directory.glob("step-*") if re.fullmatch(rf"step-\d+({REPLACED})?", path.name)]
         folders = [path for path in found if path.is_dir() and not path.is_symlink()]
-        return sorted(folders, key=lambda path: (_step(path), path.suffix != REPLACED), reverse=True)
+        return sorted(folders, key=lambda path: (step_of(path), path.suffix != REPLACED), reverse=True)
 
     def load_newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; None where there is none at all.
@@ -165,7 +165,7 @@ class CheckpointStore:
         Newer ones are left, and not counted: they are damaged, or the run would have gone on from them.
         """
         replaced = [path for path in self.checkpoints() if path.suffix == REPLACED]
-        older = [path for path in self.checkpoints() if path not in replaced and _step(path) <= saved]
+        older = [path for path in self.checkpoints() if path not in replaced and step_of(path) <= saved]
         try:
             best = self.best()
         except MachineError:  # any of them may be the best: they are dropped after a later save
@@ -199,7 +199,8 @@ def _state_as_bytes(state: dict[str, Any]) -> bytes:
     return packed.getvalue()
 
 
-def _step(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step of a checkpoint's folder."""
     return int(path.name.removesuffix(REPLACED).removeprefix("step-"))
 
 

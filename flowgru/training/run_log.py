@@ -1,21 +1,34 @@
-"""What a run says of itself: a line of JSON for everything, and a line for people now and then."""
+"""What a run says of itself: a line of JSON for everything, TensorBoard, and a line for people now and then."""
 
+import contextlib
 import json
-import time
+import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+from flowgru.data.sample import FlowSample
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.view.colour_wheel import flow_to_image
 
 
 class RunLog:
-    """Appends to log.jsonl; a resumed run first drops the lines that its checkpoint does not know of."""
+    """log.jsonl and TensorBoard's events in the run's folder; a resumed run drops what its checkpoint does not know of.
 
-    def __init__(self, path: Path, every: int, console: Console | None = None) -> None:
-        self.path = path
+    A disk that refuses the log ends the log with a warning, not the run.
+    """
+
+    def __init__(self, folder: Path, every: int, console: Console | None = None) -> None:
+        self.path = folder / "log.jsonl"
         self.every = every
         self.console = console or Console(soft_wrap=True)
         self.total = 0
+        self._board: SummaryWriter | None = None
+        self._writes = True
         self._sums: dict[str, float] = {}
         self._count = 0
 
@@ -23,12 +36,14 @@ class RunLog:
         """Starts, or goes on after, `step` of `total`; newer checkpoints that were damaged are named."""
         self.total = total
         for damage in passed_over:
-            self.console.print(f"passed over a damaged checkpoint: {damage}")
-        if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
-            staged = self.path.with_suffix(".tmp")
-            staged.write_text("".join(f"{line}\n" for line in kept))
-            staged.replace(self.path)
+            self.warn(f"passed over a damaged checkpoint: {damage}")
+        with self._or_without_log():
+            if self.path.exists():
+                kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
+                staged = self.path.with_suffix(".tmp")
+                staged.write_text("".join(f"{line}\n" for line in kept))
+                staged.replace(self.path)
+            self._board = SummaryWriter(self.path.parent / "tensorboard", purge_step=step + 1)
         if step:
             self.console.print(f"resumed after step {step} of {total}")
 
@@ -36,26 +51,24 @@ class RunLog:
         self, step: int, loss: float | None, error: float | None, learning_rate: float, wait: float, seconds: float
     ) -> None:
         """Counts one step in; every `every` steps the means are written."""
-        if loss is not None and error is not None:
-            self._add(loss=loss, epe=error, finite=1.0)
+        if loss is not None:
+            self._add(loss=loss, finite=1.0)
+        if error is not None and not math.isnan(error):  # a step without a valid pixel has no error
+            self._add(epe=error, measured=1.0)
         self._add(wait=wait, seconds=seconds)
         self._count += 1
         if step % self.every and step != self.total:
             return
-        finite = self._sums.get("finite", 0)
-        loss_mean, error_mean = (self._sums.get(name, 0) / finite if finite else None for name in ("loss", "epe"))
+        loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe", "measured")
         steps_per_second = self._count / self._sums["seconds"]
         wait_share = self._sums["wait"] / self._sums["seconds"]
-        self._write(
-            step=step,
-            loss=loss_mean,
-            epe=error_mean,
-            learning_rate=learning_rate,
-            steps_per_second=steps_per_second,
-            data_wait_share=wait_share,
-        )
-        remaining = time.strftime("%H:%M:%S", time.gmtime((self.total - step) / steps_per_second))
-        shown = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}  EPE {error_mean:.3f} px"
+        values = {"loss": loss_mean, "epe": error_mean, "learning_rate": learning_rate}
+        speed = {"steps_per_second": steps_per_second, "data_wait_share": wait_share}
+        self._write(step=step, **values, **speed)
+        self._plot("train", {name: value for name, value in {**values, **speed}.items() if value is not None}, step)
+        remaining = timedelta(seconds=round((self.total - step) / steps_per_second))
+        shown = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}"
+        shown += "" if error_mean is None else f"  EPE {error_mean:.3f} px"
         self.console.print(
             f"step {step}/{self.total}  {shown}  {steps_per_second:.2f} steps/s  "
             f"waiting for data {wait_share:.0%}  remaining {remaining}"
@@ -67,24 +80,77 @@ class RunLog:
         self._write(step=step + 1, skipped=list(names))
         self.console.print(f"step {step + 1} skipped: loss or gradient not finite; samples {', '.join(names)}")
 
-    def validation(self, step: int, errors: dict[int, float]) -> None:
-        """Error on held-back pairs after each number of refinements."""
-        self._write(step=step, validation_epe={str(count): error for count, error in errors.items()})
-        shown = ", ".join(f"{error:.3f} after {count}" for count, error in errors.items())
-        self.console.print(f"step {step}/{self.total}  held-back pairs: EPE {shown} refinements")
+    def validation(self, step: int, sets: dict[str, dict[int, float]]) -> None:
+        """Error on each validation set after each number of refinements; null in the file where it is not finite."""
+        self._write(
+            step=step,
+            validation_epe={
+                name: {str(count): error if math.isfinite(error) else None for count, error in errors.items()}
+                for name, errors in sets.items()
+            },
+        )
+        for name, errors in sets.items():
+            self._plot(f"validation/{name}", {f"epe_after_{count}": error for count, error in errors.items()}, step)
+            shown = ", ".join(f"{error:.3f} after {count}" for count, error in errors.items())
+            self.console.print(f"step {step}/{self.total}  {name}: EPE {shown} refinements")
+
+    @torch.inference_mode()
+    def picture(self, step: int, name: str, sample: FlowSample, network: FlowNetwork, iterations: int) -> None:
+        """First frame, estimated flow and true flow of one pair, below each other, for TensorBoard."""
+        if self._board is None:
+            return
+        device = next(network.parameters()).device
+        pair = sample.first[None].to(device), sample.second[None].to(device)
+        flow = network(*pair, iterations=iterations, final_only=True).flows[-1][0].cpu()
+        longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
+        truth = torch.where(sample.valid, sample.flow, torch.nan)
+        rows = [(255 * sample.first).byte(), flow_to_image(flow, longest), flow_to_image(truth, longest)]
+        with self._or_without_log():
+            self._board.add_image(f"{name}: frame, flow, true flow", torch.cat(rows, dim=1), step)
+
+    def warn(self, text: str) -> None:
+        """A line about something that went wrong and did not end the run."""
+        self.console.print(f"warning: {text}", markup=False)
+
+    def close(self) -> None:
+        """Writes what TensorBoard has not written yet."""
+        if self._board is not None:
+            with self._or_without_log():
+                self._board.close()
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0) + value
 
+    def _mean(self, name: str, count: str) -> float | None:
+        return self._sums[name] / self._sums[count] if count in self._sums else None
+
+    def _plot(self, group: str, values: dict[str, float], step: int) -> None:
+        if self._board is not None:
+            with self._or_without_log():
+                for name, value in values.items():
+                    self._board.add_scalar(f"{group}/{name}", value, step)
+
     def _write(self, **values: Any) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        if self._writes:
+            with self._or_without_log(), self.path.open("a") as file:
+                file.write(json.dumps(values, allow_nan=False) + "\n")
+
+    @contextlib.contextmanager
+    def _or_without_log(self):
+        """Goes on without a log where the disk refuses it."""
+        try:
+            yield
+        except OSError as error:
+            self._writes, self._board = False, None
+            self.warn(
+                f"cannot write the log in {self.path.parent} ({error.strerror or error}): training goes on without"
+            )
 
 
 def _step_of(line: str) -> int:
     """The step a line speaks of; a line torn by a kill speaks of none that is kept."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return 2**62

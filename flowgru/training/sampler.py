@@ -19,6 +19,16 @@ class FlowBatch(NamedTuple):
     valid: Valid
     names: tuple[str, ...]
 
+    def part(self, number: int, parts: int) -> "FlowBatch":
+        """Number `number` of `parts` parts of one size."""
+        rows = slice(number * len(self.names) // parts, (number + 1) * len(self.names) // parts)
+        return FlowBatch(self.first[rows], self.second[rows], self.flow[rows], self.valid[rows], self.names[rows])
+
+    def to(self, device: torch.device) -> "FlowBatch":
+        """The same on a device."""
+        first, second, flow, valid = (values.to(device, non_blocking=True) for values in self[:4])
+        return FlowBatch(first, second, flow, valid, self.names)
+
 
 def collate(samples: list[FlowSample]) -> FlowBatch:
     """Samples of one size stacked to a batch."""
@@ -29,16 +39,19 @@ def collate(samples: list[FlowSample]) -> FlowBatch:
 class StepSampler(Sampler[list[int]]):
     """The indices of every step from `first_step` on: step s takes samples s * batch_size and the next ones.
 
-    The position in the data is a function of the step alone, so a run resumes exactly with any number of workers.
+    The position in the data is a function of the step alone, so a run resumes exactly with any number of workers, and
+    the `shares` processes of a run together take what one process would.
     """
 
-    def __init__(self, first_step: int, last_step: int, batch_size: int) -> None:
+    def __init__(self, first_step: int, last_step: int, batch_size: int, *, share: int = 0, shares: int = 1) -> None:
+        assert batch_size % shares == 0
         self.steps = range(first_step, last_step)
         self.batch_size = batch_size
+        self.mine = range(batch_size * share // shares, batch_size * (share + 1) // shares)
 
     def __len__(self) -> int:
         return len(self.steps)
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in self.steps:
-            yield list(range(step * self.batch_size, (step + 1) * self.batch_size))
+            yield [step * self.batch_size + place for place in self.mine]

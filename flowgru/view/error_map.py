@@ -35,9 +35,10 @@ def error_legend(max_error: float, size: int = 96) -> Picture:
     if size < 2:
         raise RequestError(f"the legend's size is {size}: expected at least 2, in pixels")
     text = pixel_label(max_error)
-    dot = fit_text(f"0 {text}", size)
+    dot = fit_text(f"0   {text}", size)
     none, most = write_text("0", dot), write_text(text, dot)
-    gap = np.full((len(none), max(0, size - none.shape[1] - most.shape[1]), 3), 255, np.uint8)
+    apart = max(12 * dot, size - none.shape[1] - most.shape[1])  # or the two labels read as one number
+    gap = np.full((len(none), apart, 3), 255, np.uint8)
     labels = np.concatenate([none, gap, most], axis=1)
     length = labels.shape[1]
     return np.concatenate([np.tile(_error_colours(np.linspace(0, 1, length)), (max(4, size // 8), 1, 1)), labels])

@@ -1,11 +1,13 @@
-"""Panels: pictures side by side, as a video of flow shows them."""
+"""Panels: pictures side by side, as a video of flow shows them, and all that is known of one estimate."""
 
 import numpy as np
+from jaxtyping import Bool
 
 from flowgru.errors import RequestError
 from flowgru.view.arrows import draw_arrows
-from flowgru.view.colour_wheel import FlowArray, Picture, flow_to_image, require_one_size
-from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size
+from flowgru.view.colour_wheel import FlowArray, Picture, flow_to_image, require_one_size, suggest_max_flow
+from flowgru.view.error_map import error_legend, error_map
+from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size, stack_centred
 
 
 def side_by_side(left: Picture, right: Picture, legend: Picture | None = None) -> Picture:
@@ -26,3 +28,32 @@ def flow_panel(
     require_one_size(image=image, flow=flow)
     wheel = colour_wheel_legend(max_flow, legend_size(image)) if legend else None
     return side_by_side(draw_arrows(image, flow) if arrows else image, flow_to_image(flow, max_flow), wheel)
+
+
+def error_panel(
+    first: Picture, second: Picture, flow: FlowArray, truth: FlowArray, valid: Bool[np.ndarray, "_ _"]
+) -> Picture:
+    """One estimate against the truth, in three rows: both frames; estimated and true flow; error map and legends.
+
+    first, second: [H, W, 3]; flow, truth: [H, W, 2]; valid: [H, W], where the truth is known; gives [3 H, 2 W, 3], higher
+    where the frames are smaller than the legends. Both flows have one scale, the 99th percentile of the true one's
+    length; the error map ends at the 99th percentile of the error.
+    """
+    require_one_size(first=first, second=second, flow=flow, truth=truth, valid=valid)
+    truth = np.where(valid[..., None], truth, np.nan)
+    max_flow, max_error = suggest_max_flow([truth]), suggest_max_flow([flow - truth])
+    size = 2 * legend_size(first)  # they have a cell to themselves
+    legends = stack_centred(colour_wheel_legend(max_flow, size), error_legend(max_error, size))
+    height, width = (max(sides) for sides in zip(first.shape[:2], legends.shape[:2], strict=True))
+    errors = error_map(flow, truth, valid, max_error, legend=False)
+    rows = [
+        side_by_side(first, second),
+        side_by_side(flow_to_image(flow, max_flow), flow_to_image(truth, max_flow)),
+        side_by_side(_on_white(errors, height, first.shape[1]), _on_white(legends, height, width)),
+    ]
+    return np.concatenate([_on_white(row, len(row), first.shape[1] + width) for row in rows])
+
+
+def _on_white(picture: Picture, height: int, width: int) -> Picture:
+    """The picture at the top left of a white sheet."""
+    return np.pad(picture, ((0, height - len(picture)), (0, width - picture.shape[1]), (0, 0)), constant_values=255)

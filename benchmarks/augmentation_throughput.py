@@ -1,0 +1,71 @@
+"""Augmented pairs per second of one core, from pictures in memory: python benchmarks/augmentation_throughput.py
+
+Processor time of one thread, so that other work on the machine matters little. Reading the files is not counted.
+"""
+
+import argparse
+import statistics
+import time
+
+import cv2
+import torch
+
+from flowgru.config import STAGES, SyntheticSettings
+from flowgru.data.mixture import AugmentedPairs
+from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic import SyntheticPairs
+
+SETS = {  # height, width, pairs, share of the pixels whose flow is known
+    "chairs_train": (384, 512, 22_232, 1.0),
+    "things_clean": (540, 960, 40_302, 1.0),
+    "things_final": (540, 960, 40_302, 1.0),
+    "sintel_clean": (436, 1024, 1_041, 1.0),
+    "sintel_final": (436, 1024, 1_041, 1.0),
+    "kitti2015": (375, 1242, 200, 0.2),
+    "hd1k": (1080, 2560, 1_047, 0.3),
+}
+
+
+def stored_pairs(height: int, width: int, known: float) -> list[FlowSample]:
+    """Two generated pairs of that size."""
+    pairs = SyntheticPairs(SyntheticSettings(height=height, width=width, num_textures=16))
+    samples = [pairs[index] for index in range(2)]
+    return [sample._replace(valid=torch.rand(height, width) < known, occlusion=None) for sample in samples]
+
+
+def milliseconds_a_pair(pairs: AugmentedPairs, num_pairs: int) -> float:
+    """The median over ten parts of the pairs."""
+    times = []
+    for part in range(10):
+        start = time.process_time()
+        for index in range(part * num_pairs // 10, (part + 1) * num_pairs // 10):
+            pairs[index]
+        times.append((time.process_time() - start) / (num_pairs // 10))
+    return 1000 * statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=100, help="pairs to time for each set of a stage")
+    num_pairs = parser.parse_args().pairs
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    torch.manual_seed(0)
+    stored = {size: stored_pairs(size[0], size[1], size[3]) for size in dict.fromkeys(SETS.values())}
+    print("| stage | set | picture | crop | ms a pair | pairs/s on one core |\n|---|---|---|---|---|---|")
+    for stage, parts in STAGES.items():
+        total = weights = 0.0
+        for part in parts:
+            size, settings = SETS[part.name], part.augmentation
+            cost = milliseconds_a_pair(AugmentedPairs(stored[size], settings), num_pairs)  # pyright: ignore[reportArgumentType]
+            total, weights = total + part.repeats * size[2] * cost, weights + part.repeats * size[2]
+            sizes = f"{size[0]}x{size[1]} | {settings.height}x{settings.width}"
+            print(f"| {stage} | {part.name} | {sizes} | {cost:.1f} | {1000 / cost:.0f} |", flush=True)
+        if len(parts) > 1:
+            print(
+                f"| {stage} | all, as often as they are mixed | | | {total / weights:.1f} | {1000 * weights / total:.0f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What generated pairs look like."""
+
+from dataclasses import dataclass
+
+from flowgru.errors import RequestError
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """What the generated pairs look like; the same settings give the same pairs."""
+
+    height: int = 192
+    """Of the pictures, in pixels."""
+
+    width: int = 256
+    """Of the pictures, in pixels."""
+
+    seed: int = 0
+    """Another seed gives other textures and other pairs."""
+
+    layers: tuple[int, int] = (3, 20)
+    """Fewest and most cut-outs over the background; few are more likely than many."""
+
+    radius: tuple[float, float] = (0.05, 0.6)
+    """Smallest and largest cut-out, as share of the picture's shorter side; every factor between equally likely."""
+
+    holes: float = 0.2
+    """Share of the solid cut-outs that have a hole."""
+
+    speed: tuple[float, float] = (0.2, 60.0)
+    """Slowest and fastest pair's typical displacement in pixels of a 192x256 picture; every factor between equally
+    likely. The upper end grows with the picture's diagonal, up to `most_speed`."""
+
+    most_speed: float = 150.0
+    """No pair's typical displacement is above this, in pixels, however large the picture."""
+
+    furthest: float = 0.4
+    """No layer moves further than this share of the picture's diagonal, so that matches remain."""
+
+    static_share: float = 0.06
+    """Share of the pairs in which nothing moves, or nothing by more than about 0.3 px."""
+
+    still_background_share: float = 0.15
+    """Share of the pairs in which some cut-outs move over a background that stands still."""
+
+    nonrigidity: float = 1.0
+    """Strength of bending, relative to the pair's displacement; 0: every layer is rigid up to turn, zoom and shear."""
+
+    colour: float = 0.15
+    """Strength of the change of brightness, contrast, gamma and saturation; about a third of it between the two
+    pictures of some pairs; 0: none."""
+
+    shadow: float = 0.25
+    """Strength of light and shade that differ a little between the pictures of some pairs; 0: none."""
+
+    blur: float = 2.0
+    """Largest deviation of blur in pixels; 0: none."""
+
+    noise: float = 0.04
+    """Largest deviation of the sensor's noise, as share of the range of values; 0: none."""
+
+    photos: str | None = None
+    """A folder of pictures that half of the layers are painted with, or "skimage" for the photographs that scikit-image
+    ships; None: generated textures only."""
+
+    num_textures: int = 64
+    """Generated textures in the bank, and as many crops of photos where there are some."""
+
+    def __post_init__(self) -> None:
+        """Raises RequestError for settings that cannot be drawn from."""
+        if min(self.height, self.width) < 16:
+            raise RequestError(f"synthetic pairs of {self.height}x{self.width} px: both sides must be at least 16")
+        for name, (low, high), lowest in (
+            ("layers", self.layers, 0),
+            ("radius", self.radius, 1e-6),
+            ("speed", self.speed, 1e-6),
+        ):
+            if not lowest <= low <= high:
+                raise RequestError(
+                    f"{name} of ({low}, {high}) in the synthetic settings: expected {lowest} <= low <= high"
+                )
+        if self.layers[1] > 254:
+            raise RequestError(f"layers up to {self.layers[1]} in the synthetic settings: expected at most 254")
+        if self.num_textures < 1:
+            raise RequestError(f"num_textures of {self.num_textures} in the synthetic settings: expected at least 1")

@@ -1,0 +1,139 @@
+"""A training run, from its network to its last checkpoint."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flowgru.config.augmentation import StageSet
+from flowgru.config.network import NetworkConfig
+from flowgru.config.require import require
+from flowgru.config.synthetic import SyntheticSettings
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW under a one-cycle schedule, as RAFT trains."""
+
+    learning_rate: float = 4e-4
+    """Peak learning rate, reached after the warm-up."""
+    warmup_share: float = 0.05
+    """Part of the run in which the learning rate rises; it falls linearly for the rest."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; larger ones are scaled down to it."""
+    ema_decay: float = 0.999
+    """Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights."""
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "above 0")
+        require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
+        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
+        require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What the weights are measured on; held-back generated pairs are larger than the training crops."""
+
+    sets: tuple[str, ...] = ("synthetic",)
+    """Data sets, or manifests ending in .csv; synthetic are held-back generated pairs. The first one decides which
+    checkpoint is the best, by its worst error."""
+    every: int = 1000
+    """Steps between two validations; there is always one at the end."""
+    pairs: int = 8
+    """Number of generated pairs."""
+    height: int = 440
+    """Height of the generated pairs in pixels."""
+    width: int = 1024
+    """Width of the generated pairs in pixels."""
+    seed: int = 1_000_003
+    """Seed of the generated pairs; another than the training's, so that no pair or texture is shared."""
+    iterations: tuple[int, ...] = (12, 24, 32)
+    """Numbers of refinements after which the error is measured."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.sets), "validation.sets", self.sets, "one set or more")
+        require(self.every > 0, "validation.every", self.every, "1 or more")
+        require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
+        ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
+        require(bool(self.iterations) and ascending, "validation.iterations", self.iterations, "ascending, from 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run: the same settings give the same weights on the same CPU."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Which network is trained."""
+    data: SyntheticSettings = field(default_factory=SyntheticSettings)
+    """The generated pairs, which it is trained on unless `stage` or `sets` say otherwise."""
+    stage: Literal["chairs", "things", "sintel", "kitti"] | None = None
+    """One of RAFT's stages: its data sets, augmented and mixed with RAFT's numbers."""
+    sets: tuple[StageSet, ...] = ()
+    """Data sets of one's own choice, by name or as manifests ending in .csv, each with its augmentation; `synthetic`
+    are the generated pairs."""
+    root: str = "datasets"
+    """The folder that holds the data sets' own folders."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How its weights are changed."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """How it is judged meanwhile."""
+    init_from: str | None = None
+    """A model file whose weights the run starts from; None starts from random weights."""
+    steps: int = 10_000
+    """Number of optimizer steps."""
+    batch_size: int = 4
+    """Pairs in a step."""
+    iterations: int = 6
+    """Refinements with gradient in a step."""
+    accumulate: int = 1
+    """Parts in which a process takes its share of the batch, for less memory. The gradient is the same, but for batch
+    norm, which sees a part alone, and the loss `mixture`, whose mean over the counted pixels is each part's own."""
+    freeze_batch_norm: bool = False
+    """Leave batch norm's statistics as they are; RAFT does after its first stage."""
+    loss: Literal["l1", "mixture"] = "l1"
+    """l1 is RAFT's; mixture is SEA-RAFT's, and needs network.confidence."""
+    settling: int = 0
+    """Largest number of refinements without gradient before those; half of the steps have none."""
+    gamma: float = 0.8
+    """Weight of a refinement's error relative to the next one's in the loss."""
+    max_flow: float = 400.0
+    """Longest true flow, in pixels, that the loss counts."""
+    seed: int = 0
+    """Seed of the initial weights and of every random choice of the loop; the data have their own."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Precision of the arithmetic; 16-mixed needs a GPU."""
+    channels_last: bool = True
+    """Keep maps with their channels last in memory; faster but for instance norm."""
+    workers: int = 1
+    """Processes that generate pairs; 0 generates them in the training process."""
+    log_every: int = 20
+    """Steps between two lines of the log."""
+    checkpoint_every: int = 200
+    """Steps between two checkpoints; there is always one at the end."""
+    keep_checkpoints: int = 3
+    """Newest checkpoints that are kept, besides the best one."""
+
+    def __post_init__(self) -> None:
+        require(
+            not (self.stage and self.sets), "sets", [part.name for part in self.sets], "empty where `stage` is given"
+        )
+        agree = (self.loss == "mixture") == self.network.confidence
+        require(
+            agree, "network.confidence", self.network.confidence, f"{not self.network.confidence} with loss {self.loss}"
+        )
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulate",
+            "iterations",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ):
+            require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
+        for name in ("settling", "workers"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
+        require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")

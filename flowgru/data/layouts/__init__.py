@@ -1,0 +1,123 @@
+"""Every benchmark set with true flow, by the name it is asked for; one file for each family.
+
+A set that is published in several layouts has one entry for each, and the first that is found is read.
+"""
+
+from flowgru.data.layouts.chairs import TRAIN, VALIDATION, chairs_pairs
+from flowgru.data.layouts.driving import hd1k_pairs, kitti_pairs
+from flowgru.data.layouts.middlebury import middlebury_pairs
+from flowgru.data.layouts.pairing import Layout
+from flowgru.data.layouts.sintel import SCENES, sintel_pairs
+from flowgru.data.layouts.spring import spring_pairs
+from flowgru.data.layouts.tartanair import tartanair_pairs
+from flowgru.data.layouts.things import things_pairs, things_subset_pairs
+
+_FREIBURG = "https://lmb.informatik.uni-freiburg.de/resources/datasets"
+_KITTI = "https://www.cvlibs.net/datasets/kitti"
+
+
+def _chairs(num_pairs: int, split: int | None) -> tuple[Layout, ...]:
+    return (
+        Layout(
+            ("FlyingChairs_release/data", "FlyingChairs/FlyingChairs_release/data", "FlyingChairs/data"),
+            chairs_pairs,
+            num_pairs,
+            source=f"FlyingChairs.zip from {_FREIBURG}/FlyingChairs.en.html",
+            split=split,
+        ),
+    )
+
+
+def _things(*passes: str) -> tuple[Layout, ...]:
+    source = f"{_FREIBURG}/SceneFlowDatasets.en.html"
+    archives = " and ".join(f"{name}pass" for name in passes)
+    return (
+        Layout(
+            ("FlyingThings3D",),
+            things_pairs(*passes),
+            40_302 * len(passes),
+            source=f"the RGB images ({archives}) and the optical flow of FlyingThings3D from {source}",
+            holds="optical_flow",
+        ),
+        Layout(
+            ("FlyingThings3D_subset", "FlyingThings3D"),
+            things_subset_pairs(*passes),
+            num_pairs=None,
+            source=f"the RGB images ({archives}), flow and flow occlusions of the DispNet/FlowNet2.0 subset from {source}",
+            holds="train/flow",
+        ),
+    )
+
+
+def _sintel(*passes: str) -> tuple[Layout, ...]:
+    return (
+        Layout(
+            ("Sintel/training", "MPI-Sintel/training"),
+            sintel_pairs(*passes),
+            1_041 * len(passes),
+            source="MPI-Sintel-complete.zip from http://sintel.is.tue.mpg.de/downloads",
+            scenes=SCENES,
+        ),
+    )
+
+
+DATASETS: dict[str, tuple[Layout, ...]] = {
+    "chairs": _chairs(22_872, split=None),
+    "chairs_train": _chairs(22_232, split=TRAIN),
+    "chairs_val": _chairs(640, split=VALIDATION),
+    "things": _things("clean", "final"),
+    "things_clean": _things("clean"),
+    "things_final": _things("final"),
+    "sintel": _sintel("clean", "final"),
+    "sintel_clean": _sintel("clean"),
+    "sintel_final": _sintel("final"),
+    "kitti2012": (
+        Layout(
+            ("KITTI-2012/training", "KITTI2012/training"),
+            kitti_pairs("colored_0", "image_0"),
+            num_pairs=194,
+            source=f"data_stereo_flow.zip from {_KITTI}/eval_stereo_flow.php?benchmark=flow",
+        ),
+    ),
+    "kitti2015": (
+        Layout(
+            ("KITTI/training", "KITTI-2015/training", "KITTI2015/training", "KittiFlow/training"),
+            kitti_pairs("image_2"),
+            num_pairs=200,
+            source=f"data_scene_flow.zip from {_KITTI}/eval_scene_flow.php?benchmark=flow",
+        ),
+    ),
+    "hd1k": (
+        Layout(
+            ("HD1K",),
+            hd1k_pairs,
+            num_pairs=None,
+            source="hd1k_full_package.zip from http://hci-benchmark.iwr.uni-heidelberg.de",
+            scenes=tuple(f"{number:06}" for number in range(36)),
+        ),
+    ),
+    "spring": (
+        Layout(
+            ("spring/train",),
+            spring_pairs,
+            num_pairs=19_852,
+            source="the frames and the flow (FW, BW, left, right) of the training part from https://spring-benchmark.org",
+        ),
+    ),
+    "middlebury": (
+        Layout(
+            ("Middlebury",),
+            middlebury_pairs,
+            num_pairs=8,
+            source="other-color-twoframes.zip and other-gt-flow.zip from https://vision.middlebury.edu/flow/data",
+        ),
+    ),
+    "tartanair": (
+        Layout(
+            ("TartanAir",),
+            tartanair_pairs,
+            num_pairs=None,
+            source="image_left, flow_flow and flow_mask of each environment from https://theairlab.org/tartanair-dataset",
+        ),
+    ),
+}

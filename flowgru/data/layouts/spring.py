@@ -1,0 +1,27 @@
+"""Spring (Mehl et al. 2023)."""
+
+from pathlib import Path
+
+from flowgru.data.layouts.pairing import Listing, PairFiles, numbered, paired, sequence_pairs, without_holes
+
+
+def spring_pairs(folder: Path) -> Listing:
+    """0001/frame_left/frame_left_0001.png, 0001/flow_FW_left/flow_FW_left_0001.flo5: scene, camera, frame.
+
+    Both cameras, and the flow to the next (FW) and to the previous frame (BW), as far as their folders are there.
+    """
+    pairs: list[PairFiles] = []
+    present: set[Path] = set()
+    for scene in sorted(path for path in folder.iterdir() if path.is_dir()):
+        for flows in sorted(scene.glob("flow_[FB]W_*")):
+            direction, camera = flows.name.split("_")[1:]
+            found = numbered(flows, rf"{flows.name}_(\d{{4}})\.flo5")
+
+            def picture(number: int, camera: str = camera, scene: Path = scene) -> Path:
+                return scene / f"frame_{camera}" / f"frame_{camera}_{number:04}.png"
+
+            present |= {*found.values(), *numbered(picture(0).parent, rf"frame_{camera}_(\d{{4}})\.png").values()}
+            step = {"FW": 1, "BW": -1}[direction]
+            expected = without_holes(found, lambda number, stem=flows.name: f"{stem}_{number:04}.flo5")
+            pairs += (pair._replace(flow_stride=2) for pair in sequence_pairs(scene.name, expected, picture, step))
+    return paired(pairs, present, folder)

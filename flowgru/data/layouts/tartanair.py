@@ -1,0 +1,39 @@
+"""TartanAir (Wang et al. 2020)."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowgru.data.layouts.pairing import Listing, PairFiles, paired
+
+
+def tartanair_pairs(folder: Path) -> Listing:
+    """<environment>/Easy/P000/image_left/000000_left.png, and flow/000000_000001_flow.npy and _mask.npy beside it.
+
+    Environments may lie in a folder more, as their archives unpack them. The masks, where a trajectory has any, must be
+    there for every flow.
+    """
+    pairs: list[PairFiles] = []
+    present: set[Path] = set()
+    for trajectory in _trajectories(folder):
+        pictures, flows = trajectory / "image_left", trajectory / "flow"
+        found = sorted(path for path in flows.iterdir() if re.fullmatch(r"\d+_\d+_(flow|mask)\.npy", path.name))
+        present |= {*found, *pictures.glob("*_left.png")}
+        masked = any(path.stem.endswith("_mask") for path in found)
+        for flow in (path for path in found if path.stem.endswith("_flow")):
+            first, second, _ = flow.stem.split("_")
+            mask = flows / f"{first}_{second}_mask.npy" if masked else None
+            name = f"{trajectory.relative_to(folder).as_posix()}/{first}_{second}"
+            files = (pictures / f"{first}_left.png", pictures / f"{second}_left.png", flow)
+            pairs.append(PairFiles(name, *files, invalid=mask, occlusion=mask))
+    return paired(pairs, present, folder)
+
+
+def _trajectories(folder: Path) -> Iterator[Path]:
+    """Folders with pictures and flow; what is below them is not searched, because they hold thousands of files."""
+    for path, folders, _ in os.walk(folder, followlinks=True):
+        folders.sort()
+        if {"image_left", "flow"} <= set(folders):
+            folders.clear()
+            yield Path(path)

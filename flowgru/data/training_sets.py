@@ -1,0 +1,45 @@
+"""The pairs that a configuration trains on and is measured on."""
+
+from dataclasses import replace
+
+from torch.utils.data import Dataset
+
+from flowgru.config import StageSet, TrainConfig
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
+from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic import SyntheticPairs
+
+SYNTHETIC = "synthetic"
+"""The name of the generated pairs among the data sets."""
+
+SYNTHETIC_EPOCH = 10_000
+"""Generated pairs in an epoch of a mixture; the next epoch has other changes of the same pairs."""
+
+
+def training_pairs(config: TrainConfig) -> Dataset[FlowSample]:
+    """Generated pairs, one of RAFT's stages, or the mixture that the configuration names.
+
+    InputFileError where a set is not there, RequestError for an unknown one.
+    """
+    if config.stage:
+        return open_stage(config.stage, config.root, seed=config.seed)
+    if config.sets:
+        return MixedPairs([_part(part, config) for part in config.sets], seed=config.seed)
+    return SyntheticPairs(config.data, length=config.steps * config.batch_size)
+
+
+def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
+    """Every validation set by its name. InputFileError where one is not there, RequestError for an unknown one."""
+    settings = config.validation
+    held_back = replace(config.data, seed=settings.seed, height=settings.height, width=settings.width)
+    return {
+        name: SyntheticPairs(held_back, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
+        for name in settings.sets
+    }
+
+
+def _part(part: StageSet, config: TrainConfig) -> MixturePart:
+    if part.name == SYNTHETIC:
+        return MixturePart(SyntheticPairs(config.data, length=SYNTHETIC_EPOCH), part.augmentation, part.repeats)
+    return MixturePart(open_dataset(part.name, config.root), part.augmentation, part.repeats)

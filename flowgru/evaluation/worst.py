@@ -1,0 +1,56 @@
+"""Keeps what a method got most wrong, as pictures that show how."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from flowgru.data.sample import FlowSample
+from flowgru.evaluation.evaluate import PairErrors
+from flowgru.types import Flow
+from flowgru.view.panels import error_panel
+
+
+class WorstPair(NamedTuple):
+    """A pair among those with the largest error."""
+
+    error: float
+    """Mean end-point error in pixels, infinite where the estimate is not finite."""
+    name: str
+    picture: np.ndarray
+    """Frames, flows and errors, see error_panel."""
+
+
+class WorstPairs:
+    """A Watcher that keeps the `number` pairs with the largest mean end-point error, the worst first."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pairs: list[WorstPair] = []
+
+    def __call__(self, measured: PairErrors, sample: FlowSample, flow: Flow) -> None:
+        """Takes the pair in if it is among the worst so far; pairs without valid pixels never are."""
+        error = measured.metrics["epe"]
+        error = math.inf if math.isnan(error) else error
+        full = len(self.pairs) >= self.number
+        if not sample.valid.any() or (full and (not self.pairs or error <= self.pairs[-1].error)):
+            return
+        picture = error_panel(
+            _eight_bit(sample.first),
+            _eight_bit(sample.second),
+            _last_axis(flow[0]).astype(np.float32),
+            _last_axis(sample.flow),
+            sample.valid.cpu().numpy(),
+        )
+        self.pairs.append(WorstPair(error, measured.name, picture))
+        self.pairs.sort(key=lambda pair: -pair.error)  # stable: of equals the first one stays
+        del self.pairs[self.number :]
+
+
+def _eight_bit(picture: Tensor) -> np.ndarray:
+    return (_last_axis(picture) * 255).round().astype(np.uint8)
+
+
+def _last_axis(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.detach().permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,20 @@
+"""Weights from one network to another that differs in parts, such as its update operator."""
+
+import torch
+
+from flowgru.model.flow_network import FlowNetwork
+
+
+@torch.no_grad()
+def transfer(source: FlowNetwork, target: FlowNetwork) -> list[str]:
+    """Copies every weight that both have under one name and in one shape; returns the names of the target's others.
+
+    Between two update operators nothing of the operator is copied: equal names mean different things.
+    """
+    given, wanted = source.state_dict(), target.state_dict()
+    if source.config.operator != target.config.operator:
+        given = {name: value for name, value in given.items() if not name.startswith("operator.")}
+    fitting = {name for name, value in wanted.items() if name in given and given[name].shape == value.shape}
+    for name in fitting:
+        wanted[name].copy_(given[name])
+    return [name for name in wanted if name not in fitting]

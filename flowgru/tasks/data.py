@@ -1,0 +1,102 @@
+"""`flowgru data check`: what is missing or damaged in a data set, in plain words."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from flowgru.errors import InputFileError, RequestError
+
+if TYPE_CHECKING:
+    from flowgru.data.checking import SetReport
+
+SHOWN_LINES = 20
+"""As many files are named one by one before they are only counted."""
+
+
+def data(words: list[str], samples: int = 8) -> int:
+    """Says whether a data set is whole: `flowgru data check NAME [ROOT]`.
+
+    Every file's length is compared with its header. The exit code is 0 for a whole set, else 3.
+
+    words: check, then the set's name as for evaluate, or a manifest.csv, then the folder that holds the set's own folder
+        (without it, datasets).
+    samples: Pairs that are decoded as well, evenly spread over the set.
+    """
+    if words[0] != "check" or len(words) not in (2, 3):
+        raise RequestError(f"flowgru data {' '.join(words)}: expected flowgru data check NAME [ROOT]")
+    if samples < 0:
+        raise RequestError(f"--samples is {samples}: it must be 0 or more")
+    from flowgru.data.checking import check_dataset
+    from flowgru.tasks.progress import progress, say
+
+    name, root = words[1], words[2] if len(words) == 3 else "datasets"
+    with contextlib.ExitStack() as stack:
+        report = check_dataset(name, root, samples, lambda total: stack.enter_context(progress(name, total, "pairs")))
+    for line in _lines(name, report):
+        say(line)
+    return 0 if report.whole else InputFileError.exit_code
+
+
+def _lines(name: str, report: "SetReport") -> list[str]:
+    listing, layout = report.listing, report.layout
+    num_pairs = len(listing.pairs)
+    lines = [f"{name} is {'whole' if report.whole else 'not whole'}", f"  looked in  {report.folder}"]
+    if layout is None:
+        lines.append(f"  pairs      {num_pairs} in the manifest whose files are all there")
+    elif layout.split is not None and listing.missing:
+        lines.append(f"  pairs      {num_pairs} in both parts, which are told apart once no file is missing")
+    elif layout.num_pairs is None:
+        lines.append(f"  pairs      {num_pairs} (how many the full set has is not known to flowgru)")
+    else:
+        lines.append(f"  pairs      {num_pairs} of {layout.num_pairs} (a pair: two pictures and the flow between them)")
+    if set(report.found) - {"."}:
+        shown = [f"{folder} {count}" for folder, count in list(report.found.items())[:SHOWN_LINES]]
+        more = f", and {len(report.found) - SHOWN_LINES} more folders" if len(report.found) > SHOWN_LINES else ""
+        lines.append(f"  found in   {', '.join(shown)}{more}")
+    if report.missing_scenes:
+        lines.append(f"  no pair of {len(report.missing_scenes)} scenes: {', '.join(report.missing_scenes)}")
+    sound = "as long as their headers say" if not report.damaged else "of which some are damaged, see below"
+    lines.append(f"  files      {report.num_files}, {sound}")
+    if report.num_decoded:
+        lines.append(
+            f"  decoded    {report.num_decoded} pairs, in which the flow of {report.known:.1%} of the pixels is known"
+        )
+    partner = ", although another file of its pair is there" if layout is not None else ""
+    lines += _listed(f"missing{partner}", listing.missing)
+    lines += _listed("left over, because the other files of its pair are missing", listing.lone)
+    lines += _listed("damaged", report.damaged)
+    return lines + [f"  {text}" for text in _advice(report)]
+
+
+def _listed(title: str, entries: list[str]) -> list[str]:
+    if not entries:
+        return []
+    more = [f"    and {len(entries) - SHOWN_LINES} more"] if len(entries) > SHOWN_LINES else []
+    return [f"  {len(entries)} {title}:", *(f"    {entry}" for entry in entries[:SHOWN_LINES]), *more]
+
+
+def _advice(report: "SetReport") -> list[str]:
+    """What to do, in whole sentences."""
+    num_pairs, layout = len(report.listing.pairs), report.layout
+    advice = []
+    if layout is not None and (report.num_lacking > 0 or report.missing_scenes):
+        what = f"{report.num_lacking} pairs" if report.num_lacking else "These scenes"
+        advice.append(f"{what} of the full set are not there. To have them, download {layout.source}")
+        advice.append(f"and unpack it so that its files come to lie in {report.folder}.")
+    if report.num_lacking < 0:
+        advice.append(
+            f"There are {-report.num_lacking} pairs more than the full set has: are two sets mixed in one folder?"
+        )
+    if layout is not None and (report.listing.missing or report.listing.lone):
+        advice.append("An archive was perhaps not unpacked to its end: unpack it again. Until then the set is refused.")
+    if layout is None and report.listing.missing:
+        advice.append("Correct these paths; they are relative to the manifest.")
+    if report.damaged:
+        advice.append("Damaged files were perhaps not downloaded to their end: get them again.")
+    if (
+        num_pairs
+        and report.num_lacking >= 0
+        and not report.whole
+        and not (report.listing.missing or report.listing.lone or report.damaged)
+    ):
+        advice.append("What is there can be used as it is.")
+    return advice

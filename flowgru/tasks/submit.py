@@ -1,0 +1,139 @@
+"""`flowgru submit`: the flows of a benchmark's test split, in the files that its server takes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowgru.errors import InputFileError, RequestError
+
+if TYPE_CHECKING:
+    from flowgru.data.challenges import Challenge, UnknownFlow
+    from flowgru.evaluation.evaluate import Estimator
+
+SHOWN_FAULTS = 5
+"""As many faults of a package are printed before they are only counted."""
+
+
+def submit(
+    benchmark: list[str],
+    root: str = "datasets",
+    output: str | None = None,
+    check: str | None = None,
+    model: str = "default",
+    iterations: int | None = None,
+    warm_start: bool = False,
+    partial: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Writes the flows of a benchmark's test split as its server takes them, and checks them before it says so.
+
+    benchmark: sintel, kitti2012, kitti2015 or spring.
+    root: The folder that holds the sets' own folders, such as Sintel and KITTI.
+    output: Folder that receives the flows and, for KITTI, the zip to upload.
+    check: Only check the flows in this folder, which may come from anywhere; nothing is written.
+    model: default, raft_large, raft_small, or a file of weights.
+    iterations: Refinements of each flow; without it the number in the model's card, else 12.
+    warm_start: Sintel only: start each pair of a scene at the flow of the pair before, carried along by itself.
+    partial: Go on where pairs of the test split are missing, to try the command out; a server wants them all.
+    device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+    overwrite: Replace flows that are already there; without it the command refuses before any work.
+    """
+    from flowgru.data.challenges import CHALLENGES, open_challenge
+
+    name, *more = benchmark
+    if more or name not in CHALLENGES:
+        raise RequestError(f"unknown benchmark {' '.join(benchmark)!r}: expected one of {', '.join(CHALLENGES)}")
+    if (output is None) == (check is None):
+        raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
+    if output == "" or check == "":
+        raise RequestError(f"--{'output' if output == '' else 'check'} is empty: name a folder")
+    if warm_start and name != "sintel":
+        raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
+    challenge, pairs = CHALLENGES[name], open_challenge(name, Path(root))
+    if len(pairs) != challenge.num_flows and not partial:
+        raise InputFileError(
+            f"the test split of {name} below {root} has {len(pairs)} pairs, the server asks for {challenge.num_flows}: "
+            "unpack it again, or try the command out with --partial"
+        )
+    package = Path(output or check or "")
+    zip_name = f"{name}.zip"
+    if check is None:
+        _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite)
+        _write_flows(name, package, pairs, _estimator(name, model, iterations, warm_start, device), overwrite)
+    _report(name, challenge, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
+
+
+def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
+    """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"--output {folder} is a file: name a folder")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if others := sorted(present - own):
+        raise RequestError(f"{folder} already holds {others[0]}, which is no part of a submission: remove it")
+    if present and not overwrite:
+        raise RequestError(f"{folder} already holds {min(present)}: give --overwrite or another --output")
+
+
+def _estimator(name: str, model: str, iterations: int | None, warm_start: bool, device: str) -> "Estimator":
+    from flowgru.evaluation.evaluate import network_estimator, padding_mode
+    from flowgru.model.loading import load_model
+    from flowgru.tasks.flow_stream import card_iterations
+
+    network = load_model(model, device=None if device == "auto" else device)
+    iterations = card_iterations(network) if iterations is None else iterations
+    return network_estimator(network, iterations, padding=padding_mode(name), warm_start=warm_start)
+
+
+def _write_flows(name: str, folder: Path, pairs: "list[UnknownFlow]", estimate: "Estimator", overwrite: bool) -> None:
+    """One file for each pair; a pair that begins where the last one ended starts at that one's carried flow, if any."""
+    import torch
+
+    from flowgru.data.images import read_image, to_tensor
+    from flowgru.data.submissions import write_submitted
+    from flowgru.tasks.outputs import make_folders
+    from flowgru.tasks.progress import progress, warn
+
+    make_folders([folder])
+    carried, ended_with, num_clipped = None, None, 0
+    with progress(name, len(pairs)) as advance, torch.inference_mode():
+        for pair in pairs:
+            first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
+            flow, carried = estimate(first, second, carried if pair.first == ended_with else None)
+            ended_with = pair.second
+            array = flow[0].float().permute(1, 2, 0).cpu().numpy()
+            num_clipped += write_submitted(folder / pair.target, array, overwrite=overwrite)
+            advance()
+    if num_clipped:
+        warn(f"warning: {num_clipped} pixels moved further than the format holds (-512 to 511.98): clipped")
+
+
+def _report(
+    name: str,
+    challenge: "Challenge",
+    folder: Path,
+    pairs: "list[UnknownFlow]",
+    zip_name: str,
+    *,
+    zipping: bool,
+    overwrite: bool,
+) -> None:
+    """Says that the package is ready, once everything in it has been checked. InputFileError where it is not."""
+    from flowgru.data.submissions import package_faults, zip_fault, zip_package
+    from flowgru.tasks.progress import say
+
+    besides = [zip_name] if challenge.zipped else []
+    zipped = challenge.zipped and (zipping or (folder / zip_name).exists())
+    faults = package_faults(folder, pairs, besides=besides)
+    if zipped and not zipping and not faults and (fault := zip_fault(folder / zip_name, folder, pairs)):
+        faults = [f"{zip_name} {fault}"]
+    if faults:
+        more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+        raise InputFileError(f"{folder} is no submission to {name}: {'; '.join(faults[:SHOWN_FAULTS])}{more}")
+    if challenge.zipped and zipping:
+        zip_package(folder / zip_name, folder, pairs, overwrite=overwrite)
+    checked = f"{folder}: {len(pairs)} flows for {name}, each of them checked"
+    if len(pairs) != challenge.num_flows:
+        say(f"{checked}; NOT to be uploaded: the server asks for {challenge.num_flows}")
+    else:
+        first_step = "" if zipped or not challenge.zipped else "zip them, with their names from this folder on; "
+        say(f"{checked}; ready: {first_step}{challenge.last_step}")

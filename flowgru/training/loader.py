@@ -1,0 +1,106 @@
+"""The batches of a run, from worker processes that may die."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from flowgru.config import TrainConfig
+from flowgru.data.sample import FlowSample
+from flowgru.errors import FlowgruError, MachineError
+from flowgru.training.sampler import FlowBatch, StepSampler, collate
+from flowgru.training.stopping import leave_signals_to_the_run
+
+PATIENCE = 300
+"""Seconds after which a worker that gives nothing counts as dead."""
+
+
+def batches(
+    data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, share: int, shares: int, pin_memory: bool
+) -> Iterator[FlowBatch]:
+    """One process's share of the batch of every step from `first_step` on.
+
+    Where a worker dies, as when the system kills it for its memory, all are started anew once; MachineError the second
+    time.
+    """
+    step, restarted = first_step, False
+    while True:
+        loader = iter(_loader(data, config, step, share, shares, pin_memory))
+        deaths = _Deaths()
+        try:
+            while (batch := deaths.awaiting(loader)) is not None:
+                yield batch
+                step += 1
+            return
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader" not in str(error):
+                raise
+            if restarted:
+                first = step * config.batch_size
+                raise MachineError(
+                    f"a process that reads pairs died twice, the last time at step {step + 1} "
+                    f"(pairs {first} to {first + config.batch_size - 1}: {' '.join(str(error).split())[:150]}): "
+                    "give fewer --workers or more memory"
+                ) from None
+            restarted = True
+        except FlowgruError as error:
+            raise type(error)(_own_words(error)) from None
+        finally:
+            deaths.forget()
+
+
+def _loader(
+    data: Dataset[FlowSample], config: TrainConfig, step: int, share: int, shares: int, pin_memory: bool
+) -> Iterable[FlowBatch]:
+    return DataLoader(  # pyright: ignore[reportReturnType]
+        data,
+        batch_sampler=StepSampler(step, config.steps, config.batch_size, share=share, shares=shares),
+        collate_fn=collate,
+        num_workers=config.workers,
+        worker_init_fn=leave_signals_to_the_run,
+        prefetch_factor=4 if config.workers else None,
+        timeout=PATIENCE if config.workers else 0,
+        pin_memory=pin_memory,
+    )
+
+
+def _own_words(error: FlowgruError) -> str:
+    """What an error says without the traceback that torch adds in a worker."""
+    text = str(error)
+    return text.strip().splitlines()[-1].split(": ", 1)[-1] if "Original Traceback" in text else text
+
+
+class _Deaths:
+    """Keeps a worker's death until the next batch is awaited.
+
+    Torch's loader raises from its handler of SIGCHLD, whatever is running then: the middle of a step must not be it.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        self._awaiting = False
+        self._kept: list[tuple[Any, Any]] = []
+        if callable(self._handler):
+            signal.signal(signal.SIGCHLD, self._note)
+
+    def awaiting(self, loader: Iterator[FlowBatch]) -> FlowBatch | None:
+        """The loader's next batch, None after the last."""
+        self._awaiting = True
+        try:
+            while self._kept:
+                self._handler(*self._kept.pop())
+            return next(loader, None)
+        finally:
+            self._awaiting = False
+
+    def forget(self) -> None:
+        """Gives torch its handler back."""
+        if callable(self._handler):
+            signal.signal(signal.SIGCHLD, self._handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self._awaiting:
+            self._handler(number, frame)
+        else:
+            self._kept.append((number, frame))

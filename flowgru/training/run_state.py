@@ -1,0 +1,89 @@
+"""All that a training run changes while it goes on, and how a checkpoint's content becomes it again."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowgru.config import OptimizerConfig, TrainConfig
+from flowgru.model.flow_network import FlowNetwork
+
+
+class RunningMean:
+    """Exponential moving average of the weights: what is validated, kept and published."""
+
+    def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: value.detach().clone() for name, value in weights.items()}
+
+    def update(self, weights: dict[str, Tensor], step: int) -> None:
+        """Moves towards the weights after `step`; early steps count more, so that random weights are soon forgotten."""
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        floating = [name for name, value in self.weights.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[name] for name in floating], [weights[name].detach() for name in floating], share
+        )
+        for name in self.weights.keys() - set(floating):
+            self.weights[name].copy_(weights[name])
+
+
+@dataclass
+class Run:
+    """All that changes while a run goes on."""
+
+    network: FlowNetwork
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    mean: RunningMean
+    step: int = 0
+    best_error: float = math.inf
+    validation: dict[str, dict[int, float]] = field(default_factory=dict)
+    """The last error on each validation set, after each number of refinements."""
+    seconds: float = 0.0
+    scaler: torch.amp.GradScaler | None = None
+    """What scales the loss in 16-bit floating point."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the weights: tensors and plain values only."""
+        return {
+            "step": self.step,
+            "best_error": self.best_error,
+            "validation": self.validation,
+            "seconds": self.seconds,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "mean": self.mean.weights,
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+        }
+
+    def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Back to what `state` described."""
+        self.network.load_state_dict(weights)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        for name, value in self.mean.weights.items():  # on the network's device; what was loaded is on the CPU
+            value.copy_(state["mean"][name])
+        self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
+        self.validation = state["validation"]
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, steps: int) -> Any:
+    """RAFT's schedule: a linear rise, then a linear fall; a hundred steps longer than the run, so it never ends at 0."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        settings.learning_rate,
+        total_steps=steps + 100,
+        pct_start=settings.warmup_share,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+    )
+
+
+def settling_refinements(config: TrainConfig, step: int) -> int:
+    """How many refinements run without gradient in this step: none in half of the steps, else 1..config.settling."""
+    draw = torch.rand(2, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
+    return 0 if draw[0] < 0.5 or not config.settling else 1 + int(draw[1] * config.settling)

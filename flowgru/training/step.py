@@ -1,0 +1,103 @@
+"""One optimizer step of all processes together."""
+
+import math
+import signal
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from flowgru.config import TrainConfig
+from flowgru.model.flow_network import FlowPrediction
+from flowgru.training.objective import endpoint_error, mixture_loss, sequence_loss
+from flowgru.training.run_state import Run, settling_refinements
+from flowgru.training.sampler import FlowBatch
+from flowgru.training.stopping import STOP_SIGNALS
+
+Fabric = Any
+"""Lightning's, which engine.py alone imports."""
+
+
+class StepResult(NamedTuple):
+    """What came of one step, the same in every process."""
+
+    loss: float | None
+    """Mean over the whole batch; None where loss or gradient was not finite, and the step was skipped."""
+    error: float | None
+    """Mean end-point error in pixels; None as the loss, NaN where no pixel was valid."""
+    names: tuple[str, ...]
+    """The samples of a skipped step."""
+    stop: signal.Signals | None
+    """The signal by which a process was asked to stop."""
+
+
+def training_step(
+    fabric: Fabric,
+    network: nn.Module,
+    run: Run,
+    config: TrainConfig,
+    batch: FlowBatch,
+    asked_to_stop: Sequence[int] = (),
+) -> StepResult:
+    """One optimizer step on this process's share of the batch, in `config.accumulate` parts."""
+    run.network.train()
+    if config.freeze_batch_norm:
+        freeze_batch_norm(run.network)
+    statistics = {name: value.clone() for name, value in run.network.named_buffers()}
+    run.optimizer.zero_grad(set_to_none=True)
+    settling = settling_refinements(config, run.step)
+    loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
+    for number in range(1, config.accumulate + 1):
+        part = batch.part(number - 1, config.accumulate)
+        with fabric.no_backward_sync(network, enabled=number < config.accumulate):  # pyright: ignore[reportArgumentType]
+            prediction = network(part.first, part.second, iterations=config.iterations, settling=settling)
+            part_loss = loss_of(prediction, part, config) / config.accumulate
+            fabric.backward(part_loss)
+        loss += part_loss.detach()
+        errors.append(endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid))
+    norm = fabric.clip_gradients(network, run.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False)
+    assert norm is not None
+
+    error = torch.cat(errors)
+    asked = torch.tensor([number in asked_to_stop for number in STOP_SIGNALS], device=loss.device)
+    mine = torch.cat([torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), asked])
+    total_loss, total_error, pairs, *asked = fabric.all_reduce(mine, reduce_op="sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+    stop = next((number for number, count in zip(STOP_SIGNALS, asked, strict=True) if count), None)
+    if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
+        run.optimizer.step()
+        run.mean.update(run.network.state_dict(), run.step)
+        result = StepResult(total_loss / fabric.world_size, total_error / pairs if pairs else math.nan, (), stop)
+    else:
+        if run.scaler is not None:
+            run.scaler.update()  # lowers its scale where the gradient has overflowed
+        for name, value in run.network.named_buffers():  # batch norm has seen the batch
+            value.copy_(statistics[name])
+        result = StepResult(None, None, _all_names(fabric, batch.names), stop)
+    run.schedule.step()
+    return result
+
+
+def loss_of(prediction: FlowPrediction, batch: FlowBatch, config: TrainConfig) -> Float[Tensor, ""]:
+    """The loss that the configuration names."""
+    weighing = {"gamma": config.gamma, "max_flow": config.max_flow}
+    if config.loss == "mixture":
+        return mixture_loss(prediction.flows, prediction.mixtures, batch.flow, batch.valid, **weighing)
+    return sequence_loss(prediction.flows, batch.flow, batch.valid, **weighing)
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Normalises by the statistics that were learned before; RAFT does so in every stage after chairs."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _all_names(fabric: Fabric, mine: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the whole batch."""
+    gathered: list[Any] = [mine]
+    if fabric.world_size > 1:
+        gathered = [None] * fabric.world_size
+        torch.distributed.all_gather_object(gathered, mine)
+    return tuple(name for names in gathered for name in names)

@@ -1,0 +1,39 @@
+"""How a run ends when it is asked to: the step is finished and saved first."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What asks a run to finish its step, save and end."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop by a signal; its state is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}; the same command goes on from here")
+        self.exit_code = 128 + signal_number
+
+
+def leave_signals_to_the_run(worker: int) -> None:
+    """A signal to the whole group must not kill the workers of a run that is about to finish its step and save."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying by them; a second one kills at once."""
+    received: list[int] = []
+
+    def remember(number: int, _frame: object) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, remember) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

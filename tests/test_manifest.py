@@ -1,0 +1,99 @@
+"""A CSV file makes a data set of one's own files, and says in which row it is wrong."""
+
+import numpy as np
+import pytest
+from trees import flow, mask, picture
+
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.images import write_image
+from flowgru.errors import InputFileError
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """A folder with two pictures and two flows, and a function that writes the manifest beside it."""
+    for number in (1, 2):
+        picture(tmp_path / f"clip/{number}.png", number)
+    flow(tmp_path / "clip/there.flo", 3, 0)
+    flow(tmp_path / "clip/back.flo", -3)
+    mask(tmp_path / "clip/known.png", 0, 1, 2)
+
+    def write(text: str, encoding: str = "utf-8") -> str:
+        path = tmp_path / "my pairs.csv"
+        path.write_text(text, encoding)
+        return str(path)
+
+    return write
+
+
+ROW = "clip/1.png,clip/2.png,clip/there.flo"
+
+
+def test_rows_become_samples_in_their_order(manifest):
+    name = manifest(f"first,second,flow\n{ROW}\n\nclip/2.png,clip/1.png,clip/back.flo\n")
+    pairs = open_dataset(name, "nowhere")
+    assert [pair.name for pair in pairs.pairs] == ["clip/there", "clip/back"]
+    assert pairs.num_full == len(pairs) == 2 and pairs.name == name and pairs.flow_folder == "clip"
+    there, back = pairs
+    assert there.name == f"{name}/clip/there" and there.occlusion is None
+    assert [round(part.max().item() * 255) for part in (there.first, there.second, back.first)] == [1, 2, 2]
+    assert (~there.valid).any(dim=0).nonzero().flatten().tolist() == [0] and back.flow[0].max() == -3
+
+
+def test_a_valid_picture_marks_unknown_pixels_black(manifest):
+    sample = open_dataset(manifest(f"first,second,flow,valid\n{ROW},clip/known.png\n"), ".")[0]
+    assert sample.valid.any(dim=0).nonzero().flatten().tolist() == [1, 2]  # the flow itself leaves out column 0
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 255), (0, 1, 0), (255, 0, 0)])
+def test_any_colour_but_black_marks_known_pixels(colour, manifest, tmp_path):
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[:, 3:] = colour
+    write_image(tmp_path / "clip/colour.png", pixels)
+    sample = open_dataset(manifest(f"first,second,flow,valid\n{ROW},clip/colour.png\n"), ".")[0]
+    assert sample.valid.any(dim=0).nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
+
+
+def test_names_and_sets_of_the_rows_are_kept(manifest):
+    text = f"name,set,first,second,flow\nstart,easy,{ROW}\n,,{ROW}\n"
+    pairs = open_dataset(manifest(text), ".")
+    assert [pair.name for pair in pairs.pairs] == ["start", "clip/there"]
+    assert pairs.groups == ["easy", pairs.name]
+
+
+def test_a_spreadsheets_csv_is_read(manifest):
+    text = 'first,second,flow\r\n"clip/1.png" , clip/2.png,clip/there.flo\r\n'.replace('" ,', '",')
+    assert len(open_dataset(manifest(text, "utf-8-sig"), ".")) == 1
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "row 1 has no column 'first': expected a header like first,second,flow,"),
+        ("first,second,flow\n", "holds no pair with a flow"),
+        (f"{ROW}\n", "row 1 has the column 'clip/1.png'"),
+        (f"first,second,flwo\n{ROW}\n", "row 1 has the column 'flwo': did you mean 'flow'? known are first,second,"),
+        (f"first,second\n{ROW}\n", "row 1 has no column 'flow'"),
+        (f"first,second,flow,flow\n{ROW}\n", "row 1 has a column twice"),
+        (f"first,second,flow\n{ROW}\n{ROW},more\n", "row 3 has 4 cells and the header 3"),
+        ("first,second,flow\nclip/1.png,,clip/there.flo\n", "row 2 has no second: expected first, second, flow"),
+        (f"first,second,flow\n{ROW}\n\n{ROW}\n", "rows 2 and 4 are both called 'clip/there'"),
+        (
+            f"first,second,flow\n{ROW}\na.png,clip/2.png,b.flo\n",
+            "lacks a.png (row 3), b.flo (row 3): correct the paths",
+        ),
+        ('first,second,flow\n"clip\n', "is no CSV in UTF-8"),
+        ("first;second;flow\n", "row 1 has the column 'first;second;flow'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_row(text, said, manifest):
+    with pytest.raises(InputFileError) as caught:
+        open_dataset(manifest(text), ".")
+    assert said in str(caught.value) and "my pairs.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_is_no_text_or_is_not_there_is_refused(manifest, tmp_path):
+    with pytest.raises(InputFileError, match="is no CSV in UTF-8"):
+        open_dataset(manifest("first,Größe", "utf-16"), ".")
+    with pytest.raises(InputFileError, match=r"cannot read .*none.csv: No such file"):
+        open_dataset(str(tmp_path / "none.csv"), ".")

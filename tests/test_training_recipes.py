@@ -1,0 +1,153 @@
+"""What a run trains on and how: data sets, parts of a batch, batch norm, both losses, and weights from another network."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from flowgru.config import (
+    AugmentationSettings,
+    NetworkConfig,
+    OptimizerConfig,
+    StageSet,
+    SyntheticSettings,
+    TrainConfig,
+    ValidationConfig,
+)
+from flowgru.data.flow_files import write_flow
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.training_sets import training_pairs, validation_pairs
+from flowgru.errors import RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.loading import load_model
+from flowgru.model.model_file import write_model_file
+from flowgru.model.transfer import transfer
+from flowgru.tasks.train import train
+from flowgru.training.step import freeze_batch_norm
+
+CROP = AugmentationSettings(128, 128, log2_scale=(-0.2, 0.2))
+TINY = TrainConfig(
+    network=NetworkConfig("compact", "conv_gru"),
+    data=SyntheticSettings(height=144, width=160, photos=None, num_textures=4),
+    optimizer=OptimizerConfig(ema_decay=0.0),
+    validation=ValidationConfig(every=6, pairs=1, height=128, width=128, iterations=(1, 2)),
+    steps=2,
+    batch_size=2,
+    iterations=2,
+    workers=0,
+    log_every=1,
+)
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Three pairs of one's own, listed in a manifest."""
+    rows = []
+    for number, pair in enumerate(SyntheticPairs(TINY.data, length=3)):
+        for name, picture in (("a", pair.first), ("b", pair.second)):
+            Image.fromarray((255 * picture).byte().permute(1, 2, 0).numpy()).save(tmp_path / f"{number}{name}.png")
+        write_flow(tmp_path / f"{number}.flo", pair.flow.permute(1, 2, 0).contiguous().numpy())
+        rows.append({"first": f"{number}a.png", "second": f"{number}b.png", "flow": f"{number}.flo"})
+    with (tmp_path / "own.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["first", "second", "flow"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(tmp_path / "own.csv")
+
+
+def final_weights(config, folder):
+    train(config, str(folder), device="cpu")
+    return load_model(folder / "model.safetensors", "cpu").state_dict()
+
+
+def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, tmp_path):
+    sets = (StageSet(manifest, CROP), StageSet("synthetic", CROP))
+    config = replace(TINY, sets=sets, validation=replace(TINY.validation, sets=(manifest, "synthetic")))
+    assert {name: len(pairs) for name, pairs in validation_pairs(config).items()} == {manifest: 3, "synthetic": 1}  # pyright: ignore[reportArgumentType]
+    pairs = training_pairs(config)
+    names = {pairs[index].name for index in range(40)}
+    assert all(pairs[index].flow.shape == (2, 128, 128) for index in range(4))
+    assert any("synthetic" in name for name in names)
+    network = final_weights(config, tmp_path / "run")
+    assert all(value.isfinite().all() for value in network.values())
+    card = load_model(tmp_path / "run" / "model.safetensors", "cpu").card
+    assert card["held_back_epe"].keys() == {manifest, "synthetic"} and card["data"] == f"{manifest}, synthetic"
+
+
+def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path):
+    config = replace(TINY, steps=1, optimizer=replace(TINY.optimizer, learning_rate=1e-3))
+    whole = final_weights(config, tmp_path / "whole")
+    parts = final_weights(replace(config, accumulate=2), tmp_path / "parts")
+    start = FlowNetwork(config.network).state_dict()
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=3e-5)
+    assert any(not torch.equal(whole[name], start[name]) for name in whole)
+
+
+def test_frozen_batch_norm_keeps_its_statistics(tmp_path):
+    config = replace(TINY, network=NetworkConfig("large", "conv_gru"), steps=1, batch_size=1, iterations=1)
+    for frozen in (True, False):
+        weights = final_weights(replace(config, freeze_batch_norm=frozen), tmp_path / str(frozen))
+        means = [value for name, value in weights.items() if name.endswith("running_mean")]
+        assert means and all((value == 0).all() for value in means) is frozen
+
+
+def test_freezing_leaves_everything_but_batch_norm_in_training():
+    network = FlowNetwork(NetworkConfig("large", "conv_gru")).train()
+    freeze_batch_norm(network)
+    frozen = {type(module).__name__ for module in network.modules() if not module.training}
+    assert frozen == {"BatchNorm2d"}
+
+
+def test_the_mixture_loss_trains_a_network_that_says_how_sure_it_is(tmp_path):
+    config = replace(TINY, network=NetworkConfig("compact", "conv_gru", confidence=True), loss="mixture")
+    final_weights(config, tmp_path / "run")
+    network = load_model(tmp_path / "run" / "model.safetensors", "cpu")
+    with torch.inference_mode():
+        prediction = network(*torch.rand(2, 2, 3, 137, 129), iterations=3, final_only=True)
+    assert prediction.confidence is not None and prediction.confidence.shape == (2, 137, 129)
+    assert prediction.confidence.min() >= 0 and prediction.confidence.max() <= 1
+    assert [mixture.shape for mixture in prediction.mixtures] == [(2, 3, 137, 129)]
+
+
+@pytest.mark.parametrize("preset", ["compact", "small"])  # with convex and with bilinear upsampling
+def test_confidence_changes_nothing_in_the_flow(preset):
+    plain = FlowNetwork(NetworkConfig(preset, "conv_gru")).eval()
+    sure = FlowNetwork(NetworkConfig(preset, "conv_gru", confidence=True)).eval()
+    assert all(name.startswith("mixture_head.") for name in transfer(plain, sure))
+    pair = torch.rand(2, 1, 3, 128, 136)
+    with torch.inference_mode():
+        flows = [network(*pair, iterations=2).flows for network in (plain, sure)]
+    for one, other in zip(*flows, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_another_operator_starts_from_everything_but_the_operator(tmp_path, capsys):
+    source = FlowNetwork(NetworkConfig("compact", "conv_min_gru"))
+    start = tmp_path / "start.safetensors"
+    write_model_file(start, source.state_dict(), {"network": {"preset": "compact", "operator": "conv_min_gru"}})
+    target = FlowNetwork(TINY.network)
+    left = transfer(source, target)
+    assert left and all(name.startswith("operator.") for name in left)
+    for name, value in target.state_dict().items():
+        assert name in left or torch.equal(value, source.state_dict()[name])
+    train(replace(TINY, init_from=str(start), steps=1), str(tmp_path / "run"), device="cpu")
+    assert f"left at random: {left[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stage": "chairs", "sets": (StageSet("chairs", CROP),)}, "empty where `stage` is given"),
+        ({"loss": "mixture"}, "network.confidence is False: it must be True with loss mixture"),
+        ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
+        ({"accumulate": 3}, "must be a multiple of 3"),
+        ({"init_from": "nowhere.safetensors"}, "there is no model file nowhere.safetensors"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
+    with pytest.raises(RequestError, match=said):
+        train(replace(TINY, **changes), str(tmp_path / "run"), device="cpu")
+    assert not (tmp_path / "run").exists()
