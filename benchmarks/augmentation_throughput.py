@@ -11,7 +11,7 @@ import cv2
 import torch
 
 from flowgru.config import STAGES, SyntheticSettings
-from flowgru.data.mixture import AugmentedPairs
+from flowgru.data.mixture import MixedPairs, MixturePart
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic import SyntheticPairs
 
@@ -33,7 +33,7 @@ def stored_pairs(height: int, width: int, known: float) -> list[FlowSample]:
     return [sample._replace(valid=torch.rand(height, width) < known, occlusion=None) for sample in samples]
 
 
-def milliseconds_a_pair(pairs: AugmentedPairs, num_pairs: int) -> float:
+def milliseconds_a_pair(pairs: MixedPairs, num_pairs: int) -> float:
     """The median over ten parts of the pairs."""
     times = []
     for part in range(10):
@@ -57,7 +57,7 @@ def main() -> None:
         total = weights = 0.0
         for part in parts:
             size, settings = SETS[part.name], part.augmentation
-            cost = milliseconds_a_pair(AugmentedPairs(stored[size], settings), num_pairs)  # pyright: ignore[reportArgumentType]
+            cost = milliseconds_a_pair(MixedPairs([MixturePart(stored[size], settings)]), num_pairs)  # pyright: ignore[reportArgumentType]
             total, weights = total + part.repeats * size[2] * cost, weights + part.repeats * size[2]
             sizes = f"{size[0]}x{size[1]} | {settings.height}x{settings.width}"
             print(f"| {stage} | {part.name} | {sizes} | {cost:.1f} | {1000 / cost:.0f} |", flush=True)

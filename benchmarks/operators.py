@@ -1,17 +1,17 @@
-"""Parameters, multiply-adds and milliseconds of one inference step of every update operator, interleaved in one process.
+"""Parameters, multiply-adds and milliseconds of one inference step of every update operator and of each of its options,
+interleaved in one process.
 
 python benchmarks/operators.py [--preset small] [--height 55] [--width 128] [--rounds 15] [--threads 2]
 """
 
 import argparse
-import statistics
-import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from flowgru.config import PRESETS
-from flowgru.operators import UPDATE_OPERATORS
+from flowgru.evaluation.contract import broken_contract
+from flowgru.evaluation.costs import median_ms, multiply_adds, prepared_step
+from flowgru.operators import make_operator, operator_variants
 
 
 def main() -> None:
@@ -25,34 +25,26 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
 
-    sizes = PRESETS[given.preset]
-    hidden, context, motion = (
-        torch.randn(1, size, given.height, given.width)
-        for size in (sizes.hidden_size, sizes.context_size, sizes.motion_size)
-    )
+    sizes, device = PRESETS[given.preset], torch.device("cpu")
+    height, width = 8 * given.height, 8 * given.width
     steps, rows = {}, {}
-    with torch.inference_mode():
-        for name, kind in UPDATE_OPERATORS.items():
-            operator = kind(sizes.hidden_size, sizes.motion_size, sizes.context_size).eval()
-            state = operator.begin(hidden, context)
-            with FlopCounterMode(display=False) as counter:
-                operator.step(motion, state)
-            rows[name] = (sum(p.numel() for p in operator.parameters()), counter.get_total_flops() / 2)
-            steps[name] = (operator, state, [])
-        for _ in range(given.rounds):
-            for operator, state, times in steps.values():
-                started = time.perf_counter()
-                operator.step(motion, state)
-                times.append(1e3 * (time.perf_counter() - started))
+    for variant, (name, options) in operator_variants().items():
+        widths = (sizes.hidden_size, sizes.motion_size, sizes.context_size)
+        if broken := broken_contract(make_operator(name, *widths, **options)):
+            raise SystemExit(f"{variant} breaks the contract of update operators and nothing is timed: {broken}")
+        operator = make_operator(name, *widths, **options).eval()
+        rows[variant] = (sum(p.numel() for p in operator.parameters()), multiply_adds(operator, height, width))
+        steps[variant] = prepared_step(operator, height, width)
+    medians = median_ms(steps, given.rounds, device)
 
     print(f"{given.preset}, {given.height}x{given.width} coarse pixels, {given.threads} threads, float32, CPU, eager,")
-    print(f"median of {given.rounds} interleaved rounds; multiply-adds are those of the convolutions")
+    print(f"median of {given.rounds} interleaved rounds; multiply-adds are those of convolutions and matrix products")
     print("| operator | parameters | multiply-adds | ms per step | ratio to seq_conv_gru |")
     print("|---|---|---|---|---|")
-    reference = statistics.median(steps["seq_conv_gru"][2])
-    for name, (parameters, multiply_adds) in rows.items():
-        median = statistics.median(steps[name][2])
-        print(f"| {name} | {parameters:,} | {multiply_adds / 1e9:.2f} G | {median:.1f} | {median / reference:.2f} |")
+    reference = medians["seq_conv_gru"]
+    for variant, (parameters, products) in rows.items():
+        median = medians[variant]
+        print(f"| {variant} | {parameters:,} | {products / 1e9:.2f} G | {median:.1f} | {median / reference:.2f} |")
 
 
 if __name__ == "__main__":

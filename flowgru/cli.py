@@ -40,10 +40,26 @@ COMMANDS: dict[str, Command] = {
     "data": Command("flowgru.tasks.data", "data", "what is missing or damaged in a data set"),
     "submit": Command("flowgru.tasks.submit", "submit", "flows of a benchmark's test split, as its server takes them"),
     "train": Command("flowgru.tasks.train", "train", "weights of a network, from a configuration"),
+    "compare": Command("flowgru.tasks.compare", "compare", "update operators under one recipe, with a report"),
 }
 
-EXTRAS = {"lightning": "train", "tensorboard": "train", "skimage": "train", "matplotlib": "report", "onnx": "export"}
+EXTRAS = {
+    "lightning": "train",
+    "tensorboard": "train",
+    "skimage": "train",
+    "matplotlib": "report",
+    "scipy": "report",
+    "onnx": "export",
+}
 """The extra of flowgru that brings an optional package."""
+
+LESS_MEMORY = {
+    "estimate": "estimate at a smaller size (--resize 0.5)",
+    "train": "train with smaller crops or a smaller --batch-size",
+    "evaluate": "run on a device with more memory (--device cpu, if that is the CPU)",
+    "submit": "run on a device with more memory (--device cpu, if that is the CPU)",
+}
+"""What a user can do about a lack of memory, by command."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -69,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        return _explain(error)
+        return _explain(error, words[0] if words else "")
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
@@ -108,7 +124,7 @@ def _overview() -> str:
     )
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, command: str) -> int:
     """One line for an error, and its exit code."""
     code = getattr(error, "exit_code", None)
     if isinstance(error, FlowgruError) and isinstance(code, int):
@@ -118,9 +134,10 @@ def _explain(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
         return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
     if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or "allocate memory" in str(error):
+        advice = LESS_MEMORY.get(command, "close other programs, or use a machine with more")
         return _say(
             "error: not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "
-            "estimate at a smaller size (--resize 0.5), train with smaller crops or a smaller --batch-size",
+            + advice,
             4,
         )
     if isinstance(error, OSError):

@@ -23,6 +23,12 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "1 2 H
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
 
 
+def window_offsets(radius: int, *, like: Tensor) -> Float[Tensor, "side side 2"]:
+    """(x, y) offsets of a window, x along the first axis."""
+    steps = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+    return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1)
+
+
 def sample(values: Float[Tensor, "N C H W"], coordinates: Float[Tensor, "N h w 2"]) -> Float[Tensor, "N C h w"]:
     """Values at real-valued (x, y) coordinates: bilinear, zero outside the picture."""
     if min(values.shape[-2:]) == 1:  # one pixel has no extent to normalise by; outside there are zeros anyway

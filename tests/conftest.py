@@ -1,5 +1,6 @@
 """What every test shares: the folder of real pairs, one torch thread a worker, and memory that is never luckily zero."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,39 @@ def uninitialised_memory_is_nan() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(before[0])
     torch.utils.deterministic.fill_uninitialized_memory = before[1]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.fixture
+def estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission's flows come from the grey levels of their pictures."""
+    from challenge_trees import levels  # not above: the type checks begin after this file
+
+    monkeypatch.setattr("flowgru.tasks.submit._estimator", lambda *_: levels)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers ask for as many flows as the trees of the tests have."""
+    from challenge_trees import PACKAGES
+
+    from flowgru.data.challenges import CHALLENGES
+
+    for name, package in PACKAGES.items():
+        monkeypatch.setitem(CHALLENGES, name, CHALLENGES[name]._replace(num_flows=len(package)))
+
+
+@pytest.fixture
+def package(request: pytest.FixtureRequest, tmp_path: Path, estimated: None, small: None) -> Path:
+    """A submission that was written, of the benchmark that the test's parameter names."""
+    from challenge_trees import MAKERS, run
+
+    MAKERS[request.param](tmp_path)
+    assert run(request.param, "--root", tmp_path, "--output", tmp_path / "out") == 0
+    return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard():
+    """What is started in the background of a shell ignores Ctrl-C, and so would every command that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -55,3 +55,8 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """The mean absolute difference of two pictures, in levels."""
+    return float(np.abs(first.astype(int) - second).mean())

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -247,7 +248,11 @@ def test_an_exception_that_is_not_the_disks_leaves_nothing_behind(store, monkeyp
     assert names(store.directory) == ["run.lock", "step-00000001"]
 
 
-@pytest.mark.parametrize("target", [(os, "mkdir"), (os, "open"), (Path, "write_text")], ids=lambda target: target[1])
+@pytest.mark.parametrize(
+    "target",
+    [(os, "mkdir"), (os, "open"), (Path, "write_text"), (tempfile, "TemporaryFile")],
+    ids=lambda target: target[1],
+)
 def test_a_folder_that_cannot_be_written_to_is_refused_at_the_start(tmp_path, monkeypatch, target):
     def denied(*_inputs, **_named):  # a fake, for root may write everywhere
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -1,10 +1,12 @@
 """The command line: one line for every error, its exit code, no traceback unasked, and no torch for help."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -19,6 +21,16 @@ class Inner:
 
     learning_rate: float = 0.1
     """How fast."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several."""
+
+    name: str
+    """Its name."""
+    inner: Inner = field(default_factory=Inner)
+    """Its own settings."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,14 @@ class Settings:
     """What to raise."""
     limit: int | None = None
     """At most so many."""
+    sizes: tuple[int, int] = (1, 2)
+    """How large."""
+    options: dict[str, int | str] = field(default_factory=dict)
+    """Anything else."""
+    kind: Literal["plain", "odd"] | None = None
+    """Of which kind."""
+    parts: tuple[Part, ...] = ()
+    """What it is made of."""
 
 
 called: list = []
@@ -85,6 +105,20 @@ def test_arguments_of_every_kind_arrive():
     assert called == [(["a", "b"], Settings("o", Inner(1e-3), 5, True), "blue")]
 
 
+@pytest.mark.parametrize(
+    "words", ["work --inputs a b --output o", "work --output o --inputs=a b", "work a b --output o"]
+)
+def test_words_may_be_named(words):
+    assert main(words.split()) == 0
+    assert called[0][0] == ["a", "b"]
+
+
+def test_a_list_of_settings_comes_as_those_with_what_is_not_given_at_its_default(tmp_path):
+    (tmp_path / "c.yaml").write_text("output: o\nparts:\n- {name: a, inner: {learning_rate: 2}}\n- {name: b}\n")
+    assert main(["work", "a", "--config", str(tmp_path / "c.yaml")]) == 0
+    assert called[0][1].parts == (Part("a", Inner(2.0)), Part("b", Inner(0.1)))
+
+
 def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
     (tmp_path / "c.yaml").write_text("output: here\nnum_steps: 7\nloud: true\ninner:\n  learning_rate: 2\n")
     assert main(["work", "a", "--config", str(tmp_path / "c.yaml"), "--num-steps", "8"]) == 0
@@ -102,6 +136,23 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
         ("work a --output o --num-steps 1.5", "error: --num-steps is '1.5': expected a whole number"),
         ("work a --output o --limit 1e9", "error: --limit is '1e9': expected a whole number"),
         ("work a --output o --inner.learning-rate nan", "--inner.learning-rate is 'nan': expected a number"),
+        (
+            "work a --output o --sizes 3",
+            "--sizes is '[3]': expected a list of 2 whole numbers with commas between",
+        ),
+        (
+            "work a --output o --options 3",
+            "--options is '3': expected a mapping of names to values, such as {name: value}",
+        ),
+        ("work a --output o --kind x", "--kind is 'x': expected one of plain, odd"),
+        ("work a --output o --parts 3", "--parts is '3': expected a list, each entry a mapping with name, inner"),
+        ('work a --output o --parts [{"nam":"x"}]', "--parts: unknown nam in an entry: did you mean name?"),
+        ('work a --output o --parts [{"inner":{"learning_rat":1}}]', "did you mean inner.learning_rate?"),
+        ('work a --output o --parts [{"inner":{"learning_rate":1}}]', "--parts: an entry lacks name"),
+        (
+            'work a --output o --parts [{"name":"x","inner":{"learning_rate":"fast"}}]',
+            "--parts: inner.learning_rate is 'fast': expected a number",
+        ),
         ("work a", "error: --output must be given"),
         ("work --output o", "error: INPUT must be given"),
         ("work a --output", "argument --output: expected one argument"),
@@ -177,6 +228,20 @@ def test_every_command_has_its_function():
     for command in (COMMANDS[name] for name in COMMANDS if name != "work"):
         module = Path(cli.__file__).parents[1] / (command.module.replace(".", "/") + ".py")
         assert f"\ndef {command.function}(" in module.read_text()
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"work"}))
+def test_a_lack_of_memory_names_only_options_that_the_command_has(name, monkeypatch, capsys):
+    assert main([name, "--help"]) == 0
+    options = set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+
+    def no_memory(words):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_run", no_memory)
+    assert main([name]) == 4
+    said = capsys.readouterr().err
+    assert "not enough memory" in said and set(re.findall(r"--[\w.-]*\w", said)) <= options
 
 
 def test_public_names_are_there_and_are_imported_late():

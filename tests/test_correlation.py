@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from flowgru.grid import pixel_grid
-from flowgru.model.correlation import correlate, window_offsets
+from flowgru.grid import pixel_grid, window_offsets
+from flowgru.model.correlation import correlate
 
 RADIUS = 3
 

@@ -10,6 +10,7 @@ from trees import (
     flow,
     make_chairs,
     make_hd1k,
+    make_kitti,
     make_middlebury,
     make_sintel,
     make_things,
@@ -42,7 +43,7 @@ def test_a_whole_set_of_every_layout_passes(name, tmp_path, monkeypatch, capsys)
     expect(monkeypatch, name, len(open_dataset(name, tmp_path)))
     code, said = check(capsys, name, tmp_path)
     assert code == 0 and said.startswith(f"{name} is whole\n  looked in  {tmp_path}/"), said
-    assert "as long as their headers say" in said
+    assert "each as long as its header says" in said
 
 
 def test_a_part_of_sintel_is_explained(tmp_path, capsys):
@@ -53,12 +54,12 @@ def test_a_part_of_sintel_is_explained(tmp_path, capsys):
         "sintel is not whole",
         f"looked in  {tmp_path}/Sintel/training",
         "8 of 2082 (a pair: two pictures and the flow between them)",
-        "clean/alley_1 2, clean/market_5 2, final/alley_1 2, final/market_5 2",
+        "clean/alley_1: 2, clean/market_5: 2, final/alley_1: 2, final/market_5: 2",
         "no pair of 21 scenes: alley_2, ambush_2,",
-        "files      24, as long as their headers say",
+        "files      24, each as long as its header says",
         "decoded    8 pairs, in which the flow of 87.5% of the pixels is known",
         "2074 pairs of the full set are not there. To have them, download MPI-Sintel-complete.zip from",
-        "What is there can be used as it is.",
+        f"What is there can be used as it is: flowgru evaluate sintel --root {tmp_path}",
     ):
         assert part in said
 
@@ -68,6 +69,46 @@ def test_a_set_that_is_not_there_is_one_line_with_where_it_comes_from(tmp_path, 
     error = capsys.readouterr().err
     assert "looked for spring/train, found no folders; download" in error and "https://spring-benchmark.org" in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name, lost, said",
+    [
+        ("sintel", "Sintel/training/flow", "no folder  flow\n"),
+        ("sintel", "Sintel/training/final", "no folder  final\n"),
+        ("spring", "spring/train/0004/flow_BW_right", "no folder  */flow_BW_right\n"),
+        ("middlebury", "Middlebury/other-gt-flow", "no folder  other-gt-flow\n"),
+    ],
+)
+def test_a_part_that_was_not_unpacked_is_named(name, lost, said, tmp_path, capsys):
+    MAKERS[name](tmp_path)
+    (tmp_path / lost).rename(tmp_path / "lost")
+    code, printed = check(capsys, name, tmp_path)
+    assert code == 3 and said in printed and "files      0" not in printed
+
+
+def test_the_command_that_is_advised_can_be_pasted_whatever_the_folder_is_called(tmp_path, capsys):
+    MAKERS["sintel"](tmp_path / "my sets")
+    assert f"flowgru evaluate sintel --root '{tmp_path}/my sets'" in check(capsys, "sintel", tmp_path / "my sets")[1]
+
+
+def test_an_archive_that_waits_to_be_unpacked_is_named(tmp_path, capsys):
+    (tmp_path / "FlyingChairs.zip").touch()
+    assert main(["data", "check", "chairs", str(tmp_path)]) == 3
+    assert "found FlyingChairs.zip; download" in capsys.readouterr().err
+
+
+def test_flow_without_the_hidden_pixels_is_explained(tmp_path, capsys):
+    make_kitti("KITTI", "image_2", "flow_noc")(tmp_path)
+    assert "flow_noc leaves out what is hidden in the second picture" in check(capsys, "kitti2015", tmp_path)[1]
+    make_kitti("KITTI-2012", "image_0", "flow_occ")(tmp_path)
+    assert "leaves out" not in check(capsys, "kitti2012", tmp_path)[1]
+
+
+def test_no_number_is_expected_that_nobody_published(tmp_path, capsys):
+    make_things(tmp_path)
+    code, said = check(capsys, "things", tmp_path)
+    assert code == 0 and "8 (how many the full set has is not known to flowgru)" in said
 
 
 def test_every_missing_and_left_over_file_is_listed(tmp_path, capsys):

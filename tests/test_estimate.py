@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_the_summary_says_what_was_done(estimate, folder, out, model):
     assert estimate(folder, "--end", 3) == 0
     summary = json.loads((out / "summary.json").read_text())
     (clip,) = summary["clips"]
-    assert summary["card"]["network"] == {"preset": "compact", "operator": "conv_min_gru", "confidence": False}
+    assert summary["card"]["network"] == asdict(NetworkConfig("compact", "conv_min_gru"))
     assert summary["settings"]["model"] == model and summary["settings"]["iterations"] == 1
     assert summary["peak_memory_mib"] > 50 and summary["frames_per_second"] > 0 and clip["problems"] == []
     assert [flow["name"] for flow in clip["flows"]] == ["frame_1", "frame_2"]
@@ -203,6 +204,33 @@ def test_a_card_without_a_number_of_iterations_is_refused(pair, out, network, tm
     assert main(words) == 2
     assert f"card has iterations {iterations!r}" in only_error(capsys)
     assert not out.exists()
+
+
+def test_confidence_is_written_as_a_picture_by_a_model_that_has_it(estimate, folder, out, tmp_path, capsys):
+    torch.manual_seed(0)
+    sure = FlowNetwork(NetworkConfig("compact", "conv_min_gru", confidence=True)).eval()
+    card = {"network": {"preset": "compact", "operator": "conv_min_gru", "confidence": True}, "iterations": 2}
+    write_model_file(tmp_path / "sure.safetensors", sure.state_dict(), card)
+    assert estimate(folder, "--end", 2, "--confidence", "--model", tmp_path / "sure.safetensors") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["frame_1.flo", "frame_1_confidence.png", "summary.json"]
+    first, second = (to_tensor(read_image(folder / f"frame_{number}.png"))[None] for number in (1, 2))
+    with torch.inference_mode():
+        expected = sure(first, second, iterations=1, final_only=True).confidence
+    assert expected is not None and expected.std() > 0
+    found = read_image(out / "frame_1_confidence.png")
+    np.testing.assert_allclose(found[..., 0], 255 * expected[0].numpy(), atol=0.51)
+    capsys.readouterr()
+    assert estimate(folder, "--end", 2, "--confidence", "--overwrite") == 2
+    assert "does not say how sure it is" in only_error(capsys)
+
+
+def test_confidence_has_the_frames_size_where_the_flow_is_computed_at_another(estimate, folder, out, tmp_path):
+    sure = FlowNetwork(NetworkConfig("compact", "conv_min_gru", confidence=True))
+    card = {"network": {"preset": "compact", "operator": "conv_min_gru", "confidence": True}, "iterations": 1}
+    write_model_file(tmp_path / "sure.safetensors", sure.state_dict(), card)
+    words = ("--end", 2, "--confidence", "--resize", "0.7", "--model", tmp_path / "sure.safetensors")
+    assert estimate(folder, *words) == 0
+    assert read_image(out / "frame_1_confidence.png").shape == (*SIZE, 3)
 
 
 def test_backward_adds_the_other_direction_and_the_occlusions(estimate, folder, out, network):
@@ -329,7 +357,7 @@ def test_a_link_does_not_lead_the_results_elsewhere(estimate, folder, tmp_path, 
     assert names(elsewhere) == []
 
 
-@pytest.mark.parametrize("options", [["--format", "png16"], ["--backward"]])
+@pytest.mark.parametrize("options", [["--format", "png16"], ["--backward"], ["--confidence"]])
 def test_results_do_not_join_the_frames(estimate, folder, capsys, options):
     before = names(folder)
     assert estimate(folder, "--output", folder, "--overwrite", *options) == 2

@@ -1,12 +1,6 @@
 """Evaluation measures networks and baselines by the same code, and reports every pair."""
 
-import csv
-import json
 import math
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.benchmarks import open_dataset
 from flowgru.data.classical import zero_flow
-from flowgru.data.flow_files import write_flow
-from flowgru.data.images import to_tensor, write_image
+from flowgru.data.images import to_tensor
 from flowgru.data.sample import FlowSample
-from flowgru.errors import RequestError
+from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, padding_mode, picture_estimator
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPairs
@@ -51,7 +42,7 @@ def test_every_pair_and_the_whole_set_are_measured():
         seen.append((first, second))
         return Estimate(torch.zeros(1, 2, *first.shape[2:]))
 
-    metrics, pairs, _ = evaluate(estimate, samples)
+    metrics, pairs, *_ = evaluate(estimate, samples)
     assert [(pair.name, pair.metrics["epe"]) for pair in pairs] == [("pair/0", 1), ("pair/1", 4)]
     assert metrics["epe"] == 2.5 and tuple(metrics) == METRICS
     for sample, (first, second) in zip(samples, seen, strict=True):
@@ -93,6 +84,15 @@ class Listed(list[FlowSample]):
             GroupedFiles(Path(first), Path(second), group)
             for (first, second), group in zip(map(str.split, files), groups or [None] * len(files), strict=True)
         ]
+
+
+class Gap(Listed):
+    """One whose second pair cannot be read."""
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise InputFileError("damaged")
+        return super().__getitem__(index)
 
 
 class GroupedFiles(NamedTuple):
@@ -225,161 +225,21 @@ def test_a_picture_of_one_pair_shows_its_frames_its_flows_and_its_error():
     np.testing.assert_array_equal(picture[2 * height :, width:][:80, :80], colour_wheel_legend(7.0, 80)[:80])
 
 
-@pytest.fixture
-def middlebury(tmp_path):
-    root = tmp_path / "sets"
-    for scene, length in (("Venus", 4.0), ("Grove2", 2.0)):
-        for folder in ("other-data", "other-gt-flow"):
-            (root / "Middlebury" / folder / scene).mkdir(parents=True)
-        for number in (10, 11):
-            write_image(root / f"Middlebury/other-data/{scene}/frame{number}.png", np.zeros((20, 30, 3), np.uint8))
-        flow = np.zeros((20, 30, 2), np.float32)
-        flow[..., 1] = length
-        write_flow(root / f"Middlebury/other-gt-flow/{scene}/flow10.flo", flow)
-    return root
+def test_a_damaged_pair_ends_a_measurement_that_does_not_ask_to_go_on():
+    samples = make_samples(1.0, 2.0)
+    pairs = Gap(samples, ["1 2", "2 3"])
+    with pytest.raises(InputFileError, match="damaged"):
+        evaluate(picture_estimator(zero_flow), pairs)
+    found = evaluate(picture_estimator(zero_flow), pairs, skip_damaged=True)
+    assert found.damaged == ("damaged",) and [pair.name for pair in found.pairs] == ["pair/0"]
 
 
-def run(*words: object) -> int:
-    return main(["evaluate", *map(str, words)])
+def test_nothing_is_carried_over_a_damaged_pair():
+    starts = []
 
+    def estimate(first, second, start=None, /):
+        starts.append(start)
+        return Estimate(torch.zeros(1, 2, *first.shape[2:]), torch.ones(1, 2, 1, 1))
 
-def test_the_command_prints_a_table_and_writes_every_pair(middlebury, tmp_path, capsys):
-    output = tmp_path / "out"
-    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
-    printed = capsys.readouterr().out
-    assert "2 of 8" in printed and "other-gt-flow" in printed
-    line = next(line for line in printed.splitlines() if "epe_per_image" in line)
-    assert line.split()[-2] == "3.000"
-
-    report = json.loads((output / "evaluation.json").read_text())
-    assert report["method"]["baseline"] == "zero"
-    assert report["sets"]["middlebury"]["metrics"]["epe"] == 3
-    assert report["sets"]["middlebury"]["metrics"]["epe_matched"] is None
-    with (output / "pairs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["pair"], float(row["epe"]), row["epe_matched"], float(row["static_flow"])) for row in rows] == [
-        ("middlebury/Grove2", 2, "", 0),
-        ("middlebury/Venus", 4, "", 0),
-    ]
-    assert sorted(path.name for path in output.iterdir()) == ["evaluation.json", "pairs.csv", "worst"]
-    names = [path.relative_to(output / "worst").as_posix() for path in sorted((output / "worst").rglob("*.png"))]
-    assert names == ["middlebury/01_middlebury_Venus.png", "middlebury/02_middlebury_Grove2.png"]
-
-
-def test_fewer_or_no_pictures_and_no_static_pairs_on_request(middlebury, tmp_path):
-    words = ("middlebury", "--root", middlebury, "--baseline", "zero", "--output", tmp_path / "out", "--overwrite")
-    assert run(*words) == 0
-    assert run(*words, "--worst", 1, "--static", 0) == 0
-    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["01_middlebury_Venus.png"]
-    report = json.loads((tmp_path / "out/evaluation.json").read_text())
-    assert report["sets"]["middlebury"]["metrics"]["static_flow"] is None
-    assert run(*words, "--worst", 0) == 0
-    assert not (tmp_path / "out/worst").exists()
-
-
-def test_pictures_of_sets_that_are_not_measured_again_go(middlebury, tmp_path):
-    output = tmp_path / "out"
-    for old in ("sintel/01_a.png", "kitti2015/100_b.png"):
-        write_image(output / "worst" / old, np.zeros((2, 2, 3), np.uint8))
-    (output / "worst/sintel/notes.txt").touch()
-    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output, "--overwrite") == 0
-    assert sorted(path.name for path in (output / "worst").iterdir()) == ["middlebury", "sintel"]
-    assert [path.name for path in (output / "worst/sintel").iterdir()] == ["notes.txt"]
-
-
-def test_results_are_written_even_if_nobody_reads_the_table(middlebury, tmp_path):
-    words = [
-        "evaluate",
-        "middlebury",
-        "--root",
-        str(middlebury),
-        "--baseline",
-        "zero",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "flowgru", *words], stdout=writer, stderr=subprocess.PIPE, check=False
-        )
-    finally:
-        os.close(writer)
-    assert done.returncode == 0 and (tmp_path / "out/pairs.csv").is_file()
-
-
-def test_a_run_that_cannot_begin_leaves_no_folder(middlebury, tmp_path):
-    assert run("middlebury", "--root", middlebury, "--model", "nowhere.pth", "--output", tmp_path / "out") == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypatch, capsys):
-    def open_grouped(name, root):
-        pairs = open_dataset("middlebury", root)
-        pairs.name = name
-        groups = zip(pairs.pairs, ["wood", "stone"], strict=True)
-        pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
-        return pairs
-
-    monkeypatch.setattr("flowgru.data.benchmarks.open_dataset", open_grouped)
-    output = tmp_path / "out"
-    assert run("my.csv", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert re.findall(r"[\w.]+", next(line for line in lines if "measure" in line)) == [
-        "measure",
-        "wood",
-        "stone",
-        "my.csv",
-    ]
-    assert "2.000" in (line := next(line for line in lines if "epe " in line)) and "4.000" in line and "3.000" in line
-    entry = json.loads((output / "evaluation.json").read_text())["sets"]["my.csv"]
-    assert entry["groups"]["wood"]["pairs"] == 1 and entry["groups"]["stone"]["metrics"]["epe"] == 4
-    with (output / "pairs.csv").open(newline="") as file:
-        assert [row["set"] for row in csv.DictReader(file)] == ["wood", "stone"]
-
-
-def test_a_model_file_is_measured(middlebury, tmp_path, capsys):
-    from flowgru.model.model_file import write_model_file
-
-    network = FlowNetwork(NetworkConfig())
-    card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}
-    write_model_file(tmp_path / "model.safetensors", network.state_dict(), card, overwrite=False)
-    output = tmp_path / "out"
-    words = ("middlebury", "--root", middlebury, "--model", tmp_path / "model.safetensors", "--device", "cpu")
-    assert run(*words, "--output", output) == 0
-    method = json.loads((output / "evaluation.json").read_text())["method"]
-    assert method["iterations"] == 2 and method["device"] == "cpu" and method["warm_start"] is False
-    assert "iterations 2" in capsys.readouterr().out
-
-
-def test_results_are_not_overwritten_unasked(middlebury, tmp_path, capsys):
-    words = ("middlebury", "--root", middlebury, "--baseline", "zero", "--output", tmp_path / "out")
-    assert run(*words) == 0
-    before = (tmp_path / "out/pairs.csv").stat().st_mtime_ns
-    assert run(*words) == 2
-    assert "already holds evaluation.json and pairs.csv and worst" in capsys.readouterr().err
-    assert (tmp_path / "out/pairs.csv").stat().st_mtime_ns == before
-    assert run(*words, "--overwrite") == 0
-
-
-@pytest.mark.parametrize(
-    "words, code, said",
-    [
-        (["sintle"], 2, "did you mean 'sintel'"),
-        (["sintel"], 3, "sintel is not below"),
-        (["middlebury", "--baseline", "zero", "--iterations", "3"], 2, "--baseline has no --model"),
-        (["middlebury", "--baseline", "dis", "--warm-start"], 2, "--baseline has no --model"),
-        (["middlebury", "--worst", "-1"], 2, "--worst is -1: it must be 0 or more"),
-        (["middlebury", "--static", "-1"], 2, "--static is -1: it must be 0 or more"),
-        (["middlebury", "--iterations", "0"], 2, "--iterations is 0: it must be 1 or more"),
-        (["middlebury", "--baseline", "zero", "--output", ""], 2, "--output is empty"),
-        (["middlebury", "--baseline", "best"], 2, "--baseline is 'best'"),
-        (["middlebury", "--model", "nowhere.pth"], 2, "no model file nowhere.pth"),
-        ([], 2, "DATA must be given"),
-    ],
-)
-def test_a_wrong_request_is_one_line(words, code, said, middlebury, capsys):
-    assert run(*words, "--root", middlebury) == code
-    error = capsys.readouterr().err
-    assert said in error and len(error.splitlines()) == 1
+    evaluate(estimate, Gap(make_samples(1.0, 2.0, 3.0, 4.0), ["1 2", "2 3", "3 4", "4 5"]), skip_damaged=True)
+    assert [start is None for start in starts] == [True, True, False]

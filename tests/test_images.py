@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from media import moving_frames, write_clip
 from PIL import Image
 
-from flowgru.data.frames import open_frames
 from flowgru.data.images import read_image, to_tensor, write_image
 from flowgru.errors import InputFileError, RequestError
 
@@ -263,107 +261,6 @@ def test_other_shapes_and_types_are_refused() -> None:
     for wrong, kind in (("frame.png", "str"), (None, "NoneType")):
         with pytest.raises(RequestError, match=f"the picture is a {kind}: expected a uint8 array"):
             to_tensor(wrong)
-
-
-def test_folders_and_patterns_are_sorted_by_number(tmp_path: Path) -> None:
-    folder = tmp_path / "scene"
-    (folder / "deeper").mkdir(parents=True)
-    for number in (10, 2, 1, 100):
-        write_image(folder / f"frame{number}.png", np.full((4, 5, 3), number, np.uint8))
-    (folder / ".hidden.png").write_bytes(b"")
-    (folder / "notes.txt").write_bytes(b"")
-    for given in (folder, folder / "*.png"):
-        [source] = open_frames([given])
-        frames = list(source)
-        assert (source.name, source.expected_frames, source.frame_rate, source.problems) == ("scene", 4, None, [])
-        assert [frame.name for frame in frames] == ["frame1", "frame2", "frame10", "frame100"]
-        assert [frame.image[0, 0, 0] for frame in frames] == [1, 2, 10, 100]
-        assert {(frame.time, frame.segment, frame.damaged) for frame in frames} == {(None, 0, False)}
-    [source] = open_frames([folder], start=2, end=3)
-    assert [frame.name for frame in source] == ["frame2", "frame10"]
-    [source] = open_frames([folder / "frame10.png", folder / "frame2.png"])
-    assert [frame.name for frame in source] == ["frame10", "frame2"]
-    with pytest.warns(UserWarning, match="quote the pattern"):
-        open_frames(sorted(folder.glob("[a-z]*.png")))
-
-
-def test_several_inputs_are_several_sequences(tmp_path: Path) -> None:
-    for scene in ("a", "b"):
-        for number in (1, 2):
-            write_image(tmp_path / scene / f"{number}.png", COLOUR)
-    write_clip(tmp_path / "clip.mp4", moving_frames(5))
-    sources = open_frames([tmp_path / "a", tmp_path / "b", tmp_path / "clip.mp4"], end=3)
-    assert [source.name for source in sources] == ["a", "b", "clip"]
-    assert [source.expected_frames for source in sources] == [2, 2, 3]
-    assert sources[2].frame_rate == 10
-    assert [len(list(source)) for source in sources] == [2, 2, 3]
-    assert [source.name for source in open_frames([tmp_path / "?"])] == ["a", "b"]
-    assert [source.name for source in open_frames([str(tmp_path / "*.mp4")])] == ["clip"]
-
-
-def test_fewer_than_two_frames_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    write_image(tmp_path / "one" / "1.png", COLOUR)
-    for given in ([tmp_path / "empty"], [tmp_path / "one"], [tmp_path / "one" / "1.png"], [tmp_path / "none*.png"]):
-        with pytest.raises(RequestError, match="need at least 2 frames"):
-            open_frames(given)
-    write_image(tmp_path / "one" / "2.png", COLOUR)
-    with pytest.raises(
-        RequestError, match="gives 2 picture files, of which frames 2 to the last leave 1: need at least 2"
-    ):
-        open_frames([tmp_path / "one"], start=2)
-    [source] = open_frames([write_clip(tmp_path / "one.mp4", moving_frames(1))])
-    with pytest.raises(InputFileError, match="gives 1 frame: need at least 2 frames"):
-        list(source)
-    with pytest.raises(RequestError, match="no input"):
-        open_frames([])
-    with pytest.raises(RequestError, match="an input is empty"):
-        open_frames([""])
-    with pytest.raises(RequestError, match="expected 1 <= start <= end"):
-        open_frames([tmp_path / "one"], start=0)
-
-
-def test_names_that_would_collide_or_escape_are_refused(tmp_path: Path) -> None:
-    for name in (
-        "a/1.png",
-        "a/1.jpg",
-        "a/2.png",
-        "b/x/1.png",
-        "b/x/2.png",
-        "c/x/1.png",
-        "c/x/2.png",
-        "d/...png",
-        "d/1.png",
-    ):
-        write_image(tmp_path / name, COLOUR)
-    with pytest.raises(RequestError, match="two pictures called '1'"):
-        open_frames([tmp_path / "a"])
-    with pytest.raises(RequestError, match="two inputs are called 'x'"):
-        open_frames([tmp_path / "b" / "x", tmp_path / "c" / "x"])
-    with pytest.raises(RequestError, match="cannot name a result"):
-        open_frames([tmp_path / "d" / "...png", tmp_path / "d" / "1.png"])
-    [source] = open_frames([tmp_path / "a" / "1.png", tmp_path / "b" / "x" / "1.png"])  # one result, after the first
-    assert [frame.name for frame in source] == ["1", "1"]
-
-
-def test_a_bad_video_fails_alone_when_it_is_read(tmp_path: Path) -> None:
-    good = write_clip(tmp_path / "good.mp4", moving_frames(3))
-    sources = open_frames([tmp_path / "missing.mp4", good])
-    with pytest.raises(InputFileError, match=r"cannot read .*missing\.mp4"):
-        list(sources[0])
-    assert len(list(sources[1])) == 3
-
-
-def test_a_long_sequence_is_opened_without_reading_it(tmp_path: Path) -> None:
-    for number in range(2000):
-        (tmp_path / f"{number}.png").touch()
-    write_image(tmp_path / "0.png", COLOUR, overwrite=True)
-    [source] = open_frames([tmp_path])
-    assert source.expected_frames == 2000
-    frames = iter(source)
-    assert next(frames).name == "0"
-    with pytest.raises(InputFileError, match=r"1\.png"):
-        next(frames)
 
 
 REAL = {

@@ -253,3 +253,27 @@ class _Response:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+
+def test_a_model_file_keeps_the_operators_width(tmp_path):
+    network = FlowNetwork(NetworkConfig("compact", "conv_gru", hidden_size=24))
+    card = {"network": asdict(network.config)}
+    write_model_file(tmp_path / "narrow.safetensors", network.state_dict(), card)
+    assert load_model(tmp_path / "narrow.safetensors").config == network.config
+
+
+@pytest.mark.parametrize(
+    "network, complaint",
+    [
+        ({"hidden_size": -4}, "says hidden_size -4: expected 1 to 4096"),
+        ({"hidden_size": "wide"}, "says hidden_size 'wide'"),
+        ({"options": [1]}, r"says options \[1\]: expected a mapping"),
+        ({"options": {"colour": 1}}, "names an operator that cannot be made: conv_gru has no option 'colour'"),
+    ],
+)
+def test_a_card_that_asks_for_an_operator_that_cannot_be_is_refused(tmp_path, network, complaint):
+    weights = FlowNetwork(NetworkConfig("compact", "conv_gru")).state_dict()
+    card = {"network": {"preset": "compact", "operator": "conv_gru"} | network}
+    write_model_file(tmp_path / "odd.safetensors", weights, card)
+    with pytest.raises(RequestError, match=complaint):
+        load_model(tmp_path / "odd.safetensors")

@@ -149,7 +149,8 @@ def test_nothing_measured_is_nan():
 
 def test_an_estimate_that_is_not_finite_is_an_outlier_and_spoils_the_mean():
     found = measured(row(0.0, math.nan))
-    assert math.isnan(found["epe"]) and math.isnan(found["epe_per_image"])
+    assert found["epe"] == found["epe_per_image"] == math.inf
+    assert math.isnan(found["epe_matched"])  # no pixel was measured: not the same
     assert (found["inlier_5px"], found["outlier_5px"], found["fl_all"], found["wauc"]) == (50, 50, 50, 50)
     assert measured(row(0.0, math.inf))["epe"] == math.inf
 

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import STAGES, AugmentationSettings, NetworkConfig, SyntheticSettings
-from flowgru.data.mixture import AugmentedPairs, MixedPairs, MixturePart, open_stage
+from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import InputFileError, RequestError
@@ -43,6 +43,11 @@ class Stored(Dataset[FlowSample]):
         if index in self.damaged:
             raise InputFileError(f"data/{index}.png is truncated: fetch it again")
         return self.pairs[index % len(self.pairs)]._replace(name=f"stored/{index}")
+
+
+def mix_of(pairs: Dataset[FlowSample], augmentation: AugmentationSettings, **settings) -> MixedPairs:
+    """A mixture of one part."""
+    return MixedPairs([MixturePart(pairs, augmentation)], **settings)
 
 
 def same(one: FlowSample, other: FlowSample) -> bool:
@@ -88,7 +93,7 @@ def test_the_number_of_threads_changes_nothing(mixture: MixedPairs) -> None:
 
 def test_other_indices_and_seeds_change_a_pair_in_another_way() -> None:
     one_pair = Stored(1)
-    samples = [AugmentedPairs(one_pair, DENSE, seed=seed)[index] for seed in (0, 1) for index in range(8)]
+    samples = [mix_of(one_pair, DENSE, seed=seed)[index] for seed in (0, 1) for index in range(8)]
     for k, one in enumerate(samples):
         assert not any(torch.equal(one.first, other.first) for other in samples[k + 1 :])
 
@@ -121,7 +126,7 @@ def test_rafts_sintel_stage_weighs_its_sets_as_published() -> None:
 
 
 def test_a_damaged_pair_is_named_once_and_has_no_valid_pixel() -> None:
-    pairs = AugmentedPairs(Stored(100, damaged=(42,)), DENSE)
+    pairs = mix_of(Stored(100, damaged=(42,)), DENSE)
     index = next(index for index in range(100) if pairs.source(index) == (0, 42))
     with pytest.warns(RuntimeWarning, match=r"^data/42\.png is truncated: fetch it again; this pair is left out"):
         sample = pairs[index]
@@ -134,7 +139,7 @@ def test_a_damaged_pair_is_named_once_and_has_no_valid_pixel() -> None:
 
 @pytest.mark.filterwarnings("ignore:data/")
 def test_more_damaged_pairs_than_the_share_stop_the_run() -> None:
-    pairs = AugmentedPairs(Stored(200, damaged=(3, 50, 199)), DENSE)
+    pairs = mix_of(Stored(200, damaged=(3, 50, 199)), DENSE)
     where = sorted(index for index in range(200) if pairs.source(index)[1] in (3, 50, 199))
     for index in (*where[:2], *where[:2], where[0] + 1):
         pairs[index]
@@ -142,21 +147,21 @@ def test_more_damaged_pairs_than_the_share_stop_the_run() -> None:
         InputFileError, match=r"^3 of 200 pairs are damaged, the last of them: data/\d+\.png is truncated"
     ):
         pairs[where[2]]
-    allowed = AugmentedPairs(Stored(200, damaged=(3, 50, 199)), DENSE, max_damaged=0.02)
+    allowed = mix_of(Stored(200, damaged=(3, 50, 199)), DENSE, max_damaged=0.02)
     assert not any(allowed[index].valid.any() for index in where)
 
 
 @pytest.mark.filterwarnings("ignore:data/")
 def test_a_worker_stops_the_run_with_the_same_kind_of_error() -> None:
-    pairs = AugmentedPairs(Stored(4, damaged=(0,)), DENSE)
+    pairs = mix_of(Stored(4, damaged=(0,)), DENSE)
     with pytest.raises(InputFileError, match=r"1 of 4 pairs are damaged, the last of them: data/0\.png"):
         list(DataLoader(pairs, batch_size=2, collate_fn=unbatched, num_workers=2))
 
 
 @pytest.mark.filterwarnings("ignore:data/")
 def test_a_batch_with_a_damaged_pair_can_be_learned_from() -> None:
-    damaged = AugmentedPairs(Stored(1, damaged=(0,)), DENSE, max_damaged=1.0)[0]
-    samples = [damaged, AugmentedPairs(Stored(1), DENSE)[0]]
+    damaged = mix_of(Stored(1, damaged=(0,)), DENSE, max_damaged=1.0)[0]
+    samples = [damaged, mix_of(Stored(1), DENSE)[0]]
     network = FlowNetwork(NetworkConfig())
     first, second, flow, valid = (torch.stack(values) for values in list(zip(*samples, strict=True))[:4])
     loss = sequence_loss(network(first, second, iterations=1).flows, flow, valid)

@@ -1,68 +1,47 @@
 """Training learns, and a run that was stopped goes on to the same bits."""
 
-import json
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tiny_run
 import torch
 from safetensors.torch import load_file
+from tiny_run import log_lines
 
 from flowgru.cli import main
-from flowgru.config import (
-    NetworkConfig,
-    OptimizerConfig,
-    SyntheticSettings,
-    TrainConfig,
-    ValidationConfig,
-)
+from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.tasks.train import train
+from flowgru.training import engine
+from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run_state import Run, RunningMean, one_cycle, settling_refinements
 from flowgru.training.sampler import StepSampler, collate
+from flowgru.training.stopping import Stopped
 
-TINY = TrainConfig(
-    network=NetworkConfig("compact", "conv_gru"),
-    data=SyntheticSettings(height=128, width=128, photos=None),
-    optimizer=OptimizerConfig(ema_decay=0.9),
-    validation=ValidationConfig(every=4, pairs=1, height=128, width=160, iterations=(1, 2)),
-    steps=6,
-    batch_size=1,
+TINY = replace(
+    tiny_run.TINY,
+    validation=replace(tiny_run.TINY.validation, every=4, width=160, iterations=(1, 2)),
     iterations=2,
     settling=2,
-    workers=0,
-    log_every=1,
     checkpoint_every=2,
 )
 
 
-def write_config(path: Path, **changes: str) -> Path:
-    """TINY as a file, with lines changed."""
-    lines = [
-        "network: {preset: compact, operator: conv_gru}",
-        "data: {height: 128, width: 128, photos: null}",
-        "optimizer: {ema_decay: 0.9}",
-        "validation: {every: 4, pairs: 1, height: 128, width: 160, iterations: [1, 2]}",
-    ]
-    values = {"steps": 6, "batch_size": 1, "iterations": 2, "settling": 2, "workers": 0, "log_every": 1}
-    values |= {"checkpoint_every": 2} | changes
-    path.write_text("\n".join(lines + [f"{name}: {value}" for name, value in values.items()]) + "\n")
-    return path
-
-
-def log_lines(folder: Path) -> list[dict]:
-    """The log without the fields that measure time."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
+def write_config(path: Path, **changes: Any) -> Path:
+    return tiny_run.write_config(path, TINY, **changes)
 
 
 def test_every_step_has_its_own_samples_whatever_the_start():
@@ -103,11 +82,15 @@ def test_the_loss_falls(operator):
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize(("precision", "workers"), [("32-true", 0), ("bf16-mixed", 1)])
-def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, precision, workers):
-    config = replace(TINY, precision=precision, workers=workers)
+@pytest.mark.parametrize(
+    ("operator", "precision", "workers"),
+    [("conv_gru", "32-true", 0), ("conv_gru", "bf16-mixed", 1)]
+    + [pytest.param(name, "32-true", 0, marks=pytest.mark.slow) for name in UPDATE_OPERATORS if name != "conv_gru"],
+)
+def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, operator, precision, workers):
+    config = replace(TINY, network=NetworkConfig("compact", operator), precision=precision, workers=workers)
     train(config, str(tmp_path / "whole"), device="cpu")
-    file = write_config(tmp_path / "c.yaml", precision=precision, workers=str(workers))
+    file = tiny_run.write_config(tmp_path / "c.yaml", config)
     command = [sys.executable, "-c", KILLED, str(file), str(tmp_path / "cut")]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -132,6 +115,31 @@ main(["train", "--config", sys.argv[1], "--output", sys.argv[2], "--device", "cp
 """
 
 
+@pytest.mark.parametrize("step", [2, 6], ids=["in the middle", "at the end"])
+def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for_it(tmp_path, monkeypatch, step):
+    config = replace(TINY, validation=replace(TINY.validation, every=2, pairs=2))
+    train(config, str(tmp_path / "whole"), device="cpu")
+    real, measured = engine.pair_errors, []
+
+    def interrupted(network, data, iterations, device, **options):
+        if len(measured) == step // 2 - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        errors = real(network, data, iterations, device, **options)
+        measured.append(bool((errors != 0).any()))
+        return errors
+
+    monkeypatch.setattr(engine, "pair_errors", interrupted)
+    with pytest.raises(Stopped):
+        train(config, str(tmp_path / "cut"), device="cpu")
+    assert measured[-1] is False  # not one pair more
+    assert load_checkpoint(tmp_path / "cut" / f"step-{step:08d}").state["validation_due"]
+    monkeypatch.setattr(engine, "pair_errors", real)
+    train(config, str(tmp_path / "cut"), device="cpu")
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
+
+
 @pytest.mark.filterwarnings("ignore:.*meta parameter")
 def test_a_resumed_running_mean_stays_on_the_networks_device():
     with torch.device("meta"):  # stands for a GPU; what a checkpoint gives is on the CPU
@@ -144,16 +152,18 @@ def test_a_resumed_running_mean_stays_on_the_networks_device():
 
 
 def test_a_resumed_run_does_not_need_the_weights_it_started_from(tmp_path):
-    from flowgru.model.model_file import write_model_file
-
     start = tmp_path / "start.safetensors"
-    card = {"network": {"preset": "compact", "operator": "conv_gru"}}
+    card = {"network": {"preset": "compact", "operator": "conv_gru"}, "license": "HD1K: as its page says"}
     write_model_file(start, FlowNetwork(TINY.network).state_dict(), card)
     config = replace(TINY, steps=1, init_from=str(start))
     train(config, str(tmp_path / "run"), device="cpu")
     expected = load_file(tmp_path / "run" / "model.safetensors")
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
     start.unlink()
     train(config, str(tmp_path / "run"), device="cpu")
+    card = read_card(tmp_path / "run" / "model.safetensors")
+    assert card is not None and card["license"] == "HD1K: as its page says"
+    assert card["init_from"] == {"name": str(start), "license": card["license"], "sha256": digest}
     found = load_file(tmp_path / "run" / "model.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -168,7 +178,7 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, device,
 
 @pytest.mark.parametrize("devices", ["1", "2"])
 def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
-    config = write_config(tmp_path / "c.yaml", steps="100000", batch_size="2", workers="1")
+    config = write_config(tmp_path / "c.yaml", steps=100_000, batch_size=2, workers=1)
     command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--output", str(tmp_path / "run")]
     process = subprocess.Popen(
         [*command, "--device", "cpu", "--devices", devices],
@@ -190,7 +200,7 @@ def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
 
 
 def test_two_processes_give_the_losses_of_one(tmp_path):
-    config = write_config(tmp_path / "c.yaml", steps="10", batch_size="2")
+    config = write_config(tmp_path / "c.yaml", steps=10, batch_size=2)
     for devices in ("1", "2"):
         command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--device", "cpu"]
         subprocess.run([*command, "--output", str(tmp_path / devices), "--devices", devices], check=True, timeout=200)
@@ -241,12 +251,10 @@ def test_steps_that_are_not_finite_are_skipped_and_named(tmp_path, monkeypatch, 
 
 
 def test_the_model_file_says_where_it_comes_from(tmp_path):
-    from flowgru.model.model_file import read_card
-
     train(replace(TINY, steps=1), str(tmp_path))
     card = read_card(tmp_path / "model.safetensors")
     assert card is not None
-    assert card["network"] == {"preset": "compact", "operator": "conv_gru", "confidence": False}
+    assert card["network"] == asdict(TINY.network)
     assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")
     errors = {int(count): error for count, error in card["held_back_epe"]["synthetic"].items()}
     assert errors.keys() == {1, 2} and errors[card["iterations"]] == min(errors.values())
@@ -254,17 +262,18 @@ def test_the_model_file_says_where_it_comes_from(tmp_path):
 
 @pytest.mark.parametrize("config", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_config_loads(config, capsys):
-    assert main(["train", "--config", str(config), "--print_config"]) == 0
+    command = "compare" if "flowgru compare" in config.read_text() else "train"
+    assert main([command, "--config", str(config), "--print_config"]) == 0
     assert "operator:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"steps": "0"}, "steps is 0"),
-        ({"stepz": "3"}, "stepz"),
+        ({"steps": 0}, "steps is 0"),
+        ({"stepz": 3}, "stepz"),
         ({"batch_size": "many"}, "--batch-size is 'many'"),
-        ({"gamma": "1.5"}, "gamma is 1.5"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
     ],
 )
 def test_a_wrong_config_is_one_line_and_exit_code_2(tmp_path, change, said, capsys):

@@ -1,9 +1,12 @@
 """What a run trains on and how: data sets, parts of a batch, batch norm, both losses, and weights from another network."""
 
 import csv
+import json
+import math
 from dataclasses import replace
 
 import pytest
+import tiny_run
 import torch
 from PIL import Image
 
@@ -14,9 +17,9 @@ from flowgru.config import (
     StageSet,
     SyntheticSettings,
     TrainConfig,
-    ValidationConfig,
 )
 from flowgru.data.flow_files import write_flow
+from flowgru.data.layouts import DATASETS, licence_of
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.data.training_sets import training_pairs, validation_pairs
 from flowgru.errors import RequestError
@@ -24,20 +27,20 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.loading import load_model
 from flowgru.model.model_file import write_model_file
 from flowgru.model.transfer import transfer
+from flowgru.tasks.provenance import licence, origin_of
 from flowgru.tasks.train import train
 from flowgru.training.step import freeze_batch_norm
 
 CROP = AugmentationSettings(128, 128, log2_scale=(-0.2, 0.2))
-TINY = TrainConfig(
-    network=NetworkConfig("compact", "conv_gru"),
-    data=SyntheticSettings(height=144, width=160, photos=None, num_textures=4),
+TINY = replace(
+    tiny_run.TINY,
+    data=replace(tiny_run.TINY.data, height=144, width=160),
     optimizer=OptimizerConfig(ema_decay=0.0),
-    validation=ValidationConfig(every=6, pairs=1, height=128, width=128, iterations=(1, 2)),
+    validation=replace(tiny_run.TINY.validation, iterations=(1, 2)),
     steps=2,
     batch_size=2,
     iterations=2,
-    workers=0,
-    log_every=1,
+    checkpoint_every=200,
 )
 
 
@@ -138,6 +141,60 @@ def test_another_operator_starts_from_everything_but_the_operator(tmp_path, caps
 
 
 @pytest.mark.parametrize(
+    ("changes", "terms"),
+    [
+        ({}, "BSD-3-Clause"),
+        ({"data": replace(TINY.data, photos="skimage")}, "BSD-3-Clause"),
+        ({"data": replace(TINY.data, photos="mine")}, "mine: as the owner of its pictures allows"),
+        ({"stage": "chairs"}, "FlyingChairs: for research only"),
+        ({"stage": "kitti"}, "KITTI 2015: CC BY-NC-SA 3.0"),
+        ({"sets": (StageSet("synthetic", CROP), StageSet("sintel", CROP))}, "Sintel: CC BY 3.0"),
+        ({"sets": (StageSet("things_of_mine.csv", CROP),)}, "things_of_mine.csv: as its owner allows"),
+        (
+            {"stage": "sintel"},
+            "Sintel: CC BY 3.0; KITTI 2015: CC BY-NC-SA 3.0; HD1K: as its page says; FlyingThings3D: for research only",
+        ),
+    ],
+)
+def test_weights_inherit_the_terms_of_their_data(changes, terms):
+    assert licence(replace(TINY, **changes), origin={}) == terms
+
+
+def test_weights_inherit_the_terms_of_those_they_began_with():
+    origin = {"license": "FlyingChairs: for research only; KITTI 2015: CC BY-NC-SA 3.0"}
+    assert licence(TINY, origin) == origin["license"]
+    assert licence(replace(TINY, stage="kitti"), origin) == origin["license"]
+    assert licence(TINY, {"license": "BSD-3-Clause"}) == "BSD-3-Clause"
+    assert licence(TINY, origin_of("raft_large", {})) == "raft_large: as its training data allow"
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_terms_of_every_data_set_are_known(name):
+    assert "as its owner allows" not in licence_of(name)
+
+
+@pytest.mark.parametrize("name", ["holes", "static_share", "noise", "blur", "colour", "furthest", "most_speed"])
+@pytest.mark.parametrize("value", [math.nan, -0.1, math.inf])
+def test_generated_pairs_refuse_shares_and_strengths_that_are_none(name, value):
+    with pytest.raises(RequestError, match=f"data.{name} is {value}: it must be"):
+        SyntheticSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (OptimizerConfig, "learning_rate"),
+        (OptimizerConfig, "weight_decay"),
+        (SyntheticSettings, "blur"),
+        (SyntheticSettings, "furthest"),
+    ],
+)
+def test_a_setting_that_is_infinite_is_told_to_be_finite(settings, name):
+    with pytest.raises(RequestError, match=rf"{name} is inf: it must be .* and finite"):
+        settings(**{name: math.inf})
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"stage": "chairs", "sets": (StageSet("chairs", CROP),)}, "empty where `stage` is given"),
@@ -151,3 +208,28 @@ def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
     with pytest.raises(RequestError, match=said):
         train(replace(TINY, **changes), str(tmp_path / "run"), device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_pairs_are_generated_where_the_configuration_says(monkeypatch):
+    config = TrainConfig(generate_on="cuda", workers=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match=r"generate_on is cuda, and no CUDA device was found: use --generate-on cpu"):
+        training_pairs(config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for chosen in (config, TrainConfig()):
+        pairs = training_pairs(chosen)
+        assert isinstance(pairs, SyntheticPairs) and pairs.device.type == chosen.generate_on
+    with pytest.raises(RequestError, match="workers is 1: it must be 0 where generate_on is cuda"):
+        TrainConfig(generate_on="cuda")
+    with pytest.raises(RequestError, match="generate_on is cuda: it must be cpu where `stage` is given"):
+        TrainConfig(generate_on="cuda", workers=0, stage="chairs")
+
+
+def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path):
+    train(TINY, str(tmp_path), device="cpu")
+    noted = json.loads((tmp_path / "config.yaml").read_text())
+    del noted["generate_on"], noted["network"]["hidden_size"]
+    (tmp_path / "config.yaml").write_text(json.dumps(noted))
+    train(TINY, str(tmp_path), device="cpu")
+    with pytest.raises(RequestError, match=r"network.hidden_size was None and is 40"):
+        train(replace(TINY, network=NetworkConfig("compact", "conv_gru", hidden_size=40)), str(tmp_path), device="cpu")

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from flowgru.data.benchmarks import FlowPairs
 from flowgru.data.flow_files import write_flow
 from flowgru.data.images import write_image
 
@@ -151,3 +152,17 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "middlebury": make_middlebury,
     "tartanair": make_tartanair,
 }
+
+
+def contents(pairs: FlowPairs) -> list[tuple[str, int, int, float]]:
+    """Name, level of both pictures and u of every pair."""
+    samples = [pairs[index] for index in range(len(pairs))]
+    return [
+        (
+            sample.name,
+            round(sample.first.max().item() * 255),
+            round(sample.second.max().item() * 255),
+            sample.flow[0].max().item(),
+        )
+        for sample in samples
+    ]

@@ -1,6 +1,7 @@
 """Every setting of networks, data and training, in words and numbers; reading these files needs no torch."""
 
 from flowgru.config.augmentation import STAGES, AugmentationSettings, StageSet
+from flowgru.config.comparison import ComparisonConfig, HeldBackConfig, Regime, RowConfig
 from flowgru.config.network import PRESETS, NetworkConfig, NetworkSizes, Norm
 from flowgru.config.synthetic import SyntheticSettings
 from flowgru.config.training import OptimizerConfig, TrainConfig, ValidationConfig
@@ -9,10 +10,14 @@ __all__ = [
     "PRESETS",
     "STAGES",
     "AugmentationSettings",
+    "ComparisonConfig",
+    "HeldBackConfig",
     "NetworkConfig",
     "NetworkSizes",
     "Norm",
     "OptimizerConfig",
+    "Regime",
+    "RowConfig",
     "StageSet",
     "SyntheticSettings",
     "TrainConfig",

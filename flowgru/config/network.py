@@ -1,7 +1,12 @@
 """The sizes of a network, and which update operator is in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from flowgru.config.require import require
+
+OptionValue = bool | int | float | str
+"""What an option of an update operator may be."""
 
 Norm = Literal["instance", "batch", "channel", "none"]
 """How an encoder normalises: over a picture's extent for each channel, over the batch, or over the channels of a pixel."""
@@ -115,6 +120,19 @@ class NetworkConfig:
     preset: Literal["large", "small", "compact"] = "compact"
     """Sizes of everything around the update operator."""
     operator: str = "conv_min_gru"
-    """Name of the update operator: conv_gru, seq_conv_gru or conv_min_gru."""
+    """Name of the update operator, one of UPDATE_OPERATORS."""
     confidence: bool = False
     """The network also says how sure it is of each pixel's flow; trained by the loss `mixture`."""
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    """Options of the update operator, by the names of its class's keyword arguments."""
+    hidden_size: int | None = None
+    """Width of the update operator's hidden state in channels; None is the preset's."""
+
+    def __post_init__(self) -> None:
+        require(self.hidden_size is None or self.hidden_size > 0, "network.hidden_size", self.hidden_size, "1 or more")
+
+    @property
+    def sizes(self) -> NetworkSizes:
+        """The preset's widths, with this network's own."""
+        sizes = PRESETS[self.preset]
+        return sizes if self.hidden_size is None else replace(sizes, hidden_size=self.hidden_size)

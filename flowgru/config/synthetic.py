@@ -1,7 +1,9 @@
 """What generated pairs look like."""
 
+import math
 from dataclasses import dataclass
 
+from flowgru.config.require import require
 from flowgru.errors import RequestError
 
 
@@ -79,6 +81,18 @@ class SyntheticSettings:
                 raise RequestError(
                     f"{name} of ({low}, {high}) in the synthetic settings: expected {lowest} <= low <= high"
                 )
+        for name in ("holes", "static_share", "still_background_share", "noise"):
+            require(0 <= getattr(self, name) <= 1, f"data.{name}", getattr(self, name), "a share, from 0 to 1")
+        for name in ("nonrigidity", "colour", "shadow", "blur"):
+            require(0 <= getattr(self, name) < math.inf, f"data.{name}", getattr(self, name), "0 or more, and finite")
+        for name in ("most_speed", "furthest"):
+            require(0 < getattr(self, name) < math.inf, f"data.{name}", getattr(self, name), "above 0, and finite")
+        require(
+            max(self.radius[1], self.speed[1]) < math.inf,
+            "data.radius and data.speed",
+            (self.radius, self.speed),
+            "finite",
+        )
         if self.layers[1] > 254:
             raise RequestError(f"layers up to {self.layers[1]} in the synthetic settings: expected at most 254")
         if self.num_textures < 1:

@@ -1,5 +1,6 @@
 """A training run, from its network to its last checkpoint."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,9 +26,9 @@ class OptimizerConfig:
     """Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights."""
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "above 0")
+        require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0, and finite")
         require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
-        require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "0 or more, and finite")
         require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
         require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
 
@@ -108,6 +109,9 @@ class TrainConfig:
     """Keep maps with their channels last in memory; faster but for instance norm."""
     workers: int = 1
     """Processes that generate pairs; 0 generates them in the training process."""
+    generate_on: Literal["cpu", "cuda"] = "cpu"
+    """Where generated pairs are made: by the workers on the CPU, or by the training process on its GPU (with workers 0,
+    and not for `stage` or `sets`, whose changes are made on the CPU)."""
     log_every: int = 20
     """Steps between two lines of the log."""
     checkpoint_every: int = 200
@@ -133,6 +137,10 @@ class TrainConfig:
             "keep_checkpoints",
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
+        if self.generate_on == "cuda":
+            require(self.workers == 0, "workers", self.workers, "0 where generate_on is cuda")
+            given = "stage" if self.stage else "sets" if self.sets else None
+            require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
         for name in ("settling", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")

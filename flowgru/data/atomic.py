@@ -32,7 +32,7 @@ def written_whole(path: str | Path, overwrite: bool, *, durable: bool = False) -
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        if durable:
+        if durable and os.name != "nt":  # Windows cannot open a folder
             _flush(path.parent)
     except BrokenPipeError:
         raise
@@ -48,7 +48,7 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)  # Windows flushes what may be written to
     try:
         os.fsync(descriptor)
     finally:

@@ -1,6 +1,7 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +80,8 @@ def open_dataset(name: str, root: str | Path) -> FlowPairs:
         fix = "unpack the set again, or remove the whole pair" if layout is not None else "correct the paths"
         raise InputFileError(f"{where} {' and '.join(faults)}: {fix}")
     if not listing.pairs:
-        raise InputFileError(f"{where} holds no pair with a flow: found {folder_content(folder)}")
+        source = f"; download {layout.source}" if layout is not None else ""
+        raise InputFileError(f"{where} holds no pair with a flow: found {folder_content(folder)}{source}")
     return FlowPairs(name, folder, listing.pairs, layout.num_pairs if layout is not None else None)
 
 
@@ -97,32 +99,53 @@ def find_dataset(name: str, root: str | Path) -> FoundSet:
             f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
         )
     root = Path(root)
-    found = _located(name, root)
-    if found is None:
+    found = list(_candidates(name, root))
+    if not found:
         looked_for = [
             (Path(folder) / layout.holds).as_posix() for layout in DATASETS[name] for folder in layout.folders
         ]
-        above = next((path for path in root.absolute().parents[:3] if _located(name, path)), None)
+        above = next((path for path in root.absolute().parents[:3] if any(_candidates(name, path))), None)
         fix = f"give the folder above, {above}" if above is not None else f"download {DATASETS[name][0].source}"
         raise InputFileError(
             f"{name} is not below {root}: looked for {' or '.join(looked_for)}, found {folder_content(root)}; {fix}"
         )
-    folder, layout = found
-    listing = layout.list_pairs(folder)
+    folder, listing, layout = _fullest(found)
+    assert layout is not None
     if layout.split is not None and listing.pairs and not listing.missing:
         above = [path for path in folder.parents if path == root or root in path.parents]
         listing = listing._replace(pairs=split_pairs(listing.pairs, layout.split, [folder, *above]))
     return FoundSet(folder, listing, layout)
 
 
-def _located(name: str, root: Path) -> tuple[Path, Layout] | None:
-    """The first folder below root that a layout of the set may lie in, and that layout."""
+def _candidates(name: str, root: Path) -> Iterator[tuple[Path, Layout]]:
+    """The folders below root that a layout of the set may lie in, and that layout."""
     for layout in DATASETS[name]:
         for candidate in layout.folders:
             folder = _spelled(root, candidate)
             if folder is not None and (folder / layout.holds).is_dir():
-                return folder, layout
-    return None
+                yield folder, layout
+
+
+def _fullest(candidates: list[tuple[Path, Layout]]) -> FoundSet:
+    """The first of the folders that holds pairs, else the first that holds anything of the set.
+
+    KITTI/training may be the part for stereo or objects, with the flow's part beside it. InputFileError, with what each
+    folder lacks, where none holds anything.
+    """
+    partial, faults = None, []
+    for folder, layout in candidates:
+        try:
+            found = FoundSet(folder, layout.list_pairs(folder), layout)
+        except InputFileError as error:
+            faults.append(str(error))
+            continue
+        if found.listing.pairs:
+            return found
+        if partial is None or (found.listing.missing and not partial.listing.missing):
+            partial = found
+    if partial is None:
+        raise InputFileError(f"{'; '.join(faults)}; download {candidates[0][1].source}")
+    return partial
 
 
 def _spelled(root: Path, candidate: str) -> Path | None:

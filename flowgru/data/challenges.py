@@ -1,10 +1,10 @@
 """The test splits of the benchmarks, whose true flow only their servers know: which pairs, and what is handed in."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from flowgru.data.layouts.pairing import matching, numbered
 from flowgru.errors import InputFileError
 
 
@@ -21,7 +21,7 @@ class Challenge(NamedTuple):
     """What one benchmark asks for."""
 
     folders: tuple[str, ...]
-    """Where the split may lie below the data root; the first that exists is read."""
+    """Where the split may lie below the data root; the first that holds it is read."""
     num_flows: int
     """Flows in a whole submission."""
     list_pairs: Callable[[Path], list[UnknownFlow]]
@@ -35,14 +35,20 @@ class Challenge(NamedTuple):
 def open_challenge(name: str, root: Path) -> list[UnknownFlow]:
     """The pairs of a test split below the data root. InputFileError where it is not there or has gaps."""
     challenge = CHALLENGES[name]
-    folder = next((root / candidate for candidate in challenge.folders if (root / candidate).is_dir()), None)
-    if folder is None:
+    faults = []
+    for folder in (root / candidate for candidate in challenge.folders):
+        if not folder.is_dir():
+            continue
+        try:
+            if pairs := challenge.list_pairs(folder):
+                return pairs
+            faults.append(f"{folder} holds no pair of pictures: unpack the test split of {name} again")
+        except InputFileError as error:  # another task's part of KITTI may lie there
+            faults.append(str(error))
+    if not faults:
         looked_for = " or ".join(challenge.folders)
         raise InputFileError(f"the test split of {name} is not below {root}: looked for {looked_for}")
-    pairs = challenge.list_pairs(folder)
-    if not pairs:
-        raise InputFileError(f"{folder} holds no pair of pictures: unpack the test split of {name} again")
-    return pairs
+    raise InputFileError("; ".join(faults))
 
 
 def _sintel(folder: Path) -> list[UnknownFlow]:
@@ -64,7 +70,7 @@ def _kitti(*picture_folders: str, flow_folder: str) -> Callable[[Path], list[Unk
             raise InputFileError(f"{folder} has no {' or '.join(picture_folders)}: unpack the test split again")
         pairs = [
             UnknownFlow(first, first.with_name(first.name.replace("_10", "_11")), flow_folder + first.name)
-            for first in sorted(pictures.glob("*_10.png"))
+            for first in sorted(matching(pictures, r"\d+_10\.png"))
         ]
         for pair in pairs:
             if not pair.second.is_file():
@@ -92,13 +98,12 @@ def _spring(folder: Path) -> list[UnknownFlow]:
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputFileError(f"{folder} is missing: unpack the test split again")
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _frames(folder: Path, prefix: str) -> dict[int, Path]:
     """The pictures <prefix>_0001.png by their number. InputFileError where one between two others is missing."""
-    named = [(re.fullmatch(rf"{prefix}_(\d{{4}})\.png", path.name), path) for path in sorted(folder.glob("*.png"))]
-    frames = {int(match[1]): path for match, path in named if match}
+    frames = dict(sorted(numbered(folder, rf"{prefix}_(\d{{4}})\.png").items()))
     for number in range(min(frames, default=0), max(frames, default=-1)):
         if number not in frames:
             raise InputFileError(f"{folder / f'{prefix}_{number:04}.png'} is missing: unpack the test split again")

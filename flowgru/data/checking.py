@@ -24,6 +24,8 @@ class SetReport(NamedTuple):
     found: dict[str, int]
     """How many pairs lie in each folder."""
     missing_scenes: list[str]
+    missing_parts: list[str]
+    """Patterns of folders that the full set has."""
     damaged: list[str]
     """One line for every file that is not what it claims to be."""
     num_files: int
@@ -44,7 +46,12 @@ class SetReport(NamedTuple):
     def whole(self) -> bool:
         """Nothing is missing, left over or damaged."""
         return bool(self.listing.pairs) and not (
-            self.num_lacking or self.missing_scenes or self.listing.missing or self.listing.lone or self.damaged
+            self.num_lacking
+            or self.missing_scenes
+            or self.missing_parts
+            or self.listing.missing
+            or self.listing.lone
+            or self.damaged
         )
 
 
@@ -85,6 +92,7 @@ def check_dataset(
         listing,
         dict(sorted(found.items())),
         [scene for scene in layout.scenes if scene not in scenes] if layout is not None else [],
+        [part for part in layout.parts if not any(folder.glob(part))] if layout is not None else [],
         list(damaged),
         len(files),
         len(known),

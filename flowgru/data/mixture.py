@@ -110,20 +110,6 @@ class MixedPairs(Dataset[FlowSample]):
         return FlowSample(black, black, black[:2], black[0] > 0, occlusion=None, name=f"damaged: {error}")
 
 
-class AugmentedPairs(MixedPairs):
-    """The pairs of one data set, shuffled and augmented without an end; all of MixedPairs holds."""
-
-    def __init__(
-        self,
-        pairs: Dataset[FlowSample],
-        augmentation: AugmentationSettings,
-        *,
-        seed: int = 0,
-        max_damaged: float = 0.01,
-    ) -> None:
-        super().__init__([MixturePart(pairs, augmentation)], seed=seed, max_damaged=max_damaged)
-
-
 def open_stage(name: str, root: str | Path, *, seed: int = 0) -> MixedPairs:
     """The data sets below the data root that RAFT mixes in a stage of training, augmented with its numbers.
 

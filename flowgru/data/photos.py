@@ -49,7 +49,7 @@ def photo_paths(photos: str | None) -> tuple[Path, ...]:
         folder = Path(photos)
         if not folder.is_dir():
             raise RequestError(f'photos {photos!r} is no folder: name one, or "skimage", or leave it out')
-        paths = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_ENDINGS))
+        paths = tuple(sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in PICTURE_ENDINGS))
     if not paths:
         raise RequestError(f"photos {photos!r}: no pictures in {folder} ({', '.join(PICTURE_ENDINGS)})")
     return paths

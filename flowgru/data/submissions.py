@@ -53,7 +53,7 @@ def package_faults(folder: Path, pairs: Sequence[UnknownFlow], *, besides: Itera
     if not folder.is_dir():
         raise InputFileError(f"{folder} is no folder: name the one that holds the flows")
     expected = {pair.target: pair for pair in pairs}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    present = files_in(folder)
     faults = [f"{target} is missing" for target in expected if target not in present]
     faults += [f"{name} does not belong there" for name in sorted(present - expected.keys() - set(besides))]
     return faults + [
@@ -61,6 +61,12 @@ def package_faults(folder: Path, pairs: Sequence[UnknownFlow], *, besides: Itera
         for target, pair in expected.items()
         if target in present and (fault := _fault(folder / target, picture_size(pair.first)))
     ]
+
+
+def files_in(folder: Path) -> set[str]:
+    """The files of a folder and its sub-folders, with slashes, but those in which macOS keeps its notes."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return {file.as_posix() for file in files if file.name != ".DS_Store" and not file.name.startswith("._")}
 
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import StageSet, TrainConfig
@@ -9,6 +10,7 @@ from flowgru.data.benchmarks import open_dataset
 from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import RequestError
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
@@ -20,13 +22,15 @@ SYNTHETIC_EPOCH = 10_000
 def training_pairs(config: TrainConfig) -> Dataset[FlowSample]:
     """Generated pairs, one of RAFT's stages, or the mixture that the configuration names.
 
-    InputFileError where a set is not there, RequestError for an unknown one.
+    InputFileError where a set is not there, RequestError for an unknown one and for a GPU that is not there.
     """
+    if config.generate_on == "cuda" and not torch.cuda.is_available():
+        raise RequestError("generate_on is cuda, and no CUDA device was found: use --generate-on cpu")
     if config.stage:
         return open_stage(config.stage, config.root, seed=config.seed)
     if config.sets:
         return MixedPairs([_part(part, config) for part in config.sets], seed=config.seed)
-    return SyntheticPairs(config.data, length=config.steps * config.batch_size)
+    return SyntheticPairs(config.data, length=config.steps * config.batch_size, device=config.generate_on)
 
 
 def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:

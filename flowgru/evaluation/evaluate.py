@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from flowgru.data.layouts import padding_mode as padding_mode
 from flowgru.data.sample import FlowSample
-from flowgru.errors import RequestError
+from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode, splat
 from flowgru.model.flow_network import FlowNetwork
@@ -57,6 +58,8 @@ class Evaluation(NamedTuple):
     """The same for each pair alone."""
     groups: dict[str, dict[str, float]]
     """The same over the pairs of each group, in the order in which the groups appear."""
+    damaged: tuple[str, ...] = ()
+    """One line for every pair that could not be read, and is in none of the measures."""
 
 
 Watcher = Callable[[PairErrors, FlowSample, Flow], None]
@@ -64,20 +67,34 @@ Watcher = Callable[[PairErrors, FlowSample, Flow], None]
 
 
 def evaluate(
-    estimate: Estimator, dataset: Samples, *, static_pairs: int = 0, watch: Watcher | None = None
+    estimate: Estimator,
+    dataset: Samples,
+    *,
+    static_pairs: int = 0,
+    watch: Watcher | None = None,
+    skip_damaged: bool = False,
 ) -> Evaluation:
     """The errors of an estimator on every pair of a data set, one pair at a time.
 
     A pair that begins with the very file that ended the one before, and does not lead back, starts where that estimate
     leads; every other pair, so the first of each scene and pass, starts anew. The flow from the first picture to itself
     (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set, always anew.
+
+    InputFileError at a pair whose files are damaged; with skip_damaged it is noted, and the others are measured.
     """
-    total, groups, pairs, carried = FlowErrors(), {}, [], None
+    total, groups, pairs, damaged, carried = FlowErrors(), {}, [], [], None
     files = getattr(dataset, "pairs", [None] * len(dataset))
     num_static = min(static_pairs, len(dataset))
     static = {number * len(dataset) // num_static for number in range(num_static)}
     for index in range(len(dataset)):
-        sample, group = dataset[index], getattr(files[index], "set", None) or None
+        try:
+            sample, group = dataset[index], getattr(files[index], "set", None) or None
+        except InputFileError as error:
+            if not skip_damaged:
+                raise
+            damaged.append(str(error))
+            carried = None
+            continue
         follows = index > 0 and _follows(files[index - 1], files[index])
         errors = FlowErrors()
         with torch.inference_mode():
@@ -91,17 +108,14 @@ def evaluate(
         pairs.append(PairErrors(sample.name, errors.result(), group))
         if watch is not None:
             watch(pairs[-1], sample, flow)
-    return Evaluation(total.result(), pairs, {group: errors.result() for group, errors in groups.items()})
+    return Evaluation(
+        total.result(), pairs, {group: errors.result() for group, errors in groups.items()}, tuple(damaged)
+    )
 
 
 def _follows(before: Any, pair: Any) -> bool:
     """Whether one pair of files goes on where the other ended; the way back would start at the opposite flow."""
     return pair is not None and pair.first == before.second and pair.second != before.first
-
-
-def padding_mode(name: str) -> PaddingMode:
-    """The padding that published errors on a data set were measured with; a manifest's is that of most sets."""
-    return "kitti" if name in ("kitti2012", "kitti2015") else "sintel"
 
 
 def network_estimator(

@@ -16,7 +16,8 @@ epe_matched, epe_unmatched            pooled where the pixel is seen in the seco
                                       (these five: Sintel)
 static_flow     mean length of the flow that is estimated from the first picture to itself, over all pixels; the truth is 0
 
-A measure over no pixel is NaN. An estimate that is not finite makes every mean error it enters NaN, and is an outlier.
+A measure over no pixel is NaN. An estimate that is not finite makes every mean error it enters infinite, and is an
+outlier.
 """
 
 import math
@@ -109,7 +110,7 @@ class FlowErrors:
         return {name: self._totals[name] / self._counts[name] if self._counts[name] else math.nan for name in METRICS}
 
     def _add(self, name: str, values: Tensor) -> None:
-        self._totals[name] += values.sum(dtype=torch.float64).item()
+        self._totals[name] += values.nan_to_num(nan=math.inf, posinf=math.inf).sum(dtype=torch.float64).item()
         self._counts[name] += values.numel()
 
 

@@ -1,6 +1,5 @@
 """Keeps what a method got most wrong, as pictures that show how."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +31,6 @@ class WorstPairs:
     def __call__(self, measured: PairErrors, sample: FlowSample, flow: Flow) -> None:
         """Takes the pair in if it is among the worst so far; pairs without valid pixels never are."""
         error = measured.metrics["epe"]
-        error = math.inf if math.isnan(error) else error
         full = len(self.pairs) >= self.number
         if not sample.valid.any() or (full and (not self.pairs or error <= self.pairs[-1].error)):
             return

@@ -1,60 +1,91 @@
 """How well the two pictures match: the correlation of their features, and the look-up around where the flow points."""
 
-import math
-from abc import ABC, abstractmethod
+from importlib.util import find_spec
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
 
-from flowgru.grid import Coordinates, sample
+from flowgru.errors import RequestError
+from flowgru.grid import Coordinates
+from flowgru.model.correlation_all_pairs import AllPairsCorrelation, pyramid_bytes
+from flowgru.model.correlation_on_demand import WORKING_BYTES, OnDemandCorrelation
+from flowgru.model.memory import free_memory
 from flowgru.types import Features
 
+CorrelationMethod = Literal["auto", "all_pairs", "on_demand"]
+"""all_pairs keeps the volume of all matches, on_demand computes what is looked up in every refinement again.
 
-class Correlation(ABC):
+auto takes all_pairs where its pyramid fits the memory budget.
+"""
+
+LARGEST_PYRAMID = 2**30
+"""Bytes above which auto prefers on_demand, however much memory is free: there it is no slower."""
+
+
+@runtime_checkable
+class Correlation(Protocol):
     """The match of every first-picture feature with the second picture, asked for in windows."""
 
-    @abstractmethod
     def lookup(self, centres: Coordinates) -> Features:
         """Correlation in a window around each centre, on every level.
 
         centres [B, 2, h, w]: where each coarse pixel of the first picture points in the second, in coarse pixels. Returns
         [B, levels * (2 radius + 1)^2, h, w]: finest level first; in a window the x offset is the slow index (RAFT's order).
         """
+        ...
 
 
-class AllPairsCorrelation(Correlation):
-    """RAFT's pyramid over the volume of all pairs: fast, and (h w)^2 values large (RAFT, section 3.2).
+def correlate(
+    first: Features,
+    second: Features,
+    *,
+    levels: int,
+    radius: int,
+    method: CorrelationMethod = "auto",
+    memory_budget: int | None = None,
+) -> Correlation:
+    """The correlation of two pictures' features, ready to be looked up.
 
-    Level 0 is C[i, j] = <f1[i], f2[j]> / sqrt(channels); each further level averages 2x2 of the second picture's pixels.
+    memory_budget: bytes that it may take beside the features themselves.
     """
+    batch, _, height, width = first.shape
+    if method == "auto":
+        method = preferred_method(batch, height, width, levels, first.device, memory_budget)
+    if method == "all_pairs":
+        return AllPairsCorrelation(first, second, levels, radius)
+    if takes_triton(first.device):
+        from flowgru.model.correlation_triton import TritonCorrelation
 
-    def __init__(self, first: Features, second: Features, levels: int, radius: int) -> None:
-        batch, channels, height, width = first.shape
-        with torch.autocast(first.device.type, enabled=False):  # matches differ by less than sixteen bits resolve
-            # The scale goes into the features, which are (h w) times smaller than the volume.
-            scaled = first.float().flatten(2).transpose(1, 2) / math.sqrt(channels)
-            volume = (scaled @ second.float().flatten(2)).reshape(batch * height * width, 1, height, width)
-        self.pyramid = [volume]
-        for _ in range(levels - 1):
-            volume = F.avg_pool2d(volume, kernel_size=2)
-            self.pyramid.append(volume)
-        self.window = window_offsets(radius, like=volume)
-
-    def lookup(self, centres: Coordinates) -> Features:
-        batch, _, height, width = centres.shape
-        points = centres.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)
-        found = [sample(volume, points / 2**level + self.window) for level, volume in enumerate(self.pyramid)]
-        return torch.cat(found, dim=1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        return TritonCorrelation(first, second, levels, radius)
+    working_bytes = WORKING_BYTES if memory_budget is None else min(memory_budget, WORKING_BYTES)
+    return OnDemandCorrelation(first, second, levels, radius, working_bytes)
 
 
-def window_offsets(radius: int, *, like: Tensor) -> Float[Tensor, "side side 2"]:
-    """(x, y) offsets of a window, x along the first axis."""
-    steps = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
-    return torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1)
+def preferred_method(
+    batch: int, height: int, width: int, levels: int, device: torch.device, memory_budget: int | None = None
+) -> CorrelationMethod:
+    """What auto takes for pictures of height x width coarse pixels.
+
+    all_pairs where its pyramid fits memory_budget; without one, where it is under 1 GiB and a quarter of the memory that
+    is free. While gradients are recorded, and in an exported graph, only a given budget counts: what a training gives must
+    not depend on what else the machine is doing.
+    """
+    if memory_budget is None:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return "all_pairs"
+        memory_budget = min(free_memory(device) // 4, LARGEST_PYRAMID)
+    return "all_pairs" if pyramid_bytes(batch, height, width, levels) <= memory_budget else "on_demand"
 
 
-def correlate(first: Features, second: Features, *, levels: int, radius: int) -> Correlation:
-    """The correlation of two pictures' features, ready to be looked up."""
-    return AllPairsCorrelation(first, second, levels, radius)
+def takes_triton(device: torch.device) -> bool:
+    """Whether on_demand is a Triton kernel there."""
+    return device.type == "cuda" and find_spec("triton") is not None
+
+
+def check_method(method: str, memory_budget: int | None) -> CorrelationMethod:
+    """The method of that name. RequestError for an unknown one, and for a budget that is none."""
+    if method not in get_args(CorrelationMethod):
+        raise RequestError(f"unknown correlation {method!r}: choose one of {', '.join(get_args(CorrelationMethod))}")
+    if memory_budget is not None and memory_budget < 1:
+        raise RequestError(f"memory_budget is {memory_budget}: it must be 1 or more, in bytes")
+    return method  # pyright: ignore[reportReturnType]

@@ -80,7 +80,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else conv(in_size, out_size, 1, stride=stride, relu=False)
 
     def forward(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-        return torch.relu(self.shortcut(values) + self.convs(values))
+        return torch.relu_(self.shortcut(values) + self.convs(values))
 
 
 class Encoder(nn.Module):

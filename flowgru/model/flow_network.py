@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
-from flowgru.model.correlation import correlate
+from flowgru.model.correlation import CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
 from flowgru.model.motion_encoder import MotionEncoder
-from flowgru.operators import find_operator
+from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
 
 
@@ -59,13 +59,19 @@ class FlowNetwork(nn.Module):
         self.config = config
         self.card: dict[str, Any] = {}
         """What the model file says of itself (data, licence, recommended iterations, ...); empty for a new network."""
-        self.sizes = sizes = PRESETS[config.preset]
+        self.correlation: CorrelationMethod = "auto"
+        """How matches are computed; it changes memory and time, and the flow by rounding only."""
+        self.memory_budget: int | None = None
+        """Bytes that the correlation may take; None lets auto see what is free."""
+        self.sizes = sizes = config.sizes
         self.feature_encoder = Encoder(
             sizes, sizes.feature_norm, sizes.feature_size, normalized=sizes.normalized_features
         )
         self.context_encoder = Encoder(sizes, sizes.context_norm, sizes.hidden_size + sizes.context_size)
         self.motion_encoder = MotionEncoder(sizes)
-        self.operator = find_operator(config.operator)(sizes.hidden_size, sizes.motion_size, sizes.context_size)
+        self.operator = make_operator(
+            config.operator, sizes.hidden_size, sizes.motion_size, sizes.context_size, **config.options
+        )
         self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
         self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
         self.mixture_head = MixtureHead(sizes.hidden_size, sizes.flow_head) if config.confidence else None
@@ -91,14 +97,9 @@ class FlowNetwork(nn.Module):
             raise RequestError(
                 f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
             )
-        height, width = first.shape[-2:]
-        added = padding_for(height, width, padding)
-        pair = _to_network_range(torch.cat([first, second]), added)
-        first_features, second_features = self.feature_encoder(pair).chunk(2)
-        context = self.context_encoder(pair[: len(first)])
         return self.match(
-            EncodedFrame(first_features, context, added),
-            EncodedFrame(second_features, None, added),
+            self.encode(first, padding=padding),
+            self.encode(second, with_context=False, padding=padding),
             iterations=iterations,
             initial_flow=initial_flow,
             final_only=final_only,
@@ -114,13 +115,13 @@ class FlowNetwork(nn.Module):
             part.compile(dynamic=False)
         self.operator.step = torch.compile(self.operator.step, dynamic=False)
 
-    def encode(self, frame: Images, *, with_context: bool = True) -> EncodedFrame:
+    def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> EncodedFrame:
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
         height, width = frame.shape[-2:]
-        padding = padding_for(height, width)
-        frame = _to_network_range(frame, padding)
+        added = padding_for(height, width, padding)
+        frame = _to_network_range(frame, added)
         context = self.context_encoder(frame) if with_context else None
-        return EncodedFrame(self.feature_encoder(frame), context, padding)
+        return EncodedFrame(self.feature_encoder(frame), context, added)
 
     def match(
         self,
@@ -157,6 +158,8 @@ class FlowNetwork(nn.Module):
             second.features,
             levels=self.sizes.correlation_levels,
             radius=self.sizes.correlation_radius,
+            method=self.correlation,
+            memory_budget=self.memory_budget,
         )
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.operator.begin(hidden, context)

@@ -13,6 +13,7 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError
+from flowgru.model.correlation import CorrelationMethod, check_method
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.foreign_weights import (
     RAFT_NETWORKS,
@@ -24,26 +25,39 @@ from flowgru.model.foreign_weights import (
     without_duplicates,
 )
 from flowgru.model.model_file import describe_mismatch, read_weights
-from flowgru.operators import UPDATE_OPERATORS, find_operator
+from flowgru.operators import UPDATE_OPERATORS, make_operator
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.safetensors"
 """The model that comes with the package."""
+
+WIDEST = 4096
+"""Channels of the widest hidden state that a card may ask for."""
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
 
 
-def load_model(source: str | Path = "default", device: str | torch.device | None = None) -> FlowNetwork:
+def load_model(
+    source: str | Path = "default",
+    device: str | torch.device | None = None,
+    *,
+    correlation: CorrelationMethod = "auto",
+    memory_budget: int | None = None,
+) -> FlowNetwork:
     """The network that `source` names, in evaluation mode on `device`, with its `card`.
 
     source: "default" is the model that comes with flowgru; "raft_large" and "raft_small" are RAFT as torchvision has
     released it, downloaded once; anything else is a file: a flowgru model, one of Princeton's RAFT checkpoints, or a state
     dict of torchvision's RAFT.
     device: None takes CUDA where there is one, else the CPU.
+    correlation: all_pairs keeps all matches of a pair, on_demand computes those it needs in each refinement, in little
+    memory; auto takes all_pairs where it fits memory_budget, or without one 1 GiB and a quarter of the free memory.
+    memory_budget: bytes that the correlation may take.
 
     RequestError where there is no such model or its weights do not fit, MachineError where the device or the download
     refuses.
     """
+    method = check_method(correlation, memory_budget)
     chosen = choose_device(device)
     name = str(source)
     if source in RELEASED:
@@ -61,6 +75,7 @@ def load_model(source: str | Path = "default", device: str | torch.device | None
     config = _config_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
     network = _filled_network(config, weights, naming, name)
     network.card = {**card, "network": asdict(config)}
+    network.correlation, network.memory_budget = method, memory_budget
     return network.to(chosen).eval()
 
 
@@ -136,11 +151,21 @@ def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
         raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
     if network["preset"] not in [*PRESETS]:  # a list compares what a dict cannot hash
         raise RequestError(f"the card of {name} names the preset {network['preset']!r}: known are {', '.join(PRESETS)}")
+    options, hidden_size = network.get("options", {}), network.get("hidden_size")
+    if not isinstance(options, dict):
+        raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
+    if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= WIDEST)):
+        raise RequestError(f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {WIDEST}, or null")
+    config = NetworkConfig(**network)
+    sizes = config.sizes
     try:
-        find_operator(str(network["operator"]))
-    except RequestError as error:
-        raise RequestError(f"the card of {name} names an {error}") from None
-    return NetworkConfig(**network)
+        with torch.device("meta"):
+            make_operator(
+                str(config.operator), sizes.hidden_size, sizes.motion_size, sizes.context_size, **config.options
+            )
+    except (RequestError, TypeError) as error:
+        raise RequestError(f"the card of {name} names an operator that cannot be made: {error}") from None
+    return config
 
 
 def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:

@@ -1,19 +1,26 @@
 """Weights from one network to another that differs in parts, such as its update operator."""
 
+from collections.abc import Collection
+
 import torch
 
 from flowgru.model.flow_network import FlowNetwork
 
 
 @torch.no_grad()
-def transfer(source: FlowNetwork, target: FlowNetwork) -> list[str]:
+def transfer(source: FlowNetwork, target: FlowNetwork, parts: Collection[str] | None = None) -> list[str]:
     """Copies every weight that both have under one name and in one shape; returns the names of the target's others.
 
-    Between two update operators nothing of the operator is copied: equal names mean different things.
+    parts: names of the networks' modules, to copy only theirs.
+
+    Between two update operators, or two variants of one, nothing of the operator is copied: equal names mean different
+    things.
     """
     given, wanted = source.state_dict(), target.state_dict()
-    if source.config.operator != target.config.operator:
+    if (source.config.operator, source.config.options) != (target.config.operator, target.config.options):
         given = {name: value for name, value in given.items() if not name.startswith("operator.")}
+    if parts is not None:
+        given = {name: value for name, value in given.items() if name.split(".")[0] in parts}
     fitting = {name for name, value in wanted.items() if name in given and given[name].shape == value.shape}
     for name in fitting:
         wanted[name].copy_(given[name])

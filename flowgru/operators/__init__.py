@@ -1,17 +1,30 @@
 """The recurrent update operators: one step of refinement each, all behind the same two methods."""
 
 import difflib
+import inspect
+from typing import get_args
 
+from flowgru.config.network import OptionValue
 from flowgru.errors import RequestError
 from flowgru.operators.base import UpdateOperator
 from flowgru.operators.conv_gru import ConvGRU
+from flowgru.operators.conv_lstm import ConvLSTM
 from flowgru.operators.conv_min_gru import ConvMinGRU
+from flowgru.operators.conv_min_lstm import ConvMinLSTM
+from flowgru.operators.conv_next import ConvNeXt
+from flowgru.operators.conv_relu import ConvReLU
+from flowgru.operators.min_gru import MinGRU
 from flowgru.operators.seq_conv_gru import SeqConvGRU
 
 UPDATE_OPERATORS: dict[str, type[UpdateOperator]] = {
     "conv_gru": ConvGRU,
     "seq_conv_gru": SeqConvGRU,
     "conv_min_gru": ConvMinGRU,
+    "min_gru": MinGRU,
+    "conv_min_lstm": ConvMinLSTM,
+    "conv_lstm": ConvLSTM,
+    "conv_relu": ConvReLU,
+    "conv_next": ConvNeXt,
 }
 
 
@@ -22,3 +35,40 @@ def find_operator(name: str) -> type[UpdateOperator]:
     near = difflib.get_close_matches(name, UPDATE_OPERATORS, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     raise RequestError(f"unknown update operator {name!r}{hint} Known: {', '.join(UPDATE_OPERATORS)}")
+
+
+def make_operator(
+    name: str, hidden_size: int, motion_size: int, context_size: int, **options: OptionValue
+) -> UpdateOperator:
+    """A new operator of that name and those widths in channels. RequestError for an option it does not have, or a width
+    or value that it refuses."""
+    kind = find_operator(name)
+    if unknown := options.keys() - option_names(name):
+        known = ", ".join(option_names(name)) or "none"
+        raise RequestError(f"{name} has no option {min(unknown)!r}: its options are {known}")
+    try:
+        return kind(hidden_size, motion_size, context_size, **options)  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+
+
+def option_names(name: str) -> list[str]:
+    """The options of the operator of that name: the keyword-only arguments of its class."""
+    parameters = inspect.signature(find_operator(name)).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def operator_variants() -> dict[str, tuple[str, dict[str, OptionValue]]]:
+    """Every operator as it is, and with each other value of every option alone: label -> (operator, options).
+
+    The values of an option are those of its annotation: a Literal's, or false and true.
+    """
+    variants: dict[str, tuple[str, dict[str, OptionValue]]] = {}
+    for name, kind in UPDATE_OPERATORS.items():
+        variants[name] = (name, {})
+        for option in option_names(name):
+            parameter = inspect.signature(kind).parameters[option]
+            for value in (False, True) if parameter.annotation is bool else get_args(parameter.annotation):
+                if value != parameter.default:
+                    variants[f"{name} {option}={str(value).lower()}"] = (name, {option: value})
+    return variants

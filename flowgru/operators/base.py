@@ -14,7 +14,8 @@ class UpdateOperator(nn.Module, Generic[State]):
     """One refinement step of the flow: what is known now and what was just looked up give the next hidden state.
 
     The loop calls `begin` once for a pair of pictures and `step` once for a refinement, and never looks inside State.
-    A subclass is made with (hidden_size, motion_size, context_size), in channels.
+    A subclass is made with (hidden_size, motion_size, context_size), in channels, and its options by keyword; it raises
+    ValueError for a width or an option's value that it cannot have.
     """
 
     def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
@@ -43,17 +44,34 @@ class SplitConv(nn.Module):
     """A convolution over [hidden, motion, context] in two parts, because the context stays the same in every step.
 
     A convolution is linear in its input channels, so conv([h, m, c]) = recurrent([h, m]) + context(c) exactly; the
-    second part is computed once for a pair. RAFT and torchvision compute it again in each step.
+    second part is computed once for a pair. RAFT and torchvision compute it again in each step. A context of no channels
+    adds nothing: a cell that is used without one gets context_size 0 and begins with [B, 0, h, w].
     """
 
     def __init__(self, in_size: int, context_size: int, out_size: int, kernel_size: tuple[int, int]) -> None:
         super().__init__()
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
         self.recurrent = nn.Conv2d(in_size, out_size, kernel_size, padding=padding)
-        self.context = nn.Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
+        self.context = (
+            nn.Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
+            if context_size
+            else NoShare(out_size)
+        )
 
     def forward(self, inputs: Features, context_share: Features) -> Features:
         return self.recurrent(inputs) + context_share
+
+
+class NoShare(nn.Module):
+    """What a context of no channels adds: zero, of which torch's convolution gives no channel."""
+
+    def __init__(self, out_size: int) -> None:
+        super().__init__()
+        self.out_size = out_size
+
+    def forward(self, context: Features) -> Features:
+        batch, _, height, width = context.shape
+        return context.new_zeros(batch, self.out_size, height, width)
 
 
 def squash(hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

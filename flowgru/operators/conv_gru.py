@@ -1,12 +1,16 @@
 """RAFT's convolutional GRU, in whatever sequence of kernels."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 
+from flowgru.config.require import require
 from flowgru.operators.base import SplitConv, UpdateOperator, squash
 from flowgru.types import Features
+
+Reset = Literal["before", "after"]
+"""Where the reset gate works: before or after the candidate's convolution over the hidden state."""
 
 
 class ContextShares(NamedTuple):
@@ -17,18 +21,44 @@ class ContextShares(NamedTuple):
 
 
 class GRUCell(nn.Module):
-    """The GRU with convolutions for products (RAFT, equations 3-6), reset before the candidate's convolution.
+    """The GRU with convolutions for products (RAFT, equations 3-6; Cho et al. 2014, arXiv 1406.1078).
 
-        [z, r] = sigmoid(W_zr [h, x] + b)    h~ = tanh(W_h [r * h, x] + b)    h' = (1 - z) h + z h~
+        [z, r] = sigmoid(W_zr [h, x] + b_zr)    h' = (1 - z) h + z h~
 
-    z is the share of the NEW value, as in RAFT and Cho et al. 2014; torch.nn.GRUCell's z is the share of the old one. The
-    input x is the motion features followed by the context. Both gates are one convolution.
+        reset "before":  h~ = tanh(W_h [r * h, x] + b)
+        reset "after":   h~ = tanh(W_x x + b + r * (W_h h + b_h))
+
+    "before" is RAFT's and Cho's: the reset gate chooses what the candidate's convolution sees, one more kernel away.
+    "after" is cuDNN's and torch.nn.GRUCell's, and has a bias b_h of its own: the gate weighs what the convolution made.
+    With 1x1 kernels the two are still different cells.
+
+    Two conventions of the update gate are in print. Here, in RAFT and in Chung et al. 2014 (arXiv 1412.3555), z is the
+    share of the NEW value; in Cho et al. and torch.nn.GRUCell it is the share of the OLD one. They are the same family of
+    functions: z of one is 1 - z of the other, so the update gate's weights and bias change sign.
+
+    The input x is the motion features followed by the context. Both gates are one convolution. As a recurrent cell over
+    time, `begin` is called once and the cell once for each moment.
     """
 
-    def __init__(self, hidden_size: int, motion_size: int, context_size: int, kernel_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        motion_size: int,
+        context_size: int,
+        kernel_size: tuple[int, int],
+        *,
+        reset: Reset = "before",
+    ) -> None:
         super().__init__()
+        require(reset in get_args(Reset), "reset", repr(reset), "before or after")
         self.gates = SplitConv(hidden_size + motion_size, context_size, 2 * hidden_size, kernel_size)
-        self.candidate = SplitConv(hidden_size + motion_size, context_size, hidden_size, kernel_size)
+        if reset == "before":
+            self.candidate = SplitConv(hidden_size + motion_size, context_size, hidden_size, kernel_size)
+            self.hidden_candidate = None
+        else:
+            padding = (kernel_size[0] // 2, kernel_size[1] // 2)
+            self.candidate = SplitConv(motion_size, context_size, hidden_size, kernel_size)
+            self.hidden_candidate = nn.Conv2d(hidden_size, hidden_size, kernel_size, padding=padding)
 
     def begin(self, context: Features) -> ContextShares:
         return ContextShares(self.gates.context(context), self.candidate.context(context))
@@ -36,8 +66,11 @@ class GRUCell(nn.Module):
     def forward(self, hidden: Features, motion: Features, shares: ContextShares) -> Features:
         gates = torch.sigmoid(self.gates(torch.cat([hidden, motion], dim=1), shares.gates))
         update, reset = gates.chunk(2, dim=1)
-        candidate = torch.tanh(self.candidate(torch.cat([reset * hidden, motion], dim=1), shares.candidate))
-        return torch.lerp(hidden, candidate, update)
+        if self.hidden_candidate is None:
+            candidate = self.candidate(torch.cat([reset * hidden, motion], dim=1), shares.candidate)
+        else:
+            candidate = self.candidate(motion, shares.candidate) + reset * self.hidden_candidate(hidden)
+        return torch.lerp(hidden, torch.tanh(candidate), update)
 
 
 class GRUState(NamedTuple):
@@ -48,14 +81,18 @@ class GRUState(NamedTuple):
 
 
 class ConvGRU(UpdateOperator[GRUState]):
-    """One 3x3 GRU cell (RAFT-small): a step reaches two coarse pixels far, one of them through the reset gate."""
+    """One 3x3 GRU cell (RAFT-small): a step reaches two coarse pixels far, one of them through the reset gate.
+
+    reset is "before" or "after" the candidate's convolution (see GRUCell); after it, a step reaches one pixel far.
+    """
 
     kernel_sizes: tuple[tuple[int, int], ...] = ((3, 3),)
 
-    def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
+    def __init__(self, hidden_size: int, motion_size: int, context_size: int, *, reset: Reset = "before") -> None:
         super().__init__(hidden_size, motion_size, context_size)
         self.cells = nn.ModuleList(
-            GRUCell(hidden_size, motion_size, context_size, kernel_size) for kernel_size in self.kernel_sizes
+            GRUCell(hidden_size, motion_size, context_size, kernel_size, reset=reset)
+            for kernel_size in self.kernel_sizes
         )
 
     def begin(self, hidden: Features, context: Features) -> GRUState:

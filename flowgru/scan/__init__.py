@@ -1,24 +1,47 @@
 """The linear recurrence h[t] = decay[t] * h[t-1] + update[t], solved along any axis.
 
-`linear_scan` is the contract; sequential.py is the truth, parallel.py the fast form. The gradient is analytic and is
-itself a scan in the other direction: with g the incoming gradient, G[t] = g[t] + decay[t+1] * G[t+1], then
-d update = G, d decay[t] = G[t] * h[t-1] and d initial = decay[0] * G[0].
+`linear_scan` is the contract and `scan_directions` the same for groups of channels that each go their own way;
+sequential.py is the truth and every other file a faster form of it. docs/scan.md compares them.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from flowgru.scan.parallel import parallel_scan
+from flowgru.scan.analytic import FORMS, AnalyticScan, gpu_kernels
+from flowgru.scan.log_space import log_space_scan
+from flowgru.scan.parallel import associative_scan
 from flowgru.scan.sequential import sequential_scan
 
-BACKENDS = ("auto", "sequential", "blelloch")
+BACKENDS = ("auto", "sequential", *FORMS, "log_space", "triton")
+
+VECTOR_SLICE = 2048
+"""Elements of one slice above which a loop over slices, in place, is faster on a CPU than a scan of logarithmic depth."""
 
 
-def preferred_backend(backend: str = "auto") -> str:
-    """The implementation that really runs when `backend` is asked for. ValueError for an unknown name."""
+def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
+    """The implementation that really runs when `backend` is asked for to scan `update` along `dim`.
+
+    auto is triton on a CUDA device where triton imports. On a CPU it is in_place where slices are long and their elements
+    neighbours in memory, else blelloch, which is also what a traced (compiled, exported) graph gets: it is short and has
+    no loop. ValueError for an unknown backend and for one that cannot run here.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"unknown scan backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    return "blelloch" if backend == "auto" else backend
+    if backend == "associative_scan" and associative_scan is None:
+        raise ValueError(f"scan backend 'associative_scan' cannot run: torch {torch.__version__} does not have it")
+    if backend == "triton" and (reason := _why_not_triton(update)):
+        raise ValueError(f"scan backend 'triton' cannot run: {reason}; 'auto' takes the fastest that can")
+    if backend != "auto":
+        return backend
+    if torch.compiler.is_compiling():
+        return "blelloch"
+    if update.device.type == "cuda" and not _why_not_triton(update):
+        return "triton"
+    slices_are_vectors = update.stride(dim) > 1 and update.numel() >= VECTOR_SLICE * update.shape[dim]
+    return "in_place" if update.device.type == "cpu" and slices_are_vectors else "blelloch"
 
 
 def linear_scan(
@@ -34,62 +57,78 @@ def linear_scan(
 
     decay and update have one shape, and so has the result; initial, h before the first step (0 if None), has the shape
     of one slice. With `reverse` the recurrence runs from the last index to the first: h[t] = decay[t] * h[t+1] + update[t].
-    Sixteen-bit inputs are accumulated in float32 and returned in their own type. ValueError on shapes that do not fit.
+    Sixteen-bit inputs are accumulated in float32 and returned in their own type. ValueError on shapes that do not fit, on a
+    backend that cannot run here, and on values outside what log_space is defined for.
     """
-    backend = preferred_backend(backend)
+    _check_shapes(decay, update, dim)
+    dim = dim % update.dim()
+    backend = preferred_backend(backend, update, dim)
+    slice_shape = update.select(dim, 0).shape
+    if initial is not None and initial.shape != slice_shape:
+        raise ValueError(f"initial is {list(initial.shape)}: expected the shape of one slice, {list(slice_shape)}")
+    accumulated = torch.promote_types(update.dtype, torch.float32)
+    result_dtype, result_shape = update.dtype, update.shape
+    if backend != "triton" or initial is not None:  # the kernel reads sixteen bits itself
+        decay, update = decay.to(accumulated), update.to(accumulated)
+    if initial is not None:
+        # The state before the first step enters through the first update, which keeps every backend free of it.
+        first = update.shape[dim] - 1 if reverse else 0
+        entering = update.select(dim, first) + decay.select(dim, first) * initial.to(accumulated)
+        update = update.select_scatter(entering, dim, first)
+    if backend in ("sequential", "log_space"):
+        turned = (decay.flip(dim), update.flip(dim)) if reverse else (decay, update)
+        states = (sequential_scan if backend == "sequential" else log_space_scan)(*turned, dim)
+        states = states.flip(dim) if reverse else states
+    else:
+        if (
+            backend == "triton" and update.dim() > 4
+        ):  # the kernel knows four axes: those beside the scanned one are joined
+            shape = (math.prod(update.shape[:dim]), update.shape[dim], math.prod(update.shape[dim + 1 :]))
+            decay, update, dim = decay.reshape(shape), update.reshape(shape), 1
+        states = AnalyticScan.apply(decay, update, ((dim, reverse, backend),))
+    return states.to(result_dtype).view(result_shape)
+
+
+def scan_directions(
+    decay: Tensor, update: Tensor, directions: Sequence[tuple[int, bool]], *, backend: str = "auto"
+) -> Tensor:
+    """linear_scan of equal groups of channels, each along its own axis and in its own direction.
+
+    decay and update are [B, C, H, W], and so is the result; directions has one (dim, reverse) for each group of
+    neighbouring channels, dim 2 or 3. The same as linear_scan of each group, concatenated, without the concatenation; the
+    triton backend does all groups in one launch. ValueError as linear_scan, and where C is not divided by the groups.
+    """
+    if update.dim() != 4 or not directions or update.shape[1] % len(directions):
+        raise ValueError(
+            f"update is {list(update.shape)}: expected [B, C, H, W], C a multiple of the {len(directions)} directions"
+        )
+    if wrong := [dim for dim, _ in directions if dim not in (2, 3)]:
+        raise ValueError(f"cannot scan groups of channels along axis {wrong[0]}: choose 2 (columns) or 3 (rows)")
+    for dim, _ in directions:
+        _check_shapes(decay, update, dim)
+    groups = list(zip(decay.chunk(len(directions), 1), update.chunk(len(directions), 1), directions, strict=True))
+    backends = [preferred_backend(backend, group_update, dim) for _, group_update, (dim, _) in groups]
+    if backends[0] in ("sequential", "log_space"):
+        return torch.cat([linear_scan(a, u, dim=d, reverse=r, backend=backend) for a, u, (d, r) in groups], 1)
+    result_dtype = update.dtype
+    if backends[0] != "triton":
+        accumulated = torch.promote_types(update.dtype, torch.float32)
+        decay, update = decay.to(accumulated), update.to(accumulated)
+    ways = tuple((dim, reverse, name) for (dim, reverse), name in zip(directions, backends, strict=True))
+    return AnalyticScan.apply(decay, update, ways).to(result_dtype)
+
+
+def _check_shapes(decay: Tensor, update: Tensor, dim: int) -> None:
     if decay.shape != update.shape:
         raise ValueError(f"decay is {list(decay.shape)} and update {list(update.shape)}: both must have one shape")
     if update.dim() == 0 or update.shape[dim] == 0:
         raise ValueError(f"cannot scan along axis {dim} of {list(update.shape)}: it must have at least one step")
-    slice_shape = update.select(dim, 0).shape
-    if initial is not None and initial.shape != slice_shape:
-        raise ValueError(f"initial is {list(initial.shape)}: expected the shape of one slice, {list(slice_shape)}")
-    dim = dim % update.dim()
-    kept = torch.promote_types(update.dtype, torch.float32)
-    result_dtype = update.dtype
-    decay, update = decay.to(kept), update.to(kept)
-    if initial is not None:
-        # The state before the first step enters through the first update, which keeps every backend free of it.
-        first = update.shape[dim] - 1 if reverse else 0
-        entering = (decay.select(dim, first) * initial.to(kept)).unsqueeze(dim)
-        rest = update.narrow(dim, 0 if reverse else 1, update.shape[dim] - 1)
-        start = update.narrow(dim, first, 1) + entering
-        update = torch.cat([rest, start] if reverse else [start, rest], dim)
-    if backend == "sequential":
-        states = _turned(
-            sequential_scan(_turned(decay, dim, reverse), _turned(update, dim, reverse), dim), dim, reverse
-        )
-    else:
-        states = _ParallelScan.apply(decay, update, dim, reverse)
-    return states.to(result_dtype)
 
 
-def _turned(values: Tensor, dim: int, reverse: bool) -> Tensor:
-    return values.flip(dim) if reverse else values
-
-
-class _ParallelScan(torch.autograd.Function):
-    """parallel_scan with its gradient. backward is made of differentiable operations, so it can be differentiated too."""
-
-    @staticmethod
-    def forward(ctx, decay: Tensor, update: Tensor, dim: int, reverse: bool) -> Tensor:
-        states = parallel_scan(decay, update, dim, reverse)
-        ctx.save_for_backward(decay, states)
-        ctx.dim, ctx.reverse = dim, reverse
-        return states
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        decay, states = ctx.saved_tensors
-        (grad,) = grads
-        dim, reverse, steps = ctx.dim, ctx.reverse, grads[0].shape[ctx.dim] - 1
-        # Slot t of the backward scan needs the decay of the step after t; the last one has none.
-        edge = torch.zeros_like(decay.narrow(dim, 0, 1))
-        if reverse:
-            following = torch.cat([edge, decay.narrow(dim, 0, steps)], dim)
-            previous = torch.cat([states.narrow(dim, 1, steps), edge], dim)
-        else:
-            following = torch.cat([decay.narrow(dim, 1, steps), edge], dim)
-            previous = torch.cat([edge, states.narrow(dim, 0, steps)], dim)
-        update_grad = _ParallelScan.apply(following, grad.contiguous(), dim, not reverse)
-        return update_grad * previous, update_grad, None, None
+def _why_not_triton(values: Tensor) -> str | None:
+    kernels = gpu_kernels()
+    if kernels is None:
+        return "triton is not installed"
+    if values.device.type != "cuda" and not kernels.INTERPRETED:
+        return f"the tensors are on {values.device.type}, it needs a CUDA device"
+    return None

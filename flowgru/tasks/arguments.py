@@ -40,13 +40,35 @@ class TaskParser:
     def parse(self, words: list[str]) -> dict[str, Any]:
         """The task's parameters. RequestError, one line with a hint, where the words do not make sense."""
         try:
-            found = self._parser.parse_args(words)
+            found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
         return {
             name: _build(self._settings[name], found) if name in self._settings else found[name]
             for name in [*self._settings, *self._words_and_options()]
         }
+
+    def _without_names(self, words: list[str]) -> list[str]:
+        """The words, with `--data sintel` for what is a mere word: `sintel`."""
+        names = {f"--{name}" for name, hint in self._types.items() if hint == list[str]}
+        named = [(word.partition("=")[0] in names, word) for word in words]
+        bare = [word.partition("=")[2] if is_named else word for is_named, word in named]
+        return [word for (is_named, _), word in zip(named, bare, strict=True) if word or not is_named]
+
+    def _with_brackets(self, words: list[str]) -> list[str]:
+        """The words, with a list that is written 0,1,2 as [0,1,2]."""
+        lists = {
+            f"--{name.replace('_', '-')}"
+            for name, hint in self._types.items()
+            if typing.get_origin(hint) is tuple and not dataclasses.is_dataclass(typing.get_args(hint)[0])
+        }
+        bracketed = []
+        for before, word in zip(["", *words], words, strict=False):
+            option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+            if option in lists and value and value[0] not in "[(-":
+                word = f"{option}=[{value}]" if equals else f"[{value}]"
+            bracketed.append(word)
+        return bracketed
 
     def _words_and_options(self) -> list[str]:
         fields = {field.name for settings in self._settings.values() for field in dataclasses.fields(settings)}
@@ -60,7 +82,11 @@ class TaskParser:
             if dataclasses.is_dataclass(hint) and isinstance(hint, type):
                 self._add_fields(hint, f"{prefix}{field.name}.")
             else:
-                default = field.default if field.default is not dataclasses.MISSING else inspect.Parameter.empty
+                default = inspect.Parameter.empty
+                if field.default is not dataclasses.MISSING:
+                    default = field.default
+                elif field.default_factory is not dataclasses.MISSING:
+                    default = field.default_factory()
                 self._add(prefix + field.name, hint, default, texts.get(field.name, ""))
 
     def _add(self, name: str, hint: Any, default: Any, text: str, *, word: bool = False) -> None:
@@ -76,8 +102,30 @@ class TaskParser:
         else:
             self._parser.add_argument(option, type=hint, default=default, help=text)
 
+    def _explain_part(self, name: str, message: str) -> str:
+        """One line for a mistake in one of the mappings that an option's list holds."""
+        types = dict(_leaves(_dataclass_in(self._types[name])))
+        option = f"--{name.replace('_', '-')}"
+        if missing := re.search(r"the following arguments are required: (.*)", message):
+            return f"{option}: an entry lacks {missing[1]}"
+        if wrong := re.search(
+            r'Parser key "([^"]+)":(?!.*Parser key).*(?:Got|Given) value: (.*)\Z', message, re.DOTALL
+        ):
+            inner = wrong[1] if wrong[1] in types else ""
+            expected = _type_text(types.get(inner, self._types[name]))
+            return f"{option}: {inner or 'an entry'} is {wrong[2].strip()!r}: expected {expected}"
+        unknown = re.search(r"(?:Group '([^']+)' does not accept option|Option) '([^']+)'", message)
+        if unknown is None:
+            return f"{option}: {' '.join(message.split())}"
+        spelled = f"{unknown[1]}.{unknown[2]}" if unknown[1] else unknown[2]
+        near = difflib.get_close_matches(spelled, types, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"an entry has {', '.join(types)}"
+        return f"{option}: unknown {spelled} in an entry: {hint}"
+
     def _explain(self, message: str) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
+        if (key := re.match(r'Parser key "([^"]+)":', message)) and "Problem with given class_path" in message:
+            return self._explain_part(key[1], message)
         value = re.search(r".*(?:Got|Given) value: (.*)\Z", message, re.DOTALL)
         if (key := re.match(r'Parser key "([^"]+)":', message)) and value and key[1] in self._types:
             option, expected = key[1].replace("_", "-"), _type_text(self._types[key[1]])
@@ -100,14 +148,20 @@ class TaskParser:
         return f"unknown argument {got}: {hint}"
 
 
-def _build(settings: type, found: Namespace) -> Any:
+def _build(settings: type, found: Namespace | dict[str, Any]) -> Any:
     """A dataclass of settings, and those inside it, from what was parsed."""
     hints = typing.get_type_hints(settings)
-    values = {}
-    for field in dataclasses.fields(settings):
-        value = found[field.name]
-        values[field.name] = _build(hints[field.name], value) if dataclasses.is_dataclass(hints[field.name]) else value
-    return settings(**values)
+    names = [field.name for field in dataclasses.fields(settings) if field.name in found]
+    return settings(**{name: _value(hints[name], found[name]) for name in names})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    """A setting from what was parsed: a mapping becomes the dataclass that it stands for, in a list, too."""
+    if isinstance(value, Namespace) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
+    if isinstance(value, tuple):
+        return tuple(_value(typing.get_args(hint)[0], entry) for entry in value)
+    return value
 
 
 def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
@@ -127,8 +181,34 @@ def _parameter_text(description: str, name: str) -> str:
 
 def _type_text(hint: Any) -> str:
     """A type in words."""
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if isinstance(hint, types.UnionType):
-        return " or ".join(_type_text(part) for part in typing.get_args(hint) if part is not type(None))
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, parts))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type_text(part) for part in parts if part is not type(None))
+    if origin is dict:
+        return "a mapping of names to values, such as {name: value}"
+    if origin is tuple and parts[0] not in (int, float, str):
+        return f"a list, each entry {_type_text(parts[0])}"
+    if origin is tuple:
+        number = "" if parts[-1] is Ellipsis else f"{len(parts)} "
+        return f"a list of {number}{_type_text(parts[0]).removeprefix('a ')}s with commas between"
+    if dataclasses.is_dataclass(hint):
+        return f"a mapping with {', '.join(field.name for field in dataclasses.fields(hint))}"
     return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+
+
+def _dataclass_in(hint: Any) -> type:
+    """The settings that a list's entries are."""
+    return next(part for part in typing.get_args(hint) if isinstance(part, type) and dataclasses.is_dataclass(part))
+
+
+def _leaves(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a dataclass and of those inside it, by its dotted name, and its type."""
+    hints = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _leaves(hint, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, hint

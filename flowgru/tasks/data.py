@@ -1,6 +1,7 @@
 """`flowgru data check`: what is missing or damaged in a data set, in plain words."""
 
 import contextlib
+import shlex
 from typing import TYPE_CHECKING
 
 from flowgru.errors import InputFileError, RequestError
@@ -31,12 +32,12 @@ def data(words: list[str], samples: int = 8) -> int:
     name, root = words[1], words[2] if len(words) == 3 else "datasets"
     with contextlib.ExitStack() as stack:
         report = check_dataset(name, root, samples, lambda total: stack.enter_context(progress(name, total, "pairs")))
-    for line in _lines(name, report):
+    for line in _lines(name, root, report):
         say(line)
     return 0 if report.whole else InputFileError.exit_code
 
 
-def _lines(name: str, report: "SetReport") -> list[str]:
+def _lines(name: str, root: str, report: "SetReport") -> list[str]:
     listing, layout = report.listing, report.layout
     num_pairs = len(listing.pairs)
     lines = [f"{name} is {'whole' if report.whole else 'not whole'}", f"  looked in  {report.folder}"]
@@ -49,13 +50,18 @@ def _lines(name: str, report: "SetReport") -> list[str]:
     else:
         lines.append(f"  pairs      {num_pairs} of {layout.num_pairs} (a pair: two pictures and the flow between them)")
     if set(report.found) - {"."}:
-        shown = [f"{folder} {count}" for folder, count in list(report.found.items())[:SHOWN_LINES]]
+        shown = [f"{folder}: {count}" for folder, count in list(report.found.items())[:SHOWN_LINES]]
         more = f", and {len(report.found) - SHOWN_LINES} more folders" if len(report.found) > SHOWN_LINES else ""
         lines.append(f"  found in   {', '.join(shown)}{more}")
     if report.missing_scenes:
         lines.append(f"  no pair of {len(report.missing_scenes)} scenes: {', '.join(report.missing_scenes)}")
-    sound = "as long as their headers say" if not report.damaged else "of which some are damaged, see below"
-    lines.append(f"  files      {report.num_files}, {sound}")
+    if "flow_noc" in report.found:
+        lines.append("  flow_noc leaves out what is hidden in the second picture; the usual flow_occ is not there")
+    if report.missing_parts:
+        lines.append(f"  no folder  {', '.join(report.missing_parts)}")
+    sound = "each as long as its header says" if not report.damaged else "of which some are damaged, see below"
+    if report.num_files:
+        lines.append(f"  files      {report.num_files}, {sound}")
     if report.num_decoded:
         lines.append(
             f"  decoded    {report.num_decoded} pairs, in which the flow of {report.known:.1%} of the pixels is known"
@@ -64,7 +70,7 @@ def _lines(name: str, report: "SetReport") -> list[str]:
     lines += _listed(f"missing{partner}", listing.missing)
     lines += _listed("left over, because the other files of its pair are missing", listing.lone)
     lines += _listed("damaged", report.damaged)
-    return lines + [f"  {text}" for text in _advice(report)]
+    return lines + [f"  {text}" for text in _advice(name, root, report)]
 
 
 def _listed(title: str, entries: list[str]) -> list[str]:
@@ -74,9 +80,10 @@ def _listed(title: str, entries: list[str]) -> list[str]:
     return [f"  {len(entries)} {title}:", *(f"    {entry}" for entry in entries[:SHOWN_LINES]), *more]
 
 
-def _advice(report: "SetReport") -> list[str]:
+def _advice(name: str, root: str, report: "SetReport") -> list[str]:
     """What to do, in whole sentences."""
     num_pairs, layout = len(report.listing.pairs), report.layout
+    fits = not (report.listing.missing or report.listing.lone)
     advice = []
     if layout is not None and (report.num_lacking > 0 or report.missing_scenes):
         what = f"{report.num_lacking} pairs" if report.num_lacking else "These scenes"
@@ -86,17 +93,14 @@ def _advice(report: "SetReport") -> list[str]:
         advice.append(
             f"There are {-report.num_lacking} pairs more than the full set has: are two sets mixed in one folder?"
         )
-    if layout is not None and (report.listing.missing or report.listing.lone):
-        advice.append("An archive was perhaps not unpacked to its end: unpack it again. Until then the set is refused.")
+    if layout is not None and not fits:
+        advice.append("An archive was perhaps not unpacked, or not to its end: unpack it again.")
+        advice.append("Until then evaluate and train refuse the set, because pairs would be lost unnoticed.")
     if layout is None and report.listing.missing:
         advice.append("Correct these paths; they are relative to the manifest.")
     if report.damaged:
         advice.append("Damaged files were perhaps not downloaded to their end: get them again.")
-    if (
-        num_pairs
-        and report.num_lacking >= 0
-        and not report.whole
-        and not (report.listing.missing or report.listing.lone or report.damaged)
-    ):
-        advice.append("What is there can be used as it is.")
+    if num_pairs and report.num_lacking >= 0 and not report.whole and fits and not report.damaged:
+        command = shlex.join(["flowgru", "evaluate", name, "--root", root])
+        advice.append(f"What is there can be used as it is: {command}")
     return advice

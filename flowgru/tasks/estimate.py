@@ -29,6 +29,9 @@ class EstimateSettings:
     50 flows from all over the clip."""
     backward: bool = False
     """Also write <first>_backward, the flow from the second frame to the first, and <first>_occlusion.png."""
+    confidence: bool = False
+    """Also write <first>_confidence.png: white where the model is sure of the flow to about 1 px, black where it is not.
+    Only a model that was trained with network.confidence says so."""
     warm_start: bool = False
     """Begin each refinement at the previous flow, carried along by itself; not across cuts."""
     stride: int = 1
@@ -43,6 +46,11 @@ class EstimateSettings:
     """auto (CUDA where there is one), cpu, cuda, cuda:1."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
+    correlation: Literal["auto", "all_pairs", "on_demand"] = "auto"
+    """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
+    memory; auto takes all_pairs where it fits into 1 GiB and a quarter of the free memory."""
+    tiles: str = "1x1"
+    """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for frames that memory cannot hold."""
     overwrite: bool = False
     """Replace results that are already there; without it the command refuses before any work."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -63,6 +71,7 @@ class EstimateSettings:
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:
             raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
         self.size_to_compute()
+        self.rows_and_columns()
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""
@@ -75,6 +84,12 @@ class EstimateSettings:
         elif re.fullmatch(r"\d*\.?\d+", self.resize) and 0 < float(self.resize) <= 16:
             return float(self.resize)
         raise RequestError(f"--resize is {self.resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")
+
+    def rows_and_columns(self) -> tuple[int, int]:
+        """--tiles as (rows, columns)."""
+        if not (found := re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", self.tiles)):
+            raise RequestError(f"--tiles is {self.tiles!r}: expected ROWSxCOLUMNS, such as 2x2, and at most 99x99")
+        return int(found[1]), int(found[2])
 
 
 def estimate(inputs: list[str], settings: EstimateSettings) -> int:

@@ -1,7 +1,6 @@
 """The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
 
 import importlib.metadata
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,8 +15,10 @@ from torch import Tensor
 from flowgru.data.flow_files import write_flow
 from flowgru.data.frames import FrameSource, open_frames
 from flowgru.data.images import to_tensor, write_image
-from flowgru.errors import InputFileError, MachineError
+from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.model.loading import choose_device, load_model
+from flowgru.model.memory import free_memory, peak_memory, taken_memory
+from flowgru.model.memory_estimate import estimate_memory
 from flowgru.tasks.estimate import EstimateSettings
 from flowgru.tasks.flow_geometry import occlusion_mask
 from flowgru.tasks.flow_stream import PairFlow, StreamFrame, card_iterations, pair_flows
@@ -31,8 +32,10 @@ from flowgru.tasks.outputs import (
     remove_empty,
     write_summary,
 )
+from flowgru.tasks.pair_matcher import computed_size
 from flowgru.tasks.progress import progress, say, warn
 from flowgru.tasks.side_by_side import write_side_by_side
+from flowgru.tasks.tiling import tile_layout
 
 
 @dataclass
@@ -63,13 +66,21 @@ class Estimation:
         self.extension = EXTENSIONS[settings.format]
         self.sources = open_frames(inputs, settings.start, settings.end)
         self.folders = clip_folders(self.root, [source.name for source in self.sources])
-        pictures = settings.backward or self.extension == ".png"
+        pictures = settings.backward or settings.confidence or self.extension == ".png"
         paths = [path for source in self.sources for path in source.paths]
         refuse_folders(self.root, self.folders, paths, self.extension, pictures=pictures, overwrite=settings.overwrite)
-        if settings.backward:
-            refuse_clashing_names(paths)
+        refuse_clashing_names(
+            paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
+        )
         self.device = _device(settings)
-        self.network = load_model(settings.model, self.device)
+        self.network = load_model(settings.model, self.device, correlation=settings.correlation)
+        if settings.confidence and not self.network.config.confidence:
+            raise RequestError(
+                f"--confidence: the model {settings.model} does not say how sure it is; train one with "
+                "--network.confidence --loss mixture, or use --backward for occlusions"
+            )
+        self.expected_memory: dict[tuple[int, ...], int] = {}
+        """Bytes, for each size of frames that was met."""
         self.iterations = settings.iterations or card_iterations(self.network)
 
     def run(self) -> int:
@@ -98,7 +109,7 @@ class Estimation:
             flows = f"{num_flows} flow{'s' if num_flows > 1 else ''}"
             say(
                 f"wrote {flows} into {self.root} in {seconds:.1f} s ({num_flows / seconds:.2f} frames/s), "
-                f"peak memory {_peak_memory_mib(self.device):.0f} MiB"
+                f"peak memory {peak_memory(self.device) / 2**20:.0f} MiB"
             )
         for problem in problems:
             warn(f"error: {problem}")
@@ -133,13 +144,14 @@ class Estimation:
         expected = source.expected_frames
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
         pairs = pair_flows(
-            _stream(source, settings.stride),
+            self._announced(_stream(source, settings.stride)),
             self.network,
             iterations=self.iterations,
             warm_start=settings.warm_start,
             backward=settings.backward,
             resize=settings.size_to_compute(),
             precision=settings.precision,
+            tiles=settings.rows_and_columns(),
         )
         with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
@@ -152,6 +164,24 @@ class Estimation:
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
 
+    def _announced(self, frames: Iterator[StreamFrame]) -> Iterator[StreamFrame]:
+        """The same frames; says how much memory a new size of them is expected to take."""
+        for frame in frames:
+            size = tuple(frame.image.shape[2:])
+            if size not in self.expected_memory:
+                computed = computed_size(size, self.settings.size_to_compute())
+                tiles = tile_layout(*computed, *self.settings.rows_and_columns())
+                expected = estimate_memory(self.network, *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:])
+                self.expected_memory[size] = expected.num_bytes
+                gib = expected.num_bytes / 2**30
+                say(f"{size[1]}x{size[0]} on {self.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
+                if expected.num_bytes - taken_memory(self.device) > (free := free_memory(self.device)):
+                    warn(
+                        f"only {free / 2**30:.2f} GiB of memory are free: --correlation on_demand, --tiles 2x2 or "
+                        "--resize 0.5 take less"
+                    )
+            yield frame
+
     def _write_pair(self, pair: PairFlow, folder: Path) -> dict[str, Any]:
         """Writes what one pair gives, each file whole, and returns what the summary says of it."""
         name, overwrite = pair.first.name, self.settings.overwrite
@@ -160,6 +190,9 @@ class Estimation:
             write_flow(folder / f"{name}_backward{self.extension}", _as_array(pair.backward), overwrite=overwrite)
             mask = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
             write_image(folder / f"{name}_occlusion.png", np.repeat(mask[..., None], 3, axis=2), overwrite=overwrite)
+        if pair.confidence is not None and self.settings.confidence:
+            levels = (pair.confidence * 255).round().byte().cpu().numpy()
+            write_image(folder / f"{name}_confidence.png", np.repeat(levels[..., None], 3, axis=2), overwrite=overwrite)
         lengths = torch.linalg.vector_norm(pair.forward, dim=0).cpu().numpy()
         return {
             "name": name,
@@ -178,7 +211,8 @@ class Estimation:
             "settings": {**asdict(self.settings), "iterations": self.iterations, "device": str(self.device)},
             "seconds": round(seconds, 3),
             "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),
-            "peak_memory_mib": round(_peak_memory_mib(self.device), 1),
+            "expected_memory_mib": round(max(self.expected_memory.values()) / 2**20, 1),
+            "peak_memory_mib": round(peak_memory(self.device) / 2**20, 1),
             "clips": [asdict(report) for report in reports],
         }
 
@@ -222,13 +256,3 @@ def _device(settings: EstimateSettings) -> torch.device:
     ):
         raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
     return device
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """The most memory the run has used: the CUDA device's, else the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

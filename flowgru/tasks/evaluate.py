@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from flowgru.errors import RequestError
+from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
     from flowgru.data.benchmarks import FlowPairs
@@ -41,8 +41,10 @@ def evaluate(
     worst: int = 5,
     device: str = "auto",
     overwrite: bool = False,
-) -> None:
+) -> int:
     """Prints the errors of a model, or of a classical baseline, on benchmark pairs with known flow.
+
+    A pair that cannot be read is left out and named at the end; the exit code is then 3.
 
     data: Data sets, such as chairs, sintel (both passes), sintel_clean, kitti2015, middlebury; or a manifest.csv, whose
         column `set` gives each of its groups a column of the table.
@@ -68,6 +70,7 @@ def evaluate(
         raise RequestError("--output is empty: name a folder")
     from flowgru.data.benchmarks import open_dataset
     from flowgru.tasks.outputs import make_folders
+    from flowgru.tasks.progress import warn
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
     if output is not None:
@@ -83,6 +86,10 @@ def evaluate(
     _print_table(method, measured)
     if output is not None:
         _write(Path(output), method, measured, overwrite)
+    damaged = [line for found in measured for line in found.evaluation.damaged]
+    for line in damaged:
+        warn(f"error: {line}; this pair was left out")
+    return InputFileError.exit_code if damaged else 0
 
 
 def _refuse_existing(folder: Path, overwrite: bool) -> None:
@@ -137,7 +144,7 @@ def _measure(estimator: "Estimator", pairs: "FlowPairs", static: int, num_worst:
             worst(measured, sample, flow)
             advance()
 
-        evaluation = measure(estimator, pairs, static_pairs=static, watch=watch)
+        evaluation = measure(estimator, pairs, static_pairs=static, watch=watch, skip_damaged=True)
     return MeasuredSet(pairs, evaluation, worst.pairs)
 
 
@@ -153,7 +160,9 @@ def _print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     for pairs, evaluation, _ in sets:
         for group, metrics in evaluation.groups.items():
             columns.append((group, str(_group_size(evaluation, group)), pairs.flow_folder, metrics))
-        columns.append((pairs.name, f"{len(pairs)} of {pairs.num_full}", pairs.flow_folder, evaluation.metrics))
+        damaged = f", {len(evaluation.damaged)} damaged" if evaluation.damaged else ""
+        num_pairs = f"{len(evaluation.pairs)} of {pairs.num_full}{damaged}"
+        columns.append((pairs.name, num_pairs, pairs.flow_folder, evaluation.metrics))
     table = Table("measure", title=", ".join(f"{name} {value}" for name, value in method.items()))
     for title, *_ in columns:
         table.add_column(title, justify="right", no_wrap=True)
@@ -161,12 +170,17 @@ def _print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     table.add_row("true flow from", *(folder for _, _, folder, _ in columns), end_section=True)
     for name in METRICS:
         values = [metrics[name] for *_, metrics in columns]
-        table.add_row(f"{name} [{_unit(name)}]", *("-" if math.isnan(value) else f"{value:.3f}" for value in values))
+        table.add_row(f"{name} [{_unit(name)}]", *map(_cell, values))
     # A file or pipe has no width that could cut the columns.
     console = Console(markup=False, width=None if sys.stdout.isatty() else 40 * (1 + len(columns)))
     with console.capture() as capture:
         console.print(table)
     say(capture.get().rstrip("\n"))
+
+
+def _cell(value: float) -> str:
+    """A measure as text: - over no pixel, NaN where the estimate was not finite."""
+    return f"{value:.3f}" if math.isfinite(value) else "-" if math.isnan(value) else "NaN"
 
 
 def _group_size(evaluation: "Evaluation", group: str) -> int:
@@ -178,7 +192,10 @@ def _unit(metric: str) -> str:
 
 
 def _write(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwrite: bool) -> None:
-    """The whole report as JSON, and one line per pair as CSV; a measure over no pixel is null, or an empty cell."""
+    """The whole report as JSON, and one line per pair as CSV.
+
+    A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
+    """
     from flowgru.data.atomic import written_whole
     from flowgru.evaluation.evaluate import padding_mode
     from flowgru.evaluation.metrics import METRICS
@@ -196,7 +213,7 @@ def _write(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwr
     ):
         lines = csv.DictWriter(file, ["pair", "set", *METRICS])
         lines.writeheader()
-        lines.writerows({"pair": row.name, "set": row.group, **_without_nan(row.metrics)} for row in rows)
+        lines.writerows({"pair": row.name, "set": row.group, **_stored(row.metrics)} for row in rows)
     _remove_pictures(folder / WORST)
     for measured in sets:
         _write_worst(folder / WORST / _file_name(measured.pairs.name), measured.worst)
@@ -205,12 +222,13 @@ def _write(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwr
 def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
     return {
         "folder": str(pairs.folder),
-        "pairs": len(pairs),
+        "pairs": len(evaluation.pairs),
         "pairs_of_full_set": pairs.num_full,
         "true_flow_from": pairs.flow_folder,
-        "metrics": _without_nan(evaluation.metrics),
+        "damaged": evaluation.damaged,
+        "metrics": _stored(evaluation.metrics),
         "groups": {
-            group: {"pairs": _group_size(evaluation, group), "metrics": _without_nan(metrics)}
+            group: {"pairs": _group_size(evaluation, group), "metrics": _stored(metrics)}
             for group, metrics in evaluation.groups.items()
         },
     }
@@ -238,5 +256,8 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)[-150:].lstrip(".")
 
 
-def _without_nan(metrics: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+def _stored(metrics: dict[str, float]) -> dict[str, float | str | None]:
+    """As JSON can hold it, which knows neither NaN nor infinity."""
+    return {
+        name: value if math.isfinite(value) else None if math.isnan(value) else "NaN" for name, value in metrics.items()
+    }

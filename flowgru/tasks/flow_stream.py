@@ -1,24 +1,16 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.images import to_tensor
 from flowgru.errors import RequestError
-from flowgru.grid import splat
-from flowgru.model.flow_network import EncodedFrame, FlowNetwork
-from flowgru.tasks.flow_geometry import resize_flow
-from flowgru.types import CoarseFlow, Images
-
-Precision = Literal["32", "bf16", "16"]
-
-CUT = 0.1
-"""Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks.pair_matcher import PairMatcher, Precision, size_text
+from flowgru.types import Images
 
 
 class StreamFrame(NamedTuple):
@@ -41,10 +33,17 @@ class PairFlow(NamedTuple):
     """From the first to the second frame."""
     backward: Float[Tensor, "2 H W"] | None
     """From the second to the first, where it was asked for."""
+    confidence: Float[Tensor, "H W"] | None = None
+    """How sure the network is of the forward flow, see FlowPrediction; None where it does not say."""
 
 
 def estimate_flow(
-    frames: Iterable[Any], model: FlowNetwork, *, iterations: int | None = None, warm_start: bool = False
+    frames: Iterable[Any],
+    model: FlowNetwork,
+    *,
+    iterations: int | None = None,
+    warm_start: bool = False,
+    tiles: tuple[int, int] = (1, 1),
 ) -> Iterator[Float[Tensor, "2 H W"]]:
     """Flow from each frame to the next, float32 [2, H, W] in pixels: N frames give N - 1 flows.
 
@@ -52,14 +51,15 @@ def estimate_flow(
     one ahead of the flow.
     iterations: refinements of each flow; None takes the number in the model's card, else 12.
     warm_start: begin each refinement at the previous pair's flow, carried along by itself.
+    tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
 
-    Runs on the model's device. RequestError where a frame is none of these, where sizes differ, or where there are
-    fewer than two frames.
+    Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
+    frame is none of these, where sizes differ, or where there are fewer than two frames.
     """
     iterations = card_iterations(model) if iterations is None else iterations
     if iterations < 1:
         raise RequestError(f"iterations is {iterations}: at least 1 refinement is needed")
-    pairs = pair_flows(_stream(frames), model, iterations=iterations, warm_start=warm_start)
+    pairs = pair_flows(_stream(frames), model, iterations=iterations, warm_start=warm_start, tiles=tiles)
     return (pair.forward for pair in pairs)
 
 
@@ -80,17 +80,13 @@ def _stream(frames: Iterable[Any]) -> Iterator[StreamFrame]:
             raise RequestError(f"frame {index}: {error}") from None
         if before is not None and image.shape[2:] != before:
             raise RequestError(
-                f"frame {index} is {_size(image.shape[2:])} and the one before {_size(before)}: "
+                f"frame {index} is {size_text(image.shape[2:])} and the one before {size_text(before)}: "
                 "both frames of a pair must have one size"
             )
         before = image.shape[2:]
         yield StreamFrame(image, index)
     if index < 1:
         raise RequestError(f"got {index + 1} frames: flow needs at least 2")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
 
 
 def pair_flows(
@@ -102,27 +98,34 @@ def pair_flows(
     backward: bool = False,
     resize: tuple[int, int] | float | None = None,
     precision: Precision = "32",
+    tiles: tuple[int, int] = (1, 1),
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
     resize: compute at this (height, width) or scale; the flow comes back at the frames' size, in their pixels.
     backward: the other direction too.
+    tiles: rows and columns of overlapping tiles.
+
+    Where memory does not suffice, the pair is tried again with the correlation on demand, then in 2x2 tiles, with a warning;
+    the network keeps that correlation. MachineError where that does not help.
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
-    matcher = _Matcher(network, iterations, warm_start, backward, resize, precision)
-    previous: tuple[StreamFrame, EncodedFrame] | None = None
+    matcher = PairMatcher(network, iterations, warm_start, backward, resize, precision, tiles)
+    previous: StreamFrame | None = None
     for frame, following in _with_following(frames):
         starts_pair = following is not None and _are_pair(frame, following)
         if previous is None and not starts_pair:
             continue
-        encoded = matcher.encode(frame.image, with_context=starts_pair or (backward and previous is not None))
         if previous is None:
             matcher.forget()
-        else:
-            forward, back = matcher.match(*previous, frame, encoded)
-            yield PairFlow(previous[0].source, frame.source, forward.clone(), None if back is None else back.clone())
-        previous = (frame, encoded) if starts_pair else None
+        before = None if previous is None else previous.image
+        found = matcher.advance(before, frame.image, with_context=starts_pair or (backward and previous is not None))
+        if previous is not None and found is not None:
+            forward, back, sure = found
+            back, sure = (None if part is None else part.clone() for part in (back, sure))
+            yield PairFlow(previous.source, frame.source, forward.clone(), back, sure)
+        previous = frame if starts_pair else None
 
 
 def _with_following(frames: Iterable[StreamFrame]) -> Iterator[tuple[StreamFrame, StreamFrame | None]]:
@@ -143,92 +146,3 @@ def _with_following(frames: Iterable[StreamFrame]) -> Iterator[tuple[StreamFrame
 
 def _are_pair(first: StreamFrame, second: StreamFrame) -> bool:
     return first.segment == second.segment and first.image.shape == second.image.shape
-
-
-class _Matcher:
-    """Encodes and matches frames, and remembers what the next pair of a warm start begins with.
-
-    Each call is in inference mode by itself: a generator that stayed in it between two items would put its caller in.
-    """
-
-    def __init__(
-        self,
-        network: FlowNetwork,
-        iterations: int,
-        warm_start: bool,
-        backward: bool,
-        resize: tuple[int, int] | float | None,
-        precision: Precision,
-    ) -> None:
-        self.network = network
-        self.iterations = iterations
-        self.warm_start = warm_start
-        self.backward = backward
-        self.resize = resize
-        self.precision = precision
-        self.device = next(network.parameters()).device
-        self.forget()
-
-    def forget(self) -> None:
-        """Starts the next pair cold."""
-        self.start_forward: CoarseFlow | None = None
-        self.start_backward: CoarseFlow | None = None
-
-    @torch.inference_mode()
-    def encode(self, image: Images, *, with_context: bool) -> EncodedFrame:
-        image = image.to(self.device)
-        size = _size_to_compute(image.shape[2:], self.resize)
-        if size != image.shape[2:]:
-            image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-        with self._autocast():
-            return self.network.encode(image, with_context=with_context)
-
-    @torch.inference_mode()
-    def match(
-        self, first: StreamFrame, first_encoded: EncodedFrame, second: StreamFrame, second_encoded: EncodedFrame
-    ) -> tuple[Float[Tensor, "2 H W"], Float[Tensor, "2 H W"] | None]:
-        """Flow in both directions, or None for the backward one."""
-        if self.warm_start and _is_cut(first.image, second.image):
-            self.forget()
-        size = first.image.shape[2:]
-        forward, self.start_forward = self._refine(first_encoded, second_encoded, self.start_forward, size, 1)
-        if not self.backward:
-            return forward, None
-        back, self.start_backward = self._refine(second_encoded, first_encoded, self.start_backward, size, -1)
-        return forward, back
-
-    def _refine(
-        self, first: EncodedFrame, second: EncodedFrame, start: CoarseFlow | None, size: tuple[int, ...], direction: int
-    ) -> tuple[Float[Tensor, "2 H W"], CoarseFlow | None]:
-        """Flow at the frames' size, and where the same direction's next refinement begins.
-
-        The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
-        finite leads nowhere: the next pair starts cold.
-        """
-        with self._autocast():
-            found = self.network.match(first, second, iterations=self.iterations, initial_flow=start, final_only=True)
-        coarse = found.coarse.float()
-        carries = self.warm_start and bool(coarse.isfinite().all())
-        carried = splat(coarse, direction * coarse) if carries else None
-        return resize_flow(found.flows[-1].float(), size)[0], carried
-
-    def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.precision == "16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
-
-
-def _size_to_compute(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, ...]:
-    if resize is None:
-        return size
-    if isinstance(resize, tuple):
-        return resize
-    return max(1, round(size[0] * resize)), max(1, round(size[1] * resize))
-
-
-def _is_cut(first: Images, second: Images) -> bool:
-    """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by more than CUT on average.
-
-    Too eager on purpose: after a false cut the refinement merely starts from zero, as it does without a warm start.
-    """
-    thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
-    return (thumbnails[0] - thumbnails[1]).abs().mean().item() > CUT

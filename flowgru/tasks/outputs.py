@@ -49,14 +49,14 @@ def refuse_folders(
             raise RequestError(f"{folder} already holds {found[0].name}{more}: give --overwrite or another --output")
 
 
-def refuse_clashing_names(pictures: Sequence[Path]) -> None:
-    """RequestError where the flow of one picture would have the name of another one's backward flow or mask."""
+def refuse_clashing_names(pictures: Sequence[Path], endings: Sequence[str]) -> None:
+    """RequestError where the flow of one picture would have the name of another one's result with one of the endings."""
     named = {path.parent / path.stem: path for path in pictures}
     for place, path in named.items():
-        for ending in ("_backward", "_occlusion"):
+        for ending in endings:
             if (other := named.get(place.with_name(place.name + ending))) is not None:
                 raise RequestError(
-                    f"with --backward the results of {path.name} and {other.name} would have one name: rename {other.name}"
+                    f"the results of {path.name} and {other.name} would have one name: rename {other.name}"
                 )
 
 

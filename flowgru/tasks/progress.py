@@ -3,11 +3,15 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_FRAMES = 0.2
 
 
 class Advance(Protocol):
@@ -21,8 +25,12 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(text: str) -> None:
@@ -40,6 +48,49 @@ def progress(name: str, total: int | None, unit: str = "frames") -> Iterator[Adv
     else:
         with _lines(name, total, unit) as advance:
             yield advance
+
+
+@contextmanager
+def lines_over_bar(total: int) -> Iterator[tuple["Console", Callable[[int, str], None] | None]]:
+    """A console for the lines of a long run, and on a terminal what shows a step and a text in a bar below them.
+
+    Once whoever reads stdout has closed it, the run goes on in silence.
+    Nothing here is a thread of its own: a process that is forked meanwhile inherits no lock that is never given back.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
+
+    class Lines(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the process
+            self.quiet = True
+            _silence_stdout()
+
+    console = Lines(markup=False)
+    if not console.is_terminal:
+        yield Lines(soft_wrap=True, markup=False), None
+        return
+    columns = (
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False, table_column=Column(ratio=1)),  # narrow terminals wrap it
+    )
+    shown = 0.0
+    with Progress(
+        *columns, console=console, auto_refresh=False, expand=True, redirect_stderr=sys.stderr.isatty()
+    ) as bar:
+        console.show_cursor(True)  # a run may be killed at any time
+        task = bar.add_task("", total=total, text="starting")
+        bar.refresh()
+
+        def show(step: int, text: str) -> None:
+            nonlocal shown
+            now = time.perf_counter()
+            due = now - shown >= SECONDS_BETWEEN_FRAMES or step == total
+            bar.update(task, completed=step, text=text, refresh=due)
+            shown = now if due else shown
+
+        yield console, show
 
 
 @contextmanager

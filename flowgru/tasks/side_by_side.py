@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowgru.data.flow_files import read_flow
 from flowgru.data.frames import FrameSource
-from flowgru.data.video import VideoWriter
+from flowgru.data.video_writer import VideoWriter
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.view.panels import flow_panel
 

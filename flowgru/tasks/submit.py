@@ -47,6 +47,13 @@ def submit(
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
     if output == "" or check == "":
         raise RequestError(f"--{'output' if output == '' else 'check'} is empty: name a folder")
+    if check is not None and (
+        model != "default" or iterations is not None or warm_start or device != "auto" or overwrite
+    ):
+        raise RequestError(
+            "--check only reads: it has no --model, --iterations, --warm-start, --device or --overwrite; give --output "
+            "instead to estimate flows"
+        )
     if warm_start and name != "sintel":
         raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
     challenge, pairs = CHALLENGES[name], open_challenge(name, Path(root))
@@ -65,9 +72,11 @@ def submit(
 
 def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
     """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
+    from flowgru.data.submissions import files_in
+
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    present = files_in(folder)
     if others := sorted(present - own):
         raise RequestError(f"{folder} already holds {others[0]}, which is no part of a submission: remove it")
     if present and not overwrite:

@@ -38,15 +38,21 @@ def train(
     devices: GPUs, or processes on a CPU, that share each batch; under torchrun, torchrun's processes do.
     compile: Let torch.compile make the network's parts faster; the first steps then take minutes.
     """
+    import torch
+
     from flowgru.data.training_sets import training_pairs, validation_pairs
+    from flowgru.model.flow_network import FlowNetwork
     from flowgru.model.loading import choose_device, load_model
     from flowgru.model.model_file import write_model_file
-    from flowgru.operators import find_operator
-    from flowgru.training.checkpoints import CheckpointStore
+    from flowgru.tasks.progress import lines_over_bar
+    from flowgru.tasks.provenance import licence, origin_of, trained_on
+    from flowgru.training.checkpoints import CheckpointStore, require_space
     from flowgru.training.engine import connect, train_network
+    from flowgru.training.processes import together
     from flowgru.training.run_log import RunLog
 
-    find_operator(config.network.operator)
+    with torch.device("meta"):  # an operator that cannot be made is refused before the folder is
+        weights = FlowNetwork(config.network).state_dict().values()
     fabric = connect(choose_device(None if device == "auto" else device), devices, config.precision)
     parts = fabric.world_size * config.accumulate
     if config.batch_size % parts:
@@ -54,14 +60,17 @@ def train(
             f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {fabric.world_size} processes with "
             f"accumulate {config.accumulate}"
         )
+    folder = Path(output)
+    if fabric.is_global_zero:
+        require_space(folder, sum(value.numel() * value.element_size() for value in weights), config.keep_checkpoints)
     training_data = training_pairs(config)
     validation_data = validation_pairs(config)
 
     # What is wrong with the request is said before the folder is made.
-    folder = Path(output)
     named = None if resume in ("auto", "never") else _named_checkpoint(Path(resume), config)
     begins = named is None and not CheckpointStore(folder).checkpoints()
     source = load_model(config.init_from, device="cpu") if begins and config.init_from is not None else None
+    origin = origin_of(config.init_from, source.card) if source is not None and config.init_from is not None else None
     with ExitStack() as stack:
         store = log = checkpoint = None
         if fabric.is_global_zero:
@@ -72,8 +81,10 @@ def train(
             else:
                 _same_config(noted, config, folder, "name another --output")
             checkpoint = _checkpoint(store, resume, named)
-            log = RunLog(folder, config.log_every)
+            console, show = stack.enter_context(lines_over_bar(config.steps))
+            log = RunLog(folder, config.log_every, console, show)
             stack.callback(log.close)
+        stack.enter_context(together(fabric))
         fabric.launch()
         run = train_network(
             fabric,
@@ -85,6 +96,7 @@ def train(
             validation_data,
             checkpoint=checkpoint,
             compile=compile,
+            origin=origin,
         )
         if not log:
             return
@@ -95,7 +107,8 @@ def train(
             "network": asdict(config.network),
             "iterations": min(first, key=first.__getitem__),
             "held_back_epe": held_back,
-            "data": _described(config),
+            "data": ", ".join(trained_on(config)),
+            "init_from": run.origin or None,
             "config": asdict(config),
             "steps": run.step,
             "seed": config.seed,
@@ -103,7 +116,7 @@ def train(
             "command": f"flowgru train --config {folder / 'config.yaml'} --output {folder}{how}",
             "commit": _commit(),
             "date": time.strftime("%Y-%m-%d"),
-            "license": "BSD-3-Clause",
+            "license": licence(config, run.origin),
         }
         write_model_file(folder / "model.safetensors", run.mean.weights, card, overwrite=True)
         log.console.print(f"wrote {folder / 'model.safetensors'}")
@@ -157,10 +170,10 @@ def _checkpoint(store: "CheckpointStore", resume: str, named: "Checkpoint | None
 def _same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> None:
     """Refuses to go on with a run of another configuration than the one noted in its folder."""
     try:
-        old = _flat(json.loads(noted))
+        old = _leaves_of(TrainConfig()) | _flat(json.loads(noted))  # a setting that came later had its default
     except (ValueError, AttributeError):
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
-    new = _flat(json.loads(json.dumps(asdict(config))))
+    new = _leaves_of(config)
     names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS)
     differing = [name for name in names if old.get(name) != new.get(name)]
     if not differing:
@@ -169,19 +182,15 @@ def _same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> 
     raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
 
 
+def _leaves_of(config: TrainConfig) -> dict:
+    return _flat(json.loads(json.dumps(asdict(config))))
+
+
 def _flat(tree: dict, prefix: str = "") -> dict:
     leaves = {}
     for name, value in tree.items():
         leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return leaves
-
-
-def _described(config: TrainConfig) -> str:
-    """What was trained on, for the card."""
-    sets = [part.name for part in config.sets]
-    if config.stage:
-        return f"the sets of RAFT's stage {config.stage}"
-    return ", ".join(sets) if sets else "pairs generated by flowgru.data.synthetic"
 
 
 def _commit() -> str:

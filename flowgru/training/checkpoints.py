@@ -10,6 +10,7 @@ import io
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -58,6 +59,8 @@ class CheckpointStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
+            with tempfile.TemporaryFile(dir=self.directory):  # the lock's file may be writable where its folder is not
+                pass
             self._put_back()
         except OSError as error:
             self._lock.release()
@@ -179,6 +182,28 @@ class CheckpointStore:
         with contextlib.suppress(OSError):
             os.rename(path, dropped)
         shutil.rmtree(dropped, ignore_errors=True)
+
+
+def require_space(directory: Path, weights_bytes: int, keep: int) -> None:
+    """MachineError unless all checkpoints of a run, and its model file, fit on the disk beside those that are there already.
+
+    A checkpoint holds the weights, their running mean and the optimizer's two moments; there are `keep` of them, the best
+    one, and one that is just being written.
+    """
+    one = 4 * weights_bytes
+    try:
+        present = sum(file.stat().st_size for file in directory.glob("step-*/*"))
+        nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        disk = shutil.disk_usage(nearest)
+    except OSError:  # the store says why
+        return
+    needed = (keep + 2) * one + weights_bytes - present
+    if disk.free < needed and disk.total:  # what has no size at all, such as /proc, is refused by the store
+        raise MachineError(
+            f"{directory} has {disk.free / 1e6:.0f} MB free and the run needs {needed / 1e6:.0f} MB: {keep + 2} checkpoints "
+            f"of {one / 1e6:.0f} MB (keep_checkpoints, the best and a new one) and the model; free some space, lower "
+            "--keep-checkpoints or name another --output"
+        )
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

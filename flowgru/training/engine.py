@@ -9,35 +9,38 @@ stop are agreed in every step, so all of them always take the same way. Only the
 """
 
 import logging
-import math
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
+from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
 from flowgru.errors import MachineError, RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
+from flowgru.training.processes import end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import Run, RunningMean, one_cycle
+from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
-from flowgru.training.stopping import Stopped, stop_signals
+from flowgru.training.stopping import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.validation import pair_errors
 
 MOST_SKIPPED_IN_A_ROW = 10
 """Steps with a loss or gradient that is not finite after which a run gives up."""
 
-MOST_FAILED_SAVES = 3
-"""Checkpoints in a row that the disk refuses after which a run gives up."""
+
+class Diverged(MachineError):
+    """Nothing finite comes out of the training any more."""
+
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -81,37 +84,51 @@ def train_network(
     *,
     checkpoint: Checkpoint | None = None,
     compile: bool = False,
+    origin: dict[str, Any] | None = None,
 ) -> Run:
     """Trains from `checkpoint`, or without one from make_network(), to config.steps.
 
-    The processes of `fabric` are launched already; store, log and checkpoint are those of the first one and None in the
-    others. Raises Stopped, after saving, on SIGTERM or SIGINT, and MachineError where nothing finite comes out any more
-    or the disk refuses every checkpoint.
+    The processes of `fabric` are launched already, inside `together`; store, log and checkpoint are those of the first
+    one and None in the others. `origin` says where make_network's weights come from, and stays with the run.
+    Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing finite comes out any more, and MachineError
+    where the disk refuses every checkpoint.
     """
     run, wrapped = _begin(fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile)
+    if checkpoint is None:
+        run.origin = origin or {}
     if log:
-        log.begin(run.step, config.steps, passed_over=store.skipped if store else [])
+        log.begin(
+            run.step,
+            config.steps,
+            passed_over=store.skipped if store else [],
+            resumed_by=run.resumed_by,
+            sums=checkpoint.state.get("log") if checkpoint else None,
+        )
     loader = batches(
         training_data,
         config,
         run.step,
         share=fabric.global_rank,
         shares=fabric.world_size,
-        pin_memory=fabric.device.type == "cuda",
+        pin_memory=fabric.device.type == "cuda" and config.generate_on == "cpu",
     )
-    skipped = failed_saves = 0
-    with stop_signals() as asked_to_stop, deterministic(), together(fabric):
+    skipped = 0
+    saving = Saving(fabric, store, log, config.checkpoint_every)
+    with stop_signals() as asked_to_stop, deterministic():
+        if run.validation_due:
+            stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
+            _save_and_stop(fabric, saving, run, stop, must=True)
         waited_since = time.perf_counter()
         for batch in loader:
             wait = time.perf_counter() - waited_since
             result = training_step(fabric, wrapped, run, config, batch.to(fabric.device), asked_to_stop)
-            skipped = 0 if result.loss is not None else skipped + 1
+            skipped = 0 if result.loss is not None else skipped + (not result.overflow)
             if result.loss is None and log:
                 log.skipped(run.step, result.names)
             if skipped >= MOST_SKIPPED_IN_A_ROW:
-                _end(fabric)
-                raise MachineError(
-                    f"{skipped} steps in a row gave no finite loss or gradient, the last of them step {run.step}; "
+                end_others(fabric)
+                raise Diverged(
+                    f"{skipped} steps in a row gave no finite loss or gradient, the last of them step {run.step + 1}; "
                     "the last finite checkpoint is kept: lower optimizer.learning_rate or look at the samples in the log"
                 )
             run.step += 1
@@ -120,26 +137,23 @@ def train_network(
                 rate, seconds = float(run.schedule.get_last_lr()[0]), time.perf_counter() - waited_since
                 log.step(run.step, result.loss, result.error, rate, wait, seconds)
 
-            last = run.step == config.steps
-            validated = last or run.step % config.validation.every == 0
-            best = validated and _validate(fabric, run, config, validation_data, log)
-            if validated or result.stop or run.step % config.checkpoint_every == 0:
-                refused = _save(store, run, best=best)
-                failed_saves = failed_saves + 1 if fabric.broadcast(refused is not None) else 0
-                if failed_saves and (last or result.stop or failed_saves == MOST_FAILED_SAVES):
-                    _end(fabric)
-                    assert refused is not None, "the other processes have ended"
-                    raise refused
-                if refused is not None and log:
-                    run.best_error = math.inf if best else run.best_error  # so that a best one is kept yet
-                    log.warn(
-                        f"{refused}; training goes on, and saving is tried again every {config.checkpoint_every} steps"
-                    )
-            if result.stop and not last:
-                _end(fabric)
-                raise Stopped(result.stop)
+            last, stop = run.step == config.steps, result.stop
+            run.is_best, run.validation_due = False, last or run.step % config.validation.every == 0
+            due = run.validation_due
+            if due and not stop:
+                stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
+            if due or stop or run.step % config.checkpoint_every == 0:
+                _save_and_stop(fabric, saving, run, stop, must=last)
             waited_since = time.perf_counter()
     return run
+
+
+def _save_and_stop(fabric: Fabric, saving: Saving, run: Run, stop: int | None, *, must: bool) -> None:
+    """Saves the run; raises Stopped where it is asked to `stop` before it is done."""
+    saving.save(run, best=run.is_best, must=must or stop is not None)
+    if stop is not None:
+        end_others(fabric)
+        raise Stopped(stop)
 
 
 def _begin(
@@ -162,35 +176,26 @@ def _begin(
     wrapped, optimizer = fabric.setup(network, optimizer)
     schedule = one_cycle(optimizer, settings, config.steps)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
-    run = Run(network, optimizer, schedule, RunningMean(network.state_dict(), settings.ema_decay), scaler=scaler)
+    mean = RunningMean(network.state_dict(), settings.ema_decay)
+    machine = {"processes": fabric.world_size, "device": fabric.device.type}
+    run = Run(network, optimizer, schedule, mean, scaler=scaler, machine=machine)
     if checkpoint is not None:
         run.restore(checkpoint.weights, checkpoint.state)
     return run, wrapped
 
 
-def _save(store: CheckpointStore | None, run: Run, *, best: bool) -> MachineError | None:
-    """Saves the run where there is a store; returns why the disk has refused."""
-    try:
-        if store:
-            store.save(run.step, run.network.state_dict(), run.state(), best=best)
-    except MachineError as error:
-        return error
-    return None
-
-
-def _end(fabric: Fabric) -> None:
-    """Ends all processes but the first, quietly and once it has saved: the first one says why, by its exit code."""
-    fabric.barrier()
-    if not fabric.is_global_zero:
-        sys.exit(0)
-
-
 def _validate(
-    fabric: Fabric, run: Run, config: TrainConfig, sets: Mapping[str, Dataset[FlowSample]], log: RunLog | None
-) -> bool:
-    """Measures the running mean of the weights on the validation sets; True where it is the best so far.
+    fabric: Fabric,
+    run: Run,
+    config: TrainConfig,
+    sets: Mapping[str, Dataset[FlowSample]],
+    log: RunLog | None,
+    asked_to_stop: Sequence[int],
+) -> int | None:
+    """Measures the running mean of the weights on the validation sets; run.is_best where it is the best so far.
 
-    The first set decides, by the worst of its numbers of refinements: what diverges is not good.
+    The first set decides, by the worst of its numbers of refinements: what diverges is not good. Returns the signal by
+    which any process is asked to stop meanwhile; the validation then stays due.
     """
     trained = {name: value.clone() for name, value in run.network.state_dict().items()}
     for value in run.mean.weights.values() if fabric.world_size > 1 else ():
@@ -200,7 +205,20 @@ def _validate(
     run.network.load_state_dict(run.mean.weights)
     iterations, shares = config.validation.iterations, fabric.world_size
     for name, data in sets.items():
-        mine = pair_errors(run.network, data, iterations, fabric.device, share=fabric.global_rank, shares=shares)
+        mine = pair_errors(
+            run.network,
+            data,
+            iterations,
+            fabric.device,
+            padding=padding_mode(name),
+            share=fabric.global_rank,
+            shares=shares,
+            asked_to_stop=asked_to_stop,
+        )
+        counts = fabric.all_reduce(as_counts(asked_to_stop, fabric.device), reduce_op="sum")
+        if stop := agreed_signal(counts.tolist()):  # pyright: ignore[reportAttributeAccessIssue]
+            run.network.load_state_dict(trained)
+            return stop
         means = fabric.all_reduce(mine, reduce_op="sum").nanmean(dim=0)  # pyright: ignore[reportAttributeAccessIssue]
         run.validation[name] = dict(zip(iterations, means.tolist(), strict=True))
     if log:
@@ -208,30 +226,12 @@ def _validate(
         name, data = next(iter(sets.items()))
         log.picture(run.step, name, data[0], run.network, iterations[-1])
     run.network.load_state_dict(trained)
+    run.validation_due = False
     error = max(next(iter(run.validation.values())).values())
-    if not error < run.best_error:  # nor where it is NaN
-        return False
-    run.best_error = error
-    return True
-
-
-@contextmanager
-def together(fabric: Fabric) -> Iterator[None]:
-    """An error of the first process ends those it has started: they would wait for it until they time out.
-
-    An error of another process ends the first one by Fabric's observer, which watches `procs`.
-    """
-    try:
-        yield
-    except Stopped:  # they have ended
-        raise
-    except BaseException:
-        processes = getattr(fabric.strategy.launcher, "procs", [])
-        started = [*processes]
-        processes.clear()  # before the observer sees them killed, and kills this one before it can say why
-        for process in started:
-            process.kill()
-        raise
+    run.is_best = error < run.best_error  # not where it is NaN
+    if run.is_best:
+        run.best_error = error
+    return None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,30 +23,45 @@ class RunLog:
     A disk that refuses the log ends the log with a warning, not the run.
     """
 
-    def __init__(self, folder: Path, every: int, console: Console | None = None) -> None:
+    def __init__(
+        self, folder: Path, every: int, console: Console | None = None, show: Callable[[int, str], None] | None = None
+    ) -> None:
+        """`show` is told of every step, with what a line would say of it."""
         self.path = folder / "log.jsonl"
         self.every = every
-        self.console = console or Console(soft_wrap=True)
+        self.console = console or Console(soft_wrap=True, markup=False)
         self.total = 0
+        self.sums: dict[str, float] = {}
+        """What has been added up since the last line; a checkpoint keeps it, so that a stop changes no line."""
+        self._show = show
         self._board: SummaryWriter | None = None
         self._writes = True
-        self._sums: dict[str, float] = {}
-        self._count = 0
 
-    def begin(self, step: int, total: int, *, passed_over: list[str]) -> None:
-        """Starts, or goes on after, `step` of `total`; newer checkpoints that were damaged are named."""
-        self.total = total
+    def begin(
+        self,
+        step: int,
+        total: int,
+        *,
+        passed_over: list[str],
+        resumed_by: str | None = None,
+        sums: dict[str, float] | None = None,
+    ) -> None:
+        """Starts, or goes on after, `step` of `total`, with the `sums` of then; newer checkpoints that were damaged are
+        named, and by which machine the run is resumed, where it is another one."""
+        self.total, self.sums = total, dict(sums or {})
         for damage in passed_over:
             self.warn(f"passed over a damaged checkpoint: {damage}")
         with self._or_without_log():
             if self.path.exists():
-                kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
+                lines = self.path.read_text("utf-8", errors="replace").splitlines()
+                kept = [line for line in lines if _step_of(line) <= step]
                 staged = self.path.with_suffix(".tmp")
                 staged.write_text("".join(f"{line}\n" for line in kept))
                 staged.replace(self.path)
             self._board = SummaryWriter(self.path.parent / "tensorboard", purge_step=step + 1)
         if step:
-            self.console.print(f"resumed after step {step} of {total}")
+            by = f" by {resumed_by}" if resumed_by else ""
+            self.console.print(f"resumed after step {step} of {total}{by}")
 
     def step(
         self, step: int, loss: float | None, error: float | None, learning_rate: float, wait: float, seconds: float
@@ -55,25 +71,24 @@ class RunLog:
             self._add(loss=loss, finite=1.0)
         if error is not None and not math.isnan(error):  # a step without a valid pixel has no error
             self._add(epe=error, measured=1.0)
-        self._add(wait=wait, seconds=seconds)
-        self._count += 1
+        self._add(wait=wait, seconds=seconds, steps=1.0)
+        loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe", "measured")
+        steps_per_second = self.sums["steps"] / self.sums["seconds"]
+        wait_share = self.sums["wait"] / self.sums["seconds"]
+        remaining = timedelta(seconds=round((self.total - step) / steps_per_second))
+        text = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}"
+        text += "" if error_mean is None else f"  EPE {error_mean:.3f} px"
+        text += f"  {steps_per_second:.2f} steps/s  waiting for data {wait_share:.0%}  remaining {remaining}"
+        if self._show:
+            self._show(step, text)
         if step % self.every and step != self.total:
             return
-        loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe", "measured")
-        steps_per_second = self._count / self._sums["seconds"]
-        wait_share = self._sums["wait"] / self._sums["seconds"]
         values = {"loss": loss_mean, "epe": error_mean, "learning_rate": learning_rate}
         speed = {"steps_per_second": steps_per_second, "data_wait_share": wait_share}
         self._write(step=step, **values, **speed)
         self._plot("train", {name: value for name, value in {**values, **speed}.items() if value is not None}, step)
-        remaining = timedelta(seconds=round((self.total - step) / steps_per_second))
-        shown = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}"
-        shown += "" if error_mean is None else f"  EPE {error_mean:.3f} px"
-        self.console.print(
-            f"step {step}/{self.total}  {shown}  {steps_per_second:.2f} steps/s  "
-            f"waiting for data {wait_share:.0%}  remaining {remaining}"
-        )
-        self._sums, self._count = {}, 0
+        self.console.print(f"step {step}/{self.total}  {text}")
+        self.sums = {}
 
     def skipped(self, step: int, names: tuple[str, ...]) -> None:
         """A step whose loss or gradient was not finite, and the samples it was made of."""
@@ -110,7 +125,7 @@ class RunLog:
 
     def warn(self, text: str) -> None:
         """A line about something that went wrong and did not end the run."""
-        self.console.print(f"warning: {text}", markup=False)
+        self.console.print(f"warning: {text}")
 
     def close(self) -> None:
         """Writes what TensorBoard has not written yet."""
@@ -120,10 +135,10 @@ class RunLog:
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0) + value
+            self.sums[name] = self.sums.get(name, 0) + value
 
     def _mean(self, name: str, count: str) -> float | None:
-        return self._sums[name] / self._sums[count] if count in self._sums else None
+        return self.sums[name] / self.sums[count] if count in self.sums else None
 
     def _plot(self, group: str, values: dict[str, float], step: int) -> None:
         if self._board is not None:
@@ -149,7 +164,7 @@ class RunLog:
 
 
 def _step_of(line: str) -> int:
-    """The step a line speaks of; a line torn by a kill speaks of none that is kept."""
+    """The step a line speaks of; a line that was torn or damaged speaks of none that is kept."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -41,9 +41,19 @@ class Run:
     best_error: float = math.inf
     validation: dict[str, dict[int, float]] = field(default_factory=dict)
     """The last error on each validation set, after each number of refinements."""
+    is_best: bool = False
+    """This step's weights have the lowest error so far."""
+    validation_due: bool = False
+    """This step's weights were to be validated, and the run was stopped before they were."""
     seconds: float = 0.0
     scaler: torch.amp.GradScaler | None = None
     """What scales the loss in 16-bit floating point."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """How many processes it has, on which kind of device."""
+    resumed_by: str | None = None
+    """What is said where it goes on with other processes or on another kind of device than before."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """Where the weights that it began with come from; empty for random ones."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""
@@ -51,11 +61,14 @@ class Run:
             "step": self.step,
             "best_error": self.best_error,
             "validation": self.validation,
+            "validation_due": self.validation_due,
             "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "mean": self.mean.weights,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "machine": self.machine,
+            "origin": self.origin,
         }
 
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -66,9 +79,21 @@ class Run:
         for name, value in self.mean.weights.items():  # on the network's device; what was loaded is on the CPU
             value.copy_(state["mean"][name])
         self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
-        self.validation = state["validation"]
+        self.validation, self.origin = state["validation"], state.get("origin", {})
+        self.validation_due = state.get("validation_due", False)
+        before = state.get("machine", self.machine)
+        if before != self.machine:
+            self.resumed_by = (
+                f"{_described(self.machine)}, {_described(before)} before: each step takes the same pairs in the same "
+                "batch, and the results differ in the last digits"
+            )
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _described(machine: dict[str, Any]) -> str:
+    count = machine["processes"]
+    return f"{count} process{'es' * (count > 1)} on {machine['device']}"
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, steps: int) -> Any:

@@ -39,8 +39,8 @@ def collate(samples: list[FlowSample]) -> FlowBatch:
 class StepSampler(Sampler[list[int]]):
     """The indices of every step from `first_step` on: step s takes samples s * batch_size and the next ones.
 
-    The position in the data is a function of the step alone, so a run resumes exactly with any number of workers, and
-    the `shares` processes of a run together take what one process would.
+    The position in the data is a function of the step alone, and of no clock, so a run resumes exactly with any number of
+    workers, and the `shares` processes of a run together take what one process would: a run may go on with another number.
     """
 
     def __init__(self, first_step: int, last_step: int, batch_size: int, *, share: int = 0, shares: int = 1) -> None:

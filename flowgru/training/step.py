@@ -2,6 +2,7 @@
 
 import math
 import signal
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,14 @@ from flowgru.model.flow_network import FlowPrediction
 from flowgru.training.objective import endpoint_error, mixture_loss, sequence_loss
 from flowgru.training.run_state import Run, settling_refinements
 from flowgru.training.sampler import FlowBatch
-from flowgru.training.stopping import STOP_SIGNALS
+from flowgru.training.stopping import agreed_signal, as_counts
 
 Fabric = Any
 """Lightning's, which engine.py alone imports."""
+
+
+LEAST_SCALE = 1.0
+"""A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""
 
 
 class StepResult(NamedTuple):
@@ -31,6 +36,8 @@ class StepResult(NamedTuple):
     """The samples of a skipped step."""
     stop: signal.Signals | None
     """The signal by which a process was asked to stop."""
+    overflow: bool = False
+    """The step was skipped because the scaled gradient overflowed in 16 bits, and the scale has been lowered."""
 
 
 def training_step(
@@ -61,21 +68,26 @@ def training_step(
     assert norm is not None
 
     error = torch.cat(errors)
-    asked = torch.tensor([number in asked_to_stop for number in STOP_SIGNALS], device=loss.device)
-    mine = torch.cat([torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), asked])
-    total_loss, total_error, pairs, *asked = fabric.all_reduce(mine, reduce_op="sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
-    stop = next((number for number, count in zip(STOP_SIGNALS, asked, strict=True) if count), None)
+    mine = torch.cat(
+        [torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), as_counts(asked_to_stop, loss.device)]
+    )
+    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+    stop = agreed_signal(counts)
     if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
         run.optimizer.step()
         run.mean.update(run.network.state_dict(), run.step)
         result = StepResult(total_loss / fabric.world_size, total_error / pairs if pairs else math.nan, (), stop)
     else:
+        overflow = False
         if run.scaler is not None:
             run.scaler.update()  # lowers its scale where the gradient has overflowed
+            overflow = math.isfinite(total_loss) and run.scaler.get_scale() >= LEAST_SCALE
         for name, value in run.network.named_buffers():  # batch norm has seen the batch
             value.copy_(statistics[name])
-        result = StepResult(None, None, _all_names(fabric, batch.names), stop)
-    run.schedule.step()
+        result = StepResult(None, None, _all_names(fabric, batch.names), stop, overflow)
+    with warnings.catch_warnings():  # torch takes a first step that was skipped for one that was forgotten
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        run.schedule.step()
     return result
 
 

@@ -1,11 +1,24 @@
 """How a run ends when it is asked to: the step is finished and saved first."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a run to finish its step, save and end."""
+
+
+def as_counts(received: Sequence[int], device: torch.device) -> Tensor:
+    """One number for each of STOP_SIGNALS, for the processes to add up."""
+    return torch.tensor([float(number in received) for number in STOP_SIGNALS], device=device)
+
+
+def agreed_signal(counts: Sequence[float]) -> signal.Signals | None:
+    """The signal by which the run ends, from the sum of all processes' as_counts."""
+    return next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), None)
 
 
 class Stopped(Exception):

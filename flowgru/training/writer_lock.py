@@ -59,6 +59,8 @@ class WriterLock:
 
 
 def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # Windows has no signal that only asks
+        return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

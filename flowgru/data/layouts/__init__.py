@@ -1,6 +1,6 @@
 """Every benchmark set with true flow, by the name it is asked for; one file for each family.
 
-A set that is published in several layouts has one entry for each, and the first that is found is read.
+A set that is published in several layouts has one entry for each, and the first that holds pairs is read.
 """
 
 from flowgru.data.layouts.chairs import TRAIN, VALIDATION, chairs_pairs
@@ -8,9 +8,10 @@ from flowgru.data.layouts.driving import hd1k_pairs, kitti_pairs
 from flowgru.data.layouts.middlebury import middlebury_pairs
 from flowgru.data.layouts.pairing import Layout
 from flowgru.data.layouts.sintel import SCENES, sintel_pairs
-from flowgru.data.layouts.spring import spring_pairs
+from flowgru.data.layouts.spring import CAMERAS, FLOWS, spring_pairs
 from flowgru.data.layouts.tartanair import tartanair_pairs
 from flowgru.data.layouts.things import things_pairs, things_subset_pairs
+from flowgru.grid import PaddingMode
 
 _FREIBURG = "https://lmb.informatik.uni-freiburg.de/resources/datasets"
 _KITTI = "https://www.cvlibs.net/datasets/kitti"
@@ -35,7 +36,7 @@ def _things(*passes: str) -> tuple[Layout, ...]:
         Layout(
             ("FlyingThings3D",),
             things_pairs(*passes),
-            40_302 * len(passes),
+            num_pairs=None,
             source=f"the RGB images ({archives}) and the optical flow of FlyingThings3D from {source}",
             holds="optical_flow",
         ),
@@ -54,15 +55,16 @@ def _sintel(*passes: str) -> tuple[Layout, ...]:
         Layout(
             ("Sintel/training", "MPI-Sintel/training"),
             sintel_pairs(*passes),
-            1_041 * len(passes),
+            1_041 * len(passes),  # 1064 frames of 23 scenes; no flow leads on from the last of each
             source="MPI-Sintel-complete.zip from http://sintel.is.tue.mpg.de/downloads",
             scenes=SCENES,
+            parts=(*passes, "flow"),
         ),
     )
 
 
 DATASETS: dict[str, tuple[Layout, ...]] = {
-    "chairs": _chairs(22_872, split=None),
+    "chairs": _chairs(22_872, split=None),  # 22232 to train with and 640 to validate with, as the split file says
     "chairs_train": _chairs(22_232, split=TRAIN),
     "chairs_val": _chairs(640, split=VALIDATION),
     "things": _things("clean", "final"),
@@ -93,22 +95,24 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             hd1k_pairs,
             num_pairs=None,
             source="hd1k_full_package.zip from http://hci-benchmark.iwr.uni-heidelberg.de",
-            scenes=tuple(f"{number:06}" for number in range(36)),
+            scenes=tuple(f"{number:06}" for number in range(36)),  # RAFT reads these
         ),
     ),
     "spring": (
         Layout(
             ("spring/train",),
             spring_pairs,
-            num_pairs=19_852,
+            num_pairs=19_852,  # 4 flows for each of 5000 frames but the last (FW) or first (BW) of 37 scenes
             source="the frames and the flow (FW, BW, left, right) of the training part from https://spring-benchmark.org",
+            parts=(*(f"*/frame_{camera}" for camera in CAMERAS), *(f"*/flow_{kind}" for kind in FLOWS)),
         ),
     ),
     "middlebury": (
         Layout(
             ("Middlebury",),
             middlebury_pairs,
-            num_pairs=8,
+            num_pairs=8,  # of 12 scenes; the others have no published flow
+            parts=("other-data", "other-gt-flow"),
             source="other-color-twoframes.zip and other-gt-flow.zip from https://vision.middlebury.edu/flow/data",
         ),
     ),
@@ -121,3 +125,26 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
         ),
     ),
 }
+
+LICENCES = {
+    "chairs": "FlyingChairs: for research only",
+    "things": "FlyingThings3D: for research only",
+    "sintel": "Sintel: CC BY 3.0",
+    "kitti2012": "KITTI 2012: CC BY-NC-SA 3.0",
+    "kitti2015": "KITTI 2015: CC BY-NC-SA 3.0",
+    "hd1k": "HD1K: as its page says",
+    "spring": "Spring: as its page says",
+    "middlebury": "Middlebury: for research only",
+    "tartanair": "TartanAir: as its page says",
+}
+"""The terms of each family of sets, which weights trained on it inherit."""
+
+
+def licence_of(name: str) -> str:
+    """The terms of a data set; those of a manifest's pairs are its owner's to know."""
+    return LICENCES[name.split("_")[0]] if name in DATASETS else f"{name}: as its owner allows"
+
+
+def padding_mode(name: str) -> PaddingMode:
+    """The padding that published errors on a data set were measured with; a manifest's is that of most sets."""
+    return "kitti" if name in ("kitti2012", "kitti2015") else "sintel"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowgru.data.bounded import read_bytes
-from flowgru.data.layouts.pairing import Listing, PairFiles, paired
+from flowgru.data.layouts.pairing import Listing, PairFiles, matching, paired
 from flowgru.errors import InputFileError
 
 SPLIT_FILES = ("chairs_split.txt", "FlyingChairs_train_val.txt")
@@ -15,7 +15,7 @@ TRAIN, VALIDATION = 1, 2
 def chairs_pairs(folder: Path) -> Listing:
     """00001_img1.ppm, 00001_img2.ppm, 00001_flow.flo."""
     first, second, flow = "_img1.ppm", "_img2.ppm", "_flow.flo"
-    present = {path for path in folder.iterdir() if path.name.endswith((first, second, flow))}
+    present = matching(folder, r"[^._]+_(img1\.ppm|img2\.ppm|flow\.flo)")
     numbers = sorted({path.name.split("_")[0] for path in present})
     pairs = (
         PairFiles(number, folder / f"{number}{first}", folder / f"{number}{second}", folder / f"{number}{flow}")

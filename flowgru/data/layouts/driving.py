@@ -3,7 +3,6 @@
 KITTI-2012 (Geiger et al. 2012), KITTI-2015 (Menze and Geiger 2015), HD1K (Kondermann et al. 2016).
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from flowgru.data.layouts.pairing import (
     Listing,
     PairFiles,
     existing_folder,
+    matching,
     numbered,
     paired,
     sequence_pairs,
@@ -28,8 +28,7 @@ def kitti_pairs(*picture_folders: str) -> Callable[[Path], Listing]:
     def list_pairs(folder: Path) -> Listing:
         pictures = existing_folder(folder, *picture_folders)
         flows = existing_folder(folder, "flow_occ", "flow_noc")
-        present = {path for path in pictures.iterdir() if re.fullmatch(r"\d+_1[01]\.png", path.name)}
-        present |= set(flows.glob("*_10.png"))
+        present = matching(pictures, r"\d+_1[01]\.png") | matching(flows, r"\d+_10\.png")
         numbers = sorted({path.name.split("_")[0] for path in present})
         pairs = (
             PairFiles(
@@ -52,8 +51,8 @@ def hd1k_pairs(folder: Path) -> Listing:
     """
     pictures = existing_folder(folder, "hd1k_input/image_2")
     flows = existing_folder(folder, "hd1k_flow_gt/flow_occ")
-    present = {path for path in pictures.iterdir() if re.fullmatch(r"\d{6}_\d{4}\.png", path.name)}
-    sequences = {path.name.split("_")[0] for path in flows.glob("*_*.png")}
+    present = matching(pictures, r"\d{6}_\d{4}\.png")
+    sequences = {path.name.split("_")[0] for path in matching(flows, r"\d{6}_\d{4}\.png")}
     pairs = []
     for sequence in sorted(sequences):
         found = numbered(flows, rf"{sequence}_(\d{{4}})\.png")

@@ -1,5 +1,6 @@
 """Which files belong together, by their names; every file without its partner is named."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from flowgru.errors import InputFileError
 
 SHOWN_FILES = 5
 """As many names an error lists before it only counts."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class PairFiles(NamedTuple):
@@ -45,7 +47,7 @@ class Layout(NamedTuple):
     """Where a set lies below the data root, and how its files are paired."""
 
     folders: tuple[str, ...]
-    """The names that the set's folder may have, in any case; the first that exists is read."""
+    """The names that the set's folder may have, in any case; the first that holds pairs is read."""
     list_pairs: Callable[[Path], Listing]
     """What lies in that folder."""
     num_pairs: int | None
@@ -58,6 +60,8 @@ class Layout(NamedTuple):
     """Which pairs of the split file are read; None reads all pairs, and no such file."""
     scenes: tuple[str, ...] = ()
     """Folders in which the full set's pairs lie, where they are known."""
+    parts: tuple[str, ...] = ()
+    """Patterns of folders inside, of each of which there is at least one in the full set."""
 
 
 def paired(pairs: Iterable[PairFiles], present: set[Path], folder: Path) -> Listing:
@@ -101,10 +105,25 @@ def without_holes(flows: Mapping[int, Path], name: Callable[[int], str]) -> dict
 
 def numbered(folder: Path, pattern: str) -> dict[int, Path]:
     """The files of a folder whose whole name matches, by the number in the pattern's group; none without the folder."""
-    if not folder.is_dir():
-        return {}
-    matches = ((re.fullmatch(pattern, path.name), path) for path in folder.iterdir())
-    return {int(match[1]): path for match, path in matches if match}
+    return {int(match[1]): folder / match[0] for match in _matches(folder, pattern)}
+
+
+def matching(folder: Path, pattern: str) -> set[Path]:
+    """The files of a folder whose whole name matches; none without the folder."""
+    return {folder / match[0] for match in _matches(folder, pattern)}
+
+
+def _matches(folder: Path, pattern: str) -> list[re.Match[str]]:
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [match for match in map(re.compile(pattern).fullmatch, names) if match]
+
+
+def named(found: Mapping[int, Path], folder: Path, name: Callable[[int], str]) -> Callable[[int], Path]:
+    """The file of a number: the one that was found, else the one that should be there; making a path is dear."""
+    return lambda number: found[number] if number in found else folder / name(number)
 
 
 def existing_folder(folder: Path, *names: str) -> Path:
@@ -116,9 +135,13 @@ def existing_folder(folder: Path, *names: str) -> Path:
 
 
 def folder_content(folder: Path) -> str:
-    """The names of the sub-folders, for an error text."""
+    """The names of the sub-folders, and of archives that may wait to be unpacked, for an error text."""
     try:
-        found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = sorted(
+            path.name
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and (path.is_dir() or path.suffix in ARCHIVES)
+        )
     except OSError as error:
         return f"nothing ({error.strerror})"
     return some(found) if found else "no folders"

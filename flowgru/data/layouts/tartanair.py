@@ -1,11 +1,10 @@
 """TartanAir (Wang et al. 2020)."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, paired
+from flowgru.data.layouts.pairing import Listing, PairFiles, matching, paired
 
 
 def tartanair_pairs(folder: Path) -> Listing:
@@ -18,8 +17,8 @@ def tartanair_pairs(folder: Path) -> Listing:
     present: set[Path] = set()
     for trajectory in _trajectories(folder):
         pictures, flows = trajectory / "image_left", trajectory / "flow"
-        found = sorted(path for path in flows.iterdir() if re.fullmatch(r"\d+_\d+_(flow|mask)\.npy", path.name))
-        present |= {*found, *pictures.glob("*_left.png")}
+        found = sorted(matching(flows, r"\d+_\d+_(flow|mask)\.npy"))
+        present |= {*found, *matching(pictures, r"\d+_left\.png")}
         masked = any(path.stem.endswith("_mask") for path in found)
         for flow in (path for path in found if path.stem.endswith("_flow")):
             first, second, _ = flow.stem.split("_")
@@ -33,7 +32,7 @@ def tartanair_pairs(folder: Path) -> Listing:
 def _trajectories(folder: Path) -> Iterator[Path]:
     """Folders with pictures and flow; what is below them is not searched, because they hold thousands of files."""
     for path, folders, _ in os.walk(folder, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         if {"image_left", "flow"} <= set(folders):
             folders.clear()
             yield Path(path)

@@ -3,6 +3,7 @@
 Of both, the training part, the left camera, and the flow to the next and to the previous frame, as RAFT uses them.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flowgru.data.layouts.pairing import (
     Listing,
     PairFiles,
     existing_folder,
+    named,
     numbered,
     paired,
     sequence_pairs,
@@ -29,21 +31,23 @@ def things_pairs(*passes: str) -> Callable[[Path], Listing]:
     def list_pairs(folder: Path) -> Listing:
         pairs: list[PairFiles] = []
         present: set[Path] = set()
+        flows = existing_folder(folder, "optical_flow") / "TRAIN"
+
+        @functools.cache  # both passes have the same flows
+        def flows_of(scene: Path, direction: str, word: str) -> dict[int, Path]:
+            return numbered(flows / scene / direction / "left", rf"OpticalFlowInto{word}_(\d{{4}})_L\.pfm")
+
         for name in passes:
             pictures = existing_folder(folder, f"frames_{name}pass") / "TRAIN"
-            flows = existing_folder(folder, "optical_flow") / "TRAIN"
             scenes = {
                 path.relative_to(base) for base in (pictures, flows) for path in base.glob("*/*") if path.is_dir()
             }
             for scene in sorted(scenes):
-                present |= set(numbered(pictures / scene / "left", r"(\d{4})\.png").values())
+                shown = numbered(pictures / scene / "left", r"(\d{4})\.png")
+                picture = named(shown, pictures / scene / "left", lambda n: f"{n:04}.png")
+                present |= set(shown.values())
                 for direction, (word, step) in STEPS.items():
-                    pattern = rf"OpticalFlowInto{word}_(\d{{4}})_L\.pfm"
-                    found = numbered(flows / scene / direction / "left", pattern)
-
-                    def picture(number: int, left: Path = pictures / scene / "left") -> Path:
-                        return left / f"{number:04}.png"
-
+                    found = flows_of(scene, direction, word)
                     expected = without_holes(found, lambda n, word=word: f"OpticalFlowInto{word}_{n:04}_L.pfm")
                     added = sequence_pairs(f"{name}/{scene.as_posix()}", expected, picture, step, present)
                     present |= {pair.flow for pair in added} & set(found.values())

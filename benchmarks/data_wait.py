@@ -1,0 +1,118 @@
+"""What making the pairs costs a training: steps per second with a configuration's data, and with one batch repeated.
+
+python benchmarks/data_wait.py [--config configs/synthetic.yaml] [--steps 40] [--rounds 3] [--threads 2] [--workers 1]
+
+Both forms train the same network from random weights, in turns in one process; the first steps of each turn, in which the
+workers start and fill their queue, are not counted. On a busy machine look at the processor time: it counts the work alone.
+"""
+
+import argparse
+import dataclasses
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from flowgru.config import SyntheticSettings, TrainConfig
+from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.training_sets import training_pairs
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks.arguments import TaskParser
+from flowgru.tasks.train import train
+from flowgru.training.engine import connect, train_network
+from flowgru.training.run_log import RunLog
+from flowgru.training.stopping import Stopped
+
+WARM_UP = 10
+"""Steps at the start of a turn that are not counted."""
+
+
+class StepTimes(RunLog):
+    """Keeps how long every step took, how much of that it waited for data, and its processor time, in seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, every=10**9)
+        self.console.quiet = True
+        self.waits: list[float] = []
+        self.seconds: list[float] = []
+        self.processor: list[float] = []
+
+    def step(self, step: int, loss, error, learning_rate: float, wait: float, seconds: float) -> None:
+        self.waits.append(wait)
+        self.seconds.append(seconds)
+        self.processor.append(time.process_time())
+
+
+class Repeated(Dataset[FlowSample]):
+    """A few pairs over and over, for nothing."""
+
+    def __init__(self, samples: list[FlowSample]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, index: int) -> FlowSample:
+        return self.samples[index % len(self.samples)]
+
+
+def turn(config: TrainConfig, data: Dataset[FlowSample]) -> tuple[float, float, float]:
+    """Of one short training: steps per second, the share of the time in which it waited for data, and seconds of
+    processor time a step, without those of workers."""
+    held_back = {"one": SyntheticPairs(SyntheticSettings(height=64, width=64, num_textures=4), length=1)}
+    with tempfile.TemporaryDirectory() as folder:
+        times = StepTimes(Path(folder))
+        fabric = connect(torch.device("cpu"), 1, config.precision)
+        fabric.launch()
+        train_network(fabric, config, None, times, lambda: FlowNetwork(config.network), data, held_back)
+        times.close()
+    seconds, steps = math.fsum(times.seconds[WARM_UP:]), len(times.seconds) - WARM_UP
+    processor = times.processor[-1] - times.processor[WARM_UP - 1]
+    return steps / seconds, math.fsum(times.waits[WARM_UP:]) / seconds, processor / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="configs/synthetic.yaml")
+    parser.add_argument("--steps", type=int, default=40, help="counted steps of a turn")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each form")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training process")
+    parser.add_argument("--workers", type=int, help="processes that make the pairs; default: the configuration's")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    config = TaskParser("flowgru train", train).parse(["--config", given.config, "--output", "unused"])["config"]
+    validation = dataclasses.replace(config.validation, every=10**9, iterations=(1,))
+    workers = config.workers if given.workers is None else given.workers
+    config = dataclasses.replace(config, steps=WARM_UP + given.steps, validation=validation, workers=workers)
+    data = training_pairs(config)
+    repeated = Repeated([data[index] for index in range(config.batch_size)])
+    start, number = time.process_time(), 10 * config.batch_size
+    for index in range(number):
+        data[index]
+    made_in = (time.process_time() - start) * config.batch_size / number
+
+    print(f"{given.config}, {given.threads} threads, {workers} workers, {given.steps} steps a turn")
+    print(f"making one batch takes {made_in:.3f} s of processor time")
+    rates = {"pairs of the configuration": [], "one repeated batch": []}
+    for number in range(1, given.rounds + 1):
+        for form, form_data, num_workers in zip(rates, (data, repeated), (workers, 0), strict=True):
+            rate, wait, processor = turn(dataclasses.replace(config, workers=num_workers), form_data)
+            rates[form].append(rate)
+            line = f"{rate:.3f} steps/s, waiting for data {wait:.1%}, {processor:.3f} s of processor time a step"
+            print(f"round {number}  {form:26}  {line}", flush=True)
+    made, same = (statistics.median(values) for values in rates.values())
+    print(f"medians: {made:.3f} and {same:.3f} steps/s; ratio {made / same:.2f}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Stopped:  # uncaught it would keep the workers, which leave Ctrl-C to the run, and the exit waits for them
+        stopped = True
+    else:
+        stopped = False
+    sys.exit(130 if stopped else 0)

@@ -1,0 +1,61 @@
+"""How far the flow of overlapping tiles is from the flow of the whole picture, and both from the true flow.
+
+python benchmarks/tiles.py [--model default] [--tiles 1x2 2x2] [--iterations 12] [--data-root datasets]
+
+Generated pairs, and those of Sintel's training set that are there.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowgru import load_model
+from flowgru.config import SyntheticSettings
+from flowgru.data.flow_files import read_flow
+from flowgru.data.images import read_image, to_tensor
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.tasks.flow_stream import estimate_flow
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--tiles", nargs="+", default=["1x2", "2x2"])
+    parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
+    given = parser.parse_args()
+    model = load_model(given.model, "cpu")
+    print("| pair | longest true motion, px | tiles | from the whole's flow: mean / 99 % | EPE whole | EPE tiles |")
+    print("|---|---|---|---|---|---|")
+    for name, first, second, truth in pairs(given.data_root):
+        (whole,) = estimate_flow([first, second], model, iterations=given.iterations)
+        for tiles in given.tiles:
+            rows, columns = map(int, tiles.split("x"))
+            (found,) = estimate_flow([first, second], model, iterations=given.iterations, tiles=(rows, columns))
+            gap = (found - whole).norm(dim=0).flatten()
+            errors = [(flow - truth).norm(dim=0).mean().item() for flow in (whole, found)]
+            print(
+                f"| {name} | {truth.norm(dim=0).max():.0f} | {tiles} | {gap.mean():.3f} / {gap.quantile(0.99):.2f} "
+                f"| {errors[0]:.3f} | {errors[1]:.3f} |",
+                flush=True,
+            )
+
+
+def pairs(root: Path) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+    """Name, both pictures [3, H, W] and the true flow [2, H, W]."""
+    generated = SyntheticPairs(SyntheticSettings(height=512, width=768))
+    for index in range(3):
+        sample = generated[index]
+        yield f"generated 512x768 #{index}", sample.first, sample.second, sample.flow
+    for flow in sorted((root / "Sintel/training/flow").glob("*/*.flo")):
+        first = root / "Sintel/training/final" / flow.parent.name / f"{flow.stem}.png"
+        second = first.with_name(f"frame_{int(flow.stem[-4:]) + 1:04d}.png")
+        truth = torch.from_numpy(read_flow(flow).flow).permute(2, 0, 1)
+        yield f"Sintel final {flow.parent.name}", to_tensor(read_image(first)), to_tensor(read_image(second)), truth
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A comparison of update operators: which ones, under which one recipe, and what is measured."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flowgru.config.network import OptionValue
+from flowgru.config.require import require
+from flowgru.config.training import TrainConfig
+
+Regime = Literal["equal_width", "equal_parameters"]
+"""What all networks have in common: the width of the hidden state, or the number of their parameters."""
+
+
+SHARED_PARTS = ("feature_encoder", "context_encoder", "motion_encoder", "flow_head", "upsampler")
+"""The parts of a network that every update operator works with."""
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """One of the things that are compared: an update operator with its options."""
+
+    name: str
+    """What the row is called in results and on the command line, and its folder's name."""
+    operator: str
+    """Name of the update operator, one of UPDATE_OPERATORS."""
+    options: dict[str, OptionValue] = field(default_factory=dict)
+    """Options of the operator, by the names of its class's keyword arguments."""
+
+    def __post_init__(self) -> None:
+        plain = re.fullmatch(r"\w[\w.-]*", self.name) is not None
+        require(plain, "a row's name", repr(self.name), "letters, digits, _ - and . (it names a folder)")
+
+
+@dataclass(frozen=True)
+class HeldBackConfig:
+    """The generated pairs that the trained networks are measured on; they look as training.data says."""
+
+    seed: int = 2_000_003
+    """Seed of the pairs; another than those of training and validation, so that no pair or texture is shared."""
+    pairs: int = 16
+    """Number of pairs; 0 measures on `sets` alone."""
+    height: int = 192
+    """Height of the pairs in pixels."""
+    width: int = 256
+    """Width of the pairs in pixels; times and memory are measured at this size too."""
+
+    def __post_init__(self) -> None:
+        require(self.pairs >= 0, "test.pairs", self.pairs, "0 or more")
+        require(min(self.height, self.width) >= 16, "test.height and test.width", (self.height, self.width), "from 16")
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """Update operators under one recipe: the same data in the same order, and the same initial weights where they fit."""
+
+    rows: tuple[RowConfig, ...]
+    """What is compared."""
+    reference: str
+    """The row whose number of parameters the others are given in the regime equal_parameters."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each row is trained once with each; a seed decides initial weights, pairs and every random choice."""
+    regimes: tuple[Regime, ...] = ("equal_width", "equal_parameters")
+    """equal_width gives every row the preset's hidden_size; equal_parameters the one that makes its whole network as
+    large as the reference's."""
+    training: TrainConfig = field(default_factory=TrainConfig)
+    """The recipe of every training; its network's operator, options and hidden_size, and both seeds, are the runs' own."""
+    initial_parts: tuple[str, ...] = SHARED_PARTS
+    """The parts of the network that begin with the weights of `training.init_from`, where that is given."""
+    minutes: float | None = None
+    """Train every network for about so many minutes, the number of steps following from its measured speed, instead of
+    for `training.steps` steps."""
+    test: HeldBackConfig = field(default_factory=HeldBackConfig)
+    """The generated pairs that the trained networks are measured on."""
+    sets: tuple[str, ...] = ()
+    """Data sets, or manifests ending in .csv, that they are measured on besides."""
+    iterations: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16, 24, 32)
+    """Numbers of refinements after which the error, and the time for a pair, is measured."""
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        require(bool(names) and len({*names}) == len(names), "rows", names, "one or more, each with its own name")
+        require(self.reference in names, "reference", repr(self.reference), f"one of the rows {', '.join(names)}")
+        for name, values in (("seeds", self.seeds), ("regimes", self.regimes), ("sets", self.sets)):
+            require(len({*values}) == len(values), name, values, "without repetition")
+        require(bool(self.seeds) and min(self.seeds) >= 0, "seeds", self.seeds, "one or more, each 0 or more")
+        require(bool(self.regimes), "regimes", self.regimes, "one or more")
+        known = {*self.initial_parts} <= {*SHARED_PARTS}
+        require(known, "initial_parts", self.initial_parts, f"out of {', '.join(SHARED_PARTS)}")
+        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+        ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
+        require(bool(self.iterations) and ascending, "iterations", self.iterations, "ascending, from 1")
+        require(self.test.pairs > 0 or bool(self.sets), "test.pairs", 0, "1 or more where `sets` is empty")
+        seeds = {self.training.validation.seed, *(self.training.data.seed + seed for seed in self.seeds)}
+        require(
+            self.test.seed not in seeds,
+            "test.seed",
+            self.test.seed,
+            "another seed than those of training.data (plus the runs' seeds) and training.validation",
+        )

@@ -1,0 +1,91 @@
+"""What a network costs before it has learned anything: parameters, multiply-adds, time and memory."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flowgru.config import NetworkConfig
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.memory import peak_memory
+from flowgru.operators.base import UpdateOperator
+
+
+def count_parameters(config: NetworkConfig) -> tuple[int, int]:
+    """Parameters of the whole network, and of its update operator alone. RequestError for a network that cannot be."""
+    with torch.device("meta"):
+        network = FlowNetwork(config)
+    return _count(network), _count(network.operator)
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@torch.inference_mode()
+def multiply_adds(operator: UpdateOperator, height: int, width: int) -> int:
+    """Multiply-adds of one step of the operator on a picture of height x width pixels.
+
+    Those of convolutions and products of matrices, as is usual; gates and scans, a few for each value, are not counted.
+    """
+    step = prepared_step(operator, height, width)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() // 2
+
+
+def prepared_step(operator: UpdateOperator, height: int, width: int) -> Callable[[], object]:
+    """One step of the operator on a picture of height x width pixels, begun already, on the operator's device."""
+    device = next(operator.parameters()).device
+    sizes = (operator.hidden_size, operator.context_size, operator.motion_size)
+    hidden, context, motion = (torch.randn(1, size, -(-height // 8), -(-width // 8), device=device) for size in sizes)
+    with torch.inference_mode():
+        state = operator.begin(hidden, context)
+    return lambda: operator.step(motion, state)
+
+
+@torch.inference_mode()
+def median_ms(actions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median time of each action in milliseconds.
+
+    They take turns, so that whatever else the machine does is shared by all; the first turn is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(repeats + 1):
+        for name, action in actions.items():
+            _finish(device)
+            began = time.perf_counter()
+            action()
+            _finish(device)
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - began))
+    return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def peak_mib(config: NetworkConfig, height: int, width: int, iterations: int, device: torch.device) -> float:
+    """How far one estimation, on pictures of height x width pixels, raises the peak of memory, in MiB.
+
+    On a CPU it is the resident memory of the process, which keeps what it had once: call it in a process of its own.
+    """
+    network = FlowNetwork(config).to(device).eval()
+    first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
+    _forget_peak()
+    before = peak_memory(device)
+    network(first, second, iterations=iterations, final_only=True)
+    return (peak_memory(device) - before) / 2**20
+
+
+def _forget_peak() -> None:
+    """Lets Linux count the peak of the resident memory from now on; elsewhere it is that since the process began."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

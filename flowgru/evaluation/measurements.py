@@ -1,0 +1,76 @@
+"""What a comparison has measured, one number a line, in a CSV file that any tool can read."""
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from flowgru.data.atomic import written_whole
+from flowgru.data.bounded import read_bytes
+from flowgru.errors import InputFileError
+
+
+class Measurement(NamedTuple):
+    """One number of one trained network, or of one untrained operator where `seed` is empty."""
+
+    regime: str
+    """equal_width or equal_parameters."""
+    row: str
+    """The name that the configuration gives to this operator with these options."""
+    seed: int | None
+    """Seed of the training; None for what needs none (parameters, time, memory)."""
+    measure: str
+    """What was measured: parameters, operator_parameters, hidden_size, multiply_adds, ms_per_step, ms_per_pair (with
+    `iterations`), peak_mib, training_loss, training_epe (with `step`), epe (with `set` and `iterations`), zero_epe (with
+    `set`: the error of zero flow)."""
+    set: str
+    """The data set of an end-point error; empty otherwise."""
+    iterations: int | None
+    """Refinements; None where they do not matter."""
+    step: int | None
+    """Training step; None for what holds after the training."""
+    value: float
+    """The number, in the unit of its measure: pixels, milliseconds, MiB, counts."""
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """All measurements of a file. InputFileError, with the line, where one cannot be read."""
+    try:
+        reader = csv.reader(io.StringIO(read_bytes(path).decode("utf-8"), newline=""), strict=True)
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path} is no CSV in UTF-8: {error}") from None
+    measurements = []
+    header = ",".join(Measurement._fields)
+    try:
+        if (found := ",".join(next(reader, []))) != header:
+            raise InputFileError(f"{path} begins with {found[:80]!r}: expected {header}")
+        for line in reader:
+            try:
+                measurements.append(_measurement(*line))
+            except (TypeError, ValueError):
+                text = ",".join(line)[:80]
+                raise InputFileError(
+                    f"{path}, line {reader.line_num}: {text!r} is no measurement, expected {header}: remove the line"
+                ) from None
+    except csv.Error as error:
+        raise InputFileError(f"{path}, line {reader.line_num}: {error}") from None
+    return measurements
+
+
+def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
+    """Writes the file anew, whole or not at all. MachineError if the disk refuses."""
+    with written_whole(path, overwrite=True) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Measurement._fields)
+        writer.writerows(["" if value is None else value for value in measurement] for measurement in measurements)
+
+
+def _measurement(
+    regime: str, row: str, seed: str, measure: str, data_set: str, iterations: str, step: str, value: str
+) -> Measurement:
+    return Measurement(regime, row, _count(seed), measure, data_set, _count(iterations), _count(step), float(value))
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text else None

@@ -1,0 +1,53 @@
+"""How much memory there is, and how much a network will take of it."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on the device: on the CPU what the machine has, and what its control group allows."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's, but not in use
+        return torch.cuda.mem_get_info(device)[0] + kept
+    available = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2]
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = [1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])]
+    with contextlib.suppress(OSError, ValueError):  # no control group, or "max"
+        group = Path("/sys/fs/cgroup")
+        available.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return max(0, min(available))
+
+
+def taken_memory(device: torch.device) -> int:
+    """Bytes in use now: of tensors on a CUDA device, of this process on the CPU (0 where the system does not say)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    with contextlib.suppress(OSError):
+        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1])
+    return 0
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: of tensors on a CUDA device, of this process on the CPU (0 where nobody says)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):  # on Linux ru_maxrss begins with that of the process which started this one
+        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had; on the CPU PyTorch has no class of its own for it."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in ("allocate memory", "bad_alloc"))
+    )

@@ -1,0 +1,62 @@
+"""How much memory the flow of a pair will take, said before any work."""
+
+from typing import NamedTuple
+
+import torch
+
+from flowgru.grid import padding_for
+from flowgru.model.correlation import CorrelationMethod, preferred_method
+from flowgru.model.correlation_all_pairs import pyramid_bytes
+from flowgru.model.correlation_on_demand import WORKING_BYTES
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.memory import taken_memory
+
+
+class MemoryEstimate(NamedTuple):
+    """The most memory that will be in use at one time, and by what."""
+
+    device: torch.device
+    method: CorrelationMethod
+    """How the correlation will be computed, as far as can be said before the frames are encoded."""
+    num_bytes: int
+    """Of the whole process on the CPU, of all tensors on a CUDA device."""
+
+
+def estimate_memory(
+    network: FlowNetwork, height: int, width: int, *, num_tiles: int = 1, tile_shape: tuple[int, int] | None = None
+) -> MemoryEstimate:
+    """The peak of an inference in 32 bits on a pair of pictures of height x width pixels, on the network's device.
+
+    num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
+
+    What the process has taken already counts in. Then either the encoders are the peak, with some maps of half the
+    picture's resolution at once, or the refinement is, with the correlation, the motion features and the upsampling's mask.
+    How many of them live at once was measured (see results/memory.md); half precision takes less.
+    """
+    sizes = network.sizes
+    device = next(network.parameters()).device
+    tile_height, tile_width = tile_shape or (height, width)
+    padding = padding_for(tile_height, tile_width)
+    rows, columns = (tile_height + padding.top + padding.bottom) // 8, (tile_width + padding.left + padding.right) // 8
+    cells = 4 * rows * columns  # bytes of one channel at an eighth of the resolution
+    method = network.correlation
+    if method == "auto":
+        with torch.no_grad():
+            method = preferred_method(1, rows, columns, sizes.correlation_levels, device, network.memory_budget)
+
+    weights = sum(4 * each.numel() for each in network.parameters())
+    kept = 2 * num_tiles * cells * (sizes.feature_size + sizes.hidden_size + sizes.context_size)
+    pictures = (2 * 12 + 12) * height * width  # both in 32 bits; in 8, and the flow
+    halves = 4.25 if sizes.feature_norm == "instance" and not sizes.bottleneck else 6.25
+    encoding = int(halves * 16 * cells * sizes.stem)
+
+    looked_up = sizes.correlation_levels * (2 * sizes.correlation_radius + 1) ** 2
+    state, mask = 12 * sizes.hidden_size, 9 * 64 if sizes.mask_head else 0
+    refining = cells * max(2 * looked_up + state, state // 2 + 3 * mask)
+    if method == "all_pairs":
+        refining += pyramid_bytes(1, rows, columns, sizes.correlation_levels) + cells * sizes.feature_size
+    else:
+        refining += int(cells * sizes.feature_size * 2.5) + WORKING_BYTES
+    # Reordered weights, compiled kernels and their scratch grow with the network, not with the picture.
+    kernels = 6 * weights
+    return MemoryEstimate(device, method, taken_memory(device) + pictures + kept + kernels + max(encoding, refining))

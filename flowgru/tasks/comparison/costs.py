@@ -1,0 +1,78 @@
+"""What the networks of a comparison cost, measured in turns while nothing else runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from flowgru.config import ComparisonConfig
+from flowgru.errors import FlowgruError
+from flowgru.evaluation.costs import median_ms, multiply_adds, prepared_step
+from flowgru.evaluation.measurements import Measurement
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks.comparison.plan import PlannedRow
+from flowgru.tasks.comparison.processes import Job, run_jobs
+from flowgru.tasks.comparison.runs import memory
+
+STEP_TURNS, PAIR_TURNS = 25, 7
+"""Turns whose median is the time of a step of the operator, and of a pair."""
+
+
+def measure_costs(
+    config: ComparisonConfig,
+    networks: Mapping[str, PlannedRow],
+    folder: Path,
+    device: torch.device,
+    num_threads: int,
+) -> Iterator[tuple[str, list[Measurement]]]:
+    """The costs of every network by its name, on pictures of the size of config.test; regime and row are left open."""
+    height, width, steps, pairs = config.test.height, config.test.width, {}, {}
+    made = {name: FlowNetwork(planned.network).to(device).eval() for name, planned in networks.items()}
+    first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
+
+    def pair(network: FlowNetwork, iterations: int) -> Callable[[], object]:
+        return lambda: network(first, second, iterations=iterations, final_only=True)
+
+    for name, network in made.items():
+        steps[name] = prepared_step(network.operator, height, width)
+        pairs |= {f"{name} {count}": pair(network, count) for count in config.iterations}
+    step_ms, pair_ms = median_ms(steps, STEP_TURNS, device), median_ms(pairs, PAIR_TURNS, device)
+    peaks = _peaks(config, networks, folder, device, num_threads)
+    for name, planned in networks.items():
+        values = {
+            "parameters": planned.parameters,
+            "operator_parameters": planned.operator_parameters,
+            "hidden_size": planned.width,
+            "multiply_adds": multiply_adds(made[name].operator, height, width),
+            "ms_per_step": step_ms[name],
+            "peak_mib": peaks[name],
+        }
+        measured = [Measurement("", "", None, measure, "", None, None, float(x)) for measure, x in values.items()]
+        measured += [
+            Measurement("", "", None, "ms_per_pair", "", count, None, pair_ms[f"{name} {count}"])
+            for count in config.iterations
+        ]
+        yield name, measured
+
+
+def _peaks(
+    config: ComparisonConfig,
+    networks: Mapping[str, PlannedRow],
+    folder: Path,
+    device: torch.device,
+    num_threads: int,
+) -> dict[str, float]:
+    """The peak of memory of each network, in a process of its own."""
+    peaks: dict[str, float] = {}
+
+    def ended(job: Job, outcome: float | FlowgruError) -> None:
+        if isinstance(outcome, FlowgruError):
+            raise type(outcome)(f"the memory of {job.name} cannot be measured: {outcome}")
+        peaks[job.name] = outcome
+
+    jobs = [
+        Job(name, memory, (config, planned.network, str(device)), folder / name / "memory.txt")
+        for name, planned in networks.items()
+    ]
+    run_jobs(jobs, at_once=1, num_threads=num_threads, ended=ended)
+    return peaks

@@ -1,0 +1,158 @@
+"""The folder of a comparison: what it compares, in comparison.json, and all that is measured so far, in measurements.csv."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from flowgru.config import ComparisonConfig
+from flowgru.data.atomic import written_whole
+from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.evaluation.measurements import Measurement, read_measurements, write_measurements
+from flowgru.tasks.train import HOW_IT_RUNS
+from flowgru.training.writer_lock import WriterLock
+
+ABOUT, MEASUREMENTS, CONFIG, LOCK = "comparison.json", "measurements.csv", "config.yaml", "run.lock"
+FACTS = ("config", "rows", "machine", "zero_flow")
+
+MAY_GROW = {"rows", "seeds", "regimes", "sets"}
+"""Settings of which a later call may name more, or fewer: what is there already stays."""
+
+EACH_RUNS_OWN = {f"training.network.{name}" for name in ("operator", "options", "hidden_size")} | {"training.seed"}
+"""Settings of the recipe that every run gets anew."""
+
+
+class ComparisonFolder:
+    """The results of one comparison, with one writer at a time: use it in a `with`.
+
+    RequestError where the folder holds something else, or a comparison under another recipe; InputFileError where its
+    files are damaged; both are raised when it is made, before anything is written. MachineError in `with`, where another
+    process writes here or the disk refuses.
+    """
+
+    def __init__(self, path: Path, config: ComparisonConfig) -> None:
+        self.path = path
+        self._settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+        self._lock = WriterLock(path / LOCK)
+        self._read()
+
+    def __enter__(self) -> "ComparisonFolder":
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise MachineError(f"cannot write to {self.path}: {error.strerror or error}") from None
+        self._read()  # another process may have written since
+        self.about["config"] = self._settings
+        text = json.dumps(self._settings, indent=1) + "\n"
+        with written_whole(self.path / CONFIG, overwrite=True) as temporary:
+            temporary.write_text(text, "utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def note(self, **facts: Any) -> None:
+        """Changes what comparison.json says."""
+        self.about |= facts
+        with written_whole(self.path / ABOUT, overwrite=True, durable=True) as temporary:
+            temporary.write_text(json.dumps(self.about, indent=1, allow_nan=False) + "\n", "utf-8")
+
+    def add(self, measurements: Iterable[Measurement]) -> None:
+        """Notes measurements, in place of earlier ones of the same things."""
+        self._found |= {measurement[:-1]: measurement for measurement in measurements}
+        try:
+            write_measurements(self.path / MEASUREMENTS, self._found.values())
+        except OSError as error:
+            raise MachineError(f"cannot write {self.path / MEASUREMENTS}: {error.strerror or error}") from None
+
+    def unmeasured_sets(
+        self, regime: str, row: str, seed: int, sets: Sequence[str], iterations: Sequence[int]
+    ) -> tuple[str, ...]:
+        """The sets on which an error of this run is not known yet."""
+        return tuple(
+            name
+            for name in sets
+            if any((regime, row, seed, "epe", name, count, None) not in self._found for count in iterations)
+        )
+
+    def has(self, regime: str, row: str, measure: str) -> bool:
+        """Whether something that needs no training is measured."""
+        return any(key[:4] == (regime, row, None, measure) for key in self._found)
+
+    def _read(self) -> None:
+        """What is there. Raises as the class says."""
+        path = self.path / ABOUT
+        self.about: dict[str, Any] = {"config": self._settings, "rows": {}, "machine": {}, "zero_flow": {}}
+        self._found: dict[tuple, Measurement] = {}
+        if self.path.exists() and not self.path.is_dir():
+            raise RequestError(f"--output {self.path} is a file: name a folder")
+        if not path.exists():
+            content = [entry.name for entry in self.path.glob("*") if entry.name not in (LOCK, CONFIG)]
+            if content:
+                raise RequestError(
+                    f"{self.path} holds {min(content)} and no {ABOUT}: it is not the folder of a comparison, name another "
+                    "--output"
+                )
+            return
+        try:
+            about = json.loads(path.read_bytes())
+            damaged = not isinstance(about, dict) or not all(isinstance(about.get(fact), dict) for fact in FACTS)
+        except ValueError:
+            about, damaged = {}, True
+        except OSError as error:
+            raise MachineError(f"cannot read {path}: {error.strerror or error}") from None
+        if damaged:
+            raise InputFileError(
+                f"{path} is damaged: put a copy back, or name another --output (the networks in {self.path / 'runs'} are "
+                "untouched)"
+            )
+        self._refuse_another(about["config"])
+        self.about = about
+        self._found = {measurement[:-1]: measurement for measurement in self._measured()}
+
+    def _measured(self) -> list[Measurement]:
+        path = self.path / MEASUREMENTS
+        if not path.exists():
+            return []
+        try:
+            if not path.read_bytes().endswith(b"\n"):
+                raise ValueError(f"{path} is cut: its last line has no end")
+            return read_measurements(path)
+        except ValueError as error:
+            raise InputFileError(f"{error}; without the file the trained networks are measured again") from None
+
+    def _refuse_another(self, noted: dict[str, Any]) -> None:
+        """Refuses to go on with a comparison under another recipe."""
+        old, new = _flat(noted), _flat(self._settings)
+        if odd := sorted(old.keys() ^ new.keys()):
+            raise RequestError(
+                f"{self.path / ABOUT} was written by another version of flowgru (setting {odd[0]} is in only one of them): "
+                "name another --output"
+            )
+        differing = [name for name in old if old[name] != new[name]]
+        if differing:
+            shown = ", ".join(f"{name} was {old[name]} and is {new[name]}" for name in differing[:3])
+            raise RequestError(f"{self.path} holds a comparison under another recipe ({shown}): name another --output")
+        rows = {row["name"]: row for row in noted["rows"]}
+        for row in self._settings["rows"]:
+            if rows.setdefault(row["name"], row) != row:
+                raise RequestError(
+                    f"{self.path} holds another row called {row['name']}: rename it or name another --output"
+                )
+        self._settings["rows"] = [*rows.values()]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings that decide results, under dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in settings.items():
+        dotted = f"{prefix}{name}"
+        if dotted in MAY_GROW | EACH_RUNS_OWN or (prefix == "training." and name in HOW_IT_RUNS):
+            continue
+        leaves |= _flat(value, f"{dotted}.") if isinstance(value, dict) else {dotted: value}
+    return leaves

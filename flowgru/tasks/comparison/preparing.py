@@ -1,0 +1,70 @@
+"""Before anything is trained: whether every operator keeps its contract, and what is compared on which machine."""
+
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flowgru.errors import RequestError
+from flowgru.evaluation.contract import broken_contract
+from flowgru.operators import make_operator
+from flowgru.tasks.comparison.folder import CONFIG, ComparisonFolder
+from flowgru.tasks.comparison.plan import PlannedRow
+from flowgru.tasks.progress import say
+from flowgru.tasks.train import _commit
+
+
+def refuse_broken(planned: Sequence[PlannedRow]) -> None:
+    """Refuses, before any training, operators that do not do what every operator must."""
+    for one in planned:
+        sizes, network = one.network.sizes, one.network
+        operator = make_operator(
+            network.operator, sizes.hidden_size, sizes.motion_size, sizes.context_size, **network.options
+        )
+        if broken := broken_contract(operator):
+            raise RequestError(
+                f"{one.row.name} breaks the contract of update operators: {broken}; it is not trained: mend it, or leave it "
+                "out by --operators"
+            )
+
+
+def describe(
+    folder: ComparisonFolder, planned: Sequence[PlannedRow], device: torch.device, operators: Sequence[str]
+) -> None:
+    """Notes, and says, what is compared and where."""
+    rows = folder.about["rows"]
+    for one in planned:
+        rows.setdefault(one.regime, {}).setdefault(one.row.name, {}).update(
+            operator=one.row.operator,
+            options=one.row.options,
+            hidden_size=one.width,
+            parameters=one.parameters,
+            operator_parameters=one.operator_parameters,
+            folder=one.folder,
+        )
+        say(
+            f"{one.regime:16}  {one.row.name:24} hidden_size {one.width:3}, {one.parameters:,} parameters "
+            f"({one.difference:+.1%} of the reference's), {one.operator_parameters:,} of them the operator's"
+        )
+    machine = {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+    command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
+    command += ["--operators", ",".join(operators)] if operators else []
+    folder.note(machine=machine, command=shlex.join(command), commit=_commit(), date=time.strftime("%Y-%m-%d"))
+
+
+def _processor() -> str:
+    """What the system calls its processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,136 @@
+"""Work in processes of its own, some at a time; none outlives the one that started it."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestError
+from flowgru.training.stopping import Stopped, stop_signals
+
+SECONDS_TO_SAVE = 120.0
+"""For so long a process that was asked to stop may finish its step and save."""
+
+
+class Job(NamedTuple):
+    """One piece of work: a function of a module, and what it is called with."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    log: Path
+    """Receives all that the process prints."""
+
+
+class _Running(NamedTuple):
+    job: Job
+    process: BaseProcess
+    answer: Connection
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    at_once: int,
+    num_threads: int,
+    ended: Callable[[Job, Any], None],
+    began: Callable[[Job], None] = lambda job: None,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs all jobs, `at_once` at a time, each with its share of the threads.
+
+    `ended` gets what a job has returned, or the FlowgruError by which it failed; `tick` is called every second. What
+    `ended` raises, SIGTERM and SIGINT end all processes once they have saved; for a signal Stopped is raised.
+    """
+    context, waiting, running = multiprocessing.get_context("spawn"), [*jobs], list[_Running]()
+    threads = max(1, num_threads // at_once)
+    with stop_signals() as asked:
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once and not asked:
+                    job = waiting.pop(0)
+                    job.log.parent.mkdir(parents=True, exist_ok=True)
+                    ours, theirs = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(theirs, threads, job))
+                    process.start()
+                    theirs.close()
+                    running.append(_Running(job, process, ours))
+                    began(job)
+                if asked:
+                    raise Stopped(asked[0])
+                wait([one.answer for one in running], timeout=1)
+                for one in [one for one in running if one.answer.poll()]:
+                    running.remove(one)
+                    ended(one.job, _outcome(one))
+                tick()
+        finally:
+            _stop([one.process for one in running])
+
+
+def _outcome(running: _Running) -> Any:
+    """What a job that has ended has returned, or why it failed."""
+    try:
+        outcome = running.answer.recv()
+    except EOFError:
+        running.process.join()
+        code = running.process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
+        return MachineError(f"its process {how}; {running.job.log} has what it said")
+    running.process.join()
+    if isinstance(outcome, _Failure):
+        kind = {error.exit_code: error for error in (RequestError, InputFileError, MachineError)}.get(outcome.exit_code)
+        return kind(outcome.text) if kind else MachineError(f"{outcome.text}; {running.job.log} has more")
+    return outcome
+
+
+def _stop(processes: Sequence[BaseProcess]) -> None:
+    """Ends processes: each may save first."""
+    for process in processes:
+        process.terminate()
+    patience = time.monotonic() + SECONDS_TO_SAVE
+    for process in processes:
+        process.join(max(0.0, patience - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+class _Failure(NamedTuple):
+    exit_code: int
+    text: str
+
+
+def _work(answer: Connection, num_threads: int, job: Job) -> None:
+    """What the new process does."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    import torch
+
+    torch.set_num_threads(num_threads)
+    try:
+        answer.send(job.function(*job.arguments))
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
+    except Exception as error:
+        traceback.print_exc()
+        code = error.exit_code if isinstance(error, FlowgruError) else 1
+        text = str(error) if isinstance(error, FlowgruError) else f"{type(error).__name__}: {error}"
+        answer.send(_Failure(code, text))
+
+
+def _die_with_parent() -> None:
+    """A parent that was killed has released its folder: whoever takes it must not meet this process there."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,114 @@
+"""One training of a comparison and what is measured of it; each of these functions runs in a process of its own."""
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.training_sets import SYNTHETIC
+from flowgru.evaluation.costs import peak_mib
+from flowgru.evaluation.measurements import Measurement
+from flowgru.model.loading import load_model
+from flowgru.tasks.train import train
+from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.engine import Diverged
+from flowgru.training.objective import endpoint_error
+from flowgru.training.sampler import collate
+from flowgru.training.validation import validate
+
+MODEL, LOG = "model.safetensors", "log.jsonl"
+TIMED_STEPS, WARM_UP_STEPS = 16, 8
+
+
+def train_and_measure(
+    config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, sets: tuple[str, ...]
+) -> list[Measurement]:
+    """Trains, or goes on with training, and measures the error on `sets`; regime and row are left to the caller.
+
+    A training that diverges is a result too: all its errors are NaN, and no mean over the other seeds hides it.
+    """
+
+    def errors(name: str, by_count: Mapping[int, float]) -> list[Measurement]:
+        return [Measurement("", "", run.seed, "epe", name, count, None, error) for count, error in by_count.items()]
+
+    if not (folder / MODEL).exists():
+        try:
+            train(run, str(folder), device=device)
+        except Diverged as diverged:
+            print(f"diverged: {diverged}", flush=True)
+            nothing = dict.fromkeys(config.iterations, math.nan)
+            return training_curves(folder / LOG, run.seed) + [one for name in sets for one in errors(name, nothing)]
+    for checkpoint in CheckpointStore(folder).checkpoints():  # ten times as large as the model, and of no more use
+        shutil.rmtree(checkpoint)
+    network = load_model(folder / MODEL, device)
+    where = next(network.parameters()).device
+    measured = training_curves(folder / LOG, run.seed)
+    for name in sets:
+        measured += errors(name, validate(network, measured_pairs(config, name), config.iterations, where))
+    return measured
+
+
+def training_curves(log: Path, seed: int) -> list[Measurement]:
+    """Loss and end-point error of the training from its log, each the mean since the line before."""
+    curves = []
+    for line in log.read_text().splitlines() if log.exists() else ():
+        try:
+            values = json.loads(line)
+        except ValueError:  # torn by a kill
+            continue
+        for name in ("loss", "epe"):
+            if values.get(name) is not None:
+                curves.append(Measurement("", "", seed, f"training_{name}", "", None, values["step"], values[name]))
+    return curves
+
+
+def measured_sets(config: ComparisonConfig) -> tuple[str, ...]:
+    """The names of all that the trained networks are measured on."""
+    return (SYNTHETIC, *config.sets) if config.test.pairs else config.sets
+
+
+def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
+    """The pairs of that name. InputFileError where a set is not there, RequestError for an unknown one."""
+    if name != SYNTHETIC:
+        return open_dataset(name, config.training.root)
+    test = config.test
+    settings = replace(config.training.data, seed=test.seed, height=test.height, width=test.width)
+    return SyntheticPairs(settings, length=test.pairs)
+
+
+def zero_error(config: ComparisonConfig, name: str) -> float:
+    """Mean end-point error of zero flow in pixels, over the pairs of that name."""
+    data = measured_pairs(config, name)
+    errors = []
+    for index in range(len(data)):  # pyright: ignore[reportArgumentType]
+        pair = collate([data[index]])
+        errors.append(endpoint_error(torch.zeros_like(pair.flow), pair.flow, pair.valid))
+    return float(torch.cat(errors).nanmean())
+
+
+def steps_per_second(run: TrainConfig, device: str) -> float:
+    """How fast a training goes, once it is under way."""
+    validation = replace(run.validation, sets=(SYNTHETIC,), pairs=1, height=128, width=128, iterations=(1,))
+    steps = WARM_UP_STEPS + TIMED_STEPS
+    short = replace(run, validation=validation, steps=steps, log_every=WARM_UP_STEPS, checkpoint_every=steps)
+    with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
+        train(short, folder, device=device)
+        lines = map(json.loads, (Path(folder) / LOG).read_text().splitlines())
+        rates = [line["steps_per_second"] for line in lines if "steps_per_second" in line]
+    return TIMED_STEPS / sum(WARM_UP_STEPS / rate for rate in rates[1:])
+
+
+def memory(config: ComparisonConfig, network: NetworkConfig, device: str) -> float:
+    """MiB by which one estimation raises the peak of memory."""
+    test = config.test
+    return peak_mib(network, test.height, test.width, config.iterations[-1], torch.device(device))

@@ -1,0 +1,184 @@
+"""Encodes frames and matches neighbours: tile by tile, warm-started, and within the memory that there is."""
+
+import warnings
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.errors import MachineError
+from flowgru.grid import splat
+from flowgru.model.flow_network import EncodedFrame, FlowNetwork
+from flowgru.model.memory import lacks_memory
+from flowgru.tasks.flow_geometry import resize_flow
+from flowgru.tasks.tiling import blend, tile_layout
+from flowgru.types import CoarseFlow, Images
+
+Precision = Literal["32", "bf16", "16"]
+
+CUT = 0.1
+"""Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
+
+LEAST_TO_CUT = 512
+"""Pixels on the shorter side of a picture below which a lack of memory is not answered by cutting it into tiles."""
+
+EncodedTiles = list[EncodedFrame]
+"""A frame as the network sees it, tile by tile; mostly one."""
+
+Starts = list[CoarseFlow | None] | None
+"""Where the refinement of each tile begins."""
+
+Found = tuple[Float[Tensor, "2 H W"], Float[Tensor, "2 H W"] | None, Float[Tensor, "H W"] | None]
+"""The flow of a pair, the backward one, or None, and the confidence in the first, or None."""
+
+
+class PairMatcher:
+    """Encodes and matches frames, and remembers what the next pair of a warm start begins with.
+
+    Each call is in inference mode by itself: a generator that stayed in it between two items would put its caller in.
+    """
+
+    def __init__(
+        self,
+        network: FlowNetwork,
+        iterations: int,
+        warm_start: bool,
+        backward: bool,
+        resize: tuple[int, int] | float | None,
+        precision: Precision,
+        tiles: tuple[int, int],
+    ) -> None:
+        self.network = network
+        self.iterations = iterations
+        self.warm_start = warm_start
+        self.backward = backward
+        self.resize = resize
+        self.precision = precision
+        self.tiles = tiles
+        self.notice = ""
+        self.encoded: EncodedTiles | None = None
+        self.device = next(network.parameters()).device
+        self.forget()
+
+    def forget(self) -> None:
+        """Starts the next pair cold."""
+        self.start_forward: Starts = None
+        self.start_backward: Starts = None
+
+    def advance(self, previous: Images | None, frame: Images, *, with_context: bool) -> Found | None:
+        """Encodes a frame for the next call and matches the previous one, if there is one, with it."""
+        before, self.encoded = self.encoded, None
+        while True:
+            try:
+                if previous is not None and before is None:
+                    before = self.encode(previous, with_context=True)
+                encoded = self.encode(frame, with_context=with_context)
+                found = None
+                if previous is not None and before is not None:
+                    found = self.match(previous, before, frame, encoded)
+                self.encoded = encoded if with_context else None
+                if self.notice:
+                    warnings.warn(self.notice, stacklevel=2)
+                    self.notice = ""
+                return found
+            except Exception as error:
+                if not lacks_memory(error):
+                    raise
+            before = encoded = None  # only here has the error let go of what it held
+            self._take_less_memory(frame.shape[2:])
+
+    def _take_less_memory(self, size: tuple[int, ...]) -> None:
+        """The next smaller way to compute. MachineError where there is none."""
+        self.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        rows, columns = self.tiles
+        if self.network.correlation != "on_demand":
+            self.network.correlation = "on_demand"
+            way = "with the correlation on demand (--correlation on_demand)"
+        elif self.tiles == (1, 1) and min(computed_size(size, self.resize)) >= LEAST_TO_CUT:
+            self.tiles = 2, 2
+            way = "in 2x2 tiles (--tiles 2x2)"
+        else:
+            raise MachineError(
+                f"not enough memory for frames of {size_text(size)} on {self.device}, even in {rows}x{columns} tiles with "
+                f"the correlation on demand: use --resize 0.5 or more tiles, such as --tiles {2 * rows}x{2 * columns}"
+            )
+        self.notice = f"not enough memory for frames of {size_text(size)} on {self.device}: computing {way}"
+
+    @torch.inference_mode()
+    def encode(self, image: Images, *, with_context: bool) -> EncodedTiles:
+        image = image.to(self.device)
+        size = computed_size(image.shape[2:], self.resize)
+        if size != image.shape[2:]:
+            image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+        with self._autocast():
+            tiles = tile_layout(*size, *self.tiles)
+            return [self.network.encode(tile.cut(image), with_context=with_context) for tile in tiles]
+
+    @torch.inference_mode()
+    def match(self, first: Images, first_encoded: EncodedTiles, second: Images, second_encoded: EncodedTiles) -> Found:
+        if self.warm_start and _is_cut(first, second):
+            self.forget()
+        size = first.shape[2:]
+        forward, self.start_forward, sure = self._refine(first_encoded, second_encoded, self.start_forward, size, 1)
+        if not self.backward:
+            return forward, None, sure
+        back, self.start_backward, _ = self._refine(second_encoded, first_encoded, self.start_backward, size, -1)
+        return forward, back, sure
+
+    def _refine(
+        self, first: EncodedTiles, second: EncodedTiles, starts: Starts, size: tuple[int, ...], direction: int
+    ) -> tuple[Float[Tensor, "2 H W"], Starts, Float[Tensor, "H W"] | None]:
+        """Flow at the frames' size, where the same direction's next refinement begins, and the confidence.
+
+        The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
+        finite leads nowhere: the next pair starts cold.
+        """
+        found, carried = [], []
+        for index, (tile_first, tile_second) in enumerate(zip(first, second, strict=True)):
+            with self._autocast():
+                prediction = self.network.match(
+                    tile_first,
+                    tile_second,
+                    iterations=self.iterations,
+                    initial_flow=None if starts is None else starts[index],
+                    final_only=True,
+                )
+            sure = [] if prediction.confidence is None else [prediction.confidence[:, None]]
+            found.append(torch.cat([prediction.flows[-1], *sure], dim=1).float())
+            coarse = prediction.coarse.float()
+            carries = self.warm_start and bool(coarse.isfinite().all())
+            carried.append(splat(coarse, direction * coarse) if carries else None)
+        computed = computed_size(size, self.resize)
+        whole = blend(found, tile_layout(*computed, *self.tiles), *computed)
+        sure = F.interpolate(whole[:, 2:], size, mode="bilinear")[0, 0] if whole.shape[1] > 2 else None
+        return resize_flow(whole[:, :2], size)[0], carried, sure
+
+    def _autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.precision == "16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
+
+
+def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, int]:
+    """Height and width at which frames of `size` are computed."""
+    if isinstance(resize, tuple):
+        return resize
+    scale = 1.0 if resize is None else resize
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _is_cut(first: Images, second: Images) -> bool:
+    """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by more than CUT on average.
+
+    Too eager on purpose: after a false cut the refinement merely starts from zero, as it does without a warm start.
+    """
+    thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
+    return (thumbnails[0] - thumbnails[1]).abs().mean().item() > CUT
+
+
+def size_text(shape: tuple[int, ...]) -> str:
+    """(height, width) as WIDTHxHEIGHT."""
+    return f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,131 @@
+"""The report of a comparison of update operators: a page with tables and charts, and a table for a README."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowgru.data.atomic import written_whole
+from flowgru.evaluation.results import MEASUREMENTS, Results, read_results
+from flowgru.tasks.report_sections import RegimeReport
+from flowgru.tasks.report_text import RULE, joined
+from flowgru.view.charts import styles
+from flowgru.view.page import bullets, definitions, details, element, page
+
+PAGE = "report.html"
+TABLE = "table.md"
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Writes report.html and table.md from what the folder of a comparison holds, finished or not; gives their paths.
+
+    Earlier ones are replaced. InputFileError where the folder holds no measurements, or damaged ones; MachineError if
+    the disk refuses.
+    """
+    results = read_results(folder)
+    looks = styles(list(dict.fromkeys(row for regime in results.regimes for row in results.rows(regime))))
+    regimes = [RegimeReport(results, regime, looks) for regime in results.regimes]
+    texts = {PAGE: page("Update operators compared", _page(results, regimes)), TABLE: _markdown(results, regimes)}
+    for name, text in texts.items():
+        with written_whole(folder / name, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def _page(results: Results, regimes: list[RegimeReport]) -> Iterator[str]:
+    yield element(
+        "p",
+        "Networks that differ in their recurrent update operator (at equal parameters also in the width of its hidden "
+        "state), trained by one recipe on the same pairs in the same order. "
+        "EPE is the mean end-point error in pixels: the length of the difference between "
+        "estimated and true flow; less is better.",
+    )
+    for report in regimes:
+        if missing := results.missing(report.regime):
+            text = "\n".join(f"{what}: {joined(rows)}" for what, rows in missing.items())
+            yield element("p", f"Not finished. Missing at {report.title}:\n{text}", "notice")
+    yield element("h3", "In short")
+    for report in regimes:
+        yield element("p", f"At {report.title}:")
+        yield bullets(report.findings())
+    yield element("h3", "What was run")
+    yield definitions(_run(results))
+    yield element("p", _how_to_read(results))
+    yield details("Every setting", [definitions(_settings(results))])
+    for report in regimes:
+        yield from report.section()
+
+
+def _run(results: Results) -> Iterator[tuple[str, str]]:
+    """What the reader must know to run it again, as far as it was kept."""
+    about, setting = results.about, results.setting
+    for name in ("command", "commit", "date"):
+        yield name, str(about.get(name, "not kept"))
+    machine = about.get("machine")
+    for name, value in _flat(machine) if machine else [("machine", "not kept")]:
+        yield name, value
+    minutes, steps = setting("minutes"), setting("training", "steps")
+    if minutes is not None:
+        yield "training", f"about {minutes:g} minutes for each network; the steps follow from its speed"
+    elif steps is not None:
+        yield "training", f"{steps} steps of {setting('training', 'batch_size')} pairs"
+    yield "seeds", f"{len(results.seeds)} ({', '.join(map(str, results.seeds))})"
+    if results.trained_iterations is not None:
+        settling = setting("training", "settling")
+        before = f", up to {settling} more without gradient before them in half of the steps" if settling else ""
+        yield "refinements", f"{results.trained_iterations} in a training step{before}"
+    sets = setting("training", "stage") or [part.get("name") for part in setting("training", "sets") or []]
+    yield "trained on", sets if isinstance(sets, str) else joined(sets) if sets else "generated pairs"
+    test = setting("test")
+    if isinstance(test, dict) and "synthetic" in results.sets:
+        yield "held-back pairs", f"{test.get('pairs')}, generated, of {test.get('height')}x{test.get('width')} px"
+    yield "measured on", joined(results.sets) or "nothing yet"
+    yield "all numbers", f"{MEASUREMENTS}, beside this page"
+
+
+def _how_to_read(results: Results) -> str:
+    if len(results.seeds) < 2:
+        return (
+            "There is one seed, so nothing here has an interval: how much a number would change with another seed is not "
+            f"known, and a small difference between two rows says nothing. {RULE}"
+        )
+    return (
+        "a ± b is the mean over the seeds and half its 95 % interval (Student's t), which with few seeds is wide. "
+        "A number that is not finite is a result, diverged, and leaves no mean. Digits follow the interval: the last one "
+        f"printed is the second that it supports. {RULE}"
+    )
+
+
+def _settings(results: Results) -> Iterator[tuple[str, str]]:
+    """All settings but the rows, which have a table of their own."""
+    config = results.about.get("config")
+    yield from _flat(
+        {name: value for name, value in config.items() if name != "rows"} if isinstance(config, dict) else {}
+    )
+
+
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted names and texts."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{name}[{index}]")
+    elif name:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield name, "none" if value is None or value in ([], {}) else text
+
+
+def _markdown(results: Results, regimes: list[RegimeReport]) -> str:
+    """The main table of every regime, in Markdown."""
+    lines = []
+    for report in regimes:
+        caption, header, rows = report.main_table()
+        lines += [f"### {report.title}", "", caption, "", _markdown_row(header)]
+        lines += ["|---" + "|---:" * (len(header) - 1) + "|"]
+        lines += [_markdown_row([cell[0] if isinstance(cell, tuple) else cell for cell in row]) for row in rows]
+        lines += [""]
+    return "\n".join([*lines, _how_to_read(results), ""])
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

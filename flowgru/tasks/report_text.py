@@ -1,0 +1,90 @@
+"""Numbers and verdicts of a report in words: no digit that the seeds do not support, and nothing that diverged left out."""
+
+import math
+from collections.abc import Mapping
+
+from flowgru.evaluation.statistics import Difference, Estimate, mean_interval
+
+NONE = "–"
+"""What stands where nothing was measured."""
+HUGE = 1e6
+"""From here on an error or a time is written with a power of ten: what nearly diverged needs no more digits."""
+CHANGE = 5.0
+"""Percent by which an error must change to be called helped, or diverged."""
+RULE = (
+    f"More refinements help where the mean error after the largest number is at least {CHANGE:.0f} % lower than after the "
+    f"number trained with, diverge where it is at least {CHANGE:.0f} % higher or not finite, and are flat in between."
+)
+
+
+def number_text(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits; those before the point all stand."""
+    if value is None:
+        return NONE
+    if not math.isfinite(value):
+        return "diverged"
+    if abs(value) >= HUGE:
+        return f"{value:.1e}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
+    return f"{value:,.{max(0, decimals)}f}".replace("-", "−")
+
+
+def count_text(value: float | None) -> str:
+    """A count, whole."""
+    return number_text(value) if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def estimate_texts(estimate: Estimate | Difference | None, sign: str = "") -> tuple[str, str]:
+    """A mean and its interval, rounded to two digits of the interval: ("5.213", "± 0.041").
+
+    The second text is empty where there is no interval; without one, the mean has three digits. `sign` "+" marks positive
+    numbers too.
+    """
+    if estimate is None:
+        return NONE, ""
+    if estimate.num_diverged:
+        return "diverged", f"in {estimate.num_diverged} of {estimate.num_seeds}" if estimate.num_seeds > 1 else ""
+    plus = sign if estimate.mean > 0 else ""
+    if not estimate.half_width:
+        return plus + number_text(estimate.mean), "" if estimate.half_width is None else "± 0"
+    if max(abs(estimate.mean), estimate.half_width) >= HUGE:
+        return f"{estimate.mean:.1e}", f"± {estimate.half_width:.1e}"
+    exponent = int(f"{estimate.half_width:.1e}".partition("e")[2])  # of what 0.0996 is rounded to, 0.10
+    decimals = min(4, 1 - exponent)
+    mean, half = (f"{round(value, decimals):,.{max(0, decimals)}f}" for value in (estimate.mean, estimate.half_width))
+    return (mean.lstrip("-") if not float(mean.replace(",", "")) else plus + mean).replace("-", "−"), f"± {half}"
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    """A mean and its interval in one line."""
+    return " ".join(filter(None, estimate_texts(estimate)))
+
+
+def seeds_estimate(values: Mapping[int, float]) -> Estimate | None:
+    """The estimate over the seeds that were measured, if any."""
+    return mean_interval(list(values.values())) if values else None
+
+
+def beyond_training(errors: Mapping[int, Estimate], trained: int | None) -> str:
+    """What more refinements than trained do to an error, by RULE: helps, flat or diverges, and by how much.
+
+    `errors` maps numbers of refinements to the error. Where there is no error after exactly the trained number, the
+    largest number below it counts.
+    """
+    below = [number for number in errors if trained is not None and number <= trained]
+    beyond = [number for number in errors if trained is not None and number > trained]
+    if not below or not beyond:
+        return NONE
+    before, after = errors[max(below)], errors[max(beyond)]
+    if before.num_diverged:
+        return "diverged in training"
+    if any(errors[number].num_diverged for number in beyond):
+        return "diverges"
+    change = 100 * (after.mean / before.mean - 1) if before.mean else 0.0
+    word = "diverges" if change >= CHANGE else "helps" if change <= -CHANGE else "flat"
+    return f"{word} ({change:+.0f} %)".replace("-", "−")
+
+
+def joined(names: list[str]) -> str:
+    """Names as a phrase: a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -1,0 +1,154 @@
+"""The processes of a run live and end together, and the first one says which of them has died."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from flowgru.errors import FlowgruError, MachineError
+from flowgru.training.stopping import Stopped
+
+GRACE_SECONDS = 20.0
+"""For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
+
+Fabric = Any
+"""Lightning's, which engine.py alone imports."""
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """Around a run of one or several processes, from before they are started by `launch`.
+
+    Where one of them dies, the others end within GRACE_SECONDS even if they wait for it in vain, and the first one says
+    which it was: MachineError, with the exit code of the dead one if it had one. An error of the first one ends the others.
+    Under torchrun, which watches its processes itself, MachineError says only that another one has died.
+    """
+    family = _Family(fabric)
+    if fabric.world_size > 1:
+        family.start()
+    try:
+        yield
+        family.wait()
+    except Stopped:  # each ends by itself
+        family.wait()
+        raise
+    except BaseException as error:
+        try:
+            if _lost_another(error) and fabric.world_size > 1:
+                family.explain_loss(error)
+            raise
+        finally:
+            family.kill()
+    finally:
+        family.ended.set()
+
+
+def end_others(fabric: Fabric) -> None:
+    """Ends all processes but the first, quietly and once it has saved: the first one says why, by its exit code."""
+    fabric.barrier()
+    if not fabric.is_global_zero:
+        sys.exit(0)
+
+
+class _Family(threading.Thread):
+    """Watches, in the first process, those that it has started, and in these the one that started them."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        super().__init__(daemon=True, name="flowgru-processes")
+        self.ended = threading.Event()
+        self._num_processes = fabric.world_size
+        self._launched = getattr(fabric.strategy.launcher, "procs", [])
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._adopting = threading.Lock()
+        outside = fabric.is_global_zero or torch.distributed.is_torchelastic_launched()
+        self._parent = None if outside else os.getppid()
+        self._adopt()
+
+    def run(self) -> None:
+        """Ends this process where another one has died and it does not notice, waiting for it in vain."""
+        while not self.ended.wait(0.5):
+            self._adopt()
+            if (death := self._death()) is None:
+                continue
+            if self.ended.wait(GRACE_SECONDS if self._parent is None else 0):
+                return
+            self.kill()
+            print(f"error: {death}", file=sys.stderr, flush=True)
+            os._exit(death.exit_code)
+
+    def explain_loss(self, error: BaseException) -> None:
+        """Ends this process, which has lost the connection to another one, by an error that says which, if that shows."""
+        patience = time.monotonic() + GRACE_SECONDS / 2
+        while (self._children or self._parent is not None) and time.monotonic() < patience:
+            if self._parent is None and (death := self._death()) is not None:
+                raise death from None
+            time.sleep(0.1)  # one that was started is ended meanwhile, by its starter or by its own `run`
+        raise MachineError(
+            f"another process of this run has died or cannot be reached ({' '.join(str(error).split())[:150]}): "
+            "the same command goes on from the last checkpoint"
+        ) from None
+
+    def wait(self) -> None:
+        """Until those that this process has started have ended, as they are about to; else they would miss it.
+
+        Those that hang are ended after GRACE_SECONDS.
+        """
+        self._adopt()
+        patience = time.monotonic() + GRACE_SECONDS
+        for child in self._children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(patience - time.monotonic(), 0))
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends those that this process has started."""
+        self._adopt()
+        for child in self._children:
+            child.kill()
+
+    def _adopt(self) -> None:
+        """Takes the started processes over from Fabric, whose own observer would kill this one before it can speak."""
+        with self._adopting:
+            while self._launched:
+                self._children.append(self._launched.pop(0))
+
+    def _death(self) -> MachineError | None:
+        """Who has died and how; one that a signal has killed goes before those that ended because of it."""
+        if self._parent is not None:
+            gone = os.getppid() != self._parent
+            return MachineError("the first process of this run has died") if gone else None
+        found = [(child.poll(), number, child.pid) for number, child in enumerate(self._children, start=2)]
+        dead = min(((code, number, pid) for code, number, pid in found if code), default=None)
+        if dead is None:
+            return None
+        code, number, pid = dead
+        how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        death = MachineError(
+            f"process {number} of {self._num_processes} (pid {pid}) {how}, and the others ended with it: the same command "
+            "goes on from the last checkpoint"
+        )
+        death.exit_code = code if code > 0 else MachineError.exit_code
+        return death
+
+
+def _lost_another(error: BaseException) -> bool:
+    """Whether this is what gloo, NCCL or their meeting place say when another process is gone."""
+    if not isinstance(error, RuntimeError) or isinstance(error, FlowgruError):
+        return False
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(word in text for word in ("gloo", "nccl", "peer"))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

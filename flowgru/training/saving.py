@@ -1,0 +1,44 @@
+"""Saves a run now and then, on a disk that may refuse."""
+
+import math
+from typing import Any
+
+from flowgru.errors import MachineError
+from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.processes import Fabric, end_others
+from flowgru.training.run_log import RunLog
+from flowgru.training.run_state import Run
+
+MOST_FAILED_SAVES = 3
+"""Checkpoints in a row that the disk refuses after which a run gives up."""
+
+
+class Saving:
+    """Saves the run where there is a store, which the first process has, and tells the other processes how it went."""
+
+    def __init__(self, fabric: Fabric, store: CheckpointStore | None, log: RunLog | None, every: int) -> None:
+        self._fabric, self._store, self._log, self._every = fabric, store, log, every
+        self._num_failed = 0
+
+    def save(self, run: Run, *, best: bool, must: bool) -> None:
+        """MachineError, in the first process, where the disk refuses a save that `must` be, or too many in a row."""
+        refused = self._refusal(run, best)
+        self._num_failed = self._num_failed + 1 if self._fabric.broadcast(refused is not None) else 0
+        if self._num_failed and (must or self._num_failed == MOST_FAILED_SAVES):
+            end_others(self._fabric)
+            assert refused is not None, "the other processes have ended"
+            raise refused
+        if refused is not None and self._log:
+            run.best_error = math.inf if best else run.best_error  # so that a best one is kept yet
+            self._log.warn(f"{refused}; training goes on, and saving is tried again every {self._every} steps")
+
+    def _refusal(self, run: Run, best: bool) -> MachineError | None:
+        """Saves; returns why the disk has refused."""
+        if self._store is None:
+            return None
+        state: dict[str, Any] = {**run.state(), "log": self._log.sums if self._log else None}
+        try:
+            self._store.save(run.step, run.network.state_dict(), state, best=best)
+        except MachineError as error:
+            return error
+        return None

@@ -1,0 +1,209 @@
+"""`flowgru evaluate` prints a table, writes every pair, and says in one line what cannot be done."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from flowgru.cli import main
+from flowgru.config import NetworkConfig
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.flow_files import write_flow
+from flowgru.data.images import write_image
+from flowgru.evaluation.evaluate import picture_estimator
+from flowgru.model.flow_network import FlowNetwork
+
+
+@pytest.fixture
+def middlebury(tmp_path):
+    root = tmp_path / "sets"
+    for scene, length in (("Venus", 4.0), ("Grove2", 2.0)):
+        for folder in ("other-data", "other-gt-flow"):
+            (root / "Middlebury" / folder / scene).mkdir(parents=True)
+        for number in (10, 11):
+            write_image(root / f"Middlebury/other-data/{scene}/frame{number}.png", np.zeros((20, 30, 3), np.uint8))
+        flow = np.zeros((20, 30, 2), np.float32)
+        flow[..., 1] = length
+        write_flow(root / f"Middlebury/other-gt-flow/{scene}/flow10.flo", flow)
+    return root
+
+
+def run(*words: object) -> int:
+    return main(["evaluate", *map(str, words)])
+
+
+def test_the_command_prints_a_table_and_writes_every_pair(middlebury, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 8" in printed and "other-gt-flow" in printed
+    line = next(line for line in printed.splitlines() if "epe_per_image" in line)
+    assert line.split()[-2] == "3.000"
+
+    report = json.loads((output / "evaluation.json").read_text())
+    assert report["method"]["baseline"] == "zero"
+    assert report["sets"]["middlebury"]["metrics"]["epe"] == 3
+    assert report["sets"]["middlebury"]["metrics"]["epe_matched"] is None
+    with (output / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["pair"], float(row["epe"]), row["epe_matched"], float(row["static_flow"])) for row in rows] == [
+        ("middlebury/Grove2", 2, "", 0),
+        ("middlebury/Venus", 4, "", 0),
+    ]
+    assert sorted(path.name for path in output.iterdir()) == ["evaluation.json", "pairs.csv", "worst"]
+    names = [path.relative_to(output / "worst").as_posix() for path in sorted((output / "worst").rglob("*.png"))]
+    assert names == ["middlebury/01_middlebury_Venus.png", "middlebury/02_middlebury_Grove2.png"]
+
+
+def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_path, capsys):
+    flow = middlebury / "Middlebury/other-gt-flow/Venus/flow10.flo"
+    flow.write_bytes(flow.read_bytes()[:-1])
+    output = tmp_path / "out"
+    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 3
+    printed, said = capsys.readouterr()
+    assert re.search(r"epe \[px\] .* 2.000 ", printed) and "1 of 8, 1 damaged" in printed
+    named = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(named) == 1 and str(flow) in named[0] and named[0].endswith("; this pair was left out")
+    entry = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]
+    assert entry["pairs"] == 1 and entry["metrics"]["epe"] == 2
+    assert len(entry["damaged"]) == 1 and str(flow) in entry["damaged"][0]
+    with (output / "pairs.csv").open(newline="") as file:
+        assert [row["pair"] for row in csv.DictReader(file)] == ["middlebury/Grove2"]
+
+
+def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_path, monkeypatch, capsys):
+    broken = picture_estimator(lambda first, second: np.full((*first.shape[:2], 2), np.nan, np.float32))
+    monkeypatch.setattr("flowgru.tasks.evaluate._baseline", lambda _: (lambda _: broken, {}))
+    output = tmp_path / "out"
+    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if "epe [px]" in line).split()[-2] == "NaN"
+    assert next(line for line in lines if "epe_matched" in line).split()[-2] == "-"
+    metrics = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]["metrics"]
+    assert metrics["epe"] == "NaN" and metrics["epe_matched"] is None and metrics["outlier_1px"] == 100
+    with (output / "pairs.csv").open(newline="") as file:
+        assert {(row["epe"], row["epe_matched"]) for row in csv.DictReader(file)} == {("NaN", "")}
+
+
+def test_fewer_or_no_pictures_and_no_static_pairs_on_request(middlebury, tmp_path):
+    words = ("middlebury", "--root", middlebury, "--baseline", "zero", "--output", tmp_path / "out", "--overwrite")
+    assert run(*words) == 0
+    assert run(*words, "--worst", 1, "--static", 0) == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["01_middlebury_Venus.png"]
+    report = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert report["sets"]["middlebury"]["metrics"]["static_flow"] is None
+    assert run(*words, "--worst", 0) == 0
+    assert not (tmp_path / "out/worst").exists()
+
+
+def test_pictures_of_sets_that_are_not_measured_again_go(middlebury, tmp_path):
+    output = tmp_path / "out"
+    for old in ("sintel/01_a.png", "kitti2015/100_b.png"):
+        write_image(output / "worst" / old, np.zeros((2, 2, 3), np.uint8))
+    (output / "worst/sintel/notes.txt").touch()
+    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output, "--overwrite") == 0
+    assert sorted(path.name for path in (output / "worst").iterdir()) == ["middlebury", "sintel"]
+    assert [path.name for path in (output / "worst/sintel").iterdir()] == ["notes.txt"]
+
+
+def test_results_are_written_even_if_nobody_reads_the_table(middlebury, tmp_path):
+    words = [
+        "evaluate",
+        "middlebury",
+        "--root",
+        str(middlebury),
+        "--baseline",
+        "zero",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowgru", *words], stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 0 and (tmp_path / "out/pairs.csv").is_file()
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(middlebury, tmp_path):
+    assert run("middlebury", "--root", middlebury, "--model", "nowhere.pth", "--output", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypatch, capsys):
+    def open_grouped(name, root):
+        pairs = open_dataset("middlebury", root)
+        pairs.name = name
+        groups = zip(pairs.pairs, ["wood", "stone"], strict=True)
+        pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
+        return pairs
+
+    monkeypatch.setattr("flowgru.data.benchmarks.open_dataset", open_grouped)
+    output = tmp_path / "out"
+    assert run("my.csv", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.findall(r"[\w.]+", next(line for line in lines if "measure" in line)) == [
+        "measure",
+        "wood",
+        "stone",
+        "my.csv",
+    ]
+    assert "2.000" in (line := next(line for line in lines if "epe " in line)) and "4.000" in line and "3.000" in line
+    entry = json.loads((output / "evaluation.json").read_text())["sets"]["my.csv"]
+    assert entry["groups"]["wood"]["pairs"] == 1 and entry["groups"]["stone"]["metrics"]["epe"] == 4
+    with (output / "pairs.csv").open(newline="") as file:
+        assert [row["set"] for row in csv.DictReader(file)] == ["wood", "stone"]
+
+
+def test_a_model_file_is_measured(middlebury, tmp_path, capsys):
+    from flowgru.model.model_file import write_model_file
+
+    network = FlowNetwork(NetworkConfig())
+    card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}
+    write_model_file(tmp_path / "model.safetensors", network.state_dict(), card, overwrite=False)
+    output = tmp_path / "out"
+    words = ("middlebury", "--root", middlebury, "--model", tmp_path / "model.safetensors", "--device", "cpu")
+    assert run(*words, "--output", output) == 0
+    method = json.loads((output / "evaluation.json").read_text())["method"]
+    assert method["iterations"] == 2 and method["device"] == "cpu" and method["warm_start"] is False
+    assert "iterations 2" in capsys.readouterr().out
+
+
+def test_results_are_not_overwritten_unasked(middlebury, tmp_path, capsys):
+    words = ("middlebury", "--root", middlebury, "--baseline", "zero", "--output", tmp_path / "out")
+    assert run(*words) == 0
+    before = (tmp_path / "out/pairs.csv").stat().st_mtime_ns
+    assert run(*words) == 2
+    assert "already holds evaluation.json and pairs.csv and worst" in capsys.readouterr().err
+    assert (tmp_path / "out/pairs.csv").stat().st_mtime_ns == before
+    assert run(*words, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["sintle"], 2, "did you mean 'sintel'"),
+        (["sintel"], 3, "sintel is not below"),
+        (["middlebury", "--baseline", "zero", "--iterations", "3"], 2, "--baseline has no --model"),
+        (["middlebury", "--baseline", "dis", "--warm-start"], 2, "--baseline has no --model"),
+        (["middlebury", "--worst", "-1"], 2, "--worst is -1: it must be 0 or more"),
+        (["middlebury", "--static", "-1"], 2, "--static is -1: it must be 0 or more"),
+        (["middlebury", "--iterations", "0"], 2, "--iterations is 0: it must be 1 or more"),
+        (["middlebury", "--baseline", "zero", "--output", ""], 2, "--output is empty"),
+        (["middlebury", "--baseline", "best"], 2, "--baseline is 'best'"),
+        (["middlebury", "--model", "nowhere.pth"], 2, "no model file nowhere.pth"),
+        ([], 2, "DATA must be given"),
+    ],
+)
+def test_a_wrong_request_is_one_line(words, code, said, middlebury, capsys):
+    assert run(*words, "--root", middlebury) == code
+    error = capsys.readouterr().err
+    assert said in error and len(error.splitlines()) == 1

@@ -1,0 +1,204 @@
+"""The memory that is announced is the memory that is taken; a lack of it ends in a smaller plan or in one clear line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from media import noisy_frames
+
+from flowgru.cli import main
+from flowgru.config import NetworkConfig
+from flowgru.data.flow_files import read_flow
+from flowgru.data.images import write_image
+from flowgru.model.correlation import CorrelationMethod
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.memory import free_memory, lacks_memory, taken_memory
+from flowgru.model.memory_estimate import estimate_memory
+from flowgru.tasks.flow_stream import estimate_flow
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parent.parent
+
+LACKS = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+]
+
+
+def command(*words: object, limit: int | None = None) -> subprocess.CompletedProcess:
+    """`flowgru estimate` in a process of its own, with at most `limit` bytes of address space."""
+    code = "import sys, resource\n"
+    if limit is not None:
+        code += f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}))\n"
+    code += "from flowgru.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, "estimate", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def pair_of(folder: Path, height: int, width: int) -> list[Path]:
+    paths = [folder / "a.png", folder / "b.png"]
+    for path, frame in zip(paths, noisy_frames(2, height, width), strict=True):
+        write_image(path, frame)
+    return paths
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
+@pytest.mark.parametrize(
+    "height, width, method",
+    [
+        (240, 320, "all_pairs"),
+        pytest.param(560, 720, "all_pairs", marks=pytest.mark.slow),
+        (720, 960, "on_demand"),
+        pytest.param(1080, 1920, "on_demand", marks=pytest.mark.slow),
+    ],
+)
+def test_the_expected_memory_is_said_first_and_kept_within_a_fifth(height, width, method, tmp_path):
+    run = command(
+        *pair_of(tmp_path, height, width), "--output", tmp_path / "out", "--correlation", method, "--iterations", 1
+    )
+    assert run.returncode == 0, run.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    expected = summary["expected_memory_mib"]
+    first_line = run.stdout.splitlines()[0]
+    assert first_line == f"{width}x{height} on cpu, correlation {method}: expecting {expected / 1024:.2f} GiB"
+    assert abs(expected / summary["peak_memory_mib"] - 1) <= 0.2
+
+
+def test_the_estimate_knows_what_makes_the_difference():
+    small, large = (FlowNetwork(NetworkConfig(preset, "conv_gru")) for preset in ("small", "large"))
+    here = taken_memory(CPU)
+
+    def increment(
+        network: FlowNetwork, height: int, width: int, method: CorrelationMethod = "on_demand", **tiles
+    ) -> int:
+        network.correlation = method
+        return estimate_memory(network, height, width, **tiles).num_bytes - here
+
+    assert increment(large, 1088, 1920) > increment(small, 1088, 1920)
+    assert increment(large, 1088, 1920, "all_pairs") > increment(large, 1088, 1920) + 5 * 2**30
+    tiled = increment(large, 4320, 7680, num_tiles=16, tile_shape=(1336, 2368))
+    assert tiled < increment(large, 4320, 7680) / 2
+    large.correlation = "auto"
+    assert estimate_memory(large, 1088, 1920).method == "on_demand"
+    large.memory_budget = 2**40
+    assert estimate_memory(large, 1088, 1920).method == "all_pairs"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process inherits the peak of the one that started it")
+def test_the_peak_is_this_processs_own():
+    large = torch.ones(2**28)  # 1 GiB
+    code = "import torch; from flowgru.model.memory import peak_memory; print(peak_memory(torch.device('cpu')))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
+    )
+    assert 10 * 2**20 < int(run.stdout) < large.nbytes
+
+
+def test_free_memory_is_at_most_what_the_machine_has():
+    assert 0 < free_memory(CPU) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 10 * 2**20 < taken_memory(CPU) < 2**40
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
+def test_a_lack_of_memory_is_recognised(error):
+    assert lacks_memory(error) and not lacks_memory(RuntimeError("shapes do not fit")) and not lacks_memory(OSError())
+
+
+@pytest.fixture
+def network() -> FlowNetwork:
+    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru")).eval()
+    with torch.no_grad():
+        for parameter in network.flow_head.parameters():
+            parameter *= 0.1  # random weights give flows far out of the picture
+    return network
+
+
+def failing(network: FlowNetwork, monkeypatch: pytest.MonkeyPatch, error: Exception, *, until) -> list[tuple]:
+    """Makes `match` lack memory until `until` holds of (correlation, picture shape); returns what was tried."""
+    match, tried = network.match, []
+
+    def lacking(first, second, **options):
+        tried.append((network.correlation, tuple(first.picture_shape[2:])))
+        if not until(*tried[-1]):
+            raise error
+        return match(first, second, **options)
+
+    monkeypatch.setattr(network, "match", lacking)
+    return tried
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
+def test_a_pair_that_does_not_fit_is_computed_on_demand(network, monkeypatch, error):
+    frames = noisy_frames(3, 136, 160)
+    expected = list(estimate_flow(frames, network, iterations=2))
+    tried = failing(network, monkeypatch, error, until=lambda correlation, shape: correlation == "on_demand")
+    with pytest.warns(UserWarning, match="not enough memory for frames of 160x136 on cpu: computing with the corr"):
+        found = list(estimate_flow(frames, network, iterations=2))
+    assert [correlation for correlation, _ in tried] == ["auto", "on_demand", "on_demand"]  # the next pair knows
+    for truth, flow in zip(expected, found, strict=True):
+        torch.testing.assert_close(flow, truth, rtol=1e-3, atol=1e-3)
+
+
+def test_what_does_not_fit_on_demand_is_cut_into_tiles(network, monkeypatch):
+    frames = noisy_frames(3, 512, 520)
+    tried = failing(network, monkeypatch, MemoryError(), until=lambda correlation, shape: shape[0] < 400)
+    with pytest.warns(UserWarning, match="computing in 2x2 tiles"):
+        found = list(estimate_flow(frames, network, iterations=1, warm_start=True))
+    assert [flow.shape for flow in found] == 2 * [(2, 512, 520)] and all(flow.isfinite().all() for flow in found)
+    assert len(tried) == 2 + 2 * 4
+
+
+def test_what_never_fits_is_one_line_with_the_flags_and_exit_4(tmp_path, monkeypatch, capsys):
+    def lacking(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(FlowNetwork, "match", lacking)
+    words = [*map(str, pair_of(tmp_path, 512, 512)), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["estimate", *words]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "error: not enough memory for frames of 512x512 on cpu, even in 2x2 tiles with the correlation on demand: "
+        "use --resize 0.5 or more tiles, such as --tiles 4x4"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
+def test_a_process_that_may_not_grow_still_gives_the_flow(tmp_path):
+    height, width = 720, 960
+    frames = pair_of(tmp_path, height, width)
+    given = "--iterations", 1, "--output", tmp_path / "out"
+    limit = address_space_after_loading() + 400 * 2**20
+    run = command(*frames, *given, "--correlation", "all_pairs", limit=limit)  # the volume alone is 466 MB
+    assert run.returncode == 0, run.stderr
+    assert "not enough memory for frames of 960x720" in run.stderr and "Traceback" not in run.stderr
+    assert read_flow(tmp_path / "out" / "a.flo").flow.shape == (height, width, 2)
+
+
+def address_space_after_loading() -> int:
+    """What a process reserves before it computes anything; with CUDA libraries that is a multiple of what it uses."""
+    code = (
+        "from flowgru.tasks import estimation; from flowgru import load_model; load_model(device='cpu')\n"
+        "print(open('/proc/self/statm').read().split()[0])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return int(run.stdout) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,162 @@
+"""A submission is checked before it is called ready, and what keeps it from that is named."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from challenge_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
+from trees import HEIGHT, WIDTH, picture
+
+from flowgru.data.challenges import open_challenge
+from flowgru.data.flow_files import write_flow
+from flowgru.data.submissions import package_faults, write_submitted
+from flowgru.errors import InputFileError
+
+
+def put_png(path: Path) -> None:
+    picture(path.with_suffix(".png"), 0)
+    path.with_suffix(".png").replace(path)
+
+
+DAMAGES = {
+    "missing": ("sintel", lambda path: path.unlink(), "is missing"),
+    "extra": (
+        "sintel",
+        lambda path: shutil.copy(path, path.with_name("frame_0001.flo")),
+        "frame_0001.flo does not bel",
+    ),
+    "truncated": ("sintel", lambda path: path.write_bytes(path.read_bytes()[:-1]), "too short"),
+    "size": (
+        "sintel",
+        lambda path: write_flow(path, np.zeros((6, 7, 2)), overwrite=True),
+        "is 7x6: its picture is 8x6",
+    ),
+    "unknown": (
+        "sintel",
+        lambda path: write_flow(path, np.full((HEIGHT, WIDTH, 2), np.nan), overwrite=True),
+        "48 pixels that are not finite",
+    ),
+    "PNG for .flo": ("sintel", put_png, "is no .flo file"),
+    "8 bits": ("kitti2015", lambda path: path.unlink() or picture(path, 0), "not a KITTI flow map"),
+    "invalid": (
+        "kitti2012",
+        lambda path: write_flow(path, np.zeros((HEIGHT, WIDTH, 2)), np.eye(HEIGHT, WIDTH) == 0, overwrite=True),
+        "6 pixels that are not marked valid",
+    ),
+    "4K": (
+        "spring",
+        lambda path: write_flow(path, np.zeros((2 * HEIGHT, 2 * WIDTH, 2)), overwrite=True),
+        "is 16x12: its picture is 8x6",
+    ),
+    "NaN": (
+        "spring",
+        lambda path: write_flow(path, np.full((HEIGHT, WIDTH, 2), np.nan), overwrite=True),
+        "48 pixels that are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_package_is_refused(damage, tmp_path, estimated, small, capsys):
+    name, harm, said = DAMAGES[damage]
+    MAKERS[name](tmp_path)
+    assert run(name, "--root", tmp_path, "--output", tmp_path / "out") == 0
+    assert run(name, "--root", tmp_path, "--check", tmp_path / "out") == 0
+    assert package_faults(tmp_path / "out", open_challenge(name, tmp_path), besides=[f"{name}.zip"]) == []
+    harm(tmp_path / "out" / PACKAGES[name][0])
+    capsys.readouterr()
+    assert run(name, "--root", tmp_path, "--check", tmp_path / "out") == 3
+    out, error = capsys.readouterr()
+    assert said in error and len(error.splitlines()) == 1 and not out
+    assert len(package_faults(tmp_path / "out", open_challenge(name, tmp_path), besides=[f"{name}.zip"])) == 1
+
+
+def rezip(path: Path, flows: Path, names: list[str], spoil: bytes = b"") -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, (flows / name).read_bytes() + spoil)
+
+
+@pytest.mark.parametrize("package", ["sintel", "kitti2012", "kitti2015", "spring"], indirect=True)
+def test_the_notes_that_macos_leaves_are_passed_over(package, request):
+    name = request.node.callspec.params["package"]
+    for path in [*package.rglob("*"), *package.parent.rglob("*.png")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+        path.with_name(".DS_Store").touch()
+    assert run(name, "--root", package.parent, "--check", package) == 0
+    assert run(name, "--root", package.parent, "--output", package, "--overwrite") == 0
+
+
+def test_another_tasks_part_of_kitti_does_not_hide_the_test_split(tmp_path):
+    picture(tmp_path / "KITTI/testing/image_0/000000_10.png", 0)
+    with pytest.raises(InputFileError, match="KITTI/testing has no image_2"):
+        open_challenge("kitti2015", tmp_path)
+    make_kitti("KITTI-2015", "image_2")(tmp_path)
+    assert len(open_challenge("kitti2015", tmp_path)) == 2
+
+
+@pytest.mark.parametrize("package", ["kitti2015"], indirect=True)
+def test_a_zip_beside_the_flows_must_hold_them(package, capsys):
+    words, path = ("kitti2015", "--root", package.parent, "--check", package), package / "kitti2015.zip"
+    names = PACKAGES["kitti2015"]
+    assert run(*words) == 0
+    other = package.parent / "other"
+    shutil.copytree(package / "flow", other / "flow")
+    write_submitted(other / names[0], np.ones((HEIGHT, WIDTH, 2), np.float32), overwrite=True)
+    whole = path.read_bytes()
+    position = whole.index(b"IDAT")
+    harms = [
+        (lambda: path.write_bytes(whole[:-10]), "is damaged"),
+        (lambda: path.write_bytes(whole[:position] + b"JDAT" + whole[position + 4 :]), "is damaged"),
+        (lambda: rezip(path, package, names[:1]), "does not hold the flows of its folder"),
+        (lambda: rezip(path, package / "flow", [Path(name).name for name in names]), "does not hold the flows"),
+        (lambda: rezip(path, package, names, spoil=b"0"), "holds another flow/000000_10.png"),
+        (lambda: rezip(path, other, names), "holds another flow/000000_10.png"),
+    ]
+    for harm, said in harms:
+        harm()
+        capsys.readouterr()
+        assert run(*words) == 3
+        error = capsys.readouterr().err
+        assert f"kitti2015.zip {said}" in error and len(error.splitlines()) == 1
+    path.unlink()
+    assert run(*words) == 0
+    assert "ready: zip them, with their names from this folder on; upload the zip" in capsys.readouterr().out
+
+
+def test_many_faults_are_counted(tmp_path, small, capsys):
+    make_spring(tmp_path)
+    (tmp_path / "out").mkdir()
+    assert run("spring", "--root", tmp_path, "--check", tmp_path / "out") == 3
+    assert "flow_FW_right_0001.flo5 is missing and 3 more" in capsys.readouterr().err
+
+
+def test_a_part_of_the_test_split_is_refused_or_not_called_ready(tmp_path, estimated, capsys):
+    make_sintel(tmp_path)
+    words = ("sintel", "--root", tmp_path, "--output", tmp_path / "out")
+    assert run(*words) == 3
+    assert "has 6 pairs, the server asks for 1104" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert run(*words, "--partial") == 0
+    said = capsys.readouterr().out
+    assert "NOT to be uploaded: the server asks for 1104" in said and "ready" not in said
+
+
+@pytest.mark.parametrize(
+    "name, lost, said",
+    [
+        ("sintel", "Sintel/test/clean/market_4/frame_0002.png", "clean/market_4/frame_0002.png is missing"),
+        ("sintel", "Sintel/test/final", "final is missing"),
+        ("sintel", "Sintel/test/clean/cave_3/frame_0002.png", "cave_3 holds 1 pictures"),
+        ("kitti2012", "KITTI-2012/testing/image_0/000010_11.png", "000010_11.png is missing"),
+        ("kitti2015", "KITTI/testing/image_2", "has no image_2"),
+        ("spring", "spring/test/0003/frame_right", "frame_right holds 0 pictures"),
+        ("spring", "spring", "is not below"),
+    ],
+)
+def test_a_gap_in_the_test_split_is_named(name, lost, said, tmp_path):
+    MAKERS[name](tmp_path)
+    (tmp_path / lost).rename(tmp_path / "lost")
+    with pytest.raises(InputFileError, match=said):
+        open_challenge(name, tmp_path)

@@ -1,0 +1,77 @@
+"""A video is written whole, as it was given, or not at all."""
+
+import resource
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import difference, moving_frames, noisy_frames
+
+from flowgru.data.flow_files import write_flow
+from flowgru.data.images import write_image
+from flowgru.data.video import VideoReader
+from flowgru.data.video_writer import VideoWriter
+from flowgru.errors import MachineError, RequestError
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (47, 65), (1, 1), (3, 200)])
+def test_a_written_video_comes_back(tmp_path: Path, height: int, width: int) -> None:
+    made = [np.full((height, width, 3), 20 * index + 30, np.uint8) for index in range(5)]
+    with VideoWriter(tmp_path / "new" / "out.mp4", Fraction(30000, 1001)) as video:
+        for frame in made:
+            video.write(frame)
+    with VideoReader(tmp_path / "new" / "out.mp4") as reader:
+        assert reader.frame_rate == Fraction(30000, 1001)
+        frames = list(reader)
+    assert reader.problems == []
+    assert len(frames) == 5
+    assert frames[0].image.shape == (height + height % 2, width + width % 2, 3)
+    assert all(
+        difference(frame.image[:height, :width], expected) <= 3 for frame, expected in zip(frames, made, strict=True)
+    )
+    data = (tmp_path / "new" / "out.mp4").read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_a_video_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    frame = moving_frames(1)[0]
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 10) as video:
+        video.write(frame)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"mine")
+    with pytest.raises(RequestError, match="exists already"), VideoWriter(path, 10) as video:
+        video.write(frame)
+    with (
+        pytest.raises(RequestError, match="a frame is 60x48, the first was 64x48"),
+        VideoWriter(path, 10, overwrite=True) as video,
+    ):
+        video.write(frame)
+        video.write(frame[:, :60])
+    with pytest.raises(RequestError, match="no frame was given"), VideoWriter(path, 10, overwrite=True):
+        pass
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(RequestError, match="suffix must be one of"):
+        VideoWriter(tmp_path / "out.wmv", 10)
+
+
+def test_a_full_disk_is_a_machine_error_and_leaves_nothing(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with (
+            pytest.raises(MachineError, match=r"cannot write .*File too large"),
+            VideoWriter(tmp_path / "a.mp4", 10) as video,
+        ):
+            for frame in noisy_frames(20):
+                video.write(frame)
+        with pytest.raises(MachineError, match=r"cannot write .*File too large"):
+            write_flow(tmp_path / "a.flo", np.zeros((100, 100, 2), np.float32))
+        with pytest.raises(MachineError, match=r"cannot write .*File too large"):
+            write_image(tmp_path / "a.png", noisy_frames(1, 100, 100)[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

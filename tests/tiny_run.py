@@ -1,0 +1,33 @@
+"""The smallest whole run, as a configuration and as a file, and what runs leave behind."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flowgru.config import NetworkConfig, OptimizerConfig, SyntheticSettings, TrainConfig, ValidationConfig
+
+TINY = TrainConfig(
+    network=NetworkConfig("compact", "conv_gru"),
+    data=SyntheticSettings(height=128, width=128, photos=None, num_textures=4),
+    optimizer=OptimizerConfig(ema_decay=0.9),
+    validation=ValidationConfig(every=6, pairs=1, height=128, width=128, iterations=(1,)),
+    steps=6,
+    batch_size=1,
+    iterations=1,
+    workers=0,
+    log_every=1,
+    checkpoint_every=1,
+)
+
+
+def write_config(path: Path, config: TrainConfig = TINY, **changes: Any) -> Path:
+    """The configuration as a file, with settings changed; JSON is YAML, too."""
+    path.write_text(json.dumps(asdict(config) | changes))
+    return path
+
+
+def log_lines(folder: Path) -> list[dict[str, Any]]:
+    """The log without the fields that measure time."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
