@@ -5,34 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from only_a_crop import NOTHING
 from torch import Tensor
 from torchvision.transforms.v2 import functional as torchvision_functional
 
 from flowgru import warp
-from flowgru.config import AugmentationSettings, SyntheticSettings
+from flowgru.config import SyntheticSettings
 from flowgru.data.augmentation import augment
 from flowgru.data.draws import Draws
 from flowgru.data.photometric import Box, ColourChange, change_colour, draw_colour_change, erase
 from flowgru.data.sample import FlowSample
 from flowgru.data.spatial import crop, flip, resize
 from flowgru.data.synthetic import SyntheticPairs
-
-NOTHING = AugmentationSettings(
-    height=144,
-    width=176,
-    log2_scale=(0.0, 0.0),
-    scaling=0.0,
-    stretching=0.0,
-    horizontal_flip=0.0,
-    vertical_flip=0.0,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-    hue=0.0,
-    asymmetric=0.0,
-    erasing=0.0,
-)
-"""Only a crop."""
 
 PARTS: dict[str, dict[str, object]] = {
     "crop": {},

@@ -4,29 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from only_a_crop import NOTHING
 
 from flowgru.config import STAGES, AugmentationSettings
 from flowgru.data.augmentation import draw_corner, draw_size
 from flowgru.data.draws import Draws
 from flowgru.data.photometric import draw_boxes, draw_colour_change
 from flowgru.errors import RequestError
-
-NOTHING = AugmentationSettings(
-    height=144,
-    width=176,
-    log2_scale=(0.0, 0.0),
-    scaling=0.0,
-    stretching=0.0,
-    horizontal_flip=0.0,
-    vertical_flip=0.0,
-    brightness=0.0,
-    contrast=0.0,
-    saturation=0.0,
-    hue=0.0,
-    asymmetric=0.0,
-    erasing=0.0,
-)
-"""Only a crop."""
 
 
 def test_boxes_have_the_drawn_sides() -> None:

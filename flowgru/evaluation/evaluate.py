@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from flowgru.data.layouts import padding_mode as padding_mode
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.metrics import FlowErrors

@@ -113,7 +113,8 @@ def _network(
     """What makes the estimator of a data set, which pads as is usual there, and what the report says of it."""
     import torch
 
-    from flowgru.evaluation.evaluate import network_estimator, padding_mode
+    from flowgru.data.layouts import padding_mode
+    from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.loading import load_model
     from flowgru.tasks.flow_stream import card_iterations
 
@@ -197,7 +198,7 @@ def _write(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwr
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
     from flowgru.data.atomic import written_whole
-    from flowgru.evaluation.evaluate import padding_mode
+    from flowgru.data.layouts import padding_mode
     from flowgru.evaluation.metrics import METRICS
 
     report = {"method": method, "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets}}

@@ -84,7 +84,8 @@ def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
 
 
 def _estimator(name: str, model: str, iterations: int | None, warm_start: bool, device: str) -> "Estimator":
-    from flowgru.evaluation.evaluate import network_estimator, padding_mode
+    from flowgru.data.layouts import padding_mode
+    from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.loading import load_model
     from flowgru.tasks.flow_stream import card_iterations
 

@@ -65,10 +65,7 @@ class ComparisonFolder:
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Notes measurements, in place of earlier ones of the same things."""
         self._found |= {measurement[:-1]: measurement for measurement in measurements}
-        try:
-            write_measurements(self.path / MEASUREMENTS, self._found.values())
-        except OSError as error:
-            raise MachineError(f"cannot write {self.path / MEASUREMENTS}: {error.strerror or error}") from None
+        write_measurements(self.path / MEASUREMENTS, self._found.values())
 
     def unmeasured_sets(
         self, regime: str, row: str, seed: int, sets: Sequence[str], iterations: Sequence[int]
