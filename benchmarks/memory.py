@@ -1,107 +1,208 @@
-"""Peak memory and CPU seconds of one pair, each case in a process of its own, beside what flowgru expects it to take.
+"""Peak memory and seconds of one pair of large frames, each case in a process of its own, the processes taking turns.
 
-python benchmarks/memory.py [--sizes 440x1024 1088x1920] [--networks large] [--methods all_pairs on_demand torchvision]
-    [--tiles 1x1] [--iterations 2] [--threads 2] [--limit-gib 6]
+python benchmarks/memory.py [--sizes 1088x1920] [--networks large] [--methods torchvision all_pairs on_demand]
+    [--iterations 12] [--device cpu] [--threads 2] [--rounds 3] [--limit-gib 10]
+python benchmarks/memory.py --methods torchvision on_demand on_demand,compiled
+python benchmarks/memory.py --sizes 2160x3840 --methods on_demand --rounds 1
 
-Weights are random, the flow head's next to zero: the flow stays small, as it mostly is. Memory does not depend on the number
-of refinements. A case that is expected to take more than the limit is left out; torchvision is expected to
-take what all_pairs takes.
+Weights are random and the same for all, the flow head damped as in against_torchvision.py. No process may take more than
+the limit, and none computes what is expected to. The networks are compared on a small pair before anything else, and the
+flows of all cases with the first case's before a time is printed; the exit code is 1 where one differs by more than 1e-3 px.
+In each process one pair with a single refinement is not counted. Only torchvision's own process imports it: that alone takes
+0.16 GiB.
 """
 
 import argparse
+import copy
 import itertools
 import json
+import statistics
 import subprocess
 import sys
-import time
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import torch
+from reporting import arguments, begin, furthest, refuse, size_of
+
+from flowgru.config import NetworkConfig
+from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.model.compiled import compile_network
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.memory import free_memory, peak_memory
+from flowgru.model.memory_estimate import estimate_memory
+from flowgru.tasks.benchmarking import moving_frames, video_flows
+
 GIB = 2**30
+TORCHVISION = 1.4
+"""What torchvision takes, as a multiple of what flowgru takes with all_pairs; it was measured to be 1.28 at 1088x1920."""
+CRASHED = "crashed:"
+CASE = "case.pt"
+METHODS = ("torchvision", "all_pairs", "on_demand", "all_pairs,compiled", "on_demand,compiled")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["440x1024", "1088x1920"])
-    parser.add_argument("--networks", nargs="+", default=["large"])
-    parser.add_argument("--methods", nargs="+", default=["all_pairs", "on_demand", "torchvision"])
-    parser.add_argument("--tiles", default="1x1")
-    parser.add_argument("--iterations", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit-gib", type=float, default=6.0)
+    parser = arguments(__doc__, rounds=3)
+    parser.add_argument("--sizes", nargs="+", default=["1088x1920"], help="HEIGHTxWIDTH in pixels")
+    parser.add_argument("--networks", nargs="+", default=["large"], choices=["large", "small"])
+    parser.add_argument("--methods", nargs="+", default=["torchvision", "all_pairs", "on_demand"], choices=METHODS)
+    parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--limit-gib", type=float, default=10.0)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    device = begin(given)
     if given.case:
-        print(json.dumps(measure(**json.loads(given.case))))
+        print(json.dumps(measure(given, device)))
         return
-    print(f"CPU, {given.threads} threads, {given.iterations} refinements, float32, tiles {given.tiles}")
-    print("| frames | network | correlation | expected GiB | peak GiB | encoding, CPU s | a refinement, CPU s |")
-    print("|---|---|---|---|---|---|---|")
-    for size, network, method in itertools.product(given.sizes, given.networks, given.methods):
-        case = {"size": size, "preset": network, "method": method, "tiles": given.tiles}
-        case |= {"iterations": given.iterations, "threads": given.threads, "limit": given.limit_gib * GIB}
-        words = [sys.executable, __file__, "--case", json.dumps(case)]
-        run = subprocess.run(words, capture_output=True, text=True)
-        if run.returncode:
-            print(f"| {size} | {network} | {method} | failed: {(run.stderr.strip().splitlines() or ['killed'])[-1]} |")
+    said = conditions(
+        device,
+        size="by row",
+        dtype="float32",
+        iterations=str(given.iterations),
+        correlation="by row",
+        rounds=given.rounds,
+        warm_up="one pair with 1 refinement in each process",
+        clock=given.clock,
+        early_exit="none",
+        form="eager, inference, unless the row says compiled",
+        memory="peak of the process" if device.type == "cpu" else "peak of all tensors",
+        limit=f"{given.limit_gib:g} GiB",
+    )
+    columns = ["frames", "network", "method", "expected GiB", "peak GiB", "s a pair"]
+    columns += ["times as fast as the first (range)", "s for all but refinements", "s a refinement", "difference, px"]
+    table = Table("Memory and time of large frames", said, columns, lines=given.json)
+    problems = []
+    for size, network in itertools.product(given.sizes, given.networks):
+        problems += contest(size, network, given, table)
+    refuse(problems)
+
+
+def contest(size: str, network: str, given: argparse.Namespace, table: Table) -> list[str]:
+    """The rows of one network and size. Returns what was wrong."""
+    from against_torchvision import MOST_PIXELS, Contestant, check, ours_as, same_weights, theirs_as
+
+    device, problems = torch.device(given.device), list[str]()
+    theirs, ours = same_weights(network, device)
+    contestants = {"torchvision": Contestant(theirs_as(theirs))}
+    for method in ("all_pairs", "on_demand"):
+        chosen = copy.deepcopy(ours)
+        chosen.correlation = method
+        contestants[method] = Contestant(ours_as(chosen, "32"))
+    with torch.inference_mode():
+        if wrong := check(contestants, moving_frames(192, 256, 2).to(device))[1]:
+            return [f"{network}, {problem}" for problem in wrong]
+    with tempfile.TemporaryDirectory() as folder:
+        case = {"frames": moving_frames(*size_of(size), 2), "config": asdict(ours.config)}
+        torch.save({**case, "theirs": theirs.state_dict(), "ours": ours.state_dict()}, Path(folder) / CASE)
+        runs, failed = run_in_turns(Path(folder), network, given)
+        right = [method for method in given.methods if method not in failed]
+        flows = {method: torch.load(Path(folder) / f"{method}.pt") for method in right}
+    for method in given.methods:
+        if method in failed:
+            table.add(size, network, method, None, None, f"not run: {failed[method]}", None, None, None, None)
+            if failed[method].startswith(CRASHED):
+                problems.append(f"{size}, {network}, {method}: {failed[method]}")
             continue
-        found = json.loads(run.stdout.splitlines()[-1])
-        peak = f"{found['peak'] / GIB:.2f}" if found["peak"] else "over the limit"
-        times = f"{found['encoding']:.1f} | {found['refinement']:.2f}" if found["peak"] else "- | -"
-        expected = "-" if method == "torchvision" and found["peak"] else f"{found['expected'] / GIB:.2f}"
-        print(f"| {size} | {network} | {method} | {expected} | {peak} | {times} |", flush=True)
+        first, seconds = right[0], [run["seconds"] for run in runs[method]]
+        difference = furthest(flows[method], flows[first])
+        if difference > MOST_PIXELS:
+            problems.append(f"{size}, {network}, {method}: {difference:.1e} px from {first}")
+            continue
+        refinement = statistics.median(run["refinement"] for run in runs[method])
+        table.add(
+            size,
+            network,
+            method,
+            runs[method][0]["expected"] / GIB,
+            max(run["peak"] for run in runs[method]) / GIB,
+            statistics.median(seconds),
+            speed_ratio([run["seconds"] for run in runs[first]], seconds),
+            statistics.median(seconds) - given.iterations * refinement,
+            refinement,
+            difference,
+        )
+    return problems
 
 
-def measure(
-    size: str, preset: str, method: str, tiles: str, iterations: int, threads: int, limit: float
-) -> dict[str, Any]:
-    """One case in this process: bytes expected and taken, CPU seconds until the first refinement and for each."""
-    import torch
+def run_in_turns(
+    folder: Path, network: str, given: argparse.Namespace
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """What each method measured in each round, in processes of their own, and why a method did not run."""
+    runs: dict[str, list[dict[str, Any]]] = {method: [] for method in given.methods}
+    failed: dict[str, str] = {}
+    for method in [method for _ in range(given.rounds) for method in given.methods]:
+        if method in failed:
+            continue
+        words = [__file__, "--case", str(folder), "--methods", method, "--networks", network, "--clock", given.clock]
+        for option in ("device", "threads", "iterations", "limit_gib"):
+            words += [f"--{option.replace('_', '-')}", str(getattr(given, option))]
+        run = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+        if run.returncode:
+            last = (run.stderr.strip().splitlines() or [f"ended with {run.returncode}"])[-1][:200]
+            lacking = any(word in last.lower() for word in ("memory", "bad_alloc"))
+            failed[method] = last if lacking else f"{CRASHED} {last}"
+            continue
+        runs[method].append(json.loads(run.stdout.splitlines()[-1]))
+        if (reason := runs[method][-1].get("not run")) is not None:
+            failed[method] = reason
+    return runs, failed
 
-    from flowgru.config import NetworkConfig
-    from flowgru.model.flow_network import FlowNetwork
-    from flowgru.model.memory import peak_memory
-    from flowgru.model.memory_estimate import estimate_memory
-    from flowgru.tasks.flow_stream import estimate_flow
-    from flowgru.tasks.tiling import tile_layout
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    height, width = map(int, size.split("x"))
-    rows, columns = map(int, tiles.split("x"))
-    operator = {"large": "seq_conv_gru", "small": "conv_gru", "compact": "conv_min_gru"}[preset]
-    network = FlowNetwork(NetworkConfig(preset, operator)).eval()  # pyright: ignore[reportArgumentType]
-    network.correlation = "all_pairs" if method == "torchvision" else method  # pyright: ignore[reportAttributeAccessIssue]
-    layout = tile_layout(height, width, rows, columns)
-    expected = estimate_memory(network, height, width, num_tiles=len(layout), tile_shape=layout[0][2:]).num_bytes
-    if expected > limit:
-        return {"expected": expected, "peak": None}
-    frames = [torch.rand(3, height // 8, width // 8).repeat_interleave(8, 1).repeat_interleave(8, 2) for _ in range(2)]
+@torch.inference_mode()
+def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """One case in this process, whose last flow is written into the folder: bytes and seconds."""
+    folder, method, limit = Path(given.case), given.methods[0], int(given.limit_gib * GIB)
+    case = torch.load(folder / CASE)
+    frames = case["frames"].to(device)
+    ours = FlowNetwork(NetworkConfig(**case["config"])).to(device).for_inference()
+    ours.load_state_dict(case["ours"])
+    ours.correlation = "on_demand" if method.startswith("on_demand") else "all_pairs"
+    expected = estimate_memory(ours, *frames.shape[2:]).num_bytes * (TORCHVISION if method == "torchvision" else 1.0)
+    if expected > min(limit, free := free_memory(device)):
+        least = f"the limit is {given.limit_gib:g}" if limit < free else f"{free / GIB:.1f} are free"
+        return {"not run": f"expected to take {expected / GIB:.1f} GiB; {least}"}
+    if device.type == "cpu":
+        refuse_more_than(limit)
     if method == "torchvision":
         from torchvision.models import optical_flow
 
-        network = getattr(optical_flow, f"raft_{preset}")().eval()
+        theirs = getattr(optical_flow, f"raft_{given.networks[0]}")().eval().to(device)
+        theirs.load_state_dict(case["theirs"])
+    elif method.endswith(",compiled"):
+        compile_network(ours)
+    del case
 
-    def seconds(num_refinements: int) -> float:
-        began = time.process_time()
+    def flow(iterations: int) -> torch.Tensor:
         if method == "torchvision":
-            with torch.inference_mode():
-                network(*(2 * frame[None] - 1 for frame in frames), num_flow_updates=num_refinements)
-        else:
-            list(estimate_flow(frames, network, iterations=num_refinements, tiles=(rows, columns)))
-        return time.process_time() - began
+            return theirs(2 * frames[:1] - 1, 2 * frames[1:] - 1, num_flow_updates=iterations)[-1][0]
+        return video_flows(ours, frames, iterations)[0]
 
-    head = network.update_block.flow_head if method == "torchvision" else network.flow_head  # pyright: ignore
-    with torch.no_grad():
-        for parameter in head.parameters():  # pyright: ignore
-            parameter *= 1e-3
-    one = seconds(1)
-    refinement = (seconds(1 + iterations) - one) / iterations
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    torch.save(flow(given.iterations if device.type == "cuda" else 1).cpu(), folder / f"{method}.pt")
+    torch.backends.cudnn.allow_tf32 = before
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    found = []
+    actions = {"one": lambda: flow(1), "all": lambda: found.append(flow(given.iterations))}
+    times = interleaved_seconds(actions, 1, device, warm_up=0, clock=given.clock)
+    if device.type == "cpu":
+        torch.save(found[0], folder / f"{method}.pt")
+    one, every = times["one"][0], times["all"][0]
     return {
         "expected": expected,
-        "peak": peak_memory(torch.device("cpu")),
-        "encoding": one - refinement,
-        "refinement": refinement,
+        "peak": peak_memory(device),
+        "seconds": every,
+        "refinement": (every - one) / max(1, given.iterations - 1),
     }
+
+
+def refuse_more_than(limit: int) -> None:
+    """Lets allocations beyond the limit fail, before the system has to choose a process that it kills."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,33 @@
 """Times and errors of every scan backend that runs here, interleaved in one process; nothing is timed before it is right.
 
-    OMP_NUM_THREADS=2 python benchmarks/scan.py [--rounds 31] [--lengths 16 64 256 1024 4096] [--device cpu]
-    OMP_NUM_THREADS=1 python benchmarks/scan.py --clock processor     where other work runs on the machine
+    python benchmarks/scan.py [--rounds 31] [--lengths 16 64 256 1024 4096] [--device cpu] [--threads 2]
+    python benchmarks/scan.py --threads 1 --clock processor     where other work runs on the machine
 
-Milliseconds are median / quickest of the rounds, the ratios those of the plain loop to the backend. The plain loop indexes
-each step, as a textbook writes it; `sequential` is the same with all steps taken apart at once.
+Milliseconds are median / quickest of the rounds. The plain loop indexes each step, as a textbook writes it; `sequential`
+is the same with all steps taken apart at once. The floor is what the memory allows: forward it reads two tensors and writes
+one, as a scan must; forward and backward it reads five and writes three. A backend whose values or gradients are further
+than 1e-4 (log_space: 0.1) from float64's is named and not timed, and the exit code is 1; log_space alone may be.
 """
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from reporting import arguments, begin, refuse
 from torch import Tensor
 
+from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.scan import BACKENDS, linear_scan, preferred_backend, scan_directions
 
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 FOUR_WAYS = ((3, False), (3, True), (2, False), (2, True))
+PLAIN, FLOOR = "plain loop", "floor (copy)"
+COARSE = (1, 128, 55, 128)
+"""What conv_min_gru of RAFT's width scans at 440x1024."""
+LARGE = (8, 128, 136, 240)
+"""A batch at 1080p: long enough that a GPU's memory, not its launches, is what limits."""
+LEAST = {"cpu": 0.0, "cuda": 0.005}
+"""Seconds for which a backend runs in its turn: a GPU's are short against their start."""
 
 
 def plain_loop(decay: Tensor, update: Tensor, dim: int) -> Tensor:
@@ -40,19 +49,14 @@ def backends(update: Tensor) -> list[str]:
     return runnable
 
 
-def milliseconds(ways: dict[str, Callable[[], object]], rounds: int, clock: str) -> dict[str, tuple[float, float]]:
-    """Median and quickest of each way, all ways once in every round, after two rounds that do not count."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for way in [*ways.values()] * 2:
-        way()
-    for _ in range(rounds):
-        for name, way in ways.items():
-            started = CLOCKS[clock]()
-            way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[name].append(1e3 * (CLOCKS[clock]() - started))
-    return {name: (statistics.median(values), min(values)) for name, values in times.items()}
+def timed(ways: dict[str, Callable[[], object]], given: argparse.Namespace, rounds: int) -> dict[str, list[float]]:
+    device = torch.device(given.device)
+    return interleaved_seconds(ways, rounds, device, warm_up=2, least=LEAST[device.type], clock=given.clock)
+
+
+def milliseconds(seconds: list[float]) -> tuple[float, float]:
+    """Median and quickest."""
+    return 1000 * statistics.median(seconds), 1000 * min(seconds)
 
 
 def inputs(shape: tuple[int, ...], device: str) -> tuple[Tensor, Tensor]:
@@ -61,16 +65,19 @@ def inputs(shape: tuple[int, ...], device: str) -> tuple[Tensor, Tensor]:
 
 
 def ways_along(
-    decay: Tensor, update: Tensor, dim: int, names: list[str]
+    decay: Tensor, update: Tensor, dim: int, names: list[str], wrong: list[str]
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Callable[[], object]]]:
-    """Forward, and forward with backward, of every backend whose values and gradients are right."""
+    """Forward, and forward with backward, of every backend whose values and gradients are right; `wrong` gets the others."""
     weight = torch.randn_like(update)
     leaves = decay.clone().requires_grad_(), update.clone().requires_grad_()
     truth_leaves = decay.double().requires_grad_(), update.double().requires_grad_()
     truth = linear_scan(*truth_leaves, dim=dim, backend="sequential")
     truth_grads = torch.autograd.grad(truth, truth_leaves, weight.double())
-    forms: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"plain loop": lambda a, b: plain_loop(a, b, dim)}
-    forms |= {name: lambda a, b, name=name: linear_scan(a, b, dim=dim, backend=name) for name in names}
+    forms: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        name: lambda a, b, name=name: linear_scan(a, b, dim=dim, backend=name) for name in names
+    }
+    if update.shape != LARGE:
+        forms = {PLAIN: lambda a, b: plain_loop(a, b, dim), **forms}
     forward: dict[str, Callable[[], object]] = {}
     both: dict[str, Callable[[], object]] = {}
     for name, form in forms.items():
@@ -86,49 +93,64 @@ def ways_along(
         try:
             for got, true in zip((run(), *differentiate()), (truth, *truth_grads), strict=True):
                 torch.testing.assert_close(got.double(), true, rtol=tolerance, atol=tolerance)
-        except AssertionError as wrong:
-            print(f"({name} is not timed over {update.shape[dim]} steps: {str(wrong).splitlines()[3]})")
+        except AssertionError as error:
+            wrong.append(f"{name} over {update.shape[dim]} steps: {str(error).splitlines()[3]}")
             continue
         forward[name], both[name] = run, differentiate
-    return forward, both
+    out, other, third = (torch.empty_like(update) for _ in range(3))
+
+    def copies() -> None:
+        torch.add(decay, update, out=out)
+        torch.add(decay, out, out=other)
+        torch.neg(weight, out=third)  # backward reads decay, states and weight, and writes two gradients
+
+    return forward | {FLOOR: lambda: torch.add(decay, update, out=out)}, both | {FLOOR: copies}
 
 
-def table_case(device: str, rounds: int, clock: str) -> None:
-    shape = (1, 128, 55, 128)
-    decay, update = inputs(shape, device)
+def one_shape(shape: tuple[int, ...], given: argparse.Namespace, wrong: list[str]) -> None:
+    """Every backend along the rows and along the columns of one shape."""
+    decay, update = inputs(shape, given.device)
     names = backends(update)
+    if shape == LARGE:  # what keeps every step apart would take minutes
+        names = [name for name in names if name in ("auto", "triton", "blelloch")]
     for dim, axis in ((3, "W (rows)"), (2, "H (columns)")):
-        forward, both = (milliseconds(ways, rounds, clock) for ways in ways_along(decay, update, dim, names))
-        print(f"\n{list(shape)} along {axis}, ms\n| backend | forward | ratio | forward + backward | ratio |")
-        print("|---|---|---|---|---|")
+        ways = ways_along(decay, update, dim, names, wrong)
+        forward, both = (timed(each, given, given.rounds) for each in ways)
+        columns = ["backend", "forward, ms", "times as fast as the plain loop (range)", "times the floor"]
+        columns += ["forward + backward, ms", "times as fast as the plain loop (range), both", "times the floor, both"]
+        table = Table(f"{list(shape)} along {axis}", said(given, str(list(shape))), columns, lines=given.json)
         for name in forward:
-            cells = [
-                f"{ms[name][0]:.2f} / {ms[name][1]:.2f} | "
-                f"{ms['plain loop'][0] / ms[name][0]:.1f} / {ms['plain loop'][1] / ms[name][1]:.1f}"
-                for ms in (forward, both)
-            ]
+            cells = []
+            for times in (forward, both):
+                reference = times.get(PLAIN)
+                ratio = None if reference is None else speed_ratio(reference, times[name])
+                cells += [
+                    milliseconds(times[name]),
+                    ratio,
+                    milliseconds(times[name])[0] / milliseconds(times[FLOOR])[0],
+                ]
             run = f" = {preferred_backend(name, update, dim)}" if name == "auto" else ""
-            print(f"| {name}{run} | {cells[0]} | {cells[1]} |")
+            table.add(f"{name}{run}", *cells)
 
 
-def over_lengths(device: str, lengths: list[int], rounds: int, clock: str) -> None:
-    names = [name for name in backends(torch.empty(1, device=device)) if name != "auto"]
+def over_lengths(given: argparse.Namespace, wrong: list[str]) -> None:
+    """Every backend over sequences of growing length, which lie in memory as rows or as columns."""
+    names = [name for name in backends(torch.empty(1, device=given.device)) if name != "auto"]
     for dim, shape_of in ((1, lambda length: (512, length)), (0, lambda length: (length, 512))):
         times = {}
-        for length in lengths:
-            decay, update = inputs(shape_of(length), device)
-            times[length] = milliseconds(ways_along(decay, update, dim, names)[1], max(5, rounds // 4), clock)
-        print(f"\n512 sequences, {'one row' if dim else 'one column'} each, forward + backward, ms (median / quickest)")
-        print(f"| backend | {' | '.join(map(str, lengths))} |\n|---|{'---|' * len(lengths)}")
-        for name in times[lengths[0]]:
-            cells = ["{:.2f} / {:.2f}".format(*ms[name]) if name in ms else "wrong" for ms in times.values()]
-            print(f"| {name} | {' | '.join(cells)} |")
+        for length in given.lengths:
+            decay, update = inputs(shape_of(length), given.device)
+            times[length] = timed(ways_along(decay, update, dim, names, wrong)[1], given, max(5, given.rounds // 4))
+        title = f"512 sequences, {'one row' if dim else 'one column'} each, forward + backward, ms"
+        columns = ["backend", *map(str, given.lengths)]
+        table = Table(title, said(given, "512 sequences", max(5, given.rounds // 4)), columns, lines=given.json)
+        for name in (PLAIN, *names, FLOOR):
+            table.add(name, *(milliseconds(ways[name]) if name in ways else "wrong" for ways in times.values()))
 
 
-def four_directions(device: str, rounds: int, clock: str) -> None:
+def four_directions(given: argparse.Namespace) -> None:
     """What conv_min_gru scans in one refinement."""
-    shape = (1, 128, 55, 128)
-    decay, update = inputs(shape, device)
+    decay, update = inputs(COARSE, given.device)
 
     def separately(form: Callable[[Tensor, Tensor, int, bool], Tensor]) -> Tensor:
         groups = zip(decay.chunk(4, 1), update.chunk(4, 1), FOUR_WAYS, strict=True)
@@ -143,16 +165,20 @@ def four_directions(device: str, rounds: int, clock: str) -> None:
             return scan_directions(decay, update, FOUR_WAYS)
 
     torch.testing.assert_close(together(), separately(blelloch))
-    times = milliseconds({"4 x blelloch, concatenated": lambda: separately(blelloch), "auto": together}, rounds, clock)
-    print(f"\n{list(shape)}, four groups of channels in four directions\n| way | forward, ms |\n|---|---|")
-    for name, (median, quickest) in times.items():
-        print(f"| {name} | {median:.2f} / {quickest:.2f} |")
+    apart = "4 x blelloch, concatenated"
+    times = timed({apart: lambda: separately(blelloch), "auto": together}, given, given.rounds)
+    columns = ["way", "forward, ms", "times as fast as apart (range)"]
+    table = Table(
+        "Four groups of channels in four directions", said(given, str(list(COARSE))), columns, lines=given.json
+    )
+    for name, seconds in times.items():
+        table.add(name, milliseconds(seconds), speed_ratio(times[apart], seconds))
 
 
-def accuracy(device: str) -> None:
-    names = [name for name in backends(torch.empty(1, device=device)) if name != "auto"]
-    print("\nlargest |error| / largest |h| against float64")
-    print(f"| gates | length | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
+def accuracy(given: argparse.Namespace) -> None:
+    names = [name for name in backends(torch.empty(1, device=given.device)) if name != "auto"]
+    title = "Largest |error| over largest |h|, against float64"
+    table = Table(title, said(given, "64 sequences"), ["gates", "length", *names], lines=given.json)
     gates = {
         "0.01..0.99": lambda x: 0.01 + 0.98 * x,
         "0.9..0.999": lambda x: 0.9 + 0.099 * x,
@@ -161,33 +187,47 @@ def accuracy(device: str) -> None:
     }
     for kind, gate in gates.items():
         for length in (128, 1024):
-            decay, update = gate(torch.rand(64, length, device=device)), 0.01 + torch.rand(64, length, device=device)
+            random = torch.rand(2, 64, length, device=given.device)
+            decay, update = gate(random[0]), 0.01 + random[1]
             truth = linear_scan(decay.double(), update.double(), backend="sequential")
             errors = []
             for name in names:
                 try:
                     wrong = (linear_scan(decay, update, backend=name).double() - truth).abs().max() / truth.abs().max()
-                    errors.append(f"{wrong:.1e}")
+                    errors.append(wrong.item())
                 except ValueError:
                     errors.append("refused")
-            print(f"| {kind} | {length} | {' | '.join(errors)} |")
+            table.add(kind, length, *errors)
+
+
+def said(given: argparse.Namespace, size: str, rounds: int | None = None) -> dict[str, str]:
+    return conditions(
+        torch.device(given.device),
+        size=size,
+        dtype="float32",
+        iterations="one scan",
+        correlation="none",
+        rounds=rounds or given.rounds,
+        warm_up="the check, and two rounds",
+        clock=given.clock,
+        one_time=f"mean of runs over {LEAST[torch.device(given.device).type]} s",
+        milliseconds="median / quickest",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=31)
+    parser = arguments(__doc__, rounds=31)
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 64, 256, 1024, 4096])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     given = parser.parse_args()
-    torch.manual_seed(0)
-    print(
-        f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads, float32, {given.rounds} rounds"
-    )
-    table_case(given.device, given.rounds, given.clock)
-    four_directions(given.device, given.rounds, given.clock)
-    over_lengths(given.device, given.lengths, given.rounds, given.clock)
-    accuracy(given.device)
+    wrong: list[str] = []
+    shapes = [COARSE, LARGE] if begin(given).type == "cuda" else [COARSE]
+    for shape in shapes:
+        one_shape(shape, given, wrong)
+    four_directions(given)
+    over_lengths(given, wrong)
+    accuracy(given)
+    print("\nNot timed: " + ("; ".join(wrong) or "nothing"))
+    refuse([text for text in wrong if not text.startswith("log_space")])
 
 
 if __name__ == "__main__":

@@ -39,8 +39,12 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("flowgru.tasks.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"),
     "data": Command("flowgru.tasks.data", "data", "what is missing or damaged in a data set"),
     "submit": Command("flowgru.tasks.submit", "submit", "flows of a benchmark's test split, as its server takes them"),
+    "export": Command("flowgru.tasks.export", "export", "a network as one file for ONNX Runtime, OpenVINO or PyTorch"),
     "train": Command("flowgru.tasks.train", "train", "weights of a network, from a configuration"),
     "compare": Command("flowgru.tasks.compare", "compare", "update operators under one recipe, with a report"),
+    "benchmark": Command(
+        "flowgru.tasks.benchmark", "benchmark", "speed and memory of models and settings, side by side"
+    ),
 }
 
 EXTRAS = {
@@ -50,6 +54,9 @@ EXTRAS = {
     "matplotlib": "report",
     "scipy": "report",
     "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "openvino": "export",
 }
 """The extra of flowgru that brings an optional package."""
 
@@ -58,6 +65,7 @@ LESS_MEMORY = {
     "train": "train with smaller crops or a smaller --batch-size",
     "evaluate": "run on a device with more memory (--device cpu, if that is the CPU)",
     "submit": "run on a device with more memory (--device cpu, if that is the CPU)",
+    "benchmark": "measure at a smaller --size",
 }
 """What a user can do about a lack of memory, by command."""
 

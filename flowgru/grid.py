@@ -31,11 +31,27 @@ def window_offsets(radius: int, *, like: Tensor) -> Float[Tensor, "side side 2"]
 
 def sample(values: Float[Tensor, "N C H W"], coordinates: Float[Tensor, "N h w 2"]) -> Float[Tensor, "N C h w"]:
     """Values at real-valued (x, y) coordinates: bilinear, zero outside the picture."""
+    values, scale = _with_extent(values, coordinates)
+    return F.grid_sample(values, coordinates * scale - 1, align_corners=True)
+
+
+def sample_windows(
+    values: Float[Tensor, "N C H W"], centres: Float[Tensor, "N 2"], offsets: Float[Tensor, "h w 2"]
+) -> Float[Tensor, "N C h w"]:
+    """sample(values, centre + offsets) of each of the N, with one pass over the coordinates instead of three."""
+    values, scale = _with_extent(values, centres)
+    return F.grid_sample(values, (centres * scale - 1)[:, None, None] + offsets * scale, align_corners=True)
+
+
+def _with_extent(
+    values: Float[Tensor, "N C H W"], like: Tensor
+) -> tuple[Float[Tensor, "N C H2 W2"], Float[Tensor, "2"]]:
+    """Values in which (x, y) has an extent, and what takes (x, y), as precise as `like`, to grid_sample's range of 2."""
     if min(values.shape[-2:]) == 1:  # one pixel has no extent to normalise by; outside there are zeros anyway
         values = F.pad(values, (0, 1, 0, 1))
     height, width = values.shape[-2:]
-    extent = coordinates.new_tensor([width - 1, height - 1])
-    return F.grid_sample(values, coordinates * (2 / extent) - 1, align_corners=True)
+    # Not new_tensor of a list, which would freeze the extent of an exported graph.
+    return values, 2 / torch.cat([like.new_full((1,), width - 1), like.new_full((1,), height - 1)])
 
 
 def warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B C H W"], Valid]:
@@ -121,6 +137,7 @@ def upsample_convex(values: Float[Tensor, "B C h w"], mask: Features) -> Float[T
     scores = mask.permute(0, 2, 3, 1).reshape(batch, cells, 9, 64)
     weights = (scores - scores.detach().amax(dim=2, keepdim=True)).exp()
     neighbours = F.unfold(values, kernel_size=3, padding=1).reshape(batch, channels, 9, cells).permute(0, 3, 1, 2)
-    summed = torch.cat([neighbours, torch.ones_like(neighbours[:, :, :1])], dim=2) @ weights
+    factors = torch.cat([neighbours, torch.ones_like(neighbours[:, :, :1])], dim=2)
+    summed = factors.contiguous() @ weights  # of any other layout, a batch is copied matrix by matrix
     blocks = (summed[:, :, :-1] / summed[:, :, -1:]).reshape(batch, height, width, channels, 8, 8)
     return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, 8 * height, 8 * width)

@@ -1,11 +1,18 @@
-"""What every test shares: the folder of real pairs, one torch thread a worker, and memory that is never luckily zero."""
+"""What tests share: the folder of real pairs, one torch thread a worker, memory that is never luckily zero, and a small
+model, its inputs and its command. Nothing of flowgru is imported above: the type checks begin after this file."""
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from flowgru.model.flow_network import FlowNetwork
+    from flowgru.training.checkpoints import CheckpointStore
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,13 +24,9 @@ def data_root(request: pytest.FixtureRequest) -> Path:
     return Path(str(request.config.getoption("--data-root"))).resolve()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def seeded_on_one_thread() -> None:
+    torch.set_num_threads(1)  # each time: benchmarks, which tests run too, take more
     torch.manual_seed(0)
 
 
@@ -41,7 +44,7 @@ def uninitialised_memory_is_nan() -> Iterator[None]:
 @pytest.fixture
 def estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A submission's flows come from the grey levels of their pictures."""
-    from challenge_trees import levels  # not above: the type checks begin after this file
+    from challenge_trees import levels
 
     monkeypatch.setattr("flowgru.tasks.submit._estimator", lambda *_: levels)
 
@@ -72,3 +75,88 @@ def ctrl_c_is_heard():
     """What is started in the background of a shell ignores Ctrl-C, and so would every command that a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def network() -> "FlowNetwork":
+    """A network of random weights whose flow does not leave the picture."""
+    from flowgru.config import NetworkConfig
+    from flowgru.model.flow_network import FlowNetwork
+
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru")).eval()
+    with torch.no_grad():
+        for parameter in network.flow_head.parameters():
+            parameter *= 0.1
+    return network
+
+
+@pytest.fixture(scope="session")
+def model(network: "FlowNetwork", tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same network as a file, whose card says 2 iterations."""
+    from flowgru.model.model_file import write_model_file
+
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}
+    write_model_file(path, network.state_dict(), card)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eleven frames, whose names sort differently as texts and as numbers."""
+    return _written(tmp_path / "walk", [f"frame_{number}" for number in range(1, 12)])[0].parent
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[str]:
+    """Two frames."""
+    return [str(path) for path in _written(tmp_path, ["a", "b"])]
+
+
+def _written(folder: Path, names: list[str]) -> list[Path]:
+    from estimates import SIZE
+    from media import noisy_frames
+
+    from flowgru.data.images import write_image
+
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{name}.png" for name in names]
+    for path, frame in zip(paths, noisy_frames(len(names), *SIZE), strict=True):
+        write_image(path, frame)
+    return paths
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """The folder that receives results, which is not there yet."""
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def estimate(model: str, out: Path) -> Callable[..., int]:
+    """Runs the command with a small model on the CPU and returns its exit code."""
+    from flowgru.cli import main
+
+    def run(*words: object) -> int:
+        given = [str(word) for word in words]
+        options = {"--output": str(out), "--model": model, "--iterations": "1", "--device": "cpu"}
+        missing = [part for option in options.items() if option[0] not in given for part in option]
+        return main(["estimate", *given, *missing])
+
+    return run
+
+
+@pytest.fixture
+def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test cuts the power, so none waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> "Iterator[CheckpointStore]":
+    """A store that is open."""
+    from flowgru.training.checkpoints import CheckpointStore
+
+    with CheckpointStore(tmp_path / "run") as opened:
+        yield opened

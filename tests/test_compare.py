@@ -25,8 +25,9 @@ from flowgru.config import ComparisonConfig, HeldBackConfig, NetworkConfig, RowC
 from flowgru.data.training_sets import training_pairs
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.contract import broken_contract
-from flowgru.evaluation.costs import median_ms, multiply_adds
+from flowgru.evaluation.costs import multiply_adds
 from flowgru.evaluation.measurements import read_measurements
+from flowgru.evaluation.timing import CLOCKS, median_ms
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.transfer import transfer
 from flowgru.operators import make_operator
@@ -404,7 +405,8 @@ def test_a_row_that_breaks_the_contract_is_named_and_not_trained(tmp_path, monke
 
 
 def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, capsys):
-    monkeypatch.setattr("flowgru.evaluation.contract.broken_contract", lambda operator: "it is lazy")
+    monkeypatch.setattr("flowgru.evaluation.operator_table.broken_contract", lambda operator: "it is lazy")
+    monkeypatch.syspath_prepend(CONFIGS.parent / "benchmarks")
     monkeypatch.setattr(sys, "argv", ["operators.py", "--threads", str(torch.get_num_threads())])
     with pytest.raises(SystemExit, match="conv_gru breaks the contract of update operators and nothing is timed"):
         runpy.run_path(str(CONFIGS.parent / "benchmarks/operators.py"), run_name="__main__")
@@ -418,7 +420,7 @@ def test_multiply_adds_are_those_of_the_convolutions():
 
 def test_times_are_medians_of_turns_without_the_first(monkeypatch):
     clock, turns = SimpleNamespace(now=0.0), []
-    monkeypatch.setattr("flowgru.evaluation.costs.time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setitem(CLOCKS, "wall", lambda: clock.now)
 
     def taking(name: str, *seconds: float):
         durations = iter(seconds)

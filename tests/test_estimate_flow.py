@@ -6,28 +6,14 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from estimates import SIZE
 from media import noisy_frames
 from PIL import Image
 
-from flowgru.config import NetworkConfig
 from flowgru.data.images import to_tensor
 from flowgru.grid import splat
-from flowgru.model.flow_network import FlowNetwork
 from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow
 from flowgru.tasks.flow_stream import StreamFrame, estimate_flow, pair_flows
-
-SIZE = (48, 64)
-
-
-@pytest.fixture(scope="module")
-def network() -> FlowNetwork:
-    torch.manual_seed(0)
-    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru")).eval()
-    with torch.no_grad():
-        for parameter in network.flow_head.parameters():
-            parameter *= 0.1  # random weights give flows far out of the picture
-    return network
-
 
 # Each frame once, in constant memory, and warm starts
 

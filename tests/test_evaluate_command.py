@@ -69,6 +69,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
     assert re.search(r"epe \[px\] .* 2.000 ", printed) and "1 of 8, 1 damaged" in printed
     named = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(named) == 1 and str(flow) in named[0] and named[0].endswith("; this pair was left out")
+    assert "middlebury: 2/2 pairs" in said  # the progress comes to its end
     entry = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]
     assert entry["pairs"] == 1 and entry["metrics"]["epe"] == 2
     assert len(entry["damaged"]) == 1 and str(flow) in entry["damaged"][0]

@@ -187,6 +187,44 @@ def test_the_motion_encoder_sees_the_flow_and_the_match_where_it_points():
     torch.testing.assert_close(windows[1][:, :5, 1:], windows[0][:, 2:, :6], rtol=1e-5, atol=5e-5)
 
 
+def uniform_updates(network, *lengths):
+    """Lets every refinement move the flow by its length, in pixels of the picture; a list has one for each picture."""
+    updates = iter(lengths)
+
+    def update(hidden):
+        length = torch.tensor(next(updates)).reshape(-1, 1, 1, 1) / 8
+        return length * torch.tensor([0.6, 0.8]).reshape(1, 2, 1, 1).expand(len(hidden), 2, *hidden.shape[-2:])
+
+    network.flow_head.forward = update
+
+
+def test_refinement_stops_once_the_flow_stands_still():
+    network, pair = make(), torch.rand(2, 1, 3, 128, 128)
+    with torch.no_grad():
+        for final_only in (False, True):
+            uniform_updates(network, 1.0, 2.0, 0.5, 4.0, 4.0)
+            prediction = network(*pair, iterations=5, stop_below=0.6, final_only=final_only)
+            assert prediction.num_refinements == 3 and len(prediction.flows) == (1 if final_only else 3)
+            assert prediction.flows[-1][..., 64, 64].norm().item() == pytest.approx(3.5, rel=1e-4)
+        uniform_updates(network, 1.0, 2.0, 0.5)
+        assert network(*pair, iterations=3, stop_below=0.4).num_refinements == 3
+        uniform_updates(network, 0.1, 1.0, 0.1, 1.0)
+        assert network(*pair, iterations=3, settling=1, stop_below=0.6).num_refinements == 2
+
+
+def test_a_batch_is_refined_until_all_its_flows_stand_still():
+    network, pair = make(), torch.rand(2, 2, 3, 128, 128)
+    uniform_updates(network, [0.1, 1.0], [2.0, 0.1], [0.2, 0.1], [1.0, 1.0])
+    with torch.no_grad():
+        assert network(*pair, iterations=4, stop_below=0.6).num_refinements == 3
+
+
+@pytest.mark.parametrize("stop_below", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_threshold_that_is_no_length_is_refused(stop_below):
+    with pytest.raises(RequestError, match="it must be above 0, in pixels"):
+        make()(*torch.rand(2, 1, 3, 32, 32), stop_below=stop_below)
+
+
 @pytest.mark.slow
 @each_operator
 def test_compiled_parts_give_the_flow_and_the_gradients_of_the_plain_ones(operator):

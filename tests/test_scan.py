@@ -13,6 +13,7 @@ import torch
 
 import flowgru.scan as scan_module
 from flowgru.scan import BACKENDS, linear_scan, preferred_backend, scan_directions
+from flowgru.scan.fixed_depth import scans_of_up_to
 
 CUDA = torch.cuda.is_available()
 TRITON_RUNS = CUDA or os.environ.get("TRITON_INTERPRET") == "1"
@@ -242,6 +243,31 @@ def test_an_exported_scan_is_short_and_gives_the_same(dim):
     program = torch.export.export(Scan(), (decay, update))
     torch.testing.assert_close(program.module()(decay, update), linear_scan(decay, update, dim=dim))
     assert sum("addcmul" in str(node.target) for node in program.graph.nodes) < 20  # a loop would have 63
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rounds_for_longer_sequences_change_nothing(reverse):
+    decay, update = torch.rand(3, 37, 2), torch.randn(3, 37, 2)
+    with scans_of_up_to(500):
+        states = linear_scan(decay, update, dim=1, reverse=reverse, backend="fixed_depth")
+    expected = linear_scan(decay, update, dim=1, reverse=reverse, backend="fixed_depth")
+    assert torch.equal(states, expected)
+    torch.testing.assert_close(states, linear_scan(decay, update, dim=1, reverse=reverse, backend="sequential"))
+
+
+def test_an_exported_scan_takes_sequences_of_any_length():
+    class Scan(torch.nn.Module):
+        def forward(self, decay, update):
+            return linear_scan(decay, update, dim=2)
+
+    length = torch.export.Dim("length", min=2, max=100)
+    with scans_of_up_to(100):
+        shapes = ({2: length}, {2: length})
+        program = torch.export.export(Scan(), (torch.rand(1, 3, 40), torch.randn(1, 3, 40)), dynamic_shapes=shapes)
+    for steps in (2, 41, 100):
+        decay, update = torch.rand(1, 3, steps), torch.randn(1, 3, steps)
+        expected = linear_scan(decay, update, dim=2, backend="sequential")
+        torch.testing.assert_close(program.module()(decay, update), expected)
 
 
 COMPILED = """

@@ -14,7 +14,7 @@ import pytest
 import tiny_run
 import torch
 from safetensors.torch import load_file
-from tiny_run import log_lines
+from tiny_run import log_lines, new_run
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig, SyntheticSettings
@@ -27,7 +27,7 @@ from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
-from flowgru.training.run_state import Run, RunningMean, one_cycle, settling_refinements
+from flowgru.training.run_state import settling_refinements
 from flowgru.training.sampler import StepSampler, collate
 from flowgru.training.stopping import Stopped
 
@@ -144,8 +144,7 @@ def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for
 def test_a_resumed_running_mean_stays_on_the_networks_device():
     with torch.device("meta"):  # stands for a GPU; what a checkpoint gives is on the CPU
         network = FlowNetwork(TINY.network)
-    optimizer = torch.optim.AdamW(network.parameters())
-    run = Run(network, optimizer, one_cycle(optimizer, TINY.optimizer, 6), RunningMean(network.state_dict(), 0.9))
+    run = new_run(network)
     weights = dict(FlowNetwork(TINY.network).state_dict())
     run.restore(weights, {**run.state(), "mean": weights})
     assert {value.device.type for value in run.mean.weights.values()} == {"meta"}
@@ -203,6 +202,8 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     config = write_config(tmp_path / "c.yaml", steps=10, batch_size=2)
     for devices in ("1", "2"):
         command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--device", "cpu"]
+        # At four times this rate ten steps magnify a rounding of 1e-8 to 3e-4.
+        command += ["--optimizer.learning-rate", "1e-4"]
         subprocess.run([*command, "--output", str(tmp_path / devices), "--devices", devices], check=True, timeout=200)
     one, two = (log_lines(tmp_path / devices) for devices in ("1", "2"))
     assert len(one) == 13 and [line["step"] for line in one] == [line["step"] for line in two]
@@ -212,8 +213,8 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
                 alone["validation_epe"]["synthetic"], rel=1e-4
             )
         else:
-            assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
-            assert shared["epe"] == pytest.approx(alone["epe"], rel=1e-4)
+            assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+            assert shared["epe"] == pytest.approx(alone["epe"], rel=1e-5)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, capsys):

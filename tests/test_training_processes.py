@@ -1,19 +1,20 @@
 """The processes of a run live and end together, and a line says which one has died."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.fabric import Fabric
-from tiny_run import TINY, log_lines, write_config
+from tiny_run import log_lines, new_run, write_config
 
-from flowgru.errors import MachineError
-from flowgru.model.flow_network import FlowNetwork
+from flowgru.errors import MachineError, RequestError
 from flowgru.training import processes
-from flowgru.training.run_state import Run, RunningMean, one_cycle
+from flowgru.training.engine import connect
 
 DIES_ONCE = """
 import os, signal, sys
@@ -50,41 +51,140 @@ def test_a_process_that_is_killed_ends_the_run_by_its_name_and_the_same_command_
     assert [line["step"] for line in log_lines(tmp_path / "out") if "loss" in line] == [1, 2, 3, 4]
 
 
+LATE = """
+import os, time
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1" and os.environ["LOCAL_RANK"] == "0":
+    time.sleep(10)  # the other one asks for it before it has come
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_torchrun_starts_a_run_anew_whose_processes_meet_each_other(tmp_path):
+    (tmp_path / "run.py").write_text(LATE + DIES_ONCE)
+    config = write_config(tmp_path / "c.yaml", batch_size=2, steps=4)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command += [str(tmp_path / "run.py"), "train", "--config", str(config), "--device", "cpu"]
+    ended = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True, timeout=800)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "died").exists() and "resumed after step 2 of 4" in ended.stdout.splitlines()
+    assert [line["step"] for line in log_lines(tmp_path / "out") if "loss" in line] == [1, 2, 3, 4]
+
+
+TWICE = """
+import os, sys
+from dataclasses import replace
+from tiny_run import TINY
+from flowgru.errors import RequestError
+from flowgru.tasks.train import train
+config = replace(TINY, steps=1, batch_size=2)
+before = {name for name in os.environ if "RANK" in name or "MASTER" in name or "FLOWGRU" in name}
+train(config, sys.argv[1] + "/first", device="cpu", devices=2)
+after = {name for name in os.environ if "RANK" in name or "MASTER" in name or "FLOWGRU" in name}
+print("goes on", after - before)
+try:
+    train(config, sys.argv[1] + "/second", device="cpu", devices=2)
+except RequestError as error:
+    print(error)
+train(config, sys.argv[1] + "/third", device="cpu")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_after_a_run_of_several_processes_a_script_goes_on_in_one_and_makes_no_other_such_run(tmp_path):
+    (tmp_path / "script.py").write_text(TWICE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=800, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if line.startswith(("goes on", "--devices"))]
+    assert said[0] == "goes on set()" and len(said) == 2 and "start the next one in a process of its own" in said[1]
+    assert sorted(path.parent.name for path in tmp_path.glob("*/model.safetensors")) == ["first", "third"]
+
+
+def test_one_gpu_cannot_be_named_for_several_processes():
+    with pytest.raises(RequestError, match="--device is cuda:1 for 2 processes"):
+        connect(torch.device("cuda:1"), 2, "32-true")
+
+
+def test_a_second_run_of_several_processes_in_one_is_refused():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(RequestError, match="--devices is 2, and this Python process has had a run of several"):
+            connect(torch.device("cpu"), 2, "32-true")
+        assert connect(torch.device("cpu"), 1, "32-true").world_size == 1
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 FIRST = """
 import subprocess, sys, time
 from types import SimpleNamespace as Namespace
 from flowgru.training import processes
 processes.GRACE_SECONDS = 0.5
-dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(CODE)"])
 launcher = Namespace(procs=[dead])
 with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=launcher))):
     time.sleep(1000)  # as in a collective that never returns
 """
 
-STARTED = """
-import time
+STARTER = """
+import subprocess, sys
 from types import SimpleNamespace as Namespace
 from flowgru.training import processes
-with processes.together(Namespace(world_size=2, is_global_zero=False, strategy=Namespace(launcher=None))):
+with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=None))):
+    subprocess.run([sys.executable, "-c", *sys.argv[1:]])
+"""
+
+STARTED = """
+import os, sys, time
+from types import SimpleNamespace as Namespace
+parent = os.getppid()
+from flowgru.training import processes
+def wait():
     print("waits", flush=True)
-    time.sleep(1000)
+    while os.getppid() == parent:
+        time.sleep(0.1)
+if sys.argv[1] == "importing":
+    wait()
+with processes.together(Namespace(world_size=2, is_global_zero=False, strategy=Namespace(launcher=None))):
+    if sys.argv[1] == "training":
+        wait()
+    time.sleep(1000)  # as in a collective that never returns
 """
 
 
-def test_a_process_that_waits_in_vain_for_a_dead_one_ends_with_its_exit_code():
-    ended = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=200)
-    assert ended.returncode == 3
-    assert "of 2 (pid " in ended.stderr and "ended with exit code 3" in ended.stderr
+@pytest.mark.parametrize(
+    ("code", "expected", "how"), [(3, 3, "exit code 3, and"), (0, 4, "exit code 0 before the run was done, and")]
+)
+def test_a_process_that_waits_in_vain_for_one_that_ended_says_how_and_ends(code, expected, how):
+    command = [sys.executable, "-c", FIRST.replace("CODE", str(code))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert ended.returncode == expected
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: process 2 of 2 (pid ") and f"ended with {how} the others ended with it" in line
 
 
-def test_a_process_whose_first_one_is_killed_ends(tmp_path):
-    first = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STARTED!r}])"
-    process = subprocess.Popen([sys.executable, "-c", first], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("moment", ["importing", "training"])
+def test_a_process_whose_first_one_is_killed_ends(moment):
+    command = [sys.executable, "-c", STARTER, STARTED, moment]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "waits\n"
     process.kill()
     _, errors = process.communicate(timeout=200)  # until the last one that can write has ended
     assert errors.strip() == "error: the first process of this run has died"
+
+
+@pytest.mark.parametrize(("starter", "code"), [("1", processes.AGREED), (None, 0)], ids=["started", "a cluster's"])
+def test_a_process_that_is_no_longer_needed_fails_in_no_launchers_eyes(monkeypatch, starter, code):
+    if starter:
+        monkeypatch.setenv(processes.STARTER, starter)
+    fabric = SimpleNamespace(is_global_zero=False, barrier=lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        processes.end_others(fabric)
+    assert ended.value.code == code
 
 
 def test_an_error_of_the_first_process_ends_the_others_without_being_killed_for_it(monkeypatch):
@@ -148,9 +248,6 @@ def test_under_torchrun_a_lost_process_is_one_line(monkeypatch):
 )
 def test_going_on_with_other_processes_says_what_stays(before, said):
     here = {"processes": 1, "device": "cpu"}
-    network = FlowNetwork(TINY.network)
-    optimizer = torch.optim.AdamW(network.parameters())
-    mean = RunningMean(network.state_dict(), 0.9)
-    run = Run(network, optimizer, one_cycle(optimizer, TINY.optimizer, 6), mean, machine=here)
-    run.restore(dict(network.state_dict()), {**run.state(), "machine": {**here, **before}})
+    run = new_run(machine=here)
+    run.restore(dict(run.network.state_dict()), {**run.state(), "machine": {**here, **before}})
     assert run.resumed_by is None if said is None else said in str(run.resumed_by)

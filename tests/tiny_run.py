@@ -5,7 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from flowgru.config import NetworkConfig, OptimizerConfig, SyntheticSettings, TrainConfig, ValidationConfig
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.training.run_state import Run, RunningMean, one_cycle
 
 TINY = TrainConfig(
     network=NetworkConfig("compact", "conv_gru"),
@@ -31,3 +35,11 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
     """The log without the fields that measure time."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
+
+
+def new_run(network: FlowNetwork | None = None, **options: Any) -> Run:
+    """A run of TINY before its first step."""
+    network = network or FlowNetwork(TINY.network)
+    optimizer = torch.optim.AdamW(network.parameters())
+    schedule = one_cycle(optimizer, TINY.optimizer, TINY.steps)
+    return Run(network, optimizer, schedule, RunningMean(network.state_dict(), 0.9), **options)

@@ -1,8 +1,7 @@
-"""What a network costs before it has learned anything: parameters, multiply-adds, time and memory."""
+"""What a network costs before it has learned anything: parameters, multiply-adds, memory, and a step to be timed."""
 
-import statistics
-import time
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowgru.config import NetworkConfig
-from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.flow_network import FlowNetwork, inference_layout
 from flowgru.model.memory import peak_memory
 from flowgru.operators.base import UpdateOperator
 
@@ -41,34 +40,14 @@ def multiply_adds(operator: UpdateOperator, height: int, width: int) -> int:
 def prepared_step(operator: UpdateOperator, height: int, width: int) -> Callable[[], object]:
     """One step of the operator on a picture of height x width pixels, begun already, on the operator's device."""
     device = next(operator.parameters()).device
+    layout = inference_layout(device)
+    operator = copy.deepcopy(operator).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     sizes = (operator.hidden_size, operator.context_size, operator.motion_size)
-    hidden, context, motion = (torch.randn(1, size, -(-height // 8), -(-width // 8), device=device) for size in sizes)
+    maps = (torch.randn(1, size, -(-height // 8), -(-width // 8), device=device) for size in sizes)
+    hidden, context, motion = (each.contiguous(memory_format=layout) for each in maps)
     with torch.inference_mode():
         state = operator.begin(hidden, context)
     return lambda: operator.step(motion, state)
-
-
-@torch.inference_mode()
-def median_ms(actions: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median time of each action in milliseconds.
-
-    They take turns, so that whatever else the machine does is shared by all; the first turn is not counted.
-    """
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(repeats + 1):
-        for name, action in actions.items():
-            _finish(device)
-            began = time.perf_counter()
-            action()
-            _finish(device)
-            if turn:
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(measured) for name, measured in times.items()}
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()
@@ -77,7 +56,7 @@ def peak_mib(config: NetworkConfig, height: int, width: int, iterations: int, de
 
     On a CPU it is the resident memory of the process, which keeps what it had once: call it in a process of its own.
     """
-    network = FlowNetwork(config).to(device).eval()
+    network = FlowNetwork(config).to(device).for_inference()
     first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
     _forget_peak()
     before = peak_memory(device)

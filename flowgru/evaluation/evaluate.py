@@ -71,7 +71,7 @@ def evaluate(
     *,
     static_pairs: int = 0,
     watch: Watcher | None = None,
-    skip_damaged: bool = False,
+    on_damaged: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """The errors of an estimator on every pair of a data set, one pair at a time.
 
@@ -79,7 +79,7 @@ def evaluate(
     leads; every other pair, so the first of each scene and pass, starts anew. The flow from the first picture to itself
     (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set, always anew.
 
-    InputFileError at a pair whose files are damaged; with skip_damaged it is noted, and the others are measured.
+    InputFileError at a pair whose files are damaged; with on_damaged, which is told why, the others are measured.
     """
     total, groups, pairs, damaged, carried = FlowErrors(), {}, [], [], None
     files = getattr(dataset, "pairs", [None] * len(dataset))
@@ -89,9 +89,10 @@ def evaluate(
         try:
             sample, group = dataset[index], getattr(files[index], "set", None) or None
         except InputFileError as error:
-            if not skip_damaged:
+            if on_damaged is None:
                 raise
             damaged.append(str(error))
+            on_damaged(damaged[-1])
             carried = None
             continue
         follows = index > 0 and _follows(files[index - 1], files[index])

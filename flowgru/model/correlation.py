@@ -8,6 +8,7 @@ import torch
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
 from flowgru.model.correlation_all_pairs import AllPairsCorrelation, pyramid_bytes
+from flowgru.model.correlation_compiled import CompiledAllPairs, CompiledOnDemand
 from flowgru.model.correlation_on_demand import WORKING_BYTES, OnDemandCorrelation
 from flowgru.model.memory import free_memory
 from flowgru.types import Features
@@ -43,14 +44,18 @@ def correlate(
     radius: int,
     method: CorrelationMethod = "auto",
     memory_budget: int | None = None,
+    compiled: bool = False,
 ) -> Correlation:
     """The correlation of two pictures' features, ready to be looked up.
 
     memory_budget: bytes that it may take beside the features themselves.
+    compiled: the look-up will be compiled, for inference.
     """
     batch, _, height, width = first.shape
     if method == "auto":
         method = preferred_method(batch, height, width, levels, first.device, memory_budget)
+    if compiled:
+        return (CompiledAllPairs if method == "all_pairs" else CompiledOnDemand)(first, second, levels, radius)
     if method == "all_pairs":
         return AllPairsCorrelation(first, second, levels, radius)
     if takes_triton(first.device):

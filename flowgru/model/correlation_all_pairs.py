@@ -2,10 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
-from flowgru.grid import Coordinates, sample, window_offsets
+from flowgru.grid import Coordinates, sample_windows, window_offsets
+from flowgru.operators.base import may_overwrite
 from flowgru.types import Features
 
 
@@ -17,21 +21,34 @@ class AllPairsCorrelation:
 
     def __init__(self, first: Features, second: Features, levels: int, radius: int) -> None:
         batch, channels, height, width = first.shape
+        self.pyramid = []
         with torch.autocast(first.device.type, enabled=False):  # matches differ by less than sixteen bits resolve
-            # The scale goes into the features, which are (h w) times smaller than the volume.
+            # The scale goes into the features, which are (h w) times smaller than the volume; and averaging is linear, so
+            # correlating with averaged features is averaging the correlation.
             scaled = first.float().flatten(2).transpose(1, 2) / math.sqrt(channels)
-            volume = (scaled @ second.float().flatten(2)).reshape(batch * height * width, 1, height, width)
-        self.pyramid = [volume]
-        for _ in range(levels - 1):
-            volume = F.avg_pool2d(volume, kernel_size=2)
-            self.pyramid.append(volume)
-        self.window = window_offsets(radius, like=volume)
+            second = second.float()
+            for level in range(levels):
+                second = F.avg_pool2d(second, kernel_size=2) if level else second
+                volume = _product(scaled, second.flatten(2))
+                self.pyramid.append(volume.reshape(batch * height * width, 1, *second.shape[2:]))
+        self.window = window_offsets(radius, like=second)
 
     def lookup(self, centres: Coordinates) -> Features:
         batch, _, height, width = centres.shape
-        points = centres.permute(0, 2, 3, 1).reshape(-1, 1, 1, 2)
-        found = [sample(volume, points / 2**level + self.window) for level, volume in enumerate(self.pyramid)]
+        points = centres.permute(0, 2, 3, 1).reshape(-1, 2)
+        found = [sample_windows(volume, points / 2**level, self.window) for level, volume in enumerate(self.pyramid)]
         return torch.cat(found, dim=1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _product(first: Float[Tensor, "B N C"], second: Float[Tensor, "B C M"]) -> Float[Tensor, "B N M"]:
+    """first @ second; on a CPU, where no gradient is wanted, in memory that NumPy takes in huge pages.
+
+    In pages of 4 KiB, which is how torch takes it, taking the memory lasts as long as the product.
+    """
+    if first.device.type != "cpu" or not may_overwrite():
+        return first @ second
+    shape = (*first.shape[:2], second.shape[2])
+    return torch.matmul(first, second, out=torch.from_numpy(np.empty(shape, np.float32)))
 
 
 def pyramid_bytes(batch: int, height: int, width: int, levels: int) -> int:

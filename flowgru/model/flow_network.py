@@ -1,5 +1,6 @@
 """The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
-from flowgru.model.correlation import CorrelationMethod, correlate
+from flowgru.model.correlation import Correlation, CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
 from flowgru.model.motion_encoder import MotionEncoder
@@ -47,6 +48,8 @@ class FlowPrediction(NamedTuple):
     """In [0, 1]: the share of the narrow distribution (1 px) in the error's; None for a network that does not say."""
     mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
     """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
+    num_refinements: int = 0
+    """How many there were, without those that only settled."""
 
 
 class FlowNetwork(nn.Module):
@@ -63,6 +66,8 @@ class FlowNetwork(nn.Module):
         """How matches are computed; it changes memory and time, and the flow by rounding only."""
         self.memory_budget: int | None = None
         """Bytes that the correlation may take; None lets auto see what is free."""
+        self.compiled_parts: tuple[Any, ...] = ()
+        """What compile_network has compiled."""
         self.sizes = sizes = config.sizes
         self.feature_encoder = Encoder(
             sizes, sizes.feature_norm, sizes.feature_size, normalized=sizes.normalized_features
@@ -85,13 +90,15 @@ class FlowNetwork(nn.Module):
         initial_flow: CoarseFlow | None = None,
         final_only: bool = False,
         settling: int = 0,
+        stop_below: float | None = None,
         padding: PaddingMode = "sintel",
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
         initial_flow is what an earlier prediction gave as `coarse`. `settling` refinements without gradient run before the
-        others: training then sees states deep into a refinement at the price of a few. `padding` says where pictures of
-        an awkward size grow. RequestError where the pictures have two sizes.
+        others: training then sees states deep into a refinement at the price of a few. `stop_below` ends the refinement
+        early, see update_length. `padding` says where pictures of an awkward size grow. RequestError where the pictures have
+        two sizes.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -104,7 +111,13 @@ class FlowNetwork(nn.Module):
             initial_flow=initial_flow,
             final_only=final_only,
             settling=settling,
+            stop_below=stop_below,
         )
+
+    def for_inference(self) -> "FlowNetwork":
+        """In evaluation mode, laid out in memory for the device that it is on."""
+        layout = inference_layout(next(self.parameters()).device)
+        return self.to(memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
 
     def compile_parts(self) -> None:
         """Lets torch.compile make the parts faster, each for itself: the loop between them stays Python's.
@@ -132,12 +145,15 @@ class FlowNetwork(nn.Module):
         initial_flow: CoarseFlow | None = None,
         final_only: bool = False,
         settling: int = 0,
+        stop_below: float | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
         if iterations < 1 or settling < 0:
             raise RequestError(
                 f"iterations is {iterations} and settling {settling}: at least 1 and at least 0 refinements are needed"
             )
+        if stop_below is not None and not 0 < stop_below < math.inf:
+            raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
         if first.picture_shape != second.picture_shape:
             raise RequestError(
                 f"first is {first.picture_shape} and second {second.picture_shape}: "
@@ -145,8 +161,9 @@ class FlowNetwork(nn.Module):
             )
         assert first.context is not None, "the first frame of a pair is encoded with its context"
         batch, _, height, width = first.features.shape
-        grid = pixel_grid(height, width, like=first.features.float())
-        flow = initial_flow if initial_flow is not None else torch.zeros_like(grid).expand(batch, -1, -1, -1)
+        flow = initial_flow
+        if flow is None:
+            flow = first.features.new_zeros((batch, 2, height, width), dtype=torch.float32)
         if flow.shape != (batch, 2, height, width):
             raise RequestError(
                 f"initial_flow is {list(flow.shape)}: expected {[batch, 2, height, width]}, the `coarse` of a "
@@ -160,27 +177,48 @@ class FlowNetwork(nn.Module):
             radius=self.sizes.correlation_radius,
             method=self.correlation,
             memory_budget=self.memory_budget,
+            compiled=bool(self.compiled_parts),
         )
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.operator.begin(hidden, context)
         flows, mixtures = [], []
         for iteration in range(-settling, iterations):
             with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
-                flow = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
-                motion = self.motion_encoder(flow, correlation.lookup(grid + flow))
-                hidden, state = self.operator.step(motion, state)
-                flow = flow + self.flow_head(hidden)
-                if iteration == iterations - 1 or (iteration >= 0 and not final_only):
+                before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
+                flow, hidden, state = self.refine(before, correlation, state)
+                still = stop_below is not None and iteration >= 0 and update_length(flow - before) < stop_below
+                last = still or iteration == iterations - 1
+                if last or (iteration >= 0 and not final_only):
                     values = 8 * flow
                     if self.mixture_head is not None:
                         values = torch.cat([values, self.mixture_head(hidden)], dim=1)
                     upsampled = first.padding.remove(self.upsampler(hidden, values))
                     flows.append(upsampled[:, :2])
                     mixtures.append(upsampled[:, 2:])
+                if last:
+                    break
         if self.mixture_head is None:
-            return FlowPrediction(tuple(flows), flow)
+            return FlowPrediction(tuple(flows), flow, num_refinements=iteration + 1)
         confidence = mixtures[-1][:, :2].softmax(dim=1)[:, 1]
-        return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures))
+        return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures), iteration + 1)
+
+    def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
+        """One refinement: the flow after it, what the heads read, and the operator's next state."""
+        grid = pixel_grid(*flow.shape[-2:], like=flow)
+        motion = self.motion_encoder(flow, correlation.lookup(grid + flow))
+        hidden, state = self.operator.step(motion, state)
+        # In this order the sum lies in memory as the network's maps do.
+        return self.flow_head(hidden) + flow, hidden, state
+
+
+def update_length(update: CoarseFlow) -> float:
+    """How far a refinement has moved the flow, in pixels of the picture: the mean over its area, the largest of a batch."""
+    return 8 * update.norm(dim=1).flatten(1).mean(dim=1).max().item()
+
+
+def inference_layout(device: torch.device) -> torch.memory_format:
+    """How weights and maps lie in memory where the device convolves them fastest."""
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
 def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:

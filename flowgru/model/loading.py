@@ -13,6 +13,7 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError
+from flowgru.model.compiled import compile_network
 from flowgru.model.correlation import CorrelationMethod, check_method
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.foreign_weights import (
@@ -36,6 +37,12 @@ WIDEST = 4096
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
 
+RUNNABLE = (".onnx", ".xml")
+"""Endings of exported models that `flowgru estimate` runs."""
+
+EXPORTED = (*RUNNABLE, ".pt2")
+"""Endings of all files that `flowgru export` writes; loading a .pt2 could run what is in it."""
+
 
 def load_model(
     source: str | Path = "default",
@@ -43,6 +50,7 @@ def load_model(
     *,
     correlation: CorrelationMethod = "auto",
     memory_budget: int | None = None,
+    compile: bool = False,
 ) -> FlowNetwork:
     """The network that `source` names, in evaluation mode on `device`, with its `card`.
 
@@ -53,6 +61,8 @@ def load_model(
     correlation: all_pairs keeps all matches of a pair, on_demand computes those it needs in each refinement, in little
     memory; auto takes all_pairs where it fits memory_budget, or without one 1 GiB and a quarter of the free memory.
     memory_budget: bytes that the correlation may take.
+    compile: let torch.compile make it faster: the first pair of every size then takes a minute or more. Its weights can be
+    trained no more.
 
     RequestError where there is no such model or its weights do not fit, MachineError where the device or the download
     refuses.
@@ -76,7 +86,8 @@ def load_model(
     network = _filled_network(config, weights, naming, name)
     network.card = {**card, "network": asdict(config)}
     network.correlation, network.memory_budget = method, memory_budget
-    return network.to(chosen).eval()
+    network = network.to(chosen).for_inference()
+    return compile_network(network) if compile else network
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -107,6 +118,11 @@ def _model_path(source: str | Path) -> Path:
             )
         return DEFAULT_MODEL
     path = Path(source)
+    if path.suffix in EXPORTED:
+        raise RequestError(
+            f"{source} is named like an exported model, which flowgru estimate runs ({' and '.join(RUNNABLE)}): "
+            "here, name the weights it was made from"
+        )
     if not path.exists():
         names = ("default", *RELEASED)
         near = difflib.get_close_matches(str(source), names, n=1)

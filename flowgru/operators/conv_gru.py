@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from flowgru.config.require import require
-from flowgru.operators.base import SplitConv, UpdateOperator, squash
+from flowgru.operators.base import SplitConv, UpdateOperator, may_overwrite, squash, tanh
 from flowgru.types import Features
 
 Reset = Literal["before", "after"]
@@ -64,13 +64,18 @@ class GRUCell(nn.Module):
         return ContextShares(self.gates.context(context), self.candidate.context(context))
 
     def forward(self, hidden: Features, motion: Features, shares: ContextShares) -> Features:
-        gates = torch.sigmoid(self.gates(torch.cat([hidden, motion], dim=1), shares.gates))
+        inputs = torch.cat([hidden, motion], dim=1)
+        gates = torch.sigmoid_(self.gates(inputs, shares.gates))
         update, reset = gates.chunk(2, dim=1)
         if self.hidden_candidate is None:
-            candidate = self.candidate(torch.cat([reset * hidden, motion], dim=1), shares.candidate)
+            if may_overwrite():
+                inputs[:, : hidden.shape[1]] *= reset
+            else:
+                inputs = torch.cat([reset * hidden, motion], dim=1)
+            candidate = self.candidate(inputs, shares.candidate)
         else:
             candidate = self.candidate(motion, shares.candidate) + reset * self.hidden_candidate(hidden)
-        return torch.lerp(hidden, torch.tanh(candidate), update)
+        return torch.lerp(hidden, tanh(candidate), update)
 
 
 class GRUState(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from flowgru.config.require import require
-from flowgru.operators.base import SplitConv, UpdateOperator, squash
+from flowgru.operators.base import SplitConv, UpdateOperator, squash, tanh
 from flowgru.types import Features
 
 
@@ -61,7 +61,7 @@ class LSTMCell(nn.Module):
         if peepholes is not None:
             writing = [gate + weight * cell for gate, weight in zip(writing, peepholes[:-1], strict=True)]
         enter, *forget = (torch.sigmoid(gate) for gate in writing)
-        candidate = torch.tanh(candidate)
+        candidate = tanh(candidate)
         cell = forget[0] * cell + enter * candidate if forget else torch.lerp(cell, candidate, enter)
         if peepholes is not None:
             output = output + peepholes[-1] * cell
@@ -100,7 +100,8 @@ class ConvLSTM(UpdateOperator[LSTMState]):
 
     def begin(self, hidden: Features, context: Features) -> LSTMState:
         hidden, context = squash(hidden, context)
-        return LSTMState(hidden, hidden, self.cell.begin(context))
+        # Two tensors from the start: a compiled step would be compiled anew once they are.
+        return LSTMState(hidden, hidden.clone(), self.cell.begin(context))
 
     def step(self, motion: Features, state: LSTMState) -> tuple[Features, LSTMState]:
         hidden, cell = self.cell((state.hidden, state.cell), motion, state.shares)

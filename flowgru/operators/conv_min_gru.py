@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowgru.config.require import require
-from flowgru.operators.base import SplitConv, UpdateOperator, squash
+from flowgru.operators.base import SplitConv, UpdateOperator, squash, tanh
 from flowgru.operators.min_cells import MinGRUCell, MinState
 from flowgru.operators.spatial_scan import AROUND_THE_CORNER, STRAIGHT, Gate, carry, pass_through, starting_logits
 from flowgru.types import Features
@@ -120,11 +120,11 @@ class ConvMinGRU(UpdateOperator[MinState]):
         passing = pass_through(passing, self.gate, self.cap)
         if self.form == "cand":
             scanned = self._scanned(passing, torch.tanh(candidate), hidden)
-            hidden = torch.lerp(hidden, torch.tanh(candidate + self.carried(scanned)), share)
+            hidden = torch.lerp(hidden, tanh(candidate + self.carried(scanned)), share)
         else:
-            value = torch.lerp(hidden, torch.tanh(candidate), share)
+            value = torch.lerp(hidden, tanh(candidate), share)
             scanned = self._scanned(passing, value, hidden)
-            hidden = torch.lerp(value, torch.tanh(self.carried(scanned)), self._mix(value, scanned))
+            hidden = torch.lerp(value, tanh(self.carried(scanned)), self._mix(value, scanned))
         return hidden, state._replace(hidden=hidden)
 
     def _scanned(self, passing: Tensor, value: Tensor, hidden: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowgru.operators.base import SplitConv
+from flowgru.operators.base import SplitConv, tanh
 from flowgru.types import Features
 
 
@@ -66,7 +66,7 @@ class MinGRUCell(nn.Module):
         """(decay, update) of the moments in the batch; shares is what `begin` gave for each of them."""
         logit, candidate = self._logit_and_candidate(inputs, shares)
         share = torch.sigmoid(logit)
-        return Recurrence(1 - share, share * (g(candidate) if self.positive else torch.tanh(candidate)))
+        return Recurrence(1 - share, share * (g(candidate) if self.positive else tanh(candidate)))
 
     def log_space(self, inputs: Features, shares: Features) -> Recurrence:
         """The logarithms of a `positive` cell's (decay, update), as published (appendix B): never the logarithm of a

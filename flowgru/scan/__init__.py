@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from flowgru.scan.analytic import FORMS, AnalyticScan, gpu_kernels
+from flowgru.scan.fixed_depth import fixed_depth_scan
 from flowgru.scan.log_space import log_space_scan
 from flowgru.scan.parallel import associative_scan
 from flowgru.scan.sequential import sequential_scan
 
-BACKENDS = ("auto", "sequential", *FORMS, "log_space", "triton")
+DIFFERENTIABLE = {"sequential": sequential_scan, "fixed_depth": fixed_depth_scan, "log_space": log_space_scan}
+"""Forms with PyTorch's own gradient; they run forwards only."""
+
+BACKENDS = ("auto", *DIFFERENTIABLE, *FORMS, "triton")
 
 VECTOR_SLICE = 2048
 """Elements of one slice above which a loop over slices, in place, is faster on a CPU than a scan of logarithmic depth."""
@@ -25,8 +29,9 @@ def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
     """The implementation that really runs when `backend` is asked for to scan `update` along `dim`.
 
     auto is triton on a CUDA device where triton imports. On a CPU it is in_place where slices are long and their elements
-    neighbours in memory, else blelloch, which is also what a traced (compiled, exported) graph gets: it is short and has
-    no loop. ValueError for an unknown backend and for one that cannot run here.
+    neighbours in memory, else blelloch, which is also what a compiled graph gets: it is short and has no loop. An exported
+    graph, which may leave the length open, gets fixed_depth. ValueError for an unknown backend and for one that cannot run
+    here.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown scan backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -36,6 +41,8 @@ def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
         raise ValueError(f"scan backend 'triton' cannot run: {reason}; 'auto' takes the fastest that can")
     if backend != "auto":
         return backend
+    if torch.compiler.is_exporting():
+        return "fixed_depth"
     if torch.compiler.is_compiling():
         return "blelloch"
     if update.device.type == "cuda" and not _why_not_triton(update):
@@ -75,9 +82,9 @@ def linear_scan(
         first = update.shape[dim] - 1 if reverse else 0
         entering = update.select(dim, first) + decay.select(dim, first) * initial.to(accumulated)
         update = update.select_scatter(entering, dim, first)
-    if backend in ("sequential", "log_space"):
+    if backend in DIFFERENTIABLE:
         turned = (decay.flip(dim), update.flip(dim)) if reverse else (decay, update)
-        states = (sequential_scan if backend == "sequential" else log_space_scan)(*turned, dim)
+        states = DIFFERENTIABLE[backend](*turned, dim)
         states = states.flip(dim) if reverse else states
     else:
         if (
@@ -108,7 +115,7 @@ def scan_directions(
         _check_shapes(decay, update, dim)
     groups = list(zip(decay.chunk(len(directions), 1), update.chunk(len(directions), 1), directions, strict=True))
     backends = [preferred_backend(backend, group_update, dim) for _, group_update, (dim, _) in groups]
-    if backends[0] in ("sequential", "log_space"):
+    if backends[0] in DIFFERENTIABLE:
         return torch.cat([linear_scan(a, u, dim=d, reverse=r, backend=backend) for a, u, (d, r) in groups], 1)
     result_dtype = update.dtype
     if backends[0] != "triton":

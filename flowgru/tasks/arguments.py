@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import json
 import re
 import textwrap
 import types
@@ -56,17 +57,20 @@ class TaskParser:
         return [word for (is_named, _), word in zip(named, bare, strict=True) if word or not is_named]
 
     def _with_brackets(self, words: list[str]) -> list[str]:
-        """The words, with a list that is written 0,1,2 as [0,1,2]."""
-        lists = {
-            f"--{name.replace('_', '-')}"
+        """The words, with a list that is written 0,1,2 as [0,1,2], or as ["0","1","2"] where its entries are texts."""
+        entries = {
+            f"--{name.replace('_', '-')}": typing.get_args(hint)[0]
             for name, hint in self._types.items()
             if typing.get_origin(hint) is tuple and not dataclasses.is_dataclass(typing.get_args(hint)[0])
         }
         bracketed = []
         for before, word in zip(["", *words], words, strict=False):
             option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
-            if option in lists and value and value[0] not in "[(-":
-                word = f"{option}=[{value}]" if equals else f"[{value}]"
+            if option in entries and value and value[0] not in "[(-":
+                choices = typing.get_args(entries[option])
+                texts = entries[option] is str or (choices and all(isinstance(choice, str) for choice in choices))
+                value = json.dumps([entry.strip() for entry in value.split(",")]) if texts else f"[{value}]"
+                word = f"{option}={value}" if equals else value
             bracketed.append(word)
         return bracketed
 

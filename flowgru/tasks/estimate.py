@@ -15,9 +15,12 @@ class EstimateSettings:
     output: str
     """Folder that receives the flows and summary.json; several videos or folders get one sub-folder each."""
     model: str = "default"
-    """default, raft_large, raft_small, or a file of weights."""
+    """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
     iterations: int | None = None
     """Refinements of each flow; without it the number in the model's card, else 12."""
+    stop_below: float | None = None
+    """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
+    0.05 is hardly seen in the error. --iterations stays the most there are."""
     format: Literal["flo", "png16", "npz", "flo5"] = "flo"
     """Flow file format: .flo (Middlebury, Sintel), 16-bit .png (KITTI), .npz (NumPy) or .flo5 (Spring)."""
     video: bool = False
@@ -46,6 +49,9 @@ class EstimateSettings:
     """auto (CUDA where there is one), cpu, cuda, cuda:1."""
     precision: Literal["32", "bf16", "16"] = "32"
     """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
+    compile: bool = False
+    """Let torch.compile make the model faster. It pays for many frames of one size: the first pair of every size takes a
+    minute or more, which is printed. Needs a C++ compiler."""
     correlation: Literal["auto", "all_pairs", "on_demand"] = "auto"
     """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
     memory; auto takes all_pairs where it fits into 1 GiB and a quarter of the free memory."""
@@ -68,8 +74,9 @@ class EstimateSettings:
             raise RequestError("--output is empty: name a folder")
         if self.end is not None and self.end <= self.start:
             raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
-        if self.max_flow is not None and not 0 < self.max_flow < math.inf:
-            raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
+        for name, length in (("max-flow", self.max_flow), ("stop-below", self.stop_below)):
+            if length is not None and not 0 < length < math.inf:
+                raise RequestError(f"--{name} is {length}: it must be above 0, in pixels")
         self.size_to_compute()
         self.rows_and_columns()
 

@@ -16,10 +16,13 @@ from flowgru.data.flow_files import write_flow
 from flowgru.data.frames import FrameSource, open_frames
 from flowgru.data.images import to_tensor, write_image
 from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.model.compiled import compile_seconds
+from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.loading import choose_device, load_model
 from flowgru.model.memory import free_memory, peak_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
 from flowgru.tasks.estimate import EstimateSettings
+from flowgru.tasks.exported_model import description, exported_memory, is_exported, open_exported
 from flowgru.tasks.flow_geometry import occlusion_mask
 from flowgru.tasks.flow_stream import PairFlow, StreamFrame, card_iterations, pair_flows
 from flowgru.tasks.outputs import (
@@ -32,7 +35,7 @@ from flowgru.tasks.outputs import (
     remove_empty,
     write_summary,
 )
-from flowgru.tasks.pair_matcher import computed_size
+from flowgru.tasks.pair_matcher import PairNetwork, computed_size
 from flowgru.tasks.progress import progress, say, warn
 from flowgru.tasks.side_by_side import write_side_by_side
 from flowgru.tasks.tiling import tile_layout
@@ -51,7 +54,7 @@ class ClipReport:
     colour_scale: float | None = None
     """Length in pixels of the strongest colour of the video."""
     flows: list[dict[str, Any]] = field(default_factory=list)
-    """Name, time stamp in seconds, mean and maximum in pixels, whether damaged data went in, and seconds it took.
+    """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, and seconds.
 
     Mean and maximum are None where the flow is not finite everywhere.
     """
@@ -72,8 +75,16 @@ class Estimation:
         refuse_clashing_names(
             paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
         )
-        self.device = _device(settings)
-        self.network = load_model(settings.model, self.device, correlation=settings.correlation)
+        self.network: PairNetwork
+        if is_exported(settings.model):
+            self.network = open_exported(settings)
+            self.device = self.network.device
+            say(description(self.network))
+        else:
+            self.device = _device(settings)
+            self.network = load_model(
+                settings.model, self.device, correlation=settings.correlation, compile=settings.compile
+            )
         if settings.confidence and not self.network.config.confidence:
             raise RequestError(
                 f"--confidence: the model {settings.model} does not say how sure it is; train one with "
@@ -81,6 +92,8 @@ class Estimation:
             )
         self.expected_memory: dict[tuple[int, ...], int] = {}
         """Bytes, for each size of frames that was met."""
+        self.compile_seconds = 0.0
+        """What first pairs took to compile for; it is part of the clips' seconds."""
         self.iterations = settings.iterations or card_iterations(self.network)
 
     def run(self) -> int:
@@ -152,10 +165,12 @@ class Estimation:
             resize=settings.size_to_compute(),
             precision=settings.precision,
             tiles=settings.rows_and_columns(),
+            stop_below=settings.stop_below,
         )
         with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
             for pair in pairs:
+                self._say_compiled(pair)
                 record = self._write_pair(pair, folder)
                 now = time.perf_counter()
                 report.flows.append({**record, "seconds": round(now - began, 4)})
@@ -171,16 +186,27 @@ class Estimation:
             if size not in self.expected_memory:
                 computed = computed_size(size, self.settings.size_to_compute())
                 tiles = tile_layout(*computed, *self.settings.rows_and_columns())
-                expected = estimate_memory(self.network, *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:])
+                if isinstance(self.network, ExportedFlow):
+                    expected = exported_memory(self.network, *tiles[0][2:])
+                else:
+                    expected = estimate_memory(self.network, *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:])
                 self.expected_memory[size] = expected.num_bytes
                 gib = expected.num_bytes / 2**30
                 say(f"{size[1]}x{size[0]} on {self.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
                 if expected.num_bytes - taken_memory(self.device) > (free := free_memory(self.device)):
+                    on_demand = "" if isinstance(self.network, ExportedFlow) else "--correlation on_demand, "
                     warn(
-                        f"only {free / 2**30:.2f} GiB of memory are free: --correlation on_demand, --tiles 2x2 or "
-                        "--resize 0.5 take less"
+                        f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}--tiles 2x2 or --resize 0.5 take less"
                     )
             yield frame
+
+    def _say_compiled(self, pair: PairFlow) -> None:
+        """Says what compiling for this pair has cost, if it was the first one of its size."""
+        seconds = compile_seconds(self.network)
+        if seconds > self.compile_seconds:
+            height, width = pair.forward.shape[1:]
+            say(f"compiling for {width}x{height} took {seconds - self.compile_seconds:.1f} s, once for this size")
+            self.compile_seconds = seconds
 
     def _write_pair(self, pair: PairFlow, folder: Path) -> dict[str, Any]:
         """Writes what one pair gives, each file whole, and returns what the summary says of it."""
@@ -199,6 +225,7 @@ class Estimation:
             "time": pair.first.time,
             "mean": _rounded(lengths.mean()),
             "max": _rounded(lengths.max()),
+            "refinements": pair.num_refinements,
             "damaged": pair.first.damaged or pair.second.damaged,
         }
 
@@ -210,6 +237,7 @@ class Estimation:
             "card": self.network.card,
             "settings": {**asdict(self.settings), "iterations": self.iterations, "device": str(self.device)},
             "seconds": round(seconds, 3),
+            "compile_seconds": round(self.compile_seconds, 3),
             "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),
             "expected_memory_mib": round(max(self.expected_memory.values()) / 2**20, 1),
             "peak_memory_mib": round(peak_memory(self.device) / 2**20, 1),

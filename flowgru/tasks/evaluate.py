@@ -1,32 +1,15 @@
 """`flowgru evaluate`: the errors of a model, or of a baseline, on benchmark pairs with known flow."""
 
-import csv
-import json
-import math
-import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowgru.errors import InputFileError, RequestError
+from flowgru.tasks.measured_sets import MeasuredSet, print_table, refuse_existing, write_results
 
 if TYPE_CHECKING:
     from flowgru.data.benchmarks import FlowPairs
-    from flowgru.evaluation.evaluate import Estimator, Evaluation
-    from flowgru.evaluation.worst import WorstPair
-
-REPORT = "evaluation.json"
-PAIRS = "pairs.csv"
-WORST = "worst"
-
-
-class MeasuredSet(NamedTuple):
-    """A data set and what was measured on it."""
-
-    pairs: "FlowPairs"
-    evaluation: "Evaluation"
-    worst: "list[WorstPair]"
+    from flowgru.evaluation.evaluate import Estimator
 
 
 def evaluate(
@@ -74,7 +57,7 @@ def evaluate(
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
     if output is not None:
-        _refuse_existing(Path(output), overwrite)
+        refuse_existing(Path(output), overwrite)
     if baseline is not None:
         estimator_for, method = _baseline(baseline)
     else:
@@ -83,21 +66,13 @@ def evaluate(
     if output is not None:
         make_folders([Path(output)])
     measured = [_measure(estimator_for(pairs.name), pairs, static, worst if output else 0) for pairs in sets]
-    _print_table(method, measured)
+    print_table(method, measured)
     if output is not None:
-        _write(Path(output), method, measured, overwrite)
+        write_results(Path(output), method, measured, overwrite)
     damaged = [line for found in measured for line in found.evaluation.damaged]
     for line in damaged:
         warn(f"error: {line}; this pair was left out")
     return InputFileError.exit_code if damaged else 0
-
-
-def _refuse_existing(folder: Path, overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file: name a folder")
-    found = [name for name in (REPORT, PAIRS, WORST) if (folder / name).exists()]
-    if found and not overwrite:
-        raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
 
 
 def _baseline(name: str) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
@@ -145,120 +120,5 @@ def _measure(estimator: "Estimator", pairs: "FlowPairs", static: int, num_worst:
             worst(measured, sample, flow)
             advance()
 
-        evaluation = measure(estimator, pairs, static_pairs=static, watch=watch, skip_damaged=True)
+        evaluation = measure(estimator, pairs, static_pairs=static, watch=watch, on_damaged=lambda _: advance())
     return MeasuredSet(pairs, evaluation, worst.pairs)
-
-
-def _print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
-    """One column per set, or per group of a manifest, before that of the whole manifest."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from flowgru.evaluation.metrics import METRICS
-    from flowgru.tasks.progress import say
-
-    columns = []
-    for pairs, evaluation, _ in sets:
-        for group, metrics in evaluation.groups.items():
-            columns.append((group, str(_group_size(evaluation, group)), pairs.flow_folder, metrics))
-        damaged = f", {len(evaluation.damaged)} damaged" if evaluation.damaged else ""
-        num_pairs = f"{len(evaluation.pairs)} of {pairs.num_full}{damaged}"
-        columns.append((pairs.name, num_pairs, pairs.flow_folder, evaluation.metrics))
-    table = Table("measure", title=", ".join(f"{name} {value}" for name, value in method.items()))
-    for title, *_ in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_row("pairs", *(count for _, count, _, _ in columns))
-    table.add_row("true flow from", *(folder for _, _, folder, _ in columns), end_section=True)
-    for name in METRICS:
-        values = [metrics[name] for *_, metrics in columns]
-        table.add_row(f"{name} [{_unit(name)}]", *map(_cell, values))
-    # A file or pipe has no width that could cut the columns.
-    console = Console(markup=False, width=None if sys.stdout.isatty() else 40 * (1 + len(columns)))
-    with console.capture() as capture:
-        console.print(table)
-    say(capture.get().rstrip("\n"))
-
-
-def _cell(value: float) -> str:
-    """A measure as text: - over no pixel, NaN where the estimate was not finite."""
-    return f"{value:.3f}" if math.isfinite(value) else "-" if math.isnan(value) else "NaN"
-
-
-def _group_size(evaluation: "Evaluation", group: str) -> int:
-    return sum(pair.group == group for pair in evaluation.pairs)
-
-
-def _unit(metric: str) -> str:
-    return "px" if metric.startswith(("epe", "static")) else "%"
-
-
-def _write(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwrite: bool) -> None:
-    """The whole report as JSON, and one line per pair as CSV.
-
-    A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
-    """
-    from flowgru.data.atomic import written_whole
-    from flowgru.data.layouts import padding_mode
-    from flowgru.evaluation.metrics import METRICS
-
-    report = {"method": method, "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets}}
-    if "model" in method:
-        for name, entry in report["sets"].items():
-            entry["padding"] = padding_mode(name)
-    with written_whole(folder / REPORT, overwrite) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
-    rows = [row for measured in sets for row in measured.evaluation.pairs]
-    with (
-        written_whole(folder / PAIRS, overwrite) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        lines = csv.DictWriter(file, ["pair", "set", *METRICS])
-        lines.writeheader()
-        lines.writerows({"pair": row.name, "set": row.group, **_stored(row.metrics)} for row in rows)
-    _remove_pictures(folder / WORST)
-    for measured in sets:
-        _write_worst(folder / WORST / _file_name(measured.pairs.name), measured.worst)
-
-
-def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
-    return {
-        "folder": str(pairs.folder),
-        "pairs": len(evaluation.pairs),
-        "pairs_of_full_set": pairs.num_full,
-        "true_flow_from": pairs.flow_folder,
-        "damaged": evaluation.damaged,
-        "metrics": _stored(evaluation.metrics),
-        "groups": {
-            group: {"pairs": _group_size(evaluation, group), "metrics": _stored(metrics)}
-            for group, metrics in evaluation.groups.items()
-        },
-    }
-
-
-def _remove_pictures(folder: Path) -> None:
-    """Takes away the pictures of an earlier run, whichever sets it measured."""
-    from flowgru.tasks.outputs import remove_empty
-
-    for path in folder.glob("*/[0-9][0-9]*_*.png"):
-        path.unlink()
-    remove_empty([folder, *(path for path in folder.glob("*") if path.is_dir())])
-
-
-def _write_worst(folder: Path, worst: "list[WorstPair]") -> None:
-    """One picture for each pair."""
-    from flowgru.data.images import write_image
-
-    for rank, pair in enumerate(worst, start=1):
-        write_image(folder / f"{rank:02}_{_file_name(pair.name)}.png", pair.picture, overwrite=True)
-
-
-def _file_name(name: str) -> str:
-    """A name with its slashes, and whatever else a file system may refuse, as underscores."""
-    return re.sub(r"[^\w.-]+", "_", name)[-150:].lstrip(".")
-
-
-def _stored(metrics: dict[str, float]) -> dict[str, float | str | None]:
-    """As JSON can hold it, which knows neither NaN nor infinity."""
-    return {
-        name: value if math.isfinite(value) else None if math.isnan(value) else "NaN" for name, value in metrics.items()
-    }

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from flowgru.data.images import to_tensor
 from flowgru.errors import RequestError
-from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks.pair_matcher import PairMatcher, Precision, size_text
+from flowgru.tasks.pair_matcher import PairMatcher, PairNetwork, Precision, size_text
 from flowgru.types import Images
 
 
@@ -35,15 +34,18 @@ class PairFlow(NamedTuple):
     """From the second to the first, where it was asked for."""
     confidence: Float[Tensor, "H W"] | None = None
     """How sure the network is of the forward flow, see FlowPrediction; None where it does not say."""
+    num_refinements: int = 0
+    """Of the forward flow, in the tile that took most."""
 
 
 def estimate_flow(
     frames: Iterable[Any],
-    model: FlowNetwork,
+    model: PairNetwork,
     *,
     iterations: int | None = None,
     warm_start: bool = False,
     tiles: tuple[int, int] = (1, 1),
+    stop_below: float | None = None,
 ) -> Iterator[Float[Tensor, "2 H W"]]:
     """Flow from each frame to the next, float32 [2, H, W] in pixels: N frames give N - 1 flows.
 
@@ -52,6 +54,7 @@ def estimate_flow(
     iterations: refinements of each flow; None takes the number in the model's card, else 12.
     warm_start: begin each refinement at the previous pair's flow, carried along by itself.
     tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
+    stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
 
     Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
     frame is none of these, where sizes differ, or where there are fewer than two frames.
@@ -59,11 +62,13 @@ def estimate_flow(
     iterations = card_iterations(model) if iterations is None else iterations
     if iterations < 1:
         raise RequestError(f"iterations is {iterations}: at least 1 refinement is needed")
-    pairs = pair_flows(_stream(frames), model, iterations=iterations, warm_start=warm_start, tiles=tiles)
+    pairs = pair_flows(
+        _stream(frames), model, iterations=iterations, warm_start=warm_start, tiles=tiles, stop_below=stop_below
+    )
     return (pair.forward for pair in pairs)
 
 
-def card_iterations(model: FlowNetwork) -> int:
+def card_iterations(model: PairNetwork) -> int:
     """The number of refinements that the model's card recommends, else 12. RequestError where it is no number."""
     iterations = (getattr(model, "card", None) or {}).get("iterations", 12)
     if not isinstance(iterations, int) or iterations < 1:
@@ -91,7 +96,7 @@ def _stream(frames: Iterable[Any]) -> Iterator[StreamFrame]:
 
 def pair_flows(
     frames: Iterable[StreamFrame],
-    network: FlowNetwork,
+    network: PairNetwork,
     *,
     iterations: int,
     warm_start: bool = False,
@@ -99,19 +104,21 @@ def pair_flows(
     resize: tuple[int, int] | float | None = None,
     precision: Precision = "32",
     tiles: tuple[int, int] = (1, 1),
+    stop_below: float | None = None,
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
     resize: compute at this (height, width) or scale; the flow comes back at the frames' size, in their pixels.
     backward: the other direction too.
     tiles: rows and columns of overlapping tiles.
+    stop_below: ends refinements early, see FlowNetwork.forward.
 
     Where memory does not suffice, the pair is tried again with the correlation on demand, then in 2x2 tiles, with a warning;
     the network keeps that correlation. MachineError where that does not help.
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
-    matcher = PairMatcher(network, iterations, warm_start, backward, resize, precision, tiles)
+    matcher = PairMatcher(network, iterations, warm_start, backward, resize, precision, tiles, stop_below)
     previous: StreamFrame | None = None
     for frame, following in _with_following(frames):
         starts_pair = following is not None and _are_pair(frame, following)
@@ -122,9 +129,8 @@ def pair_flows(
         before = None if previous is None else previous.image
         found = matcher.advance(before, frame.image, with_context=starts_pair or (backward and previous is not None))
         if previous is not None and found is not None:
-            forward, back, sure = found
-            back, sure = (None if part is None else part.clone() for part in (back, sure))
-            yield PairFlow(previous.source, frame.source, forward.clone(), back, sure)
+            back, sure = (None if part is None else part.clone() for part in (found.backward, found.confidence))
+            yield PairFlow(previous.source, frame.source, found.forward.clone(), back, sure, found.num_refinements)
         previous = frame if starts_pair else None
 
 

@@ -1,7 +1,7 @@
 """Encodes frames and matches neighbours: tile by tile, warm-started, and within the memory that there is."""
 
 import warnings
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from flowgru.errors import MachineError
 from flowgru.grid import splat
-from flowgru.model.flow_network import EncodedFrame, FlowNetwork
+from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import lacks_memory
 from flowgru.tasks.flow_geometry import resize_flow
 from flowgru.tasks.tiling import blend, tile_layout
@@ -24,14 +25,23 @@ CUT = 0.1
 LEAST_TO_CUT = 512
 """Pixels on the shorter side of a picture below which a lack of memory is not answered by cutting it into tiles."""
 
-EncodedTiles = list[EncodedFrame]
-"""A frame as the network sees it, tile by tile; mostly one."""
+PairNetwork = FlowNetwork | ExportedFlow
+"""What encodes frames and matches them."""
+
+EncodedTiles = list[Any]
+"""A frame as its network has encoded it, tile by tile; mostly one."""
 
 Starts = list[CoarseFlow | None] | None
 """Where the refinement of each tile begins."""
 
-Found = tuple[Float[Tensor, "2 H W"], Float[Tensor, "2 H W"] | None, Float[Tensor, "H W"] | None]
-"""The flow of a pair, the backward one, or None, and the confidence in the first, or None."""
+
+class Found(NamedTuple):
+    """What there is to know of a pair, in the frames' own pixels; see PairFlow."""
+
+    forward: Float[Tensor, "2 H W"]
+    backward: Float[Tensor, "2 H W"] | None
+    confidence: Float[Tensor, "H W"] | None
+    num_refinements: int
 
 
 class PairMatcher:
@@ -42,13 +52,14 @@ class PairMatcher:
 
     def __init__(
         self,
-        network: FlowNetwork,
+        network: PairNetwork,
         iterations: int,
         warm_start: bool,
         backward: bool,
         resize: tuple[int, int] | float | None,
         precision: Precision,
         tiles: tuple[int, int],
+        stop_below: float | None,
     ) -> None:
         self.network = network
         self.iterations = iterations
@@ -57,9 +68,10 @@ class PairMatcher:
         self.resize = resize
         self.precision = precision
         self.tiles = tiles
+        self.stop_below = stop_below
         self.notice = ""
         self.encoded: EncodedTiles | None = None
-        self.device = next(network.parameters()).device
+        self.device = network.device if isinstance(network, ExportedFlow) else next(network.parameters()).device
         self.forget()
 
     def forget(self) -> None:
@@ -95,16 +107,17 @@ class PairMatcher:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         rows, columns = self.tiles
-        if self.network.correlation != "on_demand":
+        if isinstance(self.network, FlowNetwork) and self.network.correlation != "on_demand":
             self.network.correlation = "on_demand"
             way = "with the correlation on demand (--correlation on_demand)"
         elif self.tiles == (1, 1) and min(computed_size(size, self.resize)) >= LEAST_TO_CUT:
             self.tiles = 2, 2
             way = "in 2x2 tiles (--tiles 2x2)"
         else:
+            how = " with the correlation on demand" if isinstance(self.network, FlowNetwork) else ""
             raise MachineError(
-                f"not enough memory for frames of {size_text(size)} on {self.device}, even in {rows}x{columns} tiles with "
-                f"the correlation on demand: use --resize 0.5 or more tiles, such as --tiles {2 * rows}x{2 * columns}"
+                f"not enough memory for frames of {size_text(size)} on {self.device}, even in {rows}x{columns} "
+                f"tiles{how}: use --resize 0.5 or more tiles, such as --tiles {2 * rows}x{2 * columns}"
             )
         self.notice = f"not enough memory for frames of {size_text(size)} on {self.device}: computing {way}"
 
@@ -123,21 +136,23 @@ class PairMatcher:
         if self.warm_start and _is_cut(first, second):
             self.forget()
         size = first.shape[2:]
-        forward, self.start_forward, sure = self._refine(first_encoded, second_encoded, self.start_forward, size, 1)
-        if not self.backward:
-            return forward, None, sure
-        back, self.start_backward, _ = self._refine(second_encoded, first_encoded, self.start_backward, size, -1)
-        return forward, back, sure
+        forward, self.start_forward, sure, most = self._refine(
+            first_encoded, second_encoded, self.start_forward, size, 1
+        )
+        back = None
+        if self.backward:
+            back, self.start_backward, _, _ = self._refine(second_encoded, first_encoded, self.start_backward, size, -1)
+        return Found(forward, back, sure, most)
 
     def _refine(
         self, first: EncodedTiles, second: EncodedTiles, starts: Starts, size: tuple[int, ...], direction: int
-    ) -> tuple[Float[Tensor, "2 H W"], Starts, Float[Tensor, "H W"] | None]:
-        """Flow at the frames' size, where the same direction's next refinement begins, and the confidence.
+    ) -> tuple[Float[Tensor, "2 H W"], Starts, Float[Tensor, "H W"] | None, int]:
+        """Flow at the frames' size, where the same direction's next refinement begins, confidence, refinements.
 
         The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
         finite leads nowhere: the next pair starts cold.
         """
-        found, carried = [], []
+        found, carried, most = [], [], 0
         for index, (tile_first, tile_second) in enumerate(zip(first, second, strict=True)):
             with self._autocast():
                 prediction = self.network.match(
@@ -146,7 +161,9 @@ class PairMatcher:
                     iterations=self.iterations,
                     initial_flow=None if starts is None else starts[index],
                     final_only=True,
+                    stop_below=self.stop_below,
                 )
+            most = max(most, prediction.num_refinements)
             sure = [] if prediction.confidence is None else [prediction.confidence[:, None]]
             found.append(torch.cat([prediction.flows[-1], *sure], dim=1).float())
             coarse = prediction.coarse.float()
@@ -155,7 +172,7 @@ class PairMatcher:
         computed = computed_size(size, self.resize)
         whole = blend(found, tile_layout(*computed, *self.tiles), *computed)
         sure = F.interpolate(whole[:, 2:], size, mode="bilinear")[0, 0] if whole.shape[1] > 2 else None
-        return resize_flow(whole[:, :2], size)[0], carried, sure
+        return resize_flow(whole[:, :2], size)[0], carried, sure, most
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -48,8 +48,9 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
     """The processes of a run: `devices` of them on this machine, or those that torchrun has started.
 
-    They are started by `launch`, each with the command line of this one. RequestError for less than one, for one GPU's
-    number where there are several processes, and for a precision that the device does not have.
+    They are started by `launch`, each with the command line of this one: a script has one such run, before any other.
+    RequestError for less than one, for a second such run in one process, for one GPU's number where there are several
+    processes, and for a precision that the device does not have.
     """
     for name in ("lightning.fabric", "lightning.pytorch"):  # its notes on how processes meet say nothing to a user
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -57,11 +58,15 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
         raise RequestError(f"--devices is {devices}: it must be 1 or more")
     if precision == "16-mixed" and device.type == "cpu":
         raise RequestError("precision is 16-mixed and the device cpu: 16-mixed needs a GPU, use bf16-mixed or 32-true")
+    nodes = 1
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    else:
-        nodes = 1
+    elif devices > 1 and torch.distributed.is_initialized():
+        raise RequestError(
+            f"--devices is {devices}, and this Python process has had a run of several processes already: start the next "
+            "one in a process of its own, as the command flowgru train does"
+        )
     alone = devices * nodes == 1
     if device.index is not None and not alone:
         raise RequestError(
@@ -101,6 +106,7 @@ def train_network(
             run.step,
             config.steps,
             passed_over=store.skipped if store else [],
+            validation_due=run.validation_due,
             resumed_by=run.resumed_by,
             sums=checkpoint.state.get("log") if checkpoint else None,
         )
@@ -114,7 +120,8 @@ def train_network(
     )
     skipped = 0
     saving = Saving(fabric, store, log, config.checkpoint_every)
-    with stop_signals() as asked_to_stop, deterministic():
+    # Closed here: an exception that is kept keeps the loader too, and a process cannot end before its workers have.
+    with closing(loader), stop_signals() as asked_to_stop, deterministic():
         if run.validation_due:
             stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
             _save_and_stop(fabric, saving, run, stop, must=True)
@@ -122,9 +129,9 @@ def train_network(
         for batch in loader:
             wait = time.perf_counter() - waited_since
             result = training_step(fabric, wrapped, run, config, batch.to(fabric.device), asked_to_stop)
-            skipped = 0 if result.loss is not None else skipped + (not result.overflow)
-            if result.loss is None and log:
-                log.skipped(run.step, result.names)
+            skipped = 0 if result.loss is not None else skipped + (result.lowered_scale is None)
+            if log and result.loss is None:
+                log.skipped(run.step, result.names, result.lowered_scale)
             if skipped >= MOST_SKIPPED_IN_A_ROW:
                 end_others(fabric)
                 raise Diverged(
@@ -198,10 +205,8 @@ def _validate(
     which any process is asked to stop meanwhile; the validation then stays due.
     """
     trained = {name: value.clone() for name, value in run.network.state_dict().items()}
-    for value in run.mean.weights.values() if fabric.world_size > 1 else ():
-        torch.distributed.broadcast(
-            value, 0
-        )  # batch norm's statistics are each process's own; the first one's are kept
+    for value in run.mean.weights.values() if fabric.world_size > 1 else ():  # batch norm's statistics differ in each
+        torch.distributed.broadcast(value, 0)
     run.network.load_state_dict(run.mean.weights)
     iterations, shares = config.validation.iterations, fabric.world_size
     for name, data in sets.items():

@@ -1,7 +1,7 @@
 """The batches of a run, from worker processes that may die."""
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -18,7 +18,7 @@ PATIENCE = 300
 
 def batches(
     data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, share: int, shares: int, pin_memory: bool
-) -> Iterator[FlowBatch]:
+) -> Generator[FlowBatch]:
     """One process's share of the batch of every step from `first_step` on.
 
     Where a worker dies, as when the system kills it for its memory, all are started anew once; MachineError the second

@@ -19,6 +19,15 @@ from flowgru.training.stopping import Stopped
 GRACE_SECONDS = 20.0
 """For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
 
+AGREED = 99
+"""The exit code of a started process that all agreed to end; 0 may also be that of one which never took part."""
+
+STARTER = "FLOWGRU_STARTED_BY"
+"""Names the first process, by its pid, to those that it starts: it may be dead before they can ask who it is."""
+
+LAUNCH_SETS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS", STARTER)
+"""What a launch sets in the environment; left there, the commands that a script starts later would wait for each other."""
+
 Fabric = Any
 """Lightning's, which engine.py alone imports."""
 
@@ -29,14 +38,19 @@ def together(fabric: Fabric) -> Iterator[None]:
 
     Where one of them dies, the others end within GRACE_SECONDS even if they wait for it in vain, and the first one says
     which it was: MachineError, with the exit code of the dead one if it had one. An error of the first one ends the others.
+    Where all is done, the started ones end here: what follows in a script is the first one's.
     Under torchrun, which watches its processes itself, MachineError says only that another one has died.
     """
     family = _Family(fabric)
+    environment = {name: os.environ.get(name) for name in LAUNCH_SETS}
     if fabric.world_size > 1:
+        _prepare_meeting(fabric)
         family.start()
     try:
         yield
         family.wait()
+        if _was_started(fabric):
+            sys.exit(AGREED)
     except Stopped:  # each ends by itself
         family.wait()
         raise
@@ -49,13 +63,49 @@ def together(fabric: Fabric) -> Iterator[None]:
             family.kill()
     finally:
         family.ended.set()
+        if not _was_started(fabric):
+            _restore(environment)
 
 
 def end_others(fabric: Fabric) -> None:
     """Ends all processes but the first, quietly and once it has saved: the first one says why, by its exit code."""
     fabric.barrier()
     if not fabric.is_global_zero:
-        sys.exit(0)
+        sys.exit(AGREED if _was_started(fabric) else 0)
+
+
+def _was_started(fabric: Fabric) -> bool:
+    """Whether another process of the run has started this one; torchrun or a cluster would take AGREED for a failure."""
+    return not fabric.is_global_zero and STARTER in os.environ
+
+
+def _prepare_meeting(fabric: Fabric) -> None:
+    """Before the processes meet: names the first one to those it starts, and has those of torchrun meet each other.
+
+    torchrun's store outlives a restart (--max-restarts) with the addresses of the dead in it, and whoever comes before
+    the one it asks for would wait for a dead one. Only torchrun itself could make a new store
+    (TORCH_DISABLE_SHARE_RDZV_TCP_STORE); on several machines the count of restarts may differ, and it has to.
+    """
+    if not torch.distributed.is_torchelastic_launched():
+        if fabric.is_global_zero:
+            os.environ[STARTER] = str(os.getpid())
+        return
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restart == "0" or os.environ["LOCAL_WORLD_SIZE"] != os.environ["WORLD_SIZE"]:
+        return
+    store, rank, size = next(torch.distributed.rendezvous("env://"))
+    own = torch.distributed.PrefixStore(f"restart {restart}", store)
+    backend = "nccl" if fabric.device.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=own, rank=rank, world_size=size)  # Fabric takes it as it is
+
+
+def _restore(environment: dict[str, str | None]) -> None:
+    """What these variables were; None: not set."""
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 class _Family(threading.Thread):
@@ -69,7 +119,8 @@ class _Family(threading.Thread):
         self._children: list[subprocess.Popen[bytes]] = []
         self._adopting = threading.Lock()
         outside = fabric.is_global_zero or torch.distributed.is_torchelastic_launched()
-        self._parent = None if outside else os.getppid()
+        starter = os.environ.get(STARTER) if os.name == "posix" else None  # elsewhere a launcher may stand between
+        self._parent = None if outside else int(starter or os.getppid())
         self._adopt()
 
     def run(self) -> None:
@@ -126,11 +177,12 @@ class _Family(threading.Thread):
             gone = os.getppid() != self._parent
             return MachineError("the first process of this run has died") if gone else None
         found = [(child.poll(), number, child.pid) for number, child in enumerate(self._children, start=2)]
-        dead = min(((code, number, pid) for code, number, pid in found if code), default=None)
+        dead = min(((code, number, pid) for code, number, pid in found if code not in (None, AGREED)), default=None)
         if dead is None:
             return None
         code, number, pid = dead
         how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        how += " before the run was done" * (code == 0)
         death = MachineError(
             f"process {number} of {self._num_processes} (pid {pid}) {how}, and the others ended with it: the same command "
             "goes on from the last checkpoint"

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.view.colour_wheel import flow_to_image
@@ -43,18 +44,22 @@ class RunLog:
         total: int,
         *,
         passed_over: list[str],
+        validation_due: bool = False,
         resumed_by: str | None = None,
         sums: dict[str, float] | None = None,
     ) -> None:
-        """Starts, or goes on after, `step` of `total`, with the `sums` of then; newer checkpoints that were damaged are
-        named, and by which machine the run is resumed, where it is another one."""
+        """Starts, or goes on after, `step` of `total`, with the `sums` of then.
+
+        validation_due: the checkpoint does not know of the validation of its own step. Newer checkpoints that were damaged
+        are named, and by which machine the run is resumed, where it is another one.
+        """
         self.total, self.sums = total, dict(sums or {})
         for damage in passed_over:
             self.warn(f"passed over a damaged checkpoint: {damage}")
         with self._or_without_log():
             if self.path.exists():
                 lines = self.path.read_text("utf-8", errors="replace").splitlines()
-                kept = [line for line in lines if _step_of(line) <= step]
+                kept = [line for line in lines if _is_known(line, step, validation_due)]
                 staged = self.path.with_suffix(".tmp")
                 staged.write_text("".join(f"{line}\n" for line in kept))
                 staged.replace(self.path)
@@ -90,10 +95,15 @@ class RunLog:
         self.console.print(f"step {step}/{self.total}  {text}")
         self.sums = {}
 
-    def skipped(self, step: int, names: tuple[str, ...]) -> None:
-        """A step whose loss or gradient was not finite, and the samples it was made of."""
-        self._write(step=step + 1, skipped=list(names))
-        self.console.print(f"step {step + 1} skipped: loss or gradient not finite; samples {', '.join(names)}")
+    def skipped(self, step: int, names: tuple[str, ...], lowered_scale: float | None = None) -> None:
+        """A step whose loss or gradient was not finite, and its samples; or which only overflowed, and the new scale."""
+        if lowered_scale is None:
+            self._write(step=step + 1, skipped=list(names))
+            why = f"loss or gradient not finite; samples {', '.join(names)}"
+        else:
+            self._write(step=step + 1, lowered_scale=lowered_scale)
+            why = f"the gradient overflowed in 16 bits; the loss is now scaled by {lowered_scale:g}"
+        self.console.print(f"step {step + 1} skipped: {why}")
 
     def validation(self, step: int, sets: dict[str, dict[int, float]]) -> None:
         """Error on each validation set after each number of refinements; null in the file where it is not finite."""
@@ -116,7 +126,7 @@ class RunLog:
             return
         device = next(network.parameters()).device
         pair = sample.first[None].to(device), sample.second[None].to(device)
-        flow = network(*pair, iterations=iterations, final_only=True).flows[-1][0].cpu()
+        flow = network(*pair, iterations=iterations, final_only=True, padding=padding_mode(name)).flows[-1][0].cpu()
         longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
         truth = torch.where(sample.valid, sample.flow, torch.nan)
         rows = [(255 * sample.first).byte(), flow_to_image(flow, longest), flow_to_image(truth, longest)]
@@ -163,9 +173,10 @@ class RunLog:
             )
 
 
-def _step_of(line: str) -> int:
-    """The step a line speaks of; a line that was torn or damaged speaks of none that is kept."""
+def _is_known(line: str, step: int, validation_due: bool) -> bool:
+    """Whether a line speaks of what a checkpoint of `step` knows; one that was torn or damaged speaks of nothing."""
     try:
-        return int(json.loads(line)["step"])
+        values = json.loads(line)
+        return values["step"] < step or (values["step"] == step and not (validation_due and "validation_epe" in values))
     except (ValueError, KeyError, TypeError):
-        return 2**62
+        return False

@@ -33,11 +33,11 @@ class StepResult(NamedTuple):
     error: float | None
     """Mean end-point error in pixels; None as the loss, NaN where no pixel was valid."""
     names: tuple[str, ...]
-    """The samples of a skipped step."""
+    """The samples of a step that was skipped because of them."""
     stop: signal.Signals | None
     """The signal by which a process was asked to stop."""
-    overflow: bool = False
-    """The step was skipped because the scaled gradient overflowed in 16 bits, and the scale has been lowered."""
+    lowered_scale: float | None = None
+    """The new scale of the loss, where the step was skipped because the gradient overflowed in 16 bits with the old one."""
 
 
 def training_step(
@@ -78,13 +78,15 @@ def training_step(
         run.mean.update(run.network.state_dict(), run.step)
         result = StepResult(total_loss / fabric.world_size, total_error / pairs if pairs else math.nan, (), stop)
     else:
-        overflow = False
+        scale = None
         if run.scaler is not None:
             run.scaler.update()  # lowers its scale where the gradient has overflowed
-            overflow = math.isfinite(total_loss) and run.scaler.get_scale() >= LEAST_SCALE
+            if math.isfinite(total_loss) and run.scaler.get_scale() >= LEAST_SCALE:
+                scale = run.scaler.get_scale()
         for name, value in run.network.named_buffers():  # batch norm has seen the batch
             value.copy_(statistics[name])
-        result = StepResult(None, None, _all_names(fabric, batch.names), stop, overflow)
+        names = _all_names(fabric, batch.names) if scale is None else ()
+        result = StepResult(None, None, names, stop, scale)
     with warnings.catch_warnings():  # torch takes a first step that was skipped for one that was forgotten
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         run.schedule.step()

@@ -7,8 +7,9 @@ import torch
 
 from flowgru.config import ComparisonConfig
 from flowgru.errors import FlowgruError
-from flowgru.evaluation.costs import median_ms, multiply_adds, prepared_step
+from flowgru.evaluation.costs import multiply_adds, prepared_step
 from flowgru.evaluation.measurements import Measurement
+from flowgru.evaluation.timing import median_ms
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.tasks.comparison.plan import PlannedRow
 from flowgru.tasks.comparison.processes import Job, run_jobs
@@ -27,7 +28,7 @@ def measure_costs(
 ) -> Iterator[tuple[str, list[Measurement]]]:
     """The costs of every network by its name, on pictures of the size of config.test; regime and row are left open."""
     height, width, steps, pairs = config.test.height, config.test.width, {}, {}
-    made = {name: FlowNetwork(planned.network).to(device).eval() for name, planned in networks.items()}
+    made = {name: FlowNetwork(planned.network).to(device).for_inference() for name, planned in networks.items()}
     first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
 
     def pair(network: FlowNetwork, iterations: int) -> Callable[[], object]:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
 from flowgru.data.benchmarks import open_dataset
+from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.data.training_sets import SYNTHETIC
@@ -54,7 +55,8 @@ def train_and_measure(
     where = next(network.parameters()).device
     measured = training_curves(folder / LOG, run.seed)
     for name in sets:
-        measured += errors(name, validate(network, measured_pairs(config, name), config.iterations, where))
+        pairs, padding = measured_pairs(config, name), padding_mode(name)
+        measured += errors(name, validate(network, pairs, config.iterations, where, padding=padding))
     return measured
 
 

@@ -1,0 +1,220 @@
+"""Error over milliseconds: so many refinements for every pair, against refining until the flow stands still.
+
+    python benchmarks/early_exit.py runs/operator_study [--models default] [--sets sintel ...] [--data-root datasets]
+        [--pairs 24] [--size 192x256] [--iterations 1 2 3 4 6 8 12 16 24] [--below 4 2 1 0.5 0.2 0.1 0.05 0.02]
+        [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
+
+A folder stands for all models in it; those of one row of a comparison that differ in their seed are one method, whose
+error is the mean over the seeds, and whose time that of the first seed. Held-back generated pairs look as those that the
+comparison was trained on. --below N stops once a refinement has moved the flow by less than N px in the mean, and after the
+most of --iterations at the latest. Before anything is timed, stopping must give the flow of as many refinements, bit for
+bit. Times are medians of interleaved rounds, the mean over the timed pairs, evenly spread over all.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from flowgru.config import SyntheticSettings
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.evaluation.timing import median_ms
+from flowgru.model.flow_network import FlowNetwork, update_length
+from flowgru.model.loading import load_model
+from flowgru.training.objective import endpoint_error
+
+HELD_BACK_SEED = 2_000_003
+
+
+class Way(NamedTuple):
+    """How many refinements a pair gets."""
+
+    most: int
+    below: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.most} refinements" if self.below is None else f"below {self.below:g} px"
+
+
+class Point(NamedTuple):
+    """One point of a curve: means over seeds and pairs."""
+
+    method: str
+    data: str
+    way: str
+    refinements: float
+    epe: float
+    ms: float | None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--models", nargs="*", default=[])
+    parser.add_argument("--sets", nargs="*", default=[], help="benchmark sets, or manifests ending in .csv")
+    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
+    parser.add_argument("--pairs", type=int, default=24, help="generated pairs")
+    parser.add_argument("--size", default="192x256", help="of the generated pairs")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8, 12, 16, 24])
+    parser.add_argument("--below", type=float, nargs="+", default=[4, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--timed-pairs", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--no-times", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+
+    methods = find_methods(given.folders, given.models)
+    ways = [*map(Way, given.iterations), *(Way(max(given.iterations), below) for below in given.below)]
+    sets = {name: open_dataset(name, given.data_root) for name in given.sets}
+    if given.pairs:
+        sets = {"generated": generated_pairs(given.folders, given.size, given.pairs), **sets}
+    points = []
+    for name, dataset in sets.items():
+        pairs = [dataset[index] for index in range(len(dataset))]
+        points += curves(methods, name, pairs, ways, given)
+    if given.csv:
+        with given.csv.open("x", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([Point._fields, *points])
+
+
+def find_methods(folders: list[Path], models: list[str]) -> dict[str, list[FlowNetwork]]:
+    """The networks of each method, one for each seed."""
+    found: dict[str, list[FlowNetwork]] = defaultdict(list)
+    for folder in folders:
+        files = sorted(folder.rglob("model.safetensors"))
+        if not files:
+            raise SystemExit(f"there is no model.safetensors in {folder}")
+        for file in files:  # FOLDER/runs/REGIME/ROW/seedN/model.safetensors
+            name = "/".join(file.relative_to(folder).parts[1:-2]) or file.parent.name
+            found[name].append(load_model(file, "cpu"))
+    for model in models:
+        found[Path(model).stem].append(load_model(model, "cpu"))
+    if not found:
+        raise SystemExit("name a folder of a comparison, or --models")
+    return found
+
+
+def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPairs:
+    """Held-back pairs that look as those of the first folder's comparison, or with slow and fast motion."""
+    height, width = map(int, size.split("x"))
+    looks: dict[str, object] = {"speed": (0.5, 20.0)}
+    if folders and (about := folders[0] / "comparison.json").is_file():
+        looks = json.loads(about.read_text("utf-8"))["config"]["training"]["data"]
+        looks = {name: tuple(value) if isinstance(value, list) else value for name, value in looks.items()}
+    settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_BACK_SEED})  # pyright: ignore[reportArgumentType]
+    return SyntheticPairs(settings, length=count)
+
+
+@torch.inference_mode()
+def curves(
+    methods: dict[str, list[FlowNetwork]],
+    data: str,
+    pairs: list[FlowSample],
+    ways: list[Way],
+    given: argparse.Namespace,
+) -> list[Point]:
+    """Prints a table, and returns its points."""
+    zero = statistics.fmean(endpoint_error(0 * p.flow[None], p.flow[None], p.valid[None]).item() for p in pairs)
+    height, width = pairs[0].first.shape[1:]
+    print(f"\n{data}: {len(pairs)} pairs, the first {height}x{width}, EPE of zero flow {zero:.3f} px; float32, CPU,")
+    print(f"{given.threads} threads, torch {torch.__version__}, median of {given.rounds} interleaved rounds\n")
+    print("| method | pair | refinements, mean | EPE, px | ms a pair |\n|---|---|---|---|---|", flush=True)
+    scores = {name: [score(network, pairs, ways) for network in networks] for name, networks in methods.items()}
+    timed = pairs[:: max(1, len(pairs) // given.timed_pairs)][: given.timed_pairs]
+    for pair in timed:
+        for networks in methods.values():
+            check(networks[0], pair, ways)
+    times = {} if given.no_times else time_all(methods, timed, ways, given.rounds)
+    points = []
+    for name in methods:
+        for number, way in enumerate(ways):
+            means = [statistics.fmean(seed[number][part] for seed in scores[name]) for part in range(2)]
+            point = Point(name, data, str(way), means[0], means[1], times.get((name, way)))
+            points.append(point)
+            ms = "" if point.ms is None else f"{point.ms:.1f}"
+            print(f"| {name} | {point.way} | {point.refinements:.1f} | {point.epe:.3f} | {ms} |", flush=True)
+    return points
+
+
+def score(network: FlowNetwork, pairs: list[FlowSample], ways: list[Way]) -> list[tuple[float, float]]:
+    """For each way the mean number of refinements, and the mean end-point error; every pair is refined only once."""
+    counts, errors = [], []
+    for pair in pairs:
+        lengths = Lengths(network)
+        flows = lengths.run(pair, max(way.most for way in ways))
+        stops = [lengths.stop(way) for way in ways]
+        counts.append(stops)
+        errors.append([endpoint_error(flows[n - 1], pair.flow[None], pair.valid[None]).item() for n in stops])
+    return [
+        (statistics.fmean(count), statistics.fmean(error))
+        for count, error in zip(zip(*counts, strict=True), zip(*errors, strict=True), strict=True)
+    ]
+
+
+class Lengths:
+    """How far each refinement has moved the flow."""
+
+    def __init__(self, network: FlowNetwork) -> None:
+        self.network = network
+        self.found: list[float] = []
+
+    def run(self, pair: FlowSample, iterations: int) -> tuple[torch.Tensor, ...]:
+        plain = self.network.refine
+
+        def refine(flow, correlation, state):
+            after, hidden, state = plain(flow, correlation, state)
+            self.found.append(update_length(after - flow))
+            return after, hidden, state
+
+        self.network.refine = refine
+        try:
+            return self.network(pair.first[None], pair.second[None], iterations=iterations).flows
+        finally:
+            self.network.refine = plain
+
+    def stop(self, way: Way) -> int:
+        """How many refinements there are that way."""
+        still = (n for n, length in enumerate(self.found, 1) if way.below is not None and length < way.below)
+        return min(next(still, way.most), way.most)
+
+
+def check(network: FlowNetwork, pair: FlowSample, ways: list[Way]) -> None:
+    """Stopping gives the flow of as many refinements, bit for bit."""
+    for way in ways:
+        stopped = estimate(network, pair, way)
+        expected = estimate(network, pair, Way(stopped.num_refinements))
+        if not torch.equal(stopped.flows[-1], expected.flows[-1]):
+            raise SystemExit(f"{way}: the flow is not that of {stopped.num_refinements} refinements; nothing is timed")
+
+
+def estimate(network: FlowNetwork, pair: FlowSample, way: Way):
+    return network(pair.first[None], pair.second[None], iterations=way.most, stop_below=way.below, final_only=True)
+
+
+def time_all(
+    methods: dict[str, list[FlowNetwork]], pairs: list[FlowSample], ways: list[Way], rounds: int
+) -> dict[tuple[str, Way], float]:
+    """Milliseconds a pair, by method and way."""
+    times: dict[tuple[str, Way], list[float]] = defaultdict(list)
+    for pair in pairs:
+        actions: dict[str, Callable[[], object]] = {}
+        keys = {f"{name}: {way}": (name, way) for name in methods for way in ways}
+        for text, (name, way) in keys.items():
+            actions[text] = lambda network=methods[name][0], way=way: estimate(network, pair, way)  # noqa: B023
+        for text, ms in median_ms(actions, rounds, torch.device("cpu")).items():
+            times[keys[text]].append(ms)
+    return {key: statistics.fmean(found) for key, found in times.items()}
+
+
+if __name__ == "__main__":
+    main()

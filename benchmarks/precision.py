@@ -1,0 +1,87 @@
+"""What half precision changes: the error of each pair in 32 bits and under autocast, and how far the flows are apart.
+
+    python benchmarks/precision.py [--models default raft_large] [--sets middlebury sintel kitti2012 chairs]
+        [--data-root datasets] [--iterations 12] [--precisions bf16] [--device cpu]
+
+Real pairs, as they are found under --data-root. EPE in px over the pixels whose flow is known. Under autocast the encoders,
+the gates and the heads compute in sixteen bits, the correlation is summed and the flow added up in 32.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.sample import FlowSample
+from flowgru.errors import FlowgruError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.loading import choose_device, load_model
+from flowgru.training.objective import endpoint_error
+from flowgru.types import Flow
+
+TYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["default"])
+    parser.add_argument("--sets", nargs="+", default=["middlebury", "sintel", "kitti2012", "chairs"])
+    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
+    parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--precisions", nargs="+", default=["bf16"], choices=["bf16", "16"])
+    parser.add_argument("--device", default=None, help="CUDA where there is one, else the CPU")
+    given = parser.parse_args()
+    device = choose_device(given.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}, {given.iterations} refinements; px, means over pairs\n")
+    print(
+        "| model | set | pairs | precision | EPE in 32 bits | EPE | difference | worst pair | flows apart, mean / 99 % |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for model in given.models:
+        network = load_model(model, device)
+        for name in given.sets:
+            try:
+                dataset = open_dataset(name, given.data_root)
+            except FlowgruError as error:
+                print(f"{name}: not measured, {error}")
+                continue
+            pairs = [dataset[index] for index in range(len(dataset))]
+            for precision in given.precisions:
+                print(
+                    f"| {Path(model).stem} | {name} | {compare(network, pairs, precision, given.iterations)} |",
+                    flush=True,
+                )
+
+
+@torch.inference_mode()
+def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, iterations: int) -> str:
+    """The rest of a row."""
+    full, half, gaps = [], [], []
+    for pair in pairs:
+        flows = [estimate(network, pair, each, iterations) for each in ("32", precision)]
+        errors = [endpoint_error(flow, pair.flow[None], pair.valid[None]).item() for flow in flows]
+        full.append(errors[0])
+        half.append(errors[1])
+        gap = (flows[1] - flows[0]).norm(dim=1).flatten().numpy()
+        gaps.append((float(gap.mean()), float(np.quantile(gap, 0.99))))
+    worst = max((b - a for a, b in zip(full, half, strict=True)), key=abs)
+    means = [statistics.fmean(values) for values in (full, half, *zip(*gaps, strict=True))]
+    return (
+        f"{len(pairs)} | {precision} | {means[0]:.3f} | {means[1]:.3f} | {means[1] - means[0]:+.4f} | {worst:+.4f} "
+        f"| {means[2]:.3f} / {means[3]:.3f}"
+    )
+
+
+def estimate(network: FlowNetwork, pair: FlowSample, precision: str, iterations: int) -> Flow:
+    device = next(network.parameters()).device
+    with torch.autocast(device.type, dtype=TYPES.get(precision), enabled=precision != "32"):
+        frames = pair.first[None].to(device), pair.second[None].to(device)
+        return network(*frames, iterations=iterations, final_only=True).flows[-1].float().cpu()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What the scripts of this folder have in common: their options, and that none prints a time of something that is wrong."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowgru.evaluation.timing import CLOCKS
+
+
+def arguments(text: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """A parser with the options that every script has."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU, for everything alike")
+    parser.add_argument("--rounds", type=int, default=rounds, help="in which everything takes its turn")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="processor: where other work runs on the machine"
+    )
+    parser.add_argument("--json", type=Path, help="file to which each row is appended as a line of JSON")
+    return parser
+
+
+def begin(given: argparse.Namespace) -> torch.device:
+    """Sets threads and seed."""
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    return torch.device(given.device)
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH as numbers."""
+    height, width = map(int, text.split("x"))
+    return height, width
+
+
+def furthest(found: Tensor, expected: Tensor) -> float:
+    """The largest difference anywhere; infinite where one is not finite."""
+    difference = (found.cpu().float() - expected.cpu().float()).abs().max().item()
+    return difference if difference < float("inf") else float("inf")
+
+
+def refuse(problems: list[str]) -> None:
+    """Ends the script with exit code 1 where something was wrong."""
+    if problems:
+        sys.exit("\n".join(["not timed, because it is wrong:", *problems]))

@@ -1,0 +1,76 @@
+"""torch.compile for estimation: each part of the network is one graph, made once for each size of pictures."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from flowgru.errors import MachineError
+from flowgru.model.flow_network import FlowNetwork
+
+MOST_GRAPHS = 1000
+"""Sizes of pictures for which one process compiles; PyTorch's own limit of 8 is there to find mistakes."""
+
+
+class CompiledPart:
+    """A function that torch.compile makes faster, as one graph; its first call for each size of pictures is slow."""
+
+    def __init__(self, function: Callable[..., Any], backend: str | Callable[..., Any]) -> None:
+        self.function = torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
+        self.known: set[Any] = set()
+        """What was compiled for."""
+        self.seconds = 0.0
+        """For the first calls, all together."""
+
+    def __call__(self, first: Tensor, *others: Any) -> Any:
+        # Strides are part of what a graph is made for, so they are always the same ones.
+        given: Any = tree_map_only(Tensor, _channels_last, (first, *others))
+        kind = first.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()
+        key = (first.shape, precision, *modes, *map(type, others))
+        if key in self.known:
+            return self.function(*given)
+        from torch._dynamo import config
+        from torch._dynamo.exc import ShortenTraceback
+
+        began = time.perf_counter()
+        try:
+            with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=MOST_GRAPHS):
+                result = self.function(*given)
+        except ShortenTraceback as error:
+            reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+            raise MachineError(
+                f"torch.compile cannot work here ({reason}): install a C++ compiler and Python's headers, or leave "
+                "--compile out"
+            ) from None
+        self.known.add(key)
+        self.seconds += time.perf_counter() - began
+        return result
+
+
+def compile_network(network: FlowNetwork, backend: str = "inductor") -> FlowNetwork:
+    """Lets torch.compile make the network's estimates faster, and returns it; its flow differs by rounding only.
+
+    One graph for each encoder, for a whole refinement with its look-up, and for the upsampling, made in the first call for
+    each size of pictures. For training there is compile_parts. MachineError, in the first call, where there is no compiler.
+    """
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    modules = (network.feature_encoder, network.context_encoder, network.upsampler)
+    places = [*((module, "forward") for module in modules), (network, "refine")]
+    network.compiled_parts = tuple(CompiledPart(getattr(*place), backend) for place in places)
+    for (module, name), part in zip(places, network.compiled_parts, strict=True):
+        setattr(module, name, part)
+    return network
+
+
+def compile_seconds(network: object) -> float:
+    """What the first calls of a compiled network's parts have taken so far; 0 for one that is not compiled."""
+    return sum((part.seconds for part in getattr(network, "compiled_parts", ())), 0.0)
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last) if values.dim() == 4 else values.contiguous()

@@ -1,0 +1,101 @@
+"""An exported file in the network's place, wherever pairs of pictures are matched."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowgru.config import NetworkConfig
+from flowgru.errors import RequestError
+from flowgru.grid import Padding, PaddingMode, padding_for
+from flowgru.model.exported.runtimes import Arrays, open_file
+from flowgru.model.flow_network import FlowPrediction
+from flowgru.types import CoarseFlow, Images
+
+
+class PaddedFrame(NamedTuple):
+    """A picture at a size that the file takes; nothing is computed of one picture alone."""
+
+    picture: Images
+    padding: Padding
+
+
+class ExportedFlow:
+    """Flow by an exported file: `encode` and `match` as FlowNetwork's, on the CPU, with a fixed number of refinements."""
+
+    def __init__(self, path: str | Path) -> None:
+        """RequestError where the file is missing, damaged, or none of flowgru's; see open_file."""
+        self.path = Path(path)
+        self.opened, self.card = open_file(self.path)
+        self.runtime = self.opened.runtime
+        self.iterations: int = self.card["iterations"]
+        self.max_size: int = self.card["export"]["max_size"]
+        self.warm_start = "initial_flow" in self.opened.input_names
+        self.device = torch.device("cpu")
+        try:
+            self.config = NetworkConfig(**self.card["network"])
+        except TypeError:
+            raise RequestError(f"the card of {path} says {self.card['network']!r} of its network") from None
+
+    def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> PaddedFrame:
+        """The picture padded. RequestError where it is larger than the file takes."""
+        height, width = frame.shape[-2:]
+        added = padding_for(height, width, padding)
+        padded = F.pad(frame.float(), added, mode="replicate")
+        if max(padded.shape[-2:]) > self.max_size:
+            raise RequestError(
+                f"the picture is {width}x{height} and {self.path.name} takes at most {self.max_size}x{self.max_size}: use "
+                f"--tiles 2x2 or --resize 0.5, or export with a larger --max-size"
+            )
+        return PaddedFrame(padded, added)
+
+    def match(
+        self,
+        first: PaddedFrame,
+        second: PaddedFrame,
+        *,
+        iterations: int,
+        initial_flow: CoarseFlow | None = None,
+        final_only: bool = True,
+        stop_below: float | None = None,
+    ) -> FlowPrediction:
+        """The flow of a pair. RequestError for another number of iterations, or a start, that the file does not have."""
+        if iterations != self.iterations:
+            raise RequestError(
+                f"iterations is {iterations} and {self.path.name} always does {self.iterations}: export it again with "
+                f"--iterations {iterations}"
+            )
+        if stop_below is not None:
+            raise RequestError(
+                f"stop_below is {stop_below} and {self.path.name} always does {self.iterations} refinements"
+            )
+        inputs = {"first": _array(first.picture), "second": _array(second.picture)}
+        if self.warm_start:
+            _, _, height, width = first.picture.shape
+            start = torch.zeros(1, 2, height // 8, width // 8) if initial_flow is None else initial_flow
+            inputs["initial_flow"] = _array(start)
+        elif initial_flow is not None:
+            raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
+        found = {name: torch.from_numpy(np.array(values)) for name, values in self._run(inputs).items()}
+        confidence = found.get("confidence")
+        if confidence is not None:
+            confidence = first.padding.remove(confidence[:, None])[:, 0]
+        return FlowPrediction(
+            (first.padding.remove(found["flow"]),), found["coarse_flow"], confidence, num_refinements=self.iterations
+        )
+
+    def _run(self, inputs: Arrays) -> Arrays:
+        """MemoryError where there is not enough: each runtime has a class of its own for it."""
+        try:
+            return self.opened.run(inputs)
+        except Exception as error:
+            if any(word in str(error).lower() for word in ("allocat", "bad_alloc", "out of memory")):
+                raise MemoryError(str(error)) from None
+            raise
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.numpy())

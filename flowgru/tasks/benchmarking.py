@@ -1,0 +1,216 @@
+"""The work of `flowgru benchmark`, and what the scripts in benchmarks/ share with it."""
+
+import itertools
+import json
+import statistics
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.config import SyntheticSettings
+from flowgru.data.atomic import written_whole
+from flowgru.data.frames import open_frames
+from flowgru.data.images import to_tensor
+from flowgru.data.synthetic_clip import render_clip
+from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.evaluation.operator_table import operator_table
+from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.model.compiled import compile_network
+from flowgru.model.correlation import CorrelationMethod
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.loading import choose_device, load_model
+from flowgru.model.memory import peak_memory
+from flowgru.model.memory_estimate import estimate_memory
+from flowgru.tasks.benchmark import BenchmarkSettings
+from flowgru.tasks.comparison.processes import Job, run_jobs
+from flowgru.tasks.flow_stream import StreamFrame, pair_flows
+from flowgru.tasks.pair_matcher import Precision
+from flowgru.tasks.progress import say
+from flowgru.types import Images
+
+
+def video_flows(
+    network: FlowNetwork, frames: Images, iterations: int, precision: Precision = "32"
+) -> list[Float[Tensor, "2 H W"]]:
+    """The flow from each frame to the next, as `flowgru estimate` computes it: each frame is encoded once.
+
+    MachineError where memory does not suffice: a smaller plan would not be what was to be measured.
+    """
+    stream = (StreamFrame(frames[index : index + 1], index) for index in range(len(frames)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="not enough memory")
+        try:
+            return [pair.forward for pair in pair_flows(stream, network, iterations=iterations, precision=precision)]
+        except UserWarning as lack:
+            raise MachineError(str(lack).split(":")[0]) from None
+
+
+def method_text(network: FlowNetwork, frames: Images) -> str:
+    """How the network computes the matches of such frames, and what chose that."""
+    method = estimate_memory(network, *frames.shape[2:]).method
+    return f"auto: {method}" if network.correlation == "auto" else method
+
+
+def moving_frames(height: int, width: int, num_frames: int) -> Images:
+    """A generated clip: the time of a look-up on demand, and that of classical methods, depends on how things move."""
+    settings = SyntheticSettings(height=height, width=width, num_textures=8, seed=5)
+    return torch.stack(render_clip(settings, 0, num_frames).frames)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the things that are compared."""
+
+    model: str
+    iterations: int
+    correlation: CorrelationMethod
+    precision: Precision
+    compile: bool
+
+    def network(self, device: torch.device) -> FlowNetwork:
+        """The model, ready to be timed."""
+        network = load_model(self.model, device, correlation=self.correlation)
+        return compile_network(network) if self.compile else network
+
+
+class Benchmark:
+    """One run of `flowgru benchmark`."""
+
+    def __init__(self, settings: BenchmarkSettings) -> None:
+        self.settings = settings
+        self.device = choose_device(None if settings.device == "auto" else settings.device)
+
+    def run(self) -> None:
+        """Measures, prints, and writes the file of --json."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.settings.threads or threads)
+        try:
+            table = self._operators() if self.settings.operators else self._cases()
+        finally:
+            torch.set_num_threads(threads)
+        if self.settings.json is not None:
+            with written_whole(self.settings.json, self.settings.overwrite) as temporary:
+                report = {"title": table.title, "conditions": table.said, "rows": table.records}
+                temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+
+    def _operators(self) -> Table:
+        settings = self.settings
+        height, width = settings.height_and_width() or (440, 1024)
+        return operator_table(settings.operators, settings.preset, height, width, settings.rounds, self.device, say=say)
+
+    def _cases(self) -> Table:
+        settings = self.settings
+        frames = self._frames().to(self.device)
+        compiling = (False, True) if settings.compile else (False,)
+        lists = (settings.model, settings.iterations, settings.correlation, settings.precision, compiling)
+        cases = [Case(*values) for values in itertools.product(*lists)]
+        networks = [case.network(self.device) for case in cases]
+        flows = [_one_flow(case, network, frames) for case, network in zip(cases, networks, strict=True)]
+        actions: dict[str, Callable[[], object]] = {}
+        for index, (case, network) in enumerate(zip(cases, networks, strict=True)):
+            for kind, part in (("pair", frames[:2]), ("video", frames)):
+                actions[f"{kind} {index}"] = _estimation(case, network, part)
+        times = interleaved_seconds(actions, settings.rounds, self.device)
+        peaks = _peaks(cases, frames, self.device) if settings.memory else [None] * len(cases)
+
+        table = Table(
+            "Models and settings",
+            conditions(
+                self.device,
+                size=f"{frames.shape[2]}x{frames.shape[3]} px",
+                dtype="by row",
+                iterations="by row",
+                correlation="by row",
+                rounds=settings.rounds,
+                warm_up="one turn or more",
+                video=f"{len(frames)} frames of {settings.clip or 'a generated clip'}, each encoded once",
+                peak_memory="of the process that computes one pair" if self.device.type == "cpu" else "of tensors",
+            ),
+            [
+                "model",
+                "refinements",
+                "correlation",
+                "precision",
+                "compiled",
+                "s a pair",
+                "times as fast as the first (lowest-highest)",
+                "video, frames/s",
+                "peak MiB",
+                "mean difference from the first's flow, px",
+            ],
+            say=say,
+        )
+        for index, (case, network) in enumerate(zip(cases, networks, strict=True)):
+            video = statistics.median(times[f"video {index}"]) / (len(frames) - 1)
+            table.add(
+                case.model,
+                case.iterations,
+                method_text(network, frames),
+                case.precision,
+                "yes" if case.compile else "no",
+                statistics.median(times[f"pair {index}"]),
+                speed_ratio(times["pair 0"], times[f"pair {index}"]),
+                1 / video,
+                peaks[index],
+                (flows[index] - flows[0]).norm(dim=0).mean().item() if index else None,
+            )
+        return table
+
+    def _frames(self) -> Images:
+        settings, size = self.settings, self.settings.height_and_width()
+        if settings.clip is None:
+            return moving_frames(*(size or (440, 1024)), settings.frames)
+        source = open_frames([settings.clip], end=settings.frames)[0]
+        images = [to_tensor(frame.image) for frame in source]
+        if len(images) < 2 or len({image.shape for image in images}) > 1:
+            raise RequestError(
+                f"--clip {settings.clip} has {len(images)} frames here: 2 or more of one size are needed"
+            )
+        frames = torch.stack(images)
+        return frames if size is None else F.interpolate(frames, size, mode="bilinear", antialias=True)
+
+
+def _estimation(case: Case, network: FlowNetwork, frames: Images) -> Callable[[], object]:
+    return lambda: video_flows(network, frames, case.iterations, case.precision)
+
+
+def _one_flow(case: Case, network: FlowNetwork, frames: Images) -> Float[Tensor, "2 H W"]:
+    """The flow of the first pair, before anything is timed. MachineError where it is none."""
+    (flow,) = video_flows(network, frames[:2], case.iterations, case.precision)
+    if not bool(flow.isfinite().all()):
+        raise MachineError(f"the flow of {case} is not finite, and nothing is timed: use another --precision")
+    return flow
+
+
+def _peaks(cases: Sequence[Case], frames: Images, device: torch.device) -> list[float]:
+    """MiB at the peak of each case, in a process of its own."""
+    peaks: dict[str, float] = {}
+
+    def ended(job: Job, outcome: float | FlowgruError) -> None:
+        if isinstance(outcome, FlowgruError):
+            raise type(outcome)(f"the memory of {cases[int(job.name)]} cannot be measured: {outcome}")
+        peaks[job.name] = outcome
+
+    with tempfile.TemporaryDirectory() as folder:
+        pair = frames[:2].cpu().numpy()  # a tensor would be passed in shared memory, of which there can be little
+        jobs = [
+            Job(str(index), peak_of_case, (case, pair, str(device)), Path(folder) / f"{index}.txt")
+            for index, case in enumerate(cases)
+        ]
+        run_jobs(jobs, at_once=1, num_threads=torch.get_num_threads(), ended=ended)
+    return [peaks[str(index)] for index in range(len(cases))]
+
+
+def peak_of_case(case: Case, pair: np.ndarray, device: str) -> float:
+    """The most memory in use, in MiB, when this process computes the flow of a pair [2, 3, H, W]."""
+    chosen = torch.device(device)
+    video_flows(case.network(chosen), torch.from_numpy(pair).to(chosen), case.iterations, case.precision)
+    return peak_memory(chosen) / 2**20

@@ -1,0 +1,50 @@
+"""`flowgru export`: a network as one file for ONNX Runtime, OpenVINO or PyTorch, proved equal before it is kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowgru.errors import RequestError
+
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is exported, and as what."""
+
+    output: str
+    """File that is written: name.onnx, name.xml (OpenVINO, with its weights beside it in name.bin) or name.pt2."""
+    format: Literal["onnx", "torch-export", "openvino"] = "onnx"
+    """onnx, openvino (its own format, .xml and .bin), or torch-export (.pt2, for torch.export.load)."""
+    model: str = "default"
+    """default, raft_large, raft_small, or a file of weights."""
+    iterations: int | None = None
+    """Refinements of each flow, fixed in the file; without it the number in the model's card, else 12."""
+    max_size: int = 2048
+    """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
+    warm_start: bool = False
+    """The file takes where the refinement begins as a third input, which estimate's --warm-start needs."""
+    overwrite: bool = False
+    """Replace files that are already there."""
+
+    def __post_init__(self) -> None:
+        if self.iterations is not None and self.iterations < 1:
+            raise RequestError(f"--iterations is {self.iterations}: it must be 1 or more")
+        if self.max_size % 8 or not 256 <= self.max_size <= 16384:
+            raise RequestError(f"--max-size is {self.max_size}: it must be a multiple of 8 from 256 to 16384")
+        suffix = SUFFIXES[self.format]
+        if Path(self.output).suffix != suffix:
+            raise RequestError(f"--output is {self.output!r}: a file of the format {self.format} ends in {suffix}")
+
+
+def export(settings: ExportSettings) -> None:
+    """Writes a network as one file for other programs: two pictures in, their flow out, with a fixed number of refinements.
+
+    Inputs first and second are [1, 3, H, W], RGB in [0, 1], H and W multiples of 8 from 128 to --max-size; output flow is
+    [1, 2, H, W] in pixels, u right and v down. What the file gives is compared with PyTorch on pictures of several sizes;
+    it is kept where they differ by at most 0.001 px.
+    """
+    from flowgru.tasks.exporting import export_network  # imports torch, which --help does without
+
+    export_network(settings)

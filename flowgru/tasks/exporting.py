@@ -1,0 +1,123 @@
+"""The work of `flowgru export`: trace, write, compare with PyTorch, keep."""
+
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowgru.config import SyntheticSettings
+from flowgru.data.atomic import written_whole
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import MachineError, RequestError
+from flowgru.model.exported.exportable import ExportableFlow, trace
+from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.exported.formats import FORMATS, require_packages
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.loading import load_model
+from flowgru.tasks.export import ExportSettings
+from flowgru.tasks.flow_stream import card_iterations
+from flowgru.tasks.progress import say
+from flowgru.tasks.provenance import origin_of
+
+TOLERANCE = 1e-3
+"""Largest difference in pixels between a file's flow and PyTorch's."""
+
+SIZES = ((128, 128), (136, 232), (256, 184))
+"""Height and width of the pairs on which they are compared; none is the traced one."""
+
+
+def export_network(settings: ExportSettings) -> None:
+    """Writes the file, or files, and says how far its flow is from PyTorch's.
+
+    RequestError where the request makes no sense or a file exists already; MachineError where the flows differ by more than
+    TOLERANCE, and then nothing is left.
+    """
+    require_packages(settings.format)
+    paths = [Path(settings.output).with_suffix(suffix) for suffix in FORMATS[settings.format].suffixes]
+    for path in paths:
+        if os.path.lexists(path) and not settings.overwrite:
+            raise RequestError(f"{path} exists already: give --overwrite or another --output")
+    network = load_model(settings.model, "cpu", correlation="all_pairs").requires_grad_(False)
+    iterations = settings.iterations or card_iterations(network)
+    card = _card(settings, network, iterations)
+    exportable = ExportableFlow(network, iterations, warm_start=settings.warm_start)
+    say(f"tracing {card['export']['model']}: {iterations} refinements, pictures up to {settings.max_size} px a side")
+    with written_whole(paths[0], settings.overwrite) as temporary:
+        beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
+        try:
+            _write(settings, exportable, temporary, card)
+            difference = _proved(settings, network, ExportedFlow(temporary))
+            for file, path in zip(beside, paths[1:], strict=True):
+                os.replace(file, path)
+        finally:
+            for file in beside:
+                file.unlink(missing_ok=True)
+    size = sum(path.stat().st_size for path in paths) / 2**20
+    say(
+        f"wrote {' and '.join(map(str, paths))} ({size:.1f} MiB); its flow differs from PyTorch's by at most "
+        f"{difference:.2g} px, over pictures of {', '.join(f'{width}x{height}' for height, width in SIZES)}"
+    )
+
+
+def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, card: dict[str, Any]) -> None:
+    """RequestError for a network that PyTorch's tracer, or a converter, cannot take."""
+    try:
+        FORMATS[settings.format].write(trace(exportable, settings.max_size), exportable.output_names, path, card)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # they have many kinds of their own
+        config, reason = exportable.network.config, (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RequestError(
+            f"{config.preset} with {config.operator} cannot be exported as {settings.format}: {reason}"
+        ) from error
+
+
+def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFlow) -> float:
+    """How far the file's flow is from PyTorch's, in pixels. MachineError where that is more than TOLERANCE."""
+    difference = largest_difference(network, exported)
+    if not difference <= TOLERANCE:
+        raise MachineError(
+            f"{settings.output} is not kept: its flow in {exported.runtime} differs from PyTorch's by up to "
+            f"{difference:.3g} px, more than {TOLERANCE} px"
+        )
+    return difference
+
+
+def _card(settings: ExportSettings, network: FlowNetwork, iterations: int) -> dict[str, Any]:
+    """What the file says of itself: the network's own card, and what was fixed by exporting it."""
+    origin = origin_of(settings.model, network.card)
+    return {
+        **network.card,
+        "iterations": iterations,
+        "license": origin["license"],
+        "export": {
+            "model": Path(origin["name"]).name,
+            "sha256": origin.get("sha256"),
+            "max_size": settings.max_size,
+            "warm_start": settings.warm_start,
+            "flowgru": importlib.metadata.version("flowgru"),
+            "torch": torch.__version__,
+        },
+    }
+
+
+@torch.no_grad()
+def largest_difference(network: FlowNetwork, exported: ExportedFlow) -> float:
+    """Largest difference in pixels between both flows over generated pairs of SIZES; NaN where one is not finite.
+
+    Where the file can begin at a flow, each pair is refined a second time from its own.
+    """
+    differences = []
+    for height, width in SIZES:
+        (pair,) = SyntheticPairs(SyntheticSettings(height=height, width=width, num_textures=4), length=1)
+        pictures = pair.first[None], pair.second[None]
+        frames = [exported.encode(picture) for picture in pictures]
+        start = None
+        for _ in range(2 if exported.warm_start else 1):
+            expected = network(*pictures, iterations=exported.iterations, initial_flow=start, final_only=True)
+            found = exported.match(*frames, iterations=exported.iterations, initial_flow=start)
+            differences.append((found.flows[-1] - expected.flows[-1]).abs().max())
+            start = expected.coarse
+    return torch.stack(differences).max().item()

@@ -1,0 +1,33 @@
+"""What the tests of `flowgru estimate` compare with and look at."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flowgru.data.images import read_image, to_tensor
+from flowgru.model.flow_network import FlowNetwork
+
+SIZE = (48, 64)
+
+
+def image(path: Path | str) -> torch.Tensor:
+    return to_tensor(read_image(path))[None]
+
+
+@torch.no_grad()
+def expected_flow(network: FlowNetwork, first: Path | str, second: Path | str, iterations: int = 1) -> np.ndarray:
+    """Straight through the network."""
+    flow = network(image(first), image(second), iterations=iterations, final_only=True).flows[-1][0]
+    return flow.permute(1, 2, 0).numpy()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def only_error(capsys) -> str:
+    """The one line on stderr."""
+    text = capsys.readouterr().err
+    assert len(text.splitlines()) == 1 and text.startswith("error: ") and "Traceback" not in text, text
+    return text.strip()

@@ -1,0 +1,198 @@
+"""A compiled network gives the plain one's flow, makes each graph once for a size, and says what it lacks.
+
+Every run is a process of its own: PyTorch's compiler cannot trace the tests' type checks.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from media import noisy_frames
+
+from flowgru.data.images import write_image
+from flowgru.errors import MachineError
+from flowgru.grid import pixel_grid
+from flowgru.model.compiled import CompiledPart
+from flowgru.model.correlation import correlate
+from flowgru.model.loading import load_model
+from flowgru.operators import UPDATE_OPERATORS
+
+PREAMBLE = """
+import sys, torch
+from flowgru.config import NetworkConfig
+from flowgru.grid import pixel_grid, splat
+from flowgru.model.compiled import compile_network, compile_seconds
+from flowgru.model.flow_network import FlowNetwork
+
+torch.set_num_threads(1)
+
+def make(preset, operator, correlation):
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig(preset, operator)).eval()
+    for module in network.modules():  # as if it had learned something
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+    network.correlation = correlation
+    return network
+
+@torch.inference_mode()
+def video(network, frames, **options):
+    "Flows of neighbours, each frame encoded once: cold at first, then warm."
+    flows, before, start = [], None, None
+    for frame in frames:
+        encoded = network.encode(frame[None])
+        if before is not None:
+            with_options = dict(iterations=3, initial_flow=start, final_only=True) | options
+            prediction = network.match(before, encoded, **with_options)
+            flows.append(prediction.flows[-1])
+            start = splat(prediction.coarse, prediction.coarse)
+        before = encoded
+    return flows
+
+def pictures(count, height, width):
+    frames = torch.rand(count, 3, height // 8 + 1, width // 8 + 1)
+    return torch.nn.functional.interpolate(frames, (height, width), mode="bicubic").clamp(0, 1)
+"""
+
+ONE_GRAPH_A_SIZE = """
+from torch._dynamo.utils import counters
+
+network, plain = (make("compact", sys.argv[1], sys.argv[2]) for _ in range(2))
+compile_network(network, backend="eager")
+frames = pictures(3, 140, 170)
+flows = video(network, frames)
+assert counters["stats"]["unique_graphs"] == 4 and not counters["graph_break"], counters
+for flow, expected in zip(flows, video(plain, frames)):
+    torch.testing.assert_close(flow, expected, rtol=1e-4, atol=1e-4)
+seconds = compile_seconds(network)
+with torch.compiler.set_stance("fail_on_recompile"):
+    video(network, frames.flip(0))
+    video(network, frames, iterations=5, final_only=False)
+    video(network, frames, stop_below=1e3)
+assert compile_seconds(network) == seconds > 0
+video(network, pictures(2, 200, 170))
+assert counters["stats"]["unique_graphs"] == 8 and compile_seconds(network) > seconds, counters
+"""
+
+SAME_FLOW = """
+for correlation in ("all_pairs", "on_demand"):
+    network, plain = (make(sys.argv[1], sys.argv[2], correlation) for _ in range(2))
+    compile_network(network)
+    frames = pictures(3, 140, 170)
+    for flow, expected in zip(video(network, frames), video(plain, frames)):
+        assert expected.abs().max() > 0.1
+        assert (flow - expected).abs().max() < 1e-3, (correlation, (flow - expected).abs().max())
+    with torch.autocast("cpu", torch.bfloat16):
+        for flow, expected in zip(video(network, frames), video(plain, frames)):
+            assert flow.dtype == torch.float32
+            assert (flow - expected).abs().max() < 0.05 * expected.abs().max() + 0.05
+"""
+
+COMMAND = """
+from flowgru.cli import main
+sys.exit(main(["estimate", *sys.argv[1:3], "--output", sys.argv[3], "--compile", "--iterations", "1", "--device", "cpu"]))
+"""
+
+
+def run_alone(code: str, *words: object, timeout: int = 850, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", **environment},
+    )
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "operator, correlation",
+    [
+        ("conv_gru", "on_demand"),
+        pytest.param("conv_min_gru", "all_pairs", marks=pytest.mark.slow),
+        *(pytest.param(name, "on_demand", marks=pytest.mark.slow) for name in UPDATE_OPERATORS if name != "conv_gru"),
+    ],
+)
+def test_a_compiled_network_is_four_graphs_for_each_size_and_none_for_a_further_frame(operator, correlation):
+    run = run_alone(ONE_GRAPH_A_SIZE, operator, correlation)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "preset, operator", [("large", "seq_conv_gru"), ("small", "conv_gru"), ("compact", "conv_min_gru")]
+)
+def test_compiled_code_gives_the_flow_of_the_plain_network(preset, operator):
+    run = run_alone(SAME_FLOW, preset, operator, timeout=1700)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """The paths of two pictures."""
+    paths = [tmp_path / f"{name}.png" for name in "ab"]
+    for path, frame in zip(paths, noisy_frames(2, 48, 64), strict=True):
+        write_image(path, frame)
+    return paths
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_command_says_what_compiling_took(pair, tmp_path):
+    run = run_alone(COMMAND, *pair, tmp_path / "out")
+    assert run.returncode == 0, run.stderr[-3000:]
+    seconds = json.loads((tmp_path / "out" / "summary.json").read_text())["compile_seconds"]
+    assert seconds > 1 and f"compiling for 64x48 took {seconds:.1f} s, once for this size" in run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_machine_without_a_compiler_ends_in_one_line_and_code_4(pair, tmp_path):
+    run = run_alone(COMMAND, *pair, tmp_path / "out", CXX="no-such-compiler")
+    assert run.returncode == 4, run.stderr[-3000:]
+    assert "leave --compile out" in run.stderr.splitlines()[-1] and "Traceback" not in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_compiled_is_an_error_of_the_machine():
+    def broken(*_):
+        raise RuntimeError("no compiler")
+
+    with pytest.raises(MachineError, match=r"cannot work here .*no compiler.*leave --compile out"):
+        CompiledPart(lambda values: values + 1, broken)(torch.rand(3))
+
+
+def test_a_loaded_model_is_compiled_where_that_is_asked_for():
+    assert [len(load_model(device="cpu", compile=compile).compiled_parts) for compile in (False, True)] == [0, 4]
+
+
+each_method = pytest.mark.parametrize("method", ["all_pairs", "on_demand"])
+
+
+@each_method
+def test_sixteen_bits_around_do_not_reach_the_matches(method):
+    features = torch.randn(2, 1, 64, 16, 16).bfloat16()
+    centres = pixel_grid(16, 16, like=features.float()) + 0.3
+    expected = correlate(*features.float(), levels=3, radius=3, method=method).lookup(centres)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = correlate(*features, levels=3, radius=3, method=method, compiled=True).lookup(centres)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@each_method
+@pytest.mark.parametrize("radius, height, width", [(4, 18, 23), (3, 16, 16)])
+def test_the_look_up_that_is_compiled_is_the_plain_one(method, radius, height, width):
+    first, second = torch.randn(2, 2, 32, height, width)
+    centres = torch.randn(2, 2, height, width) * 12 + 8
+    centres[0, :, 0, :6] = torch.tensor([[0.0, -1.0, 15.0, 1e6, -1e6, 3.0], [0.0, 2.5, 15.0, 3.0, 1e6, 4.0]])
+    plain, compiled = (
+        correlate(first, second, levels=4, radius=radius, method=method, compiled=compiled).lookup(centres)
+        for compiled in (False, True)
+    )
+    assert plain.abs().max() > 1
+    torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=2e-4)

@@ -1,0 +1,151 @@
+"""Inputs that `flowgru estimate` cannot read, in part or at all: one line, and what could be read is kept."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from estimates import SIZE, names, only_error
+from media import moving_frames, noisy_frames, write_clip
+
+from flowgru.data.frames import Frame, FrameSource
+from flowgru.data.images import write_image
+from flowgru.data.video import VideoReader
+from flowgru.tasks import estimation
+
+
+def bad_video(path: Path, kind: str) -> Path:
+    """A file that is no readable video."""
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("this is no video\n" * 50)
+    elif kind == "without its index":
+        whole = write_clip(path, noisy_frames(8, *SIZE)).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "one frame":
+        write_clip(path, moving_frames(1, *SIZE))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "without its index", "one frame"])
+def test_a_bad_video_is_one_line_and_exit_3(estimate, tmp_path, out, capsys, kind):
+    assert estimate(bad_video(tmp_path / "clip.mp4", kind)) == 3
+    assert "clip.mp4" in only_error(capsys)
+    assert not out.exists()
+
+
+def test_on_error_skip_goes_on_with_the_other_inputs(estimate, tmp_path, folder, out, capsys):
+    bad = bad_video(tmp_path / "bad.mp4", "text")
+    assert estimate(bad, folder, "--end", 3) == 3
+    assert "bad.mp4" in only_error(capsys) and not out.exists()
+    assert estimate(bad, folder, "--end", 3, "--on-error", "skip") == 3
+    assert "error: " in capsys.readouterr().err
+    assert names(out) == ["summary.json", "walk"] and names(out / "walk") == ["frame_1.flo", "frame_2.flo"]
+    clips = json.loads((out / "summary.json").read_text())["clips"]
+    assert len(clips[0]["problems"]) == 1 and clips[0]["flows"] == [] and clips[1]["problems"] == []
+
+
+def test_a_video_that_ends_before_the_start_does_not_stop_the_others(estimate, tmp_path, out, capsys):
+    videos = [write_clip(tmp_path / f"{count}.mp4", moving_frames(count, *SIZE)) for count in (3, 8)]
+    assert estimate(*videos, "--start", 6, "--on-error", "skip") == 3
+    assert "3.mp4 has 3 frames, but frames from 6 on were asked for" in capsys.readouterr().err
+    assert names(out / "8") == ["frame_000006.flo", "frame_000007.flo"] and (out / "summary.json").exists()
+
+
+def test_a_truncated_video_gives_what_can_be_decoded_and_exit_3(estimate, tmp_path, out, capsys):
+    whole = write_clip(tmp_path / "whole.mkv", noisy_frames(20, *SIZE), codec_options={"g": "1", "bf": "0"})
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert estimate(cut, "--video") == 3
+    said = capsys.readouterr().err
+    assert "error: " in said and "frames, the file ends early" in said and "Traceback" not in said
+    (clip,) = json.loads((out / "summary.json").read_text())["clips"]
+    assert len(clip["problems"]) >= 1 and 5 < len(clip["flows"]) < 19
+    assert len(list(out.glob("*.flo"))) == len(clip["flows"]) and (out / "flow.mp4").exists()
+
+
+class FakeSource(FrameSource):
+    """A video of which frame 3 is damaged and that changes its size after frame 4."""
+
+    name, paths, frame_rate, expected_frames = "fake", (), None, None
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __iter__(self):
+        self.problems = ["fake: 1 damaged frames from 3 on"]
+        for index, frame in enumerate([*noisy_frames(4, *SIZE), *noisy_frames(2, 40, 72)]):
+            yield Frame(frame, f"f{index + 1}", None, int(index >= 4), index == 2)
+
+
+def test_flow_across_a_damaged_frame_is_marked_and_a_new_size_begins_anew(estimate, out, capsys, monkeypatch):
+    monkeypatch.setattr(estimation, "open_frames", lambda *_: [FakeSource()])
+    assert estimate("fake.mp4", "--video") == 3
+    assert "error: fake: 1 damaged frames from 3 on" in capsys.readouterr().err
+    (clip,) = json.loads((out / "summary.json").read_text())["clips"]
+    assert [flow["damaged"] for flow in clip["flows"]] == [False, True, True, False]
+    assert [flow["name"] for flow in clip["flows"]] == ["f1", "f2", "f3", "f5"]
+    for name, num_frames in (("flow.mp4", 3), ("flow_2.mp4", 1)):
+        with VideoReader(out / name) as video:
+            assert len(list(video)) == num_frames
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ("http://example.com/clip.mp4", 2, "is a URL"),
+        ("clip.m3u8", 2, "is a playlist"),
+        ("empty folder", 2, "need at least 2 frames"),
+        ("folder of one", 2, "need at least 2 frames"),
+        ("one picture", 2, "need at least 2 frames"),
+        ("nothing*.png", 2, "matches nothing"),
+    ],
+)
+def test_inputs_that_are_none(estimate, tmp_path, pair, out, capsys, given, code, said):
+    (tmp_path / "empty folder").mkdir()
+    (tmp_path / "folder of one").mkdir()
+    write_image(tmp_path / "folder of one" / "a.png", moving_frames(1)[0])
+    path = given if ":" in given else pair[0] if given == "one picture" else tmp_path / given
+    assert estimate(path) == code
+    assert said in only_error(capsys)
+    assert not out.exists()
+
+
+def damaged_picture(path: Path, kind: str) -> Path:
+    write_image(path, noisy_frames(1, *SIZE)[0], overwrite=True)
+    data = bytearray(path.read_bytes())
+    if kind == "flipped":
+        data[len(data) // 2] ^= 255
+    elif kind == "truncated":
+        del data[len(data) // 2 :]
+    elif kind == "huge":  # a header that claims 40000x40000
+        header = struct.pack(">IIBBBBB", 40000, 40000, 8, 2, 0, 0, 0)
+        checked = b"IHDR" + header
+        data = bytearray(
+            b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + checked + struct.pack(">I", zlib.crc32(checked))
+        )
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("name", "kind"), [("b.png", "flipped"), ("b.jpg", "truncated"), ("b.png", "huge")])
+def test_a_damaged_picture_is_named_and_exit_3(estimate, pair, tmp_path, out, capsys, name, kind):
+    assert estimate(pair[0], damaged_picture(tmp_path / name, kind)) == 3
+    assert name in only_error(capsys)
+    assert not out.exists()
+
+
+def test_flows_before_a_damaged_picture_are_kept(estimate, folder, out, capsys):
+    damaged_picture(folder / "frame_4.png", "truncated")
+    assert estimate(folder) == 3
+    assert "frame_4.png" in capsys.readouterr().err
+    assert names(out) == ["frame_1.flo", "frame_2.flo", "summary.json"]
+
+
+def test_two_sizes_are_both_named(estimate, pair, tmp_path, out, capsys):
+    write_image(tmp_path / "c.png", moving_frames(1, 40, 72)[0])
+    assert estimate(pair[0], tmp_path / "c.png") == 3
+    assert "a is 64x48 and c 72x40: both frames of a pair must have one size" in only_error(capsys)
+    assert not out.exists()

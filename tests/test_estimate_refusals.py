@@ -1,0 +1,109 @@
+"""What `flowgru estimate` refuses, in one line and before any work; nothing of the user's is replaced."""
+
+import pytest
+from estimates import SIZE, names, only_error
+from media import moving_frames, write_clip
+
+from flowgru.data.images import write_image
+from flowgru.tasks import estimation
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--iterations", "0"], "--iterations is 0"),
+        (["--stride", "0"], "--stride is 0"),
+        (["--start", "0"], "--start is 0"),
+        (["--start", "4", "--end", "4"], "--end is 4"),
+        (["--max-flow", "0"], "--max-flow is 0"),
+        (["--stop-below", "0"], "--stop-below is 0"),
+        (["--stop-below", "-1"], "--stop-below is -1"),
+        (["--output", ""], "--output is empty"),
+        (["--resize", "big"], "--resize is 'big'"),
+        (["--resize", "0x5"], "--resize is '0x5'"),
+        (["--resize", "0"], "--resize is '0'"),
+        (["--format", "gif"], "expected one of flo, png16, npz, flo5"),
+        (["--precision", "64"], "expected one of 32, bf16, 16"),
+        (["--on-error", "ignore"], "expected one of fail, skip"),
+        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--model", "nowhere.pth"], "nowhere.pth"),
+        (["--itertions", "3"], "did you mean --iterations?"),
+    ],
+)
+def test_settings_out_of_range_are_one_line_and_exit_2(estimate, pair, out, capsys, options, said):
+    assert estimate(*pair, *options) == 2
+    assert said in only_error(capsys)
+    assert not out.exists()
+
+
+def test_nothing_is_overwritten_unasked(estimate, pair, out, capsys, monkeypatch):
+    out.mkdir()
+    (out / "old.flo").write_bytes(b"precious")
+    monkeypatch.setattr(estimation, "load_model", lambda *_: pytest.fail("work was begun"))
+    assert estimate(*pair) == 2
+    assert "already holds old.flo: give --overwrite" in only_error(capsys)
+    assert names(out) == ["old.flo"] and (out / "old.flo").read_bytes() == b"precious"
+
+
+def test_overwrite_replaces_a_link_and_never_writes_through_it(estimate, pair, out, tmp_path):
+    out.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (out / "a.flo").symlink_to(victim)
+    (out / "summary.json").symlink_to(victim)
+    assert estimate(*pair) == 2
+    assert estimate(*pair, "--overwrite") == 0
+    assert victim.read_bytes() == b"precious" and not (out / "a.flo").is_symlink()
+
+
+def test_a_link_does_not_lead_the_results_elsewhere(estimate, folder, tmp_path, out, capsys):
+    video = write_clip(tmp_path / "clip.mp4", moving_frames(3, *SIZE))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out.mkdir()
+    (out / "clip").symlink_to(elsewhere)
+    assert estimate(video, folder) == 2
+    assert "outside --output" in only_error(capsys)
+    assert names(elsewhere) == []
+
+
+@pytest.mark.parametrize("options", [["--format", "png16"], ["--backward"], ["--confidence"]])
+def test_results_do_not_join_the_frames(estimate, folder, capsys, options):
+    before = names(folder)
+    assert estimate(folder, "--output", folder, "--overwrite", *options) == 2
+    assert "could replace the input" in only_error(capsys)
+    assert names(folder) == before
+
+
+def test_results_do_not_join_frames_that_a_pattern_found(estimate, folder, capsys):
+    (frame,) = folder.glob("frame_1.png")
+    before = frame.read_bytes()
+    pattern = folder.parent / "w*" / "*.png"
+    assert estimate(pattern, "--output", folder, "--overwrite", "--format", "png16") == 2
+    assert "could replace the input pictures" in only_error(capsys)
+    assert frame.read_bytes() == before
+
+
+def test_a_video_is_not_replaced_by_its_own_results(estimate, tmp_path, capsys):
+    video = write_clip(tmp_path / "flow.mp4", moving_frames(3, *SIZE))
+    before = video.read_bytes()
+    assert estimate(video, "--output", tmp_path, "--overwrite", "--video") == 2
+    assert "could replace the input" in only_error(capsys)
+    assert video.read_bytes() == before
+
+
+def test_an_output_that_cannot_be_a_folder(estimate, pair, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert estimate(*pair, "--output", tmp_path / "file") == 2
+    assert "is a file" in only_error(capsys)
+    assert estimate(*pair, "--output", "/proc/flowgru") == 4
+    assert "cannot write into /proc/flowgru" in only_error(capsys)
+
+
+def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_path, out, capsys):
+    names = ["f.png", "f_backward.png", "g.png"]
+    for name, frame in zip(names, moving_frames(3, 40, 48), strict=True):
+        write_image(tmp_path / name, frame)
+    assert estimate(*(tmp_path / name for name in names), "--backward") == 2
+    assert "f.png and f_backward.png would have one name" in only_error(capsys)
+    assert estimate(*(tmp_path / name for name in names)) == 0

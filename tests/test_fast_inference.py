@@ -1,0 +1,138 @@
+"""What is computed another way where no gradient is recorded gives what is computed with one."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from flowgru.config import PRESETS, NetworkConfig
+from flowgru.grid import sample, sample_windows, window_offsets
+from flowgru.model.correlation import correlate
+from flowgru.model.encoders import ConvNorm, InstanceNorm
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.heads import FlowHead
+from flowgru.operators import make_operator, operator_variants
+from flowgru.operators.base import tanh
+
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+
+
+def move_statistics(network: nn.Module) -> None:
+    """Takes the network's batch norms far from what they start as."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            nn.init.normal_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.3, 3.0)
+            nn.init.uniform_(module.weight, -1.5, 1.5)
+            nn.init.normal_(module.bias)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_network_made_for_inference_gives_the_flow_of_the_plain_one(preset):
+    plain = FlowNetwork(NetworkConfig(preset, "seq_conv_gru", confidence=True)).eval()
+    move_statistics(plain)
+    fast = copy.deepcopy(plain).for_inference()
+    first, second = torch.rand(2, 2, 3, 72, 88)
+    expected = plain(first, second, iterations=4)
+    assert expected.coarse.requires_grad and expected.flows[-1].abs().max() > 0.1
+    with torch.no_grad():
+        found = fast(first, second, iterations=4)
+    for ours, theirs in zip(found.flows, expected.flows, strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=1e-4, atol=1e-4)
+    assert found.confidence is not None and expected.confidence is not None
+    torch.testing.assert_close(found.confidence, expected.confidence.detach(), rtol=1e-4, atol=1e-4)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("variant", operator_variants())
+def test_every_operator_steps_alike_and_leaves_its_inputs_alone(variant, layout):
+    name, options = operator_variants()[variant]
+    operator = make_operator(name, 24, 12, 8, **options).eval()
+    fast = copy.deepcopy(operator).to(memory_format=layout)
+    hidden, context, motion = (torch.randn(2, size, 9, 13).contiguous(memory_format=layout) for size in (24, 8, 12))
+    kept = [values.clone() for values in (hidden, context, motion)]
+    state = operator.begin(hidden, context)
+    with torch.no_grad():
+        fast_state = fast.begin(hidden, context)
+    for _ in range(3):
+        expected, state = operator.step(motion, state)
+        with torch.no_grad():
+            before = [values.clone() for values in leaves(fast_state)]
+            found, after = fast.step(motion, fast_state)
+            assert all(torch.equal(*pair) for pair in zip(leaves(fast_state), before, strict=True))
+            fast_state = after
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=2e-6)
+    assert all(torch.equal(*pair) for pair in zip((hidden, context, motion), kept, strict=True))
+
+
+def leaves(state: object) -> list[torch.Tensor]:
+    """All tensors of an operator's state."""
+    return [state] if isinstance(state, torch.Tensor) else [leaf for part in state for leaf in leaves(part)]  # pyright: ignore
+
+
+@LAYOUTS
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_the_instance_norm_is_torchs(layout, mean):
+    values = (torch.randn(2, 5, 37, 23) * torch.rand(5, 1, 1) + mean).contiguous(memory_format=layout)
+    expected = F.instance_norm(values.double())
+    torch.testing.assert_close(InstanceNorm()(values.requires_grad_()).double(), expected, rtol=0, atol=2e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(InstanceNorm()(values.clone()).double(), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_batch_norm_that_does_not_learn_is_part_of_the_convolution(relu):
+    layer = ConvNorm(4, 6, 3, "batch", stride=2, relu=relu).eval()
+    move_statistics(layer)
+    values = torch.randn(2, 4, 9, 11, requires_grad=True)
+    found, expected = layer(values), nn.Sequential.forward(layer, values)  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    wanted = torch.randn_like(expected)
+    leaves_of = [values, *layer.parameters()]
+    for ours, theirs in zip(*(torch.autograd.grad(each, leaves_of, wanted) for each in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    layer.train()(values)
+    assert layer[1].num_batches_tracked == 1  # pyright: ignore[reportIndexIssue]
+
+
+@LAYOUTS
+def test_the_flow_heads_nine_taps_are_its_convolution(layout):
+    head = FlowHead(16, 24).to(memory_format=layout)
+    nn.init.normal_(head[1].bias)  # pyright: ignore[reportArgumentType]
+    hidden = torch.randn(2, 16, 7, 10).contiguous(memory_format=layout)
+    expected = head(hidden)
+    assert expected.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(head(hidden), expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_tanh_is_tanh_and_overwrites_only_without_a_gradient():
+    values = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-1e30, 0.0, 1e30, float("nan")])])
+    with torch.no_grad():
+        torch.testing.assert_close(tanh(values.clone()), torch.tanh(values), rtol=0, atol=2e-7, equal_nan=True)
+        torch.testing.assert_close(tanh(values.bfloat16()), torch.tanh(values.bfloat16()), equal_nan=True)
+    kept = values.clone()
+    torch.testing.assert_close(tanh(values), torch.tanh(kept), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("height, width", [(5, 7), (1, 7), (1, 1)])
+def test_windows_are_samples_around_their_centres(height, width):
+    values, centres, offsets = (
+        torch.randn(6, 2, height, width),
+        4 * torch.randn(6, 2),
+        window_offsets(2, like=torch.ones(1)),
+    )
+    expected = sample(values, centres[:, None, None] + offsets)
+    torch.testing.assert_close(sample_windows(values, centres, offsets), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_volume_is_the_same_with_and_without_a_gradient():
+    features, centres = torch.randn(2, 2, 8, 13, 17), 10 * torch.rand(2, 2, 13, 17)
+    expected = correlate(*features.requires_grad_(), levels=3, radius=2, method="all_pairs").lookup(centres)
+    with torch.no_grad():
+        found = correlate(*features, levels=3, radius=2, method="all_pairs").lookup(centres)
+    assert expected.requires_grad
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)

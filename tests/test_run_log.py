@@ -1,0 +1,127 @@
+"""The log of a run: JSON whatever happens, the same after a stop, and no reason to end."""
+
+import errno
+import io
+import json
+import math
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_run import TINY, log_lines
+
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks import progress
+from flowgru.tasks.train import train
+from flowgru.training import engine, step
+from flowgru.training.run_log import RunLog
+
+
+def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    real = Path.open
+
+    def full(self, *inputs, **options):
+        if self.name == "log.jsonl" and "a" in inputs:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, *inputs, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    train(TINY, str(tmp_path), device="cpu")
+    assert (tmp_path / "model.safetensors").exists()
+    assert capsys.readouterr().out.count("training goes on without") == 1
+
+
+def test_a_damaged_line_of_the_log_is_dropped_and_does_not_end_the_run(tmp_path):
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n{"step\xff": 2, "loss": 1.0}\n')
+    log = RunLog(tmp_path, 1)
+    log.begin(2, 4, passed_over=[])
+    log.close()
+    assert log_lines(tmp_path) == [{"step": 1, "loss": 2.0}]
+
+
+def test_lines_that_nobody_reads_any_more_do_not_end_the_run(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        with progress.lines_over_bar(2) as (console, _):
+            console.print("step 1")
+            console.print("step 2")
+
+
+def test_the_log_is_json_also_without_errors_that_are_numbers(tmp_path):
+    log = RunLog(tmp_path, 2)
+    log.begin(0, 200_000, passed_over=[])
+    for number, error in enumerate((math.nan, 3.0, math.nan, math.nan), 1):
+        log.step(number, 1.0, error, 1e-4, 0.0, 1.0)
+    log.validation(4, {"synthetic": {1: math.inf}})
+    log.close()
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line.get("epe") for line in lines] == [3.0, None, None]
+    assert lines[2]["validation_epe"] == {"synthetic": {"1": None}}
+
+
+def test_the_remaining_time_may_be_days(tmp_path, capsys):
+    log = RunLog(tmp_path, 1)
+    log.begin(0, 200_001, passed_over=[])
+    log.step(1, 1.0, 1.0, 1e-4, 0.0, 1.0)
+    assert "remaining 2 days, 7:33:20" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every", [4, 5])
+def test_a_stop_between_two_lines_of_the_log_changes_neither(tmp_path, monkeypatch, every):
+    calls = []
+
+    def numbers(fabric, network, run, config, batch, asked):
+        calls.append(run.step)
+        if len(calls) == 7 + 4:  # in the second run, after 3 of 7 steps and before step 4
+            raise KeyboardInterrupt
+        loss = 1 / (3 + run.step)
+        return step.StepResult(loss, 2 * loss, (), None)
+
+    monkeypatch.setattr(engine, "training_step", numbers)
+    config = replace(TINY, steps=7, log_every=every, checkpoint_every=3)
+    train(config, str(tmp_path / "whole"), device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, str(tmp_path / "cut"), device="cpu")
+    train(config, str(tmp_path / "cut"), device="cpu")
+    assert calls == [*range(7), *range(4), *range(3, 7)]
+    assert log_lines(tmp_path / "cut") == log_lines(tmp_path / "whole")
+
+
+def test_a_set_is_padded_in_the_pictures_of_the_log_as_in_its_errors(tmp_path):
+    network, padded = FlowNetwork(TINY.network), []
+    network.register_forward_pre_hook(lambda _, __, options: padded.append(options.get("padding")), with_kwargs=True)
+    pair = SyntheticPairs(replace(TINY.data, height=129), length=1)[0]
+    log = RunLog(tmp_path, 1)
+    log.begin(0, 1, passed_over=[])
+    for name in ("kitti2015", "sintel_clean"):
+        log.picture(1, name, pair, network, 1)
+    log.close()
+    assert padded == ["kitti", "sintel"]
+
+
+class Terminal(io.StringIO):
+    """What a terminal would be sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_every_step_below_the_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_FRAMES", 0.0)
+    shown = sys.stdout
+    with progress.lines_over_bar(200) as (console, show):
+        log = RunLog(tmp_path, 100, console, show)
+        log.begin(0, 200, passed_over=[])
+        log.step(1, 0.5, 1.25, 1e-4, 0.5, 2.0)
+        log.close()
+    assert isinstance(shown, Terminal)
+    text = "loss 0.500  EPE 1.250 px  0.50 steps/s  waiting for data 25%  remaining 0:06:38"
+    assert "1/200" in shown.getvalue() and text in shown.getvalue()

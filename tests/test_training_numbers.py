@@ -1,0 +1,114 @@
+"""Errors and gradients that are not finite, and what validation measures."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
+from tiny_run import TINY, log_lines, new_run
+
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import MachineError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.tasks.train import train
+from flowgru.training import engine, step
+from flowgru.training.objective import endpoint_error
+from flowgru.training.sampler import collate
+from flowgru.training.validation import pair_errors
+
+
+def test_a_network_that_diverges_on_one_pair_is_not_measured_on_the_others(monkeypatch):
+    network = FlowNetwork(TINY.network)
+    pairs = SyntheticPairs(TINY.data, length=3)
+    samples = [pairs[0], pairs[1]._replace(first=pairs[1].first * float("nan")), pairs[2]]
+    samples[2] = samples[2]._replace(valid=torch.zeros_like(samples[2].valid))
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", lambda self, index: samples[index])
+    errors = pair_errors(network, pairs, (1,), torch.device("cpu"))[:, 0].tolist()
+    assert math.isfinite(errors[0]) and errors[1] == math.inf and math.isnan(errors[2])
+
+
+def test_an_error_that_is_not_a_number_is_never_the_best_one(monkeypatch):
+    run = new_run()
+    fabric, found = Fabric(accelerator="cpu", devices=1), []
+    for error in (math.nan, 2.0, math.inf, math.nan, 3.0, 1.0):
+        monkeypatch.setattr(engine, "pair_errors", lambda *_, e=error, **__: torch.tensor([[e]], dtype=torch.float64))
+        assert engine._validate(fabric, run, TINY, {"synthetic": SyntheticPairs(TINY.data)}, None, ()) is None
+        found.append(run.is_best)
+    assert found == [False, True, False, False, False, True]
+
+
+def overflowing(loss):
+    """The same loss, with a gradient that is not finite."""
+    loss.register_hook(lambda gradient: gradient * math.inf)
+    return loss
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_on(monkeypatch, poison):
+    plugin = MixedPrecision("bf16-mixed", "cpu")  # the scaler is all that differs from 16-mixed
+    plugin.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
+    run, wrapped = engine._begin(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    real = step.loss_of
+
+    def poisoned(prediction, batch, config):
+        loss = real(prediction, batch, config)
+        return loss + math.inf if poison == "loss" else overflowing(loss)
+
+    monkeypatch.setattr(step, "loss_of", poisoned)
+    batch = collate([SyntheticPairs(TINY.data)[0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's about a schedule whose first step was skipped
+        skipped = step.training_step(fabric, wrapped, run, TINY, batch)
+    assert skipped.loss is None and skipped.lowered_scale == (None if poison == "loss" else 512.0)
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+    assert run.scaler is not None and run.scaler.get_scale() == (1024.0 if poison == "loss" else 512.0)
+    monkeypatch.setattr(step, "loss_of", real)
+    assert step.training_step(fabric, wrapped, run, TINY, batch).loss is not None
+    assert any(not torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+
+
+def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
+    plugin = MixedPrecision("bf16-mixed", "cpu")
+    plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
+    run, wrapped = engine._begin(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
+    real = step.loss_of
+    monkeypatch.setattr(step, "loss_of", lambda *inputs: overflowing(real(*inputs)))
+    batch = collate([SyntheticPairs(TINY.data)[0]])
+    results = [step.training_step(fabric, wrapped, run, TINY, batch) for _ in range(2)]
+    assert [result.lowered_scale for result in results] == [1.0, None]  # the scale is a half after the second
+    assert [result.names for result in results] == [(), batch.names]
+
+
+@pytest.mark.parametrize("scale", [8.0, None])
+def test_a_scale_that_is_being_lowered_is_no_reason_to_give_up_and_blames_no_sample(tmp_path, monkeypatch, scale):
+    skipped = step.StepResult(None, None, ("a",), None, scale)
+    monkeypatch.setattr(engine, "training_step", lambda *_: skipped)
+    config = replace(TINY, steps=12, checkpoint_every=12, validation=replace(TINY.validation, every=12))
+    if scale:
+        train(config, str(tmp_path), device="cpu")
+        assert log_lines(tmp_path)[0] == {"step": 1, "lowered_scale": 8.0}
+    else:
+        with pytest.raises(MachineError, match=r"10 steps in a row .* the last of them step 10;"):
+            train(config, str(tmp_path), device="cpu")
+        assert log_lines(tmp_path)[0] == {"step": 1, "skipped": ["a"]}
+
+
+def test_a_set_is_padded_in_validation_as_its_published_errors_were(monkeypatch):
+    run = new_run()
+    pairs = SyntheticPairs(replace(TINY.data, height=129, width=128), length=1)
+    pair = pairs[0]
+    engine._validate(
+        Fabric(accelerator="cpu", devices=1), run, TINY, {"kitti2015": pairs, "sintel_clean": pairs}, None, ()
+    )
+    with torch.inference_mode():
+        for name, padding in (("kitti2015", "kitti"), ("sintel_clean", "sintel")):
+            flow = run.network(pair.first[None], pair.second[None], iterations=1, padding=padding).flows[0]
+            expected = endpoint_error(flow, pair.flow[None], pair.valid[None]).item()
+            assert run.validation[name][1] == pytest.approx(expected, rel=1e-6)
+    assert run.validation["kitti2015"] != run.validation["sintel_clean"]

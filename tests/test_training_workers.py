@@ -1,0 +1,85 @@
+"""Worker processes that die, and files that they cannot read."""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_run import TINY
+from torch.utils.data import get_worker_info
+
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import InputFileError, MachineError
+from flowgru.tasks.train import train
+from flowgru.training import engine, loader
+from flowgru.training.stopping import Stopped
+
+
+def die_once(marker: Path, monkeypatch) -> None:
+    """The worker that makes pair 2 is killed, as by a system without memory, until `marker` exists."""
+    real = SyntheticPairs.__getitem__
+
+    def deadly(self, index):
+        if index == 2 and get_worker_info() is not None and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, index)
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", deadly)
+
+
+def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path, monkeypatch):
+    train(replace(TINY, workers=1), str(tmp_path / "whole"), device="cpu")
+    die_once(tmp_path / "died", monkeypatch)
+    train(replace(TINY, workers=1), str(tmp_path / "hurt"), device="cpu")
+    assert (tmp_path / "died").exists()
+    whole, hurt = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "hurt"))
+    assert all(torch.equal(whole[name], hurt[name]) for name in whole)
+
+
+def test_workers_that_die_again_end_the_run_and_name_the_pairs(tmp_path, monkeypatch):
+    def deadly(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", deadly)
+    with pytest.raises(MachineError, match=r"died twice, the last time at step 1 \(pairs 0 to 0"):
+        list(
+            loader.batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, share=0, shares=1, pin_memory=False)
+        )
+
+
+def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch):
+    def broken(self, index):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, share=0, shares=1, pin_memory=False))
+
+
+def test_a_run_that_is_stopped_leaves_no_worker_behind(tmp_path, monkeypatch):
+    real = engine.training_step
+
+    def stopped(*arguments):
+        return real(*arguments)._replace(stop=signal.SIGTERM)
+
+    monkeypatch.setattr(engine, "training_step", stopped)
+    with pytest.raises(Stopped) as kept:
+        train(replace(TINY, workers=1), str(tmp_path), device="cpu")
+    assert kept.value.__traceback__ is not None and not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_is_one_line_from_whatever_process(monkeypatch, workers):
+    def damaged(self, index):
+        raise InputFileError("a.flo is damaged: get it again")
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", damaged)
+    config = replace(TINY, workers=workers)
+    with pytest.raises(InputFileError) as caught:
+        list(loader.batches(SyntheticPairs(TINY.data), config, 0, share=0, shares=1, pin_memory=False))
+    assert str(caught.value) == "a.flo is damaged: get it again"
