@@ -121,6 +121,8 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
             yield step("compiled", "against_torchvision", *once, *networks, "--compile", rounds=7)
         yield step("pair_32", "against_torchvision", *against, "--iterations", 32, "--frames", 2, rounds=5)
     yield step("scan", "scan", "--lengths", *([16, 64] if quick else [16, 64, 256, 1024, 4096]), rounds=31)
+    if not on_cuda:
+        yield step("convolution", "convolution", "--size", small, rounds=15)
     yield step("lookup", "lookup", "--sizes", small, *[large] * (not quick), rounds=9)
     ways = ["torchvision", "all_pairs", "on_demand", *["on_demand,compiled"] * (given.compile and not quick)]
     yield step("memory", "memory", "--sizes", large, "--iterations", count, "--methods", *ways, rounds=3)

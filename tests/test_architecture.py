@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"config", "types", "errors"},
-    {"scan", "grid"},
+    {"scan", "grid", "convolution"},
     {"operators", "data"},
     {"model", "view"},
     {"training", "evaluation"},

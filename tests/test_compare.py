@@ -416,6 +416,8 @@ def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, 
 def test_multiply_adds_are_those_of_the_convolutions():
     operator = make_operator("conv_gru", 8, 6, 4)
     assert multiply_adds(operator, 128, 136) == 16 * 17 * 9 * (8 + 6) * 3 * 8
+    wide = make_operator("conv_gru", 128, 128, 128)  # its convolutions take fewer, however they are counted
+    assert multiply_adds(wide, 440, 1024) == 55 * 128 * 9 * 256 * 3 * 128
 
 
 def test_times_are_medians_of_turns_without_the_first(monkeypatch):

@@ -1,6 +1,7 @@
 """What is computed another way where no gradient is recorded gives what is computed with one."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,12 +11,16 @@ from torch import nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.grid import sample, sample_windows, window_offsets
 from flowgru.model.correlation import correlate
+from flowgru.model.correlation_all_pairs import AllPairsCorrelation
 from flowgru.model.encoders import ConvNorm, InstanceNorm
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.heads import FlowHead
+from flowgru.model.kept_memory import idle_bytes, release
+from flowgru.model.memory import free_memory, taken_memory
 from flowgru.operators import make_operator, operator_variants
 from flowgru.operators.base import tanh
 
+CPU = torch.device("cpu")
 LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 
 
@@ -136,3 +141,44 @@ def test_the_volume_is_the_same_with_and_without_a_gradient():
         found = correlate(*features, levels=3, radius=2, method="all_pairs").lookup(centres)
     assert expected.requires_grad
     torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_pyramid_takes_over_the_memory_of_the_last_one_unless_that_is_in_use():
+    features, centres = torch.randn(4, 1, 8, 13, 17), 10 * torch.rand(1, 2, 13, 17)
+    release()
+
+    def pyramid(first: int, second: int) -> AllPairsCorrelation:
+        return AllPairsCorrelation(features[first], features[second], 3, 2)
+
+    old = pyramid(0, 1)
+    expected, volumes = old.lookup(centres), old.pyramid
+    assert idle_bytes() == 0
+    del old  # but not its volumes
+    assert not {volume.data_ptr() for volume in volumes} & {volume.data_ptr() for volume in pyramid(2, 3).pyramid}
+    there, size = [volume.data_ptr() for volume in volumes], sum(4 * volume.numel() for volume in volumes)
+    for volume in volumes:
+        volume.fill_(math.nan)
+    del volumes, volume
+    assert idle_bytes() == size
+    again = pyramid(0, 1)
+    assert [volume.data_ptr() for volume in again.pyramid] == there and torch.equal(again.lookup(centres), expected)
+    del again
+    parts = features[0, ..., :9], features[1, ..., :9]
+    smaller = AllPairsCorrelation(*parts, 3, 2)
+    assert [volume.shape[2:] for volume in smaller.pyramid] == [(13, 9), (6, 4), (3, 2)] and idle_bytes() == 0
+    on_demand = correlate(*parts, levels=3, radius=2, method="on_demand").lookup(centres[..., :9])
+    torch.testing.assert_close(smaller.lookup(centres[..., :9]), on_demand, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_is_kept_counts_as_free_and_goes_where_it_is_not_needed():
+    features = torch.randn(2, 1, 8, 60, 80)
+    release()
+    pyramid = AllPairsCorrelation(features[0], features[1], 1, 2)
+    used, free = taken_memory(CPU), free_memory(CPU)
+    del pyramid
+    assert idle_bytes() == 4 * 4800**2
+    assert used - taken_memory(CPU) > 3 * 4800**2 and free_memory(CPU) - free > 3 * 4800**2
+    correlate(features[0], features[1], levels=1, radius=2, method="on_demand")
+    assert idle_bytes() == 0

@@ -15,7 +15,10 @@ from flowgru.config import NetworkConfig
 from flowgru.data.flow_files import read_flow
 from flowgru.data.images import write_image
 from flowgru.model.correlation import CorrelationMethod
+from flowgru.model.correlation_all_pairs import AllPairsCorrelation
+from flowgru.model.correlation_on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.kept_memory import idle_bytes
 from flowgru.model.memory import free_memory, lacks_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
 from flowgru.tasks.flow_stream import estimate_flow
@@ -202,3 +205,22 @@ def address_space_after_loading() -> int:
         timeout=120,
     )
     return int(run.stdout) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_smaller_plan_begins_without_the_memory_of_the_larger_one(monkeypatch):
+    network = FlowNetwork(NetworkConfig("compact", "conv_gru")).for_inference()
+    network.correlation = "all_pairs"
+    idle, look_up = [], OnDemandCorrelation.lookup
+
+    def lacking(*_):
+        raise MemoryError
+
+    def observed(self, centres):
+        idle.append(idle_bytes())
+        return look_up(self, centres)
+
+    monkeypatch.setattr(AllPairsCorrelation, "lookup", lacking)
+    monkeypatch.setattr(OnDemandCorrelation, "lookup", observed)
+    with pytest.warns(UserWarning, match="not enough memory"):
+        assert len(list(estimate_flow(noisy_frames(2, 96, 128), network, iterations=1))) == 1
+    assert idle == [0]

@@ -29,9 +29,10 @@ def _count(module: torch.nn.Module) -> int:
 def multiply_adds(operator: UpdateOperator, height: int, width: int) -> int:
     """Multiply-adds of one step of the operator on a picture of height x width pixels.
 
-    Those of convolutions and products of matrices, as is usual; gates and scans, a few for each value, are not counted.
+    Those of convolutions, each computed directly, and of products of matrices, as is usual; gates and scans, a few for each
+    value, are not counted.
     """
-    step = prepared_step(operator, height, width)
+    step = prepared_step(copy.deepcopy(operator).to("meta"), height, width)  # nothing is computed there
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() // 2

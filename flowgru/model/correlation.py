@@ -10,6 +10,7 @@ from flowgru.grid import Coordinates
 from flowgru.model.correlation_all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation_compiled import CompiledAllPairs, CompiledOnDemand
 from flowgru.model.correlation_on_demand import WORKING_BYTES, OnDemandCorrelation
+from flowgru.model.kept_memory import release
 from flowgru.model.memory import free_memory
 from flowgru.types import Features
 
@@ -54,6 +55,8 @@ def correlate(
     batch, _, height, width = first.shape
     if method == "auto":
         method = preferred_method(batch, height, width, levels, first.device, memory_budget)
+    if method == "on_demand":
+        release()
     if compiled:
         return (CompiledAllPairs if method == "all_pairs" else CompiledOnDemand)(first, second, levels, radius)
     if method == "all_pairs":

@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.grid import Coordinates, sample_windows, window_offsets
+from flowgru.model.kept_memory import take
 from flowgru.operators.base import may_overwrite
 from flowgru.types import Features
 
@@ -29,7 +29,7 @@ class AllPairsCorrelation:
             second = second.float()
             for level in range(levels):
                 second = F.avg_pool2d(second, kernel_size=2) if level else second
-                volume = _product(scaled, second.flatten(2))
+                volume = _product(scaled, second.flatten(2), level)
                 self.pyramid.append(volume.reshape(batch * height * width, 1, *second.shape[2:]))
         self.window = window_offsets(radius, like=second)
 
@@ -40,15 +40,11 @@ class AllPairsCorrelation:
         return torch.cat(found, dim=1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-def _product(first: Float[Tensor, "B N C"], second: Float[Tensor, "B C M"]) -> Float[Tensor, "B N M"]:
-    """first @ second; on a CPU, where no gradient is wanted, in memory that NumPy takes in huge pages.
-
-    In pages of 4 KiB, which is how torch takes it, taking the memory lasts as long as the product.
-    """
+def _product(first: Float[Tensor, "B N C"], second: Float[Tensor, "B C M"], level: int) -> Float[Tensor, "B N M"]:
+    """first @ second; on a CPU, where no gradient is wanted, in memory that is kept."""
     if first.device.type != "cpu" or not may_overwrite():
         return first @ second
-    shape = (*first.shape[:2], second.shape[2])
-    return torch.matmul(first, second, out=torch.from_numpy(np.empty(shape, np.float32)))
+    return torch.matmul(first, second, out=take(level, *first.shape[:2], second.shape[2]))
 
 
 def pyramid_bytes(batch: int, height: int, width: int, levels: int) -> int:

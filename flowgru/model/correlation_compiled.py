@@ -31,7 +31,7 @@ class CompiledAllPairs(AllPairsCorrelation):
         for level, volume in enumerate(self.pyramid):
             index, inside, share = _patches(centres, level, self.radius, *volume.shape[2:])
             row = torch.arange(len(volume), device=volume.device)[:, None, None]
-            found.append(_blend(torch.where(inside, volume.flatten(1)[row, index], 0.0), share))
+            found.append(_blend(_stored(torch.where(inside, volume.flatten(1)[row, index], 0.0)), share))
         return _as_features(found, centres)
 
 
@@ -62,7 +62,7 @@ class CompiledOnDemand:
                 second[index] * first[:, None, None]
                 for first, second in zip(self.first.chunk(PARTS, 1), rows.chunk(PARTS, 1), strict=True)
             ]
-            found.append(_blend(torch.where(inside, sum(products[1:], products[0]).sum(-1), 0.0), share))
+            found.append(_blend(_stored(torch.where(inside, sum(products[1:], products[0]).sum(-1), 0.0)), share))
         return _as_features(found, centres)
 
 
@@ -90,6 +90,12 @@ def _along(
     low = centre.floor()
     pixels = low.long()[:, None] + torch.arange(-radius, radius + 2, device=centre.device)
     return pixels.clamp(0, size - 1), (pixels >= 0) & (pixels < size), centre - low
+
+
+def _stored(patches: Float[Tensor, "P side side"]) -> Float[Tensor, "P side side"]:
+    """The same, as values in memory: without it the compiler fetches each pixel again for each of the four that read it."""
+    side = patches.shape[2]
+    return patches.as_strided(patches.shape, (side * side, side, 1))
 
 
 def _blend(patches: Float[Tensor, "P side side"], share: Float[Tensor, "2 P"]) -> Float[Tensor, "P K"]:

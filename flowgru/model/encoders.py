@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowgru.config import NetworkSizes, Norm
+from flowgru.convolution import Conv2d
 from flowgru.operators.base import may_overwrite
 from flowgru.types import Features, Images
 
@@ -81,7 +82,7 @@ class ConvNorm(nn.Sequential):
     def __init__(
         self, in_size: int, out_size: int, kernel_size: int, norm: Norm, *, stride: int = 1, relu: bool = True
     ) -> None:
-        conv = nn.Conv2d(in_size, out_size, kernel_size, stride=stride, padding=kernel_size // 2)
+        conv = Conv2d(in_size, out_size, kernel_size, stride=stride, padding=kernel_size // 2)
         layers = [conv, make_norm(norm, out_size)]
         super().__init__(*layers, nn.ReLU(inplace=True)) if relu else super().__init__(*layers)
 
@@ -90,12 +91,12 @@ class ConvNorm(nn.Sequential):
         if not isinstance(norm, nn.BatchNorm2d) or norm.training:
             return super().forward(input)
         # A batch norm that no longer learns its statistics is part of the convolution: one pass over the picture less.
-        assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+        assert isinstance(conv, Conv2d) and conv.bias is not None
         assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
         bias = (conv.bias - norm.running_mean) * scale + norm.bias
-        values = F.conv2d(input, weight, bias, conv.stride, conv.kernel_size[0] // 2)
+        values = conv.convolve(input, weight, bias)
         return torch.relu_(values) if len(self) == 3 else values
 
 
@@ -134,7 +135,7 @@ class Encoder(nn.Module):
             stages.append(nn.Sequential(first, second))
             in_size = width
         self.stages = nn.Sequential(*stages)
-        self.out = nn.Conv2d(in_size, out_size, 1)
+        self.out = Conv2d(in_size, out_size, 1)
         self.out_norm = MatchNorm() if normalized else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

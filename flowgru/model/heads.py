@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flowgru.convolution import Conv2d
 from flowgru.grid import upsample_bilinear, upsample_convex
 from flowgru.model.motion_encoder import relu_conv
 from flowgru.operators.base import may_overwrite
@@ -15,7 +16,7 @@ class FlowHead(nn.Sequential):
     """Hidden state -> change of the coarse flow."""
 
     def __init__(self, hidden_size: int, inner_size: int) -> None:
-        last = nn.Conv2d(inner_size, 2, 3, padding=1)
+        last = Conv2d(inner_size, 2, 3, padding=1)
         # Training starts near zero flow instead of unlearning a random one first.
         with torch.no_grad():
             last.weight.mul_(0.1)
@@ -40,7 +41,7 @@ class MixtureHead(nn.Sequential):
     """
 
     def __init__(self, hidden_size: int, inner_size: int) -> None:
-        super().__init__(relu_conv(hidden_size, inner_size, 3), nn.Conv2d(inner_size, 3, 3, padding=1))
+        super().__init__(relu_conv(hidden_size, inner_size, 3), Conv2d(inner_size, 3, 3, padding=1))
 
 
 class Upsampler(nn.Module):
@@ -49,9 +50,7 @@ class Upsampler(nn.Module):
     def __init__(self, hidden_size: int, inner_size: int | None) -> None:
         super().__init__()
         self.mask_head = (
-            nn.Sequential(relu_conv(hidden_size, inner_size, 3), nn.Conv2d(inner_size, 9 * 64, 1))
-            if inner_size
-            else None
+            nn.Sequential(relu_conv(hidden_size, inner_size, 3), Conv2d(inner_size, 9 * 64, 1)) if inner_size else None
         )
 
     def forward(self, hidden: Features, values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H W"]:

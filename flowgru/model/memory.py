@@ -1,4 +1,4 @@
-"""How much memory there is, and how much a network will take of it."""
+"""How much memory there is, and how much of it is in use; what is merely kept for the next pair is not in use."""
 
 import contextlib
 import os
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import torch
+
+from flowgru.model.kept_memory import idle_bytes
 
 
 def free_memory(device: torch.device) -> int:
@@ -20,7 +22,7 @@ def free_memory(device: torch.device) -> int:
     with contextlib.suppress(OSError, ValueError):  # no control group, or "max"
         group = Path("/sys/fs/cgroup")
         available.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return max(0, min(available))
+    return max(0, min(available)) + idle_bytes()
 
 
 def taken_memory(device: torch.device) -> int:
@@ -28,7 +30,7 @@ def taken_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     with contextlib.suppress(OSError):
-        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1])
+        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1]) - idle_bytes()
     return 0
 
 

@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 from flowgru.config import NetworkSizes
+from flowgru.convolution import Conv2d
 from flowgru.types import CoarseFlow, Features
 
 
 def relu_conv(in_size: int, out_size: int, kernel_size: int) -> nn.Sequential:
     """A convolution that keeps the extent, and a ReLU."""
-    return nn.Sequential(nn.Conv2d(in_size, out_size, kernel_size, padding=kernel_size // 2), nn.ReLU(inplace=True))
+    return nn.Sequential(Conv2d(in_size, out_size, kernel_size, padding=kernel_size // 2), nn.ReLU(inplace=True))
 
 
 class MotionEncoder(nn.Module):

@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from flowgru.convolution import Conv2d
 from flowgru.types import Features
 
 State = TypeVar("State")
@@ -51,9 +52,9 @@ class SplitConv(nn.Module):
     def __init__(self, in_size: int, context_size: int, out_size: int, kernel_size: tuple[int, int]) -> None:
         super().__init__()
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
-        self.recurrent = nn.Conv2d(in_size, out_size, kernel_size, padding=padding)
+        self.recurrent = Conv2d(in_size, out_size, kernel_size, padding=padding)
         self.context = (
-            nn.Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
+            Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
             if context_size
             else NoShare(out_size)
         )

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from flowgru.config.require import require
+from flowgru.convolution import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, may_overwrite, squash, tanh
 from flowgru.types import Features
 
@@ -58,7 +59,7 @@ class GRUCell(nn.Module):
         else:
             padding = (kernel_size[0] // 2, kernel_size[1] // 2)
             self.candidate = SplitConv(motion_size, context_size, hidden_size, kernel_size)
-            self.hidden_candidate = nn.Conv2d(hidden_size, hidden_size, kernel_size, padding=padding)
+            self.hidden_candidate = Conv2d(hidden_size, hidden_size, kernel_size, padding=padding)
 
     def begin(self, context: Features) -> ContextShares:
         return ContextShares(self.gates.context(context), self.candidate.context(context))

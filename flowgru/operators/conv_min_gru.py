@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowgru.config.require import require
+from flowgru.convolution import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, squash, tanh
 from flowgru.operators.min_cells import MinGRUCell, MinState
 from flowgru.operators.spatial_scan import AROUND_THE_CORNER, STRAIGHT, Gate, carry, pass_through, starting_logits
@@ -90,9 +91,9 @@ class ConvMinGRU(UpdateOperator[MinState]):
         self.gate: Gate = gate
         num_maps = self.cell.num_gates + 2
         self.gates = SplitConv(hidden_size + motion_size, context_size, num_maps * hidden_size, (3, 3))
-        self.mix_gate = nn.Conv2d(2 * hidden_size, hidden_size, 1) if form != "cand" and mixing == "gate" else None
+        self.mix_gate = Conv2d(2 * hidden_size, hidden_size, 1) if form != "cand" and mixing == "gate" else None
         self.mix_bias = nn.Parameter(torch.full((hidden_size, 1, 1), -0.5)) if mixing == "add" else None
-        self.carried = nn.Conv2d(hidden_size, hidden_size, 1, bias=form != "cand")
+        self.carried = Conv2d(hidden_size, hidden_size, 1, bias=form != "cand")
         self._start(reach)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flowgru.convolution import Conv2d
 from flowgru.operators.base import UpdateOperator
 from flowgru.types import Features
 
@@ -26,13 +27,13 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, in_size: int, context_size: int, out_size: int) -> None:
         super().__init__()
         width, inner_size = in_size + context_size, 4 * out_size
-        self.depthwise = nn.Conv2d(in_size, in_size, 7, padding=3, groups=in_size)
-        self.depthwise_context = nn.Conv2d(context_size, context_size, 7, padding=3, groups=context_size)
+        self.depthwise = Conv2d(in_size, in_size, 7, padding=3, groups=in_size)
+        self.depthwise_context = Conv2d(context_size, context_size, 7, padding=3, groups=context_size)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.expand = nn.Linear(width, inner_size)
         self.contract = nn.Linear(inner_size, width)
         self.scale = nn.Parameter(torch.full((width,), 1e-6))
-        self.out = nn.Conv2d(width, out_size, 1)
+        self.out = Conv2d(width, out_size, 1)
 
     def begin(self, context: Features) -> Features:
         return self.depthwise_context(context)

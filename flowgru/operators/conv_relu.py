@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
+from flowgru.convolution import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, squash
 from flowgru.types import Features
 
@@ -29,8 +29,8 @@ class ConvReLU(UpdateOperator[ConvReLUState]):
     def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
         super().__init__(hidden_size, motion_size, context_size)
         self.first = SplitConv(hidden_size + motion_size, context_size, hidden_size, (3, 3))
-        self.second = nn.Conv2d(hidden_size, hidden_size, 3, padding=1)
-        self.third = nn.Conv2d(hidden_size, hidden_size, 3, padding=1)
+        self.second = Conv2d(hidden_size, hidden_size, 3, padding=1)
+        self.third = Conv2d(hidden_size, hidden_size, 3, padding=1)
 
     def begin(self, hidden: Features, context: Features) -> ConvReLUState:
         hidden, context = squash(hidden, context)

@@ -12,6 +12,7 @@ from flowgru.errors import MachineError
 from flowgru.grid import splat
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.kept_memory import release
 from flowgru.model.memory import lacks_memory
 from flowgru.tasks.flow_geometry import resize_flow
 from flowgru.tasks.tiling import blend, tile_layout
@@ -104,6 +105,7 @@ class PairMatcher:
     def _take_less_memory(self, size: tuple[int, ...]) -> None:
         """The next smaller way to compute. MachineError where there is none."""
         self.forget()
+        release()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         rows, columns = self.tiles
