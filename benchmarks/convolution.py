@@ -35,7 +35,7 @@ LAYERS = {
 }
 """Channels in and out, kernel, and which part of the picture's resolution."""
 
-MOST = 20
+MOST = 8
 """Largest error, as a multiple of the direct convolution's, with which anything is timed."""
 
 
