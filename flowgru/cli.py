@@ -52,7 +52,6 @@ EXTRAS = {
     "tensorboard": "train",
     "skimage": "train",
     "matplotlib": "report",
-    "scipy": "report",
     "onnx": "export",
     "onnxscript": "export",
     "onnxruntime": "export",

@@ -28,7 +28,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "imageio": ("data/",),
     "h5py": ("data/",),
     "skimage": ("data/",),
-    "scipy": ("data/", "grid.py", "evaluation/statistics.py"),
+    "scipy": ("data/", "grid.py", "evaluation/statistics.py", "model/initial_flow.py"),
     "torchvision": ("model/loading.py",),
     "triton": ("scan/", "model/correlation_triton.py"),
     "onnx": ("model/exported/",),

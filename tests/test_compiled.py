@@ -45,7 +45,7 @@ def video(network, frames, **options):
     for frame in frames:
         encoded = network.encode(frame[None])
         if before is not None:
-            with_options = dict(iterations=3, initial_flow=start, final_only=True) | options
+            with_options = dict(iterations=3, initial_coarse=start, final_only=True) | options
             prediction = network.match(before, encoded, **with_options)
             flows.append(prediction.flows[-1])
             start = splat(prediction.coarse, prediction.coarse)

@@ -28,7 +28,7 @@ def counted(network, monkeypatch) -> dict[str, list]:
         return encode(frame, with_context=with_context)
 
     def count_match(first, second, **options):
-        calls["match"].append(options["initial_flow"])
+        calls["match"].append(options["initial_coarse"])
         return match(first, second, **options)
 
     monkeypatch.setattr(network, "encode", count_encode)

@@ -153,7 +153,7 @@ def test_a_warm_start_is_the_coarse_flow_carried_along_by_itself():
     warm = network_estimator(network, 2, warm_start=True)
     with torch.inference_mode():
         begun = network(first, second, iterations=2)
-        expected = network(second, third, iterations=2, initial_flow=splat(begun.coarse, begun.coarse)).flows[-1]
+        expected = network(second, third, iterations=2, initial_coarse=splat(begun.coarse, begun.coarse)).flows[-1]
         assert warm(second, third, warm(first, second).carried).flow.equal(expected)
         assert not warm(second, third).flow.equal(expected)
 

@@ -126,7 +126,7 @@ def test_any_onnx_program_can_run_the_file(file, network):
             ["flow"], {"first": first.numpy(), "second": second.numpy(), "initial_flow": start.numpy()}
         )
         with torch.no_grad():
-            expected = network(first, second, iterations=2, initial_flow=start, final_only=True).flows[-1]
+            expected = network(first, second, iterations=2, initial_coarse=start, final_only=True).flows[-1]
         assert np.abs(flow - expected.numpy()).max() < 1e-4 * expected.abs().max()
 
 

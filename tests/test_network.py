@@ -113,22 +113,22 @@ def test_settling_changes_no_value_and_needs_no_gradient(operator):
     assert differentiable == [False] * 3 + [True] * 2
 
 
-def test_the_initial_flow_is_where_refinement_starts():
+def test_the_initial_coarse_flow_is_where_refinement_starts():
     network, frames = make("small"), torch.rand(2, 1, 3, 64, 64)
     initial = torch.randn(1, 2, 16, 16)
     with torch.no_grad():
-        without, started = network(*frames, iterations=1), network(*frames, iterations=1, initial_flow=initial)
+        without, started = network(*frames, iterations=1), network(*frames, iterations=1, initial_coarse=initial)
         assert (started.coarse - initial - without.coarse).abs().max() > 1e-3  # it is looked up there, not only added
         for parameter in network.flow_head.parameters():
             parameter.zero_()
-        kept = network(*frames, iterations=3, initial_flow=initial)
+        kept = network(*frames, iterations=3, initial_coarse=initial)
     assert torch.equal(kept.coarse, initial)
     assert torch.equal(kept.flows[-1], upsample_bilinear(8 * initial)[..., 32:-32, 32:-32])
     with (
         torch.no_grad(),
-        pytest.raises(RequestError, match=r"initial_flow is \[1, 2, 8, 8\]: expected \[1, 2, 16, 16\]"),
+        pytest.raises(RequestError, match=r"initial_coarse is \[1, 2, 8, 8\]: expected \[1, 2, 16, 16\]"),
     ):
-        network(*frames, initial_flow=torch.zeros(1, 2, 8, 8))
+        network(*frames, initial_coarse=torch.zeros(1, 2, 8, 8))
 
 
 @pytest.mark.parametrize("settling", [0, 2])
@@ -179,7 +179,7 @@ def test_the_motion_encoder_sees_the_flow_and_the_match_where_it_points():
     shift = torch.tensor([2.0, -1.0]).reshape(1, 2, 1, 1).expand(1, 2, 16, 16)
     with torch.no_grad():
         for initial in (None, shift):
-            network(*frames, iterations=1, initial_flow=initial)
+            network(*frames, iterations=1, initial_coarse=initial)
     (_, still, _), (flow, shifted, motion) = seen
     assert torch.equal(flow, shift) and torch.equal(motion[:, -2:], shift)
     # One pixel of flow to the right is one step of the window's slow axis on the finest level.

@@ -141,7 +141,7 @@ def test_a_network_writes_what_it_estimates(tmp_path):
     with torch.inference_mode():
         begun = network.eval()(first, second, iterations=1)
         start = splat(begun.coarse, begun.coarse)
-        expected = network(second, third, iterations=1, initial_flow=start).flows[0][0].permute(1, 2, 0).numpy()
+        expected = network(second, third, iterations=1, initial_coarse=start).flows[0][0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(read_flow(tmp_path / "out/clean/market_4/frame0002.flo").flow, expected, atol=1e-5)
 
 

@@ -27,7 +27,7 @@ from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
-from flowgru.training.run_state import settling_refinements
+from flowgru.training.run_state import drawn_refinements
 from flowgru.training.sampler import StepSampler, collate
 from flowgru.training.stopping import Stopped
 
@@ -58,8 +58,8 @@ def test_processes_share_the_samples_of_a_step():
 
 def test_settling_is_drawn_from_the_step_alone():
     config = replace(TINY, settling=6)
-    drawn = [settling_refinements(config, step) for step in range(2000)]
-    assert drawn == [settling_refinements(config, step) for step in range(2000)]
+    drawn = [drawn_refinements(config, step).settling for step in range(2000)]
+    assert drawn == [drawn_refinements(config, step).settling for step in range(2000)]
     assert 0.45 < sum(count == 0 for count in drawn) / 2000 < 0.55
     assert set(drawn) == set(range(7))
 

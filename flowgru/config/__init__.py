@@ -4,7 +4,7 @@ from flowgru.config.augmentation import STAGES, AugmentationSettings, StageSet
 from flowgru.config.comparison import ComparisonConfig, HeldBackConfig, Regime, RowConfig
 from flowgru.config.network import PRESETS, NetworkConfig, NetworkSizes, Norm
 from flowgru.config.synthetic import SyntheticSettings
-from flowgru.config.training import OptimizerConfig, TrainConfig, ValidationConfig
+from flowgru.config.training import OptimizerConfig, StartShares, TrainConfig, ValidationConfig
 
 __all__ = [
     "PRESETS",
@@ -19,6 +19,7 @@ __all__ = [
     "Regime",
     "RowConfig",
     "StageSet",
+    "StartShares",
     "SyntheticSettings",
     "TrainConfig",
     "ValidationConfig",

@@ -12,12 +12,19 @@ from flowgru.config.synthetic import SyntheticSettings
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW under a one-cycle schedule, as RAFT trains."""
+    """AdamW, by default under a one-cycle schedule, as RAFT trains."""
 
     learning_rate: float = 4e-4
     """Peak learning rate, reached after the warm-up."""
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    """one_cycle: the rate rises, then falls for the rest of the run. constant: it rises and stays, until decay_steps
+    before the end; such a run may be given another number of steps while it goes on."""
     warmup_share: float = 0.05
-    """Part of the run in which the learning rate rises; it falls linearly for the rest."""
+    """one_cycle: the part of the run in which the learning rate rises; it falls linearly for the rest."""
+    warmup_steps: int = 100
+    """constant: the number of steps in which the learning rate rises linearly."""
+    decay_steps: int = 0
+    """constant: the number of steps at the end of the run in which the learning rate falls linearly to 0."""
     weight_decay: float = 1e-4
     """AdamW's decoupled weight decay."""
     clip_norm: float = 1.0
@@ -28,6 +35,12 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0, and finite")
         require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
+        for name in ("warmup_steps", "decay_steps"):
+            require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "0 or more")
+        one_cycle = self.schedule == "one_cycle"
+        require(
+            not (one_cycle and self.decay_steps), "optimizer.decay_steps", self.decay_steps, "0 with schedule one_cycle"
+        )
         require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "0 or more, and finite")
         require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
         require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
@@ -52,6 +65,9 @@ class ValidationConfig:
     """Seed of the generated pairs; another than the training's, so that no pair or texture is shared."""
     iterations: tuple[int, ...] = (12, 24, 32)
     """Numbers of refinements after which the error is measured."""
+    initial_flows: tuple[Literal["zero", "dis"], ...] = ("zero",)
+    """What the refinements begin at: zero flow, or the flow of OpenCV's DIS, with `hold` refinements that hold it. Each
+    set is measured from every one of them; the first one decides which checkpoint is the best."""
 
     def __post_init__(self) -> None:
         require(bool(self.sets), "validation.sets", self.sets, "one set or more")
@@ -59,6 +75,27 @@ class ValidationConfig:
         require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
         ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
         require(bool(self.iterations) and ascending, "validation.iterations", self.iterations, "ascending, from 1")
+        require(bool(self.initial_flows), "validation.initial_flows", self.initial_flows, "zero, dis or both")
+
+
+@dataclass(frozen=True)
+class StartShares:
+    """What the refinement of a training pair begins at, as shares of the pairs; they sum to 1."""
+
+    zero: float = 1.0
+    """Zero flow."""
+    dis: float = 0.0
+    """The flow of OpenCV's DIS with its preset "medium"; zero where a picture is too small for it."""
+    dis_fast: float = 0.0
+    """The flow of OpenCV's DIS with its preset "ultrafast"."""
+    truth: float = 0.0
+    """The true flow with smooth noise of up to 8 px."""
+
+    def __post_init__(self) -> None:
+        shares = {name: getattr(self, name) for name in ("zero", "dis", "dis_fast", "truth")}
+        for name, share in shares.items():
+            require(0 <= share <= 1, f"starts.{name}", share, "a share, from 0 to 1")
+        require(abs(sum(shares.values()) - 1) < 1e-6, "starts", shares, "shares that sum to 1")
 
 
 @dataclass(frozen=True)
@@ -97,6 +134,10 @@ class TrainConfig:
     """l1 is RAFT's; mixture is SEA-RAFT's, and needs network.confidence."""
     settling: int = 0
     """Largest number of refinements without gradient before those; half of the steps have none."""
+    starts: StartShares = field(default_factory=StartShares)
+    """What the refinements begin at."""
+    hold: int = 0
+    """Largest number of refinements that leave the flow where it begins, before all others; each step has 0 to `hold`."""
     gamma: float = 0.8
     """Weight of a refinement's error relative to the next one's in the loss."""
     max_flow: float = 400.0
@@ -141,7 +182,9 @@ class TrainConfig:
             require(self.workers == 0, "workers", self.workers, "0 where generate_on is cuda")
             given = "stage" if self.stage else "sets" if self.sets else None
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
-        for name in ("settling", "workers"):
+            searched = self.starts.dis + self.starts.dis_fast
+            require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
+        for name in ("settling", "hold", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -135,6 +135,11 @@ def to_tensor(image: object) -> Float32[Tensor, "3 H W"]:
         raise RequestError(f"the picture holds {found} ({num_bad} values are not finite): expected values in [0, 1]")
     hint = ": divide by 255" if lowest >= 0 and highest <= 255 else ""
     raise RequestError(f"the picture has values in [{lowest:g}, {highest:g}], {found}: expected [0, 1]{hint}")
+
+
+def to_levels(picture: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture in [0, 1] as 8-bit RGB: the way back from to_tensor."""
+    return (picture.detach() * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def over_black(rgba: UInt8[np.ndarray, "H W 4"]) -> UInt8[np.ndarray, "H W 3"]:

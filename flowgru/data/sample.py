@@ -26,3 +26,6 @@ class FlowSample(NamedTuple):
 
     name: str
     """Where the pair comes from, unique within its data set."""
+
+    initial_flow: Float[Tensor, "2 H W"] | None = None
+    """Where the refinement of this pair begins, in pixels; None where the data set does not say."""

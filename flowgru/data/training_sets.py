@@ -5,15 +5,19 @@ from dataclasses import replace
 import torch
 from torch.utils.data import Dataset
 
-from flowgru.config import StageSet, TrainConfig
+from flowgru.config import StageSet, StartShares, TrainConfig
 from flowgru.data.benchmarks import open_dataset
 from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
+from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import RequestError
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
+
+FROM_DIS = " from dis"
+"""What follows the name of a validation set whose refinements begin at the flow of DIS."""
 
 SYNTHETIC_EPOCH = 10_000
 """Generated pairs in an epoch of a mixture; the next epoch has other changes of the same pairs."""
@@ -26,6 +30,11 @@ def training_pairs(config: TrainConfig) -> Dataset[FlowSample]:
     """
     if config.generate_on == "cuda" and not torch.cuda.is_available():
         raise RequestError("generate_on is cuda, and no CUDA device was found: use --generate-on cpu")
+    pairs = _pairs(config)
+    return pairs if config.starts.zero == 1 else StartedPairs(pairs, config.starts, seed=config.seed)
+
+
+def _pairs(config: TrainConfig) -> Dataset[FlowSample]:
     if config.stage:
         return open_stage(config.stage, config.root, seed=config.seed)
     if config.sets:
@@ -34,13 +43,24 @@ def training_pairs(config: TrainConfig) -> Dataset[FlowSample]:
 
 
 def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
-    """Every validation set by its name. InputFileError where one is not there, RequestError for an unknown one."""
+    """Every validation set by its name, and `NAME from dis` where it is measured from the flow of DIS.
+
+    InputFileError where a set is not there, RequestError for an unknown one.
+    """
     settings = config.validation
     held_back = replace(config.data, seed=settings.seed, height=settings.height, width=settings.width)
-    return {
-        name: SyntheticPairs(held_back, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
-        for name in settings.sets
-    }
+    sets: dict[str, Dataset[FlowSample]] = {}
+    for name in settings.sets:
+        pairs = (
+            SyntheticPairs(held_back, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
+        )
+        for start in settings.initial_flows:
+            if start == "zero":
+                sets[name] = pairs
+            else:
+                shares = StartShares(zero=0.0, dis=1.0)
+                sets[name + FROM_DIS] = StartedPairs(pairs, shares, seed=config.seed, hold=config.hold)
+    return sets
 
 
 def _part(part: StageSet, config: TrainConfig) -> MixturePart:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from flowgru.data.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.metrics import FlowErrors
@@ -134,7 +135,7 @@ def network_estimator(
             first.to(device),
             second.to(device),
             iterations=iterations,
-            initial_flow=start,
+            initial_coarse=start,
             final_only=True,
             padding=padding,
         )
@@ -148,11 +149,7 @@ def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) ->
     """A method on 8-bit RGB pictures [H, W, 3] that gives flow [H, W, 2], such as those of flowgru.data.classical."""
 
     def estimate(first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate:
-        flow = method(_eight_bit(first), _eight_bit(second))
+        flow = method(to_levels(first[0]), to_levels(second[0]))
         return Estimate(torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None])
 
     return estimate
-
-
-def _eight_bit(images: Images) -> np.ndarray:
-    return (images[0] * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()

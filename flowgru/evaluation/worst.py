@@ -35,8 +35,8 @@ class WorstPairs:
         if not sample.valid.any() or (full and (not self.pairs or error <= self.pairs[-1].error)):
             return
         picture = error_panel(
-            _eight_bit(sample.first),
-            _eight_bit(sample.second),
+            to_levels(sample.first),
+            to_levels(sample.second),
             _last_axis(flow[0]).astype(np.float32),
             _last_axis(sample.flow),
             sample.valid.cpu().numpy(),
@@ -44,10 +44,6 @@ class WorstPairs:
         self.pairs.append(WorstPair(error, measured.name, picture))
         self.pairs.sort(key=lambda pair: -pair.error)  # stable: of equals the first one stays
         del self.pairs[self.number :]
-
-
-def _eight_bit(picture: Tensor) -> np.ndarray:
-    return (_last_axis(picture) * 255).round().astype(np.uint8)
 
 
 def _last_axis(values: Tensor) -> np.ndarray:

@@ -53,11 +53,18 @@ class MatchNorm(nn.Module):
 
     What all pixels share says nothing about which of them match; uncentred, it is nine tenths of a correlation at the
     start and nothing is learned. The length is sqrt(channels), so a correlation is at most sqrt(channels).
+
+    Features whose mean square is well below `floor` stay short: where there is no texture, only the noise of the padding
+    would be brought to the full length, and be matched.
     """
+
+    def __init__(self, floor: float) -> None:
+        super().__init__()
+        self.floor = floor
 
     def forward(self, features: Features) -> Features:
         centred = (features - features.mean(dim=(2, 3), keepdim=True)).float()
-        return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + 1e-6)
+        return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + self.floor)
 
 
 def make_norm(norm: Norm, num_channels: int) -> nn.Module:
@@ -125,7 +132,7 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Picture in [-1, 1] -> features: a 7x7 stem and three stages of two residual blocks, then a 1x1 convolution."""
 
-    def __init__(self, sizes: NetworkSizes, norm: Norm, out_size: int, *, normalized: bool = False) -> None:
+    def __init__(self, sizes: NetworkSizes, norm: Norm, out_size: int, *, match_floor: float | None = None) -> None:
         super().__init__()
         self.stem = ConvNorm(3, sizes.stem, 7, norm, stride=2)
         stages, in_size = [], sizes.stem
@@ -136,7 +143,7 @@ class Encoder(nn.Module):
             in_size = width
         self.stages = nn.Sequential(*stages)
         self.out = Conv2d(in_size, out_size, 1)
-        self.out_norm = MatchNorm() if normalized else nn.Identity()
+        self.out_norm = nn.Identity() if match_floor is None else MatchNorm(match_floor)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -14,6 +14,7 @@ from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation import Correlation, CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
+from flowgru.model.initial_flow import Start, start_from
 from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
@@ -69,9 +70,8 @@ class FlowNetwork(nn.Module):
         self.compiled_parts: tuple[Any, ...] = ()
         """What compile_network has compiled."""
         self.sizes = sizes = config.sizes
-        self.feature_encoder = Encoder(
-            sizes, sizes.feature_norm, sizes.feature_size, normalized=sizes.normalized_features
-        )
+        floor = config.texture_floor if sizes.normalized_features else None
+        self.feature_encoder = Encoder(sizes, sizes.feature_norm, sizes.feature_size, match_floor=floor)
         self.context_encoder = Encoder(sizes, sizes.context_norm, sizes.hidden_size + sizes.context_size)
         self.motion_encoder = MotionEncoder(sizes)
         self.operator = make_operator(
@@ -87,7 +87,9 @@ class FlowNetwork(nn.Module):
         second: Images,
         *,
         iterations: int = 12,
-        initial_flow: CoarseFlow | None = None,
+        initial_flow: Flow | None = None,
+        initial_coarse: CoarseFlow | None = None,
+        hold: int = 0,
         final_only: bool = False,
         settling: int = 0,
         stop_below: float | None = None,
@@ -95,10 +97,12 @@ class FlowNetwork(nn.Module):
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
-        initial_flow is what an earlier prediction gave as `coarse`. `settling` refinements without gradient run before the
-        others: training then sees states deep into a refinement at the price of a few. `stop_below` ends the refinement
-        early, see update_length. `padding` says where pictures of an awkward size grow. RequestError where the pictures have
-        two sizes.
+        The refinement begins at initial_flow, in pixels of the picture, NaN where it is not known, or at initial_coarse,
+        which an earlier prediction gave as `coarse`; without both it begins at zero. `hold` refinements settle the hidden
+        state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
+        it away. `settling` refinements without gradient run next: training then sees states deep into a refinement at
+        the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
+        awkward size grow. RequestError where the pictures, or the start, have another size.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -109,6 +113,8 @@ class FlowNetwork(nn.Module):
             self.encode(second, with_context=False, padding=padding),
             iterations=iterations,
             initial_flow=initial_flow,
+            initial_coarse=initial_coarse,
+            hold=hold,
             final_only=final_only,
             settling=settling,
             stop_below=stop_below,
@@ -142,16 +148,17 @@ class FlowNetwork(nn.Module):
         second: EncodedFrame,
         *,
         iterations: int = 12,
-        initial_flow: CoarseFlow | None = None,
+        initial_flow: Flow | None = None,
+        initial_coarse: CoarseFlow | None = None,
+        hold: int = 0,
         final_only: bool = False,
         settling: int = 0,
         stop_below: float | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
-        if iterations < 1 or settling < 0:
-            raise RequestError(
-                f"iterations is {iterations} and settling {settling}: at least 1 and at least 0 refinements are needed"
-            )
+        for name, count, least in (("iterations", iterations, 1), ("hold", hold, 0), ("settling", settling, 0)):
+            if count < least:
+                raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
         if stop_below is not None and not 0 < stop_below < math.inf:
             raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
         if first.picture_shape != second.picture_shape:
@@ -160,16 +167,8 @@ class FlowNetwork(nn.Module):
                 "both frames of a pair must have one size"
             )
         assert first.context is not None, "the first frame of a pair is encoded with its context"
-        batch, _, height, width = first.features.shape
-        flow = initial_flow
-        if flow is None:
-            flow = first.features.new_zeros((batch, 2, height, width), dtype=torch.float32)
-        if flow.shape != (batch, 2, height, width):
-            raise RequestError(
-                f"initial_flow is {list(flow.shape)}: expected {[batch, 2, height, width]}, the `coarse` of a "
-                "prediction for pictures of this size"
-            )
-
+        start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
+        flow = start.coarse.to(first.features.device, torch.float32)
         correlation = correlate(
             first.features,
             second.features,
@@ -180,7 +179,7 @@ class FlowNetwork(nn.Module):
             compiled=bool(self.compiled_parts),
         )
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
-        state = self.operator.begin(hidden, context)
+        state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
         flows, mixtures = [], []
         for iteration in range(-settling, iterations):
             with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
@@ -189,12 +188,9 @@ class FlowNetwork(nn.Module):
                 still = stop_below is not None and iteration >= 0 and update_length(flow - before) < stop_below
                 last = still or iteration == iterations - 1
                 if last or (iteration >= 0 and not final_only):
-                    values = 8 * flow
-                    if self.mixture_head is not None:
-                        values = torch.cat([values, self.mixture_head(hidden)], dim=1)
-                    upsampled = first.padding.remove(self.upsampler(hidden, values))
-                    flows.append(upsampled[:, :2])
-                    mixtures.append(upsampled[:, 2:])
+                    upsampled, mixture = self.upsample(flow, hidden, start, first.padding)
+                    flows.append(upsampled)
+                    mixtures.append(mixture)
                 if last:
                     break
         if self.mixture_head is None:
@@ -202,11 +198,42 @@ class FlowNetwork(nn.Module):
         confidence = mixtures[-1][:, :2].softmax(dim=1)[:, 1]
         return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures), iteration + 1)
 
+    def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
+        """The operator's state after `count` refinements that leave the flow where it is.
+
+        What they see is the same in each, so the look-up and the motion features are computed once.
+        """
+        if not count:
+            return state
+        motion = self.look_up(flow, correlation)
+        for _ in range(count):
+            _, state = self.operator.step(motion, state)
+        return state
+
+    def look_up(self, flow: CoarseFlow, correlation: Correlation) -> Features:
+        """The motion features: the flow, and how well the pictures match around where it leads."""
+        grid = pixel_grid(*flow.shape[-2:], like=flow)
+        return self.motion_encoder(flow, correlation.lookup(grid + flow))
+
+    def upsample(
+        self, flow: CoarseFlow, hidden: Features, start: Start, padding: Padding
+    ) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """The flow at the picture's size, and what the mixture head says of its error there (no channels without one).
+
+        With config.keep_detail the detail of a start at the picture's size stays: what is upsampled is how far the coarse
+        flow has moved away from the coarse start, so a flow that has not moved is the start exactly.
+        """
+        keeps = self.config.keep_detail and start.full is not None
+        values = 8 * (flow - start.coarse.to(flow)) if keeps else 8 * flow
+        if self.mixture_head is not None:
+            values = torch.cat([values, self.mixture_head(hidden)], dim=1)
+        upsampled = padding.remove(self.upsampler(hidden, values))
+        full, mixture = upsampled[:, :2], upsampled[:, 2:]
+        return (full + start.full.to(full) if keeps and start.full is not None else full), mixture
+
     def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
         """One refinement: the flow after it, what the heads read, and the operator's next state."""
-        grid = pixel_grid(*flow.shape[-2:], like=flow)
-        motion = self.motion_encoder(flow, correlation.lookup(grid + flow))
-        hidden, state = self.operator.step(motion, state)
+        hidden, state = self.operator.step(self.look_up(flow, correlation), state)
         # In this order the sum lies in memory as the network's maps do.
         return self.flow_head(hidden) + flow, hidden, state
 

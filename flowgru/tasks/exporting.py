@@ -116,8 +116,8 @@ def largest_difference(network: FlowNetwork, exported: ExportedFlow) -> float:
         frames = [exported.encode(picture) for picture in pictures]
         start = None
         for _ in range(2 if exported.warm_start else 1):
-            expected = network(*pictures, iterations=exported.iterations, initial_flow=start, final_only=True)
-            found = exported.match(*frames, iterations=exported.iterations, initial_flow=start)
+            expected = network(*pictures, iterations=exported.iterations, initial_coarse=start, final_only=True)
+            found = exported.match(*frames, iterations=exported.iterations, initial_coarse=start)
             differences.append((found.flows[-1] - expected.flows[-1]).abs().max())
             start = expected.coarse
     return torch.stack(differences).max().item()

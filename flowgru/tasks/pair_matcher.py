@@ -161,7 +161,7 @@ class PairMatcher:
                     tile_first,
                     tile_second,
                     iterations=self.iterations,
-                    initial_flow=None if starts is None else starts[index],
+                    initial_coarse=None if starts is None else starts[index],
                     final_only=True,
                     stop_below=self.stop_below,
                 )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 HOW_IT_RUNS = {"workers", "log_every", "checkpoint_every", "keep_checkpoints", "root"}
 """Settings that change nothing in the weights, and so may change while a run goes on."""
 
+SCHEDULE = "optimizer.schedule"
+HOW_IT_ENDS = {"steps", "optimizer.decay_steps"}
+"""Settings that change nothing in the weights before the end of a run at a constant rate, and so may change meanwhile."""
+
 
 def train(
     config: TrainConfig,
@@ -174,7 +178,8 @@ def _same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> 
     except (ValueError, AttributeError):
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
     new = _leaves_of(config)
-    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS)
+    open_ended = old.get(SCHEDULE) == new.get(SCHEDULE) == "constant"
+    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - (HOW_IT_ENDS if open_ended else set()))
     differing = [name for name in names if old.get(name) != new.get(name)]
     if not differing:
         return

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
+from flowgru.data.training_sets import FROM_DIS
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.view.colour_wheel import flow_to_image
 
@@ -126,7 +127,8 @@ class RunLog:
             return
         device = next(network.parameters()).device
         pair = sample.first[None].to(device), sample.second[None].to(device)
-        flow = network(*pair, iterations=iterations, final_only=True, padding=padding_mode(name)).flows[-1][0].cpu()
+        padding = padding_mode(name.removesuffix(FROM_DIS))
+        flow = network(*pair, iterations=iterations, final_only=True, padding=padding).flows[-1][0].cpu()
         longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
         truth = torch.where(sample.valid, sample.flow, torch.nan)
         rows = [(255 * sample.first).byte(), flow_to_image(flow, longest), flow_to_image(truth, longest)]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -108,7 +108,32 @@ def one_cycle(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, steps
     )
 
 
-def settling_refinements(config: TrainConfig, step: int) -> int:
-    """How many refinements run without gradient in this step: none in half of the steps, else 1..config.settling."""
-    draw = torch.rand(2, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
-    return 0 if draw[0] < 0.5 or not config.settling else 1 + int(draw[1] * config.settling)
+def constant(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, steps: int) -> Any:
+    """A linear rise over warmup_steps, then the same rate until decay_steps before the end, then a linear fall to 0."""
+
+    def share(step: int) -> float:
+        rise = (step + 1) / settings.warmup_steps if settings.warmup_steps else 1.0
+        fall = (steps - step) / settings.decay_steps if settings.decay_steps else 1.0
+        return max(0.0, min(1.0, rise, fall))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+SCHEDULES = {"one_cycle": one_cycle, "constant": constant}
+"""How the learning rate goes, by the names of OptimizerConfig.schedule."""
+
+
+class DrawnRefinements(NamedTuple):
+    """How many refinements come before those that are trained."""
+
+    hold: int
+    """Leave the flow where it begins: 0..config.hold, each as likely."""
+    settling: int
+    """Run without gradient: none in half of the steps, else 1..config.settling."""
+
+
+def drawn_refinements(config: TrainConfig, step: int) -> DrawnRefinements:
+    """The numbers of a step, a function of seed and step."""
+    draw = torch.rand(3, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
+    settling = 0 if draw[0] < 0.5 or not config.settling else 1 + int(draw[1] * config.settling)
+    return DrawnRefinements(min(int(draw[2] * (config.hold + 1)), config.hold), settling)

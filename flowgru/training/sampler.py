@@ -18,22 +18,32 @@ class FlowBatch(NamedTuple):
     flow: Flow
     valid: Valid
     names: tuple[str, ...]
+    initial_flow: Flow | None = None
+    """Where the refinements begin; None begins them at zero."""
 
     def part(self, number: int, parts: int) -> "FlowBatch":
         """Number `number` of `parts` parts of one size."""
         rows = slice(number * len(self.names) // parts, (number + 1) * len(self.names) // parts)
-        return FlowBatch(self.first[rows], self.second[rows], self.flow[rows], self.valid[rows], self.names[rows])
+        start = None if self.initial_flow is None else self.initial_flow[rows]
+        return FlowBatch(
+            self.first[rows], self.second[rows], self.flow[rows], self.valid[rows], self.names[rows], start
+        )
 
     def to(self, device: torch.device) -> "FlowBatch":
         """The same on a device."""
         first, second, flow, valid = (values.to(device, non_blocking=True) for values in self[:4])
-        return FlowBatch(first, second, flow, valid, self.names)
+        start = None if self.initial_flow is None else self.initial_flow.to(device, non_blocking=True)
+        return FlowBatch(first, second, flow, valid, self.names, start)
 
 
 def collate(samples: list[FlowSample]) -> FlowBatch:
     """Samples of one size stacked to a batch."""
     first, second, flow, valid = (torch.stack(values) for values in list(zip(*samples, strict=True))[:4])
-    return FlowBatch(first, second, flow, valid, tuple(sample.name for sample in samples))
+    starts = [sample.initial_flow for sample in samples if sample.initial_flow is not None]
+    assert len(starts) in (0, len(samples)), "either all samples of a batch say where to begin, or none does"
+    return FlowBatch(
+        first, second, flow, valid, tuple(sample.name for sample in samples), torch.stack(starts) if starts else None
+    )
 
 
 class StepSampler(Sampler[list[int]]):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from flowgru.config import TrainConfig
 from flowgru.model.flow_network import FlowPrediction
 from flowgru.training.objective import endpoint_error, mixture_loss, sequence_loss
-from flowgru.training.run_state import Run, settling_refinements
+from flowgru.training.run_state import Run, drawn_refinements
 from flowgru.training.sampler import FlowBatch
 from flowgru.training.stopping import agreed_signal, as_counts
 
@@ -54,12 +54,19 @@ def training_step(
         freeze_batch_norm(run.network)
     statistics = {name: value.clone() for name, value in run.network.named_buffers()}
     run.optimizer.zero_grad(set_to_none=True)
-    settling = settling_refinements(config, run.step)
+    hold, settling = drawn_refinements(config, run.step)
     loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
     for number in range(1, config.accumulate + 1):
         part = batch.part(number - 1, config.accumulate)
         with fabric.no_backward_sync(network, enabled=number < config.accumulate):  # pyright: ignore[reportArgumentType]
-            prediction = network(part.first, part.second, iterations=config.iterations, settling=settling)
+            prediction = network(
+                part.first,
+                part.second,
+                iterations=config.iterations,
+                initial_flow=part.initial_flow,
+                hold=hold,
+                settling=settling,
+            )
             part_loss = loss_of(prediction, part, config) / config.accumulate
             fabric.backward(part_loss)
         loss += part_loss.detach()

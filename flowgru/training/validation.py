@@ -42,6 +42,7 @@ def pair_errors(
 ) -> Float[Tensor, "pairs counts"]:
     """Mean end-point error of each pair after each number of refinements; every shares-th pair, the others stay 0.
 
+    Pairs with an initial flow begin at it, after as many refinements that hold it as the data set's `hold` says.
     Ends early, with errors of no use, once `asked_to_stop` is not empty. Infinite where the flow is not finite, NaN where no
     pixel is valid.
     """
@@ -54,7 +55,9 @@ def pair_errors(
         batch = collate([data[index]])
         target, valid = batch.flow.to(device), batch.valid.to(device)
         first, second = batch.first.to(device), batch.second.to(device)
-        flows = network(first, second, iterations=iterations[-1], padding=padding).flows
+        start = None if batch.initial_flow is None else batch.initial_flow.to(device)
+        hold = getattr(data, "hold", 0)
+        flows = network(first, second, iterations=iterations[-1], initial_flow=start, hold=hold, padding=padding).flows
         for column, count in enumerate(iterations):
             error = endpoint_error(flows[count - 1], target, valid)[0]
             errors[index, column] = error.nan_to_num(nan=torch.inf) if valid.any() else error

@@ -58,7 +58,7 @@ class ExportedFlow:
         second: PaddedFrame,
         *,
         iterations: int,
-        initial_flow: CoarseFlow | None = None,
+        initial_coarse: CoarseFlow | None = None,
         final_only: bool = True,
         stop_below: float | None = None,
     ) -> FlowPrediction:
@@ -75,9 +75,9 @@ class ExportedFlow:
         inputs = {"first": _array(first.picture), "second": _array(second.picture)}
         if self.warm_start:
             _, _, height, width = first.picture.shape
-            start = torch.zeros(1, 2, height // 8, width // 8) if initial_flow is None else initial_flow
+            start = torch.zeros(1, 2, height // 8, width // 8) if initial_coarse is None else initial_coarse
             inputs["initial_flow"] = _array(start)
-        elif initial_flow is not None:
+        elif initial_coarse is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
         found = {name: torch.from_numpy(np.array(values)) for name, values in self._run(inputs).items()}
         confidence = found.get("confidence")

@@ -1,0 +1,69 @@
+"""Flows at which a refinement begins: those of OpenCV's DIS, and true flow with an error of a known size."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from flowgru.config import StartShares
+
+from .classical import SMALLEST_DIS, dis_flow
+from .draws import Draws
+from .images import to_levels
+from .sample import FlowSample
+
+_STARTS = 3 << 64
+"""Starts are drawn from stream `index` of the seed plus this: generated pairs and augmentation have streams of their own."""
+
+LARGEST_ERROR = 8.0
+"""Of a start that is the true flow with noise, in pixels: about the deviation of its noise, where it is strongest."""
+
+
+def dis_start(
+    first: Float[Tensor, "3 H W"], second: Float[Tensor, "3 H W"], *, fast: bool = False
+) -> Float[Tensor, "2 H W"]:
+    """The flow of DIS between two pictures in [0, 1], in pixels; zero where they are too small for it."""
+    height, width = first.shape[1:]
+    try:
+        if min(height, width) < SMALLEST_DIS:
+            return torch.zeros(2, height, width)
+        flow = dis_flow(to_levels(first), to_levels(second), fast=fast)
+    except cv2.error:  # on some thin pictures no level of its pyramid is large enough
+        return torch.zeros(2, height, width)
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
+
+
+class StartedPairs(Dataset[FlowSample]):
+    """The pairs of another data set, each with an initial flow of its own: a pure function of seed and index."""
+
+    def __init__(self, pairs: Dataset[FlowSample], shares: StartShares, *, seed: int, hold: int = 0) -> None:
+        """`hold` is how many refinements hold the start where the pairs are measured; nothing here depends on it."""
+        self.pairs, self.shares, self.seed, self.hold = pairs, shares, seed, hold
+
+    def __len__(self) -> int:
+        return len(self.pairs)  # pyright: ignore[reportArgumentType]
+
+    def __getitem__(self, index: int) -> FlowSample:
+        if get_worker_info() is not None:
+            cv2.setNumThreads(0)  # the loader's workers are one a core already; any other number hangs after a fork
+        sample = self.pairs[index]
+        return sample._replace(initial_flow=self._start(sample, Draws(self.seed + _STARTS, index)))
+
+    def _start(self, sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
+        shares, place = self.shares, draws.uniform()
+        if place < shares.dis + shares.dis_fast:
+            return dis_start(sample.first, sample.second, fast=place >= shares.dis)
+        if place < shares.dis + shares.dis_fast + shares.truth:
+            return _with_error(sample, draws)
+        return torch.zeros_like(sample.flow)
+
+
+def _with_error(sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
+    """The true flow, 0 where it is not known, with an error that varies smoothly over the picture."""
+    rows, columns = draws.integer(3, 12), draws.integer(3, 16)
+    coarse = torch.randn(1, 2, rows, columns, generator=draws.generator)
+    error = F.interpolate(coarse, sample.flow.shape[1:], mode="bicubic", align_corners=False)[0]
+    return torch.where(sample.valid, sample.flow, 0) + draws.uniform(0.0, LARGEST_ERROR) / 2 * error

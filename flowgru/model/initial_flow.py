@@ -1,0 +1,84 @@
+"""Where a refinement begins: a flow that is known before, in pixels of the picture, made ready for the network."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+
+from flowgru.errors import RequestError
+from flowgru.grid import Padding
+from flowgru.types import CoarseFlow, Flow
+
+Plane = Float[np.ndarray, "H W"]
+
+
+class Start(NamedTuple):
+    """The flow at which the refinement of a pair begins."""
+
+    coarse: CoarseFlow
+    """Of the padded picture."""
+    full: Flow | None
+    """At the picture's size, every pixel known; None where the start was given at the coarse size, or not at all."""
+
+
+def start_from(
+    initial_flow: Flow | None, initial_coarse: CoarseFlow | None, shape: list[int], padding: Padding
+) -> Start:
+    """The start of a pair of pictures of `shape` [B, 3, H, W], which grow by `padding`.
+
+    initial_flow is in pixels of the picture, NaN where it is not known (see fill_unknown); its coarse form is the mean
+    over each block of 8x8 pixels. initial_coarse is what an earlier prediction gave as `coarse`. Without both, the start
+    is zero. RequestError where both are given, or where the one that is given has another size.
+    """
+    batch, _, height, width = shape
+    coarse_shape = [batch, 2, (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8]
+    if initial_flow is not None and initial_coarse is not None:
+        raise RequestError(
+            "initial_flow and initial_coarse are both given: a refinement begins at one flow, leave one out"
+        )
+    if initial_coarse is not None and [*initial_coarse.shape] != coarse_shape:
+        raise RequestError(
+            f"initial_coarse is {[*initial_coarse.shape]}: expected {coarse_shape}, the `coarse` of a prediction for "
+            "pictures of this size"
+        )
+    if initial_flow is None:
+        return Start(torch.zeros(coarse_shape) if initial_coarse is None else initial_coarse, None)
+    if [*initial_flow.shape] != [batch, 2, height, width]:
+        raise RequestError(
+            f"initial_flow is {[*initial_flow.shape]}: expected {[batch, 2, height, width]}, in pixels of the picture"
+        )
+    full = fill_unknown(initial_flow.float())
+    return Start(F.avg_pool2d(F.pad(full, padding, mode="replicate"), 8) / 8, full)
+
+
+def fill_unknown(flow: Flow) -> Flow:
+    """The same flow with every pixel known, filled in where it is not finite.
+
+    Values are interpolated linearly between the known pixels around a gap, and copied from the nearest known pixel
+    beyond them. RequestError where no pixel of a picture is known.
+    """
+    known = flow.isfinite().all(dim=1)
+    if bool(known.all()):
+        return flow
+    if not bool(known.flatten(1).any(dim=1).all()):
+        raise RequestError("initial_flow has a picture without any known pixel: every value of it is NaN or infinite")
+    filled = [_filled(one, here) for one, here in zip(flow.cpu().numpy(), known.cpu().numpy(), strict=True)]
+    return torch.from_numpy(np.stack(filled)).to(flow)
+
+
+def _filled(flow: Float[np.ndarray, "2 H W"], known: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "2 H W"]:
+    from scipy.interpolate import griddata
+    from scipy.ndimage import binary_dilation, distance_transform_edt
+
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    filled = flow[:, *nearest]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    # The values in a gap depend on the pixels at its edge alone.
+    places, edge = np.argwhere(~known), np.argwhere(known & binary_dilation(~known))
+    if np.ptp(edge, axis=0).min() == 0 or len(edge) < 4:  # on one line there is no triangle to interpolate in
+        return filled
+    values = griddata(edge, flow[:, *edge.T].T, places, method="linear")
+    inside = np.isfinite(values).all(axis=1)
+    filled[:, *places[inside].T] = values[inside].T
+    return filled

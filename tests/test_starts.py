@@ -1,0 +1,154 @@
+"""Training begins at flows of every quality, drawn from seed and index; a run at a constant rate ends when it is told."""
+
+import json
+from dataclasses import asdict, replace
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_run import TINY, log_lines
+
+from flowgru.config import OptimizerConfig, StartShares, SyntheticSettings
+from flowgru.data.classical import dis_flow
+from flowgru.data.images import to_levels
+from flowgru.data.starts import StartedPairs, dis_start
+from flowgru.data.synthetic import SyntheticPairs
+from flowgru.errors import RequestError
+from flowgru.tasks.train import train
+from flowgru.training.run_state import SCHEDULES, drawn_refinements
+
+PAIRS = SyntheticPairs(SyntheticSettings(height=64, width=96, num_textures=4), length=400)
+MIXED = StartShares(zero=0.15, dis=0.6, dis_fast=0.15, truth=0.1)
+STARTED = replace(
+    TINY,
+    starts=MIXED,
+    hold=3,
+    optimizer=OptimizerConfig(schedule="constant", warmup_steps=2, decay_steps=2, ema_decay=0.9),
+    validation=replace(TINY.validation, initial_flows=("zero", "dis")),
+)
+
+
+def kind_of(sample) -> str:
+    """What a pair begins at."""
+    for fast in (False, True):
+        if torch.equal(sample.initial_flow, dis_start(sample.first, sample.second, fast=fast)):
+            return "dis_fast" if fast else "dis"
+    return "truth" if sample.initial_flow.any() else "zero"
+
+
+def test_starts_come_in_the_shares_that_were_asked_for_and_from_seed_and_index_alone():
+    started = StartedPairs(PAIRS, MIXED, seed=0)
+    kinds = [kind_of(started[index]) for index in range(len(started))]
+    shares = {name: kinds.count(name) / len(kinds) for name in set(kinds)}
+    assert shares == pytest.approx({"zero": 0.15, "dis": 0.6, "dis_fast": 0.15, "truth": 0.1}, abs=0.06)
+    again, other = StartedPairs(PAIRS, MIXED, seed=0), StartedPairs(PAIRS, MIXED, seed=1)
+    assert torch.equal(again[7].initial_flow, started[7].initial_flow)  # pyright: ignore[reportArgumentType]
+    assert [kind_of(other[index]) for index in range(40)] != kinds[:40]
+    assert torch.equal(started[3].flow, PAIRS[3].flow) and torch.equal(started[3].first, PAIRS[3].first)
+
+
+def test_the_true_flow_with_noise_is_off_by_a_smooth_error_of_up_to_8_px():
+    started = StartedPairs(PAIRS, StartShares(zero=0.0, truth=1.0), seed=0)
+    errors = torch.stack([started[index].initial_flow - PAIRS[index].flow for index in range(60)])  # pyright: ignore[reportOperatorIssue]
+    sizes = errors.square().mean(dim=(1, 2, 3)).sqrt()
+    assert sizes.min() < 0.6 and 2.5 < sizes.max() < 8
+    steps = errors.diff(dim=3).square().mean().sqrt()
+    assert steps < 0.25 * errors.square().mean().sqrt()  # neighbours are off by nearly the same
+
+
+def test_the_start_of_dis_is_its_flow_and_zero_where_a_picture_is_too_small():
+    pair = PAIRS[5]
+    expected = torch.from_numpy(dis_flow(to_levels(pair.first), to_levels(pair.second))).permute(2, 0, 1)
+    assert torch.equal(dis_start(pair.first, pair.second), expected) and expected.any()
+    for height, width in ((1, 1), (15, 40), (9, 400), (16, 1200), (12, 1200)):
+        flow = dis_start(*torch.rand(2, 3, height, width))
+        assert flow.shape == (2, height, width) and flow.isfinite().all()
+    assert not dis_start(*torch.rand(2, 3, 15, 40)).any()
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda: StartShares(dis=0.6), "sum to 1"),
+        (lambda: StartShares(zero=-0.5, dis=1.5), "starts.zero is -0.5"),
+        (lambda: replace(TINY, hold=-1), "hold is -1"),
+        (lambda: OptimizerConfig(decay_steps=5), "decay_steps is 5: it must be 0 with schedule one_cycle"),
+        (lambda: OptimizerConfig(schedule="constant", decay_steps=-1), "decay_steps is -1"),
+        (lambda: replace(TINY, starts=StartShares(zero=0.0, dis=1.0), generate_on="cuda"), "generate_on is cuda"),
+        (lambda: replace(TINY.validation, initial_flows=()), "initial_flows"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, said):
+    with pytest.raises(RequestError, match=said):
+        make()
+
+
+def test_every_number_of_held_refinements_is_drawn_alike():
+    config = replace(TINY, hold=3, settling=4)
+    held = [drawn_refinements(config, step).hold for step in range(2000)]
+    assert {count: held.count(count) / 2000 for count in range(4)} == pytest.approx(
+        dict.fromkeys(range(4), 0.25), abs=0.04
+    )
+    assert all(drawn_refinements(TINY, step).hold == 0 for step in range(50))
+
+
+def rates(settings: OptimizerConfig, steps: int) -> list[float]:
+    """The learning rate of every step, relative to the peak."""
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], settings.learning_rate)
+    schedule, found = SCHEDULES[settings.schedule](optimizer, settings, steps), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"] / settings.learning_rate)
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_the_constant_rate_rises_stays_and_falls_at_the_end():
+    settings = OptimizerConfig(schedule="constant", warmup_steps=4, decay_steps=5)
+    found = rates(settings, 20)
+    assert found == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 13, 0.8, 0.6, 0.4, 0.2])
+    assert rates(replace(settings, decay_steps=0, warmup_steps=0), 6) == [1.0] * 6
+    assert all(a >= b for a, b in pairwise(found[4:]))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of six steps from starts, its last two steps decaying."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(STARTED, str(folder), device="cpu")
+    return folder
+
+
+def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
+    (validation,) = [line["validation_epe"] for line in log_lines(whole) if "validation_epe" in line]
+    assert set(validation) == {"synthetic", "synthetic from dis"}
+    assert validation["synthetic"] != validation["synthetic from dis"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_long_run_at_a_constant_rate_is_cut_and_ends_as_if_it_had_been_planned(whole, tmp_path, monkeypatch, workers):
+    from flowgru.training import engine
+    from flowgru.training.stopping import Stopped
+
+    real = engine.training_step
+
+    def stopped(fabric, network, run, config, *rest):
+        result = real(fabric, network, run, config, *rest)
+        return result._replace(stop=15) if run.step == 3 else result
+
+    monkeypatch.setattr(engine, "training_step", stopped)
+    endless = replace(STARTED, steps=1000, optimizer=replace(STARTED.optimizer, decay_steps=0), workers=workers)
+    with pytest.raises(Stopped):
+        train(endless, str(tmp_path), device="cpu")
+    monkeypatch.setattr(engine, "training_step", real)
+    train(replace(STARTED, workers=workers), str(tmp_path), device="cpu")
+    planned, cut = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
+    assert all(torch.equal(planned[name], cut[name]) for name in planned)
+
+
+def test_a_run_under_another_schedule_keeps_its_number_of_steps(tmp_path):
+    train(replace(TINY, steps=1), str(tmp_path), device="cpu")
+    assert json.loads((tmp_path / "config.yaml").read_text())["steps"] == asdict(replace(TINY, steps=1))["steps"]
+    with pytest.raises(RequestError, match="steps was 1 and is 2"):
+        train(replace(TINY, steps=2), str(tmp_path), device="cpu")
