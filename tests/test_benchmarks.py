@@ -218,7 +218,7 @@ def test_warping_by_the_flow_explains_real_pairs(name, data_root):
     assert 0 < len(pairs) <= pairs.num_full
     assert [pair.name for pair in pairs.pairs] == sorted(pair.name for pair in pairs.pairs)
     for index in np.unique(np.linspace(0, len(pairs) - 1, 8).astype(int)).tolist():
-        first, second, flow, valid, occlusion, sample_name = pairs[index]
+        first, second, flow, valid, occlusion, sample_name, _ = pairs[index]
         assert first.shape == second.shape == (3, *valid.shape)
         warped, inside = warp(second[None], flow[None])
         judged = valid & inside[0] & (True if occlusion is None else ~occlusion)

@@ -70,7 +70,7 @@ def test_held_refinements_settle_the_hidden_state_and_look_up_once():
         module.register_forward_hook(lambda *_, name=name: calls.update([name]))
     steps = []
     step = network.operator.step
-    network.operator.step = lambda *arguments: (steps.append(arguments), step(*arguments))[1]
+    network.operator.step = lambda motion, state: (steps.append((motion, state)), step(motion, state))[1]
     held = network(*frames, iterations=2, initial_coarse=start, hold=3)
     assert calls == {"look_up": 3, "flow": 2} and len(steps) == 5 and held.num_refinements == 2
     # The first four steps see the same: three that hold, and the first that moves.

@@ -259,17 +259,16 @@ def test_a_damaged_folder_is_one_line_and_exit_code_3(tmp_path, monkeypatch, cap
     assert error.startswith("error: ") and error.count("\n") == 1 and said in error
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "scipy"])
-def test_a_missing_package_is_named_with_its_extra(tmp_path, package):
+def test_a_missing_package_is_named_with_its_extra(tmp_path):
     code = (
-        f"import sys; sys.modules[{package!r}] = None\n"
+        "import sys; sys.modules['matplotlib'] = None\n"
         "from flowgru import cli\n"
         "cli.COMMANDS['report'] = cli.Command('flowgru.tasks.report', 'write_report', '')\n"
         f"sys.exit(cli.main(['report', '--folder', {str(tmp_path)!r}]))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
-    assert ended.stderr == f"error: the package {package} is missing: pip install 'flowgru[report]'\n"
+    assert ended.stderr == "error: the package matplotlib is missing: pip install 'flowgru[report]'\n"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to render the page with")

@@ -134,7 +134,7 @@ def test_static_share_gives_pairs_that_stand_still() -> None:
 @pytest.mark.parametrize(("height", "width"), [(101, 77), (16, 16), (440, 1024)])
 def test_any_size(height: int, width: int) -> None:
     settings = dataclasses.replace(SMALL, height=height, width=width)
-    first, second, flow, valid, occlusion, _ = SyntheticPairs(settings)[4]
+    first, second, flow, valid, occlusion, *_ = SyntheticPairs(settings)[4]
     assert occlusion is not None
     assert first.shape == second.shape == (3, height, width)
     assert flow.shape == (2, height, width) and valid.shape == occlusion.shape == (height, width)

@@ -73,7 +73,7 @@ def _filled(flow: Float[np.ndarray, "2 H W"], known: Bool[np.ndarray, "H W"]) ->
     from scipy.ndimage import binary_dilation, distance_transform_edt
 
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    filled = flow[:, *nearest]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    filled = flow[:, *nearest]  # pyright: ignore[reportOptionalIterable]
     # The values in a gap depend on the pixels at its edge alone.
     places, edge = np.argwhere(~known), np.argwhere(known & binary_dilation(~known))
     if np.ptp(edge, axis=0).min() == 0 or len(edge) < 4:  # on one line there is no triangle to interpolate in
