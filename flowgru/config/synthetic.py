@@ -61,9 +61,25 @@ class SyntheticSettings:
     noise: float = 0.04
     """Largest deviation of the sensor's noise, as share of the range of values; 0: none."""
 
+    motion_blur: float = 0.0
+    """Share of the pairs that are exposed for so long that what moves is blurred along its way."""
+
+    fog: float = 0.0
+    """Share of the pairs behind fog of uneven density, which lies still while the rest moves."""
+
+    thin: float = 0.0
+    """Share of the cut-outs that are bundles or nets of long wires, 1 to 4 px thin."""
+
+    plain: float = 0.0
+    """Share of the pairs with a background of one colour that stands still, empty or with a few cut-outs, most of them
+    of one colour too; between the pictures of some empty ones the colour changes. What has no texture does not move."""
+
+    patterns: float = 0.0
+    """Textures that repeat a small patch, as a share of num_textures; they are added to the bank."""
+
     photos: str | None = None
     """A folder of pictures that half of the layers are painted with, or "skimage" for the photographs that scikit-image
-    ships; None: generated textures only."""
+    ships, or several of these with commas between them; None: generated textures only."""
 
     num_textures: int = 64
     """Generated textures in the bank, and as many crops of photos where there are some."""
@@ -81,7 +97,17 @@ class SyntheticSettings:
                 raise RequestError(
                     f"{name} of ({low}, {high}) in the synthetic settings: expected {lowest} <= low <= high"
                 )
-        for name in ("holes", "static_share", "still_background_share", "noise"):
+        for name in (
+            "holes",
+            "static_share",
+            "still_background_share",
+            "noise",
+            "motion_blur",
+            "fog",
+            "plain",
+            "thin",
+            "patterns",
+        ):
             require(0 <= getattr(self, name) <= 1, f"data.{name}", getattr(self, name), "a share, from 0 to 1")
         for name in ("nonrigidity", "colour", "shadow", "blur"):
             require(0 <= getattr(self, name) < math.inf, f"data.{name}", getattr(self, name), "0 or more, and finite")

@@ -66,6 +66,15 @@ def draw_blur(draws: Draws, strongest: float) -> Float[Tensor, "1 1 k k"]:
     return blur_kernel(along, across, draws.angle())
 
 
+def draw_fog(draws: Draws, height: int, width: int) -> tuple[Float[Tensor, "1 H W"], Float[Tensor, "3 1 1"]]:
+    """How much of each pixel fog hides, and its colour."""
+    coarse = torch.randn(1, 1, draws.integer(2, 5), draws.integer(2, 6), generator=draws.generator)
+    uneven = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)[0]
+    density = torch.sigmoid(uneven + draws.normal(1.0)) * draws.uniform(0.2, 0.9)
+    tint = torch.tensor([draws.normal(0.04) for _ in range(3)])
+    return density, (draws.uniform(0.5, 0.95) + tint)[:, None, None]
+
+
 def expose(
     pair: Pair,
     draws: Draws,
@@ -76,12 +85,16 @@ def expose(
     blurred: float,
     noise: float,
     steady: bool,
+    fog: float = 0.0,
 ) -> Pair:
     """Photograph the rendered pair and round it to 8-bit levels.
 
     Both pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
-    Strengths as in SyntheticSettings; 0 turns each part off.
+    Strengths and shares as in SyntheticSettings; 0 turns each part off.
     """
+    if fog and draws.chance(fog):
+        density, colour_of_fog = (part.to(pair) for part in draw_fog(draws, *pair.shape[-2:]))
+        pair = torch.lerp(pair, colour_of_fog.expand_as(pair), density.expand_as(pair))
     if shadow and not steady and draws.chance(0.3):
         pair = pair * draw_shadows(draws, shadow, *pair.shape[-2:]).to(pair)
     if colour:

@@ -39,6 +39,10 @@ def photo_paths(photos: str | None) -> tuple[Path, ...]:
     """
     if photos is None:
         return ()
+    return tuple(path for source in photos.split(",") for path in _photos_of(source.strip()))
+
+
+def _photos_of(photos: str) -> tuple[Path, ...]:
     if photos == "skimage":
         spec = importlib.util.find_spec("skimage")
         if spec is None or spec.origin is None:

@@ -28,8 +28,16 @@ class Rendering(NamedTuple):
     occlusion: Bool[Tensor, "H W"]
 
 
-def render(layers: list[Layer], height: int, width: int, device: torch.device) -> Rendering:
-    """Paint both pictures from back to front, and note which layer is on top where."""
+INSTANTS = 7
+"""Moments of one exposure that are painted where what moves is blurred."""
+
+
+def render(layers: list[Layer], height: int, width: int, device: torch.device, *, exposure: float = 0.0) -> Rendering:
+    """Paint both pictures from back to front, and note which layer is on top where.
+
+    Each picture is the mean over an exposure of this share of the time between them, around its own moment, to which
+    flow and occlusion belong; 0: a moment.
+    """
     grid = pixel_grid(height, width, device)
     pair = torch.zeros(2, 3, height, width, device=device)
     tops = torch.zeros(2, height, width, dtype=torch.uint8, device=device)
@@ -43,7 +51,47 @@ def render(layers: list[Layer], height: int, width: int, device: torch.device) -
         box = whole_pixels(layer.motion.box_after(*layer.shape.box) if layer.shape else None, height, width)
         if box is not None:
             paint_over(pair[1], tops[1], layer, number, box, layer.motion.inverse(grid[:, *box]))
+    if exposure:
+        moments = torch.linspace(-0.5, 0.5, INSTANTS).mul_(exposure).tolist()
+        pair = torch.stack([_at(layers, grid, moment) for moment in moments]).mean(dim=0)
     return Rendering(pair, flow, find_occlusion(grid + flow, tops[0], tops[1]))
+
+
+def _at(layers: list[Layer], grid: Float[Tensor, "2 H W"], moment: float) -> Float[Tensor, "2 3 H W"]:
+    """Both pictures a moment later than their own, in parts of the time between them.
+
+    For so short a time a point goes on as it goes between the pictures, so `moment` of its displacement before the place
+    that is looked at is the place that is seen there.
+    """
+    height, width = grid.shape[1:]
+    pair = torch.zeros(2, 3, height, width, device=grid.device)
+    tops = torch.zeros(height, width, dtype=torch.uint8, device=grid.device)
+    for layer in layers:
+        first = later = None
+        if layer.shape is not None:
+            first, second = layer.shape.box, layer.motion.box_after(*layer.shape.box)
+            first, later = (_moved(box, first, second, moment) for box in (first, second))
+        box = whole_pixels(first, height, width)
+        if box is not None:
+            places = grid[:, *box]
+            paint_over(pair[0], tops, layer, 0, box, places - moment * (layer.motion.forward(places) - places))
+        box = whole_pixels(later, height, width)
+        if box is not None:
+            places = grid[:, *box]
+            before = places - moment * (places - layer.motion.inverse(places))
+            paint_over(pair[1], tops, layer, 0, box, layer.motion.inverse(before))
+    return pair
+
+
+Box = tuple[float, float, float, float]
+
+
+def _moved(box: Box, first: Box, second: Box, moment: float) -> Box:
+    """The box moved on by `moment` of the way from the first to the second, and as much larger as they may differ."""
+    steps = [moment * (b - a) for a, b in zip(first, second, strict=True)]
+    reach = max(abs(step) for step in steps)
+    left, top, right, bottom = box
+    return left - reach, top - reach, right + reach, bottom + reach
 
 
 def paint_over(

@@ -133,6 +133,21 @@ def draw_fence(draws: Draws, radius: float) -> Outline:
     return turned(outline, draws.angle())
 
 
+def draw_wires(draws: Draws, radius: float) -> Outline:
+    """A few lines 1 to 4 px thin, or a net of them, far apart: cables, railings, branches before the sky."""
+    period, half_width = max(draws.uniform(0.2, 1.2) * radius, 12.0), draws.log_uniform(0.5, 2.0)
+    phases, net = (draws.uniform(), draws.uniform()), draws.chance(0.4)
+
+    def lines(along: Tensor, phase: float) -> Tensor:
+        return half_width - ((along / period + phase).frac_().abs_() - 0.5).abs_() * period
+
+    def outline(x: Tensor, y: Tensor) -> Tensor:
+        wires = torch.maximum(lines(x, phases[0]), lines(y, phases[1])) if net else lines(x, phases[0])
+        return torch.minimum(wires, radius - torch.hypot(x, y))
+
+    return turned(outline, draws.angle())
+
+
 def with_hole(outline: Outline, hole: Outline, x_hole: float, y_hole: float) -> Outline:
     return lambda x, y: torch.minimum(outline(x, y), -hole(x - x_hole, y - y_hole))
 
@@ -141,10 +156,17 @@ KINDS = (draw_ellipse, draw_blob, draw_blob, draw_polygon, draw_polygon, draw_ba
 SOLID_KINDS = (draw_ellipse, draw_blob, draw_polygon)
 
 
-def draw_shape(draws: Draws, height: int, width: int, radius_range: tuple[float, float], holes: float) -> Shape:
-    """A shape with its centre in or just around the picture; `holes` of the solid ones have a hole."""
+def draw_shape(
+    draws: Draws, height: int, width: int, radius_range: tuple[float, float], holes: float, thin: float = 0.0
+) -> Shape:
+    """A shape with its centre in or just around the picture.
+
+    `thin` of the shapes are large bundles of wires, `holes` of the solid ones have a hole.
+    """
     radius = draws.log_uniform(*radius_range)
     kind = draws.choice(KINDS)
+    if thin and draws.chance(thin):
+        kind, radius = draw_wires, max(radius, draws.uniform(0.3, 1.0) * radius_range[1])
     outline = kind(draws, radius)
     if kind in SOLID_KINDS:
         outline = turned(outline, draws.angle())

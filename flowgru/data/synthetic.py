@@ -8,6 +8,7 @@ directly, from the second through the inverse of the layer's motion. So the flow
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -17,13 +18,13 @@ from torch.utils.data import Dataset
 from flowgru.config import SyntheticSettings
 
 from .draws import Draws
-from .exposure import expose
+from .exposure import Pair, expose
 from .motion import Motion, about, draw_waves, tempered
 from .photos import photo_paths
-from .rendering import Layer, render
+from .rendering import Layer, Rendering, render
 from .sample import FlowSample
 from .shapes import Shape, draw_shape
-from .textures import draw_paint, texture_bank
+from .textures import draw_flat_paint, draw_paint, texture_bank
 
 REFERENCE_DIAGONAL = 320.0
 """Of a picture of 192x256 px: speeds are given for it and grow with the diagonal."""
@@ -60,10 +61,18 @@ class SyntheticPairs(Dataset[FlowSample]):
             raise IndexError(f"synthetic pair {index}: they are numbered from 0")
         settings, number = self.settings, self.first_index + index
         draws = Draws(settings.seed, number)
-        layers, still = draw_layers(draws, settings, self.device)
-        rendering = render(layers, settings.height, settings.width, self.device)
+        plain = bool(settings.plain) and draws.chance(settings.plain)
+        layers, still = (draw_plain_layers if plain else draw_layers)(draws, settings, self.device)
+        blurred = bool(settings.motion_blur) and draws.chance(settings.motion_blur)
+        exposure = draws.uniform(0.1, 0.5) if blurred else 0.0
+        rendering = render(layers, settings.height, settings.width, self.device, exposure=exposure)
+        pair = rendering.pair
+        if plain and len(layers) == 1 and draws.chance(0.5):  # a fade
+            pair[1] = draw_flat_paint(draws, self.device).offset[..., None]
+        if plain and draws.chance(0.5):  # drawn, not photographed
+            return _sample(settings, number, rendering, pair.clamp(0, 1).mul_(255).round_().div_(255))
         pair = expose(
-            rendering.pair,
+            pair,
             draws,
             torch.Generator(self.device).manual_seed(draws.integer(0, 2**32 - 1)),
             colour=settings.colour,
@@ -71,22 +80,41 @@ class SyntheticPairs(Dataset[FlowSample]):
             blurred=settings.blur,
             noise=settings.noise,
             steady=still and draws.chance(0.5),
+            fog=settings.fog,
         )
-        return FlowSample(
-            first=pair[0],
-            second=pair[1],
-            flow=rendering.flow,
-            valid=torch.ones_like(rendering.occlusion),
-            occlusion=rendering.occlusion,
-            name=f"synthetic/{settings.seed}/{number}",
-        )
+        return _sample(settings, number, rendering, pair)
+
+
+def _sample(settings: SyntheticSettings, number: int, rendering: Rendering, pair: Pair) -> FlowSample:
+    return FlowSample(
+        first=pair[0],
+        second=pair[1],
+        flow=rendering.flow,
+        valid=torch.ones_like(rendering.occlusion),
+        occlusion=rendering.occlusion,
+        name=f"synthetic/{settings.seed}/{number}",
+    )
+
+
+def draw_plain_layers(draws: Draws, settings: SyntheticSettings, device: torch.device) -> tuple[list[Layer], bool]:
+    """A background of one colour that stands still, with nothing or a few cut-outs on it, and whether those stand too."""
+    background = Layer(None, Motion(torch.eye(3, dtype=torch.float64)), draw_flat_paint(draws, device))
+    if draws.chance(0.3):
+        return [background], True
+    still = draws.chance(0.5)
+    (_, *cut_outs), _ = draw_layers(draws, replace(settings, static_share=0.0, still_background_share=1.0), device)
+    if still:
+        cut_outs = [layer._replace(motion=background.motion) for layer in cut_outs]
+    flat = [layer._replace(paint=draw_flat_paint(draws, device)) if draws.chance(0.7) else layer for layer in cut_outs]
+    return [background, *flat], still
 
 
 def draw_layers(draws: Draws, settings: SyntheticSettings, device: torch.device) -> tuple[list[Layer], bool]:
     """The background and the cut-outs over it, from back to front, and whether (almost) nothing moves."""
     height, width = settings.height, settings.width
     shorter, diagonal = min(height, width), math.hypot(height, width)
-    bank = texture_bank(settings.seed, settings.num_textures, settings.photos, device)
+    num_patterns = round(settings.patterns * settings.num_textures)
+    bank = texture_bank(settings.seed, settings.num_textures, settings.photos, device, num_patterns)
 
     slowest, fastest = settings.speed
     speed = draws.log_uniform(slowest, max(slowest, min(fastest * diagonal / REFERENCE_DIAGONAL, settings.most_speed)))
@@ -108,7 +136,7 @@ def draw_layers(draws: Draws, settings: SyntheticSettings, device: torch.device)
     fewest, most = settings.layers
     radii = (max(settings.radius[0] * shorter, 2.0), max(settings.radius[1] * shorter, 2.0))
     for _ in range(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1):
-        shape = draw_shape(draws, height, width, radii, settings.holes)
+        shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin)
         own_speed = speed * math.exp(draws.normal(0.8)) if draws.chance(0.5 if still_background else 0.75) else 0.0
         if still:
             own_speed = min(own_speed, speed)

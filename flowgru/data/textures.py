@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,6 +46,19 @@ class Paint(NamedTuple):
         return torch.addmm(self.offset, self.mix, texels.view(3, -1)).view(3, height, width)
 
 
+def flat_paint(colour: Float[Tensor, "3 1"]) -> Paint:
+    """One colour everywhere."""
+    nothing = colour.new_zeros
+    return Paint(nothing(1, 3, 1, 1), nothing(2, 2), nothing(2, 1), nothing(3, 3), colour)
+
+
+def draw_flat_paint(draws: Draws, device: torch.device) -> Paint:
+    """A grey, or any colour; black and white are as likely as all others together."""
+    level = draws.choice((0.0, 1.0, draws.uniform(), draws.uniform()))
+    colour = torch.full((3, 1), level) if draws.chance(0.7) else torch.rand(3, 1, generator=draws.generator)
+    return flat_paint(colour.to(device))
+
+
 def draw_paint(draws: Draws, bank: TextureBank) -> Paint:
     """A texture at a random place, scale, angle and colour."""
     pyramid = draws.choice(bank.photos if bank.photos and draws.chance(0.5) else bank.made)
@@ -70,12 +83,18 @@ def draw_paint(draws: Draws, bank: TextureBank) -> Paint:
 
 
 @functools.lru_cache(maxsize=4)
-def texture_bank(seed: int, num_textures: int, photos: str | None, device: torch.device) -> TextureBank:
-    """`num_textures` procedural textures and, with photos, as many crops of them; the same for the same request."""
+def texture_bank(
+    seed: int, num_textures: int, photos: str | None, device: torch.device, num_patterns: int = 0
+) -> TextureBank:
+    """`num_textures` procedural textures, then patterns, and with photos as many crops of them as textures.
+
+    The same for the same request.
+    """
     draws = Draws(seed, BANK_STREAM)
-    made = tuple(pyramid(MAKERS[k % len(MAKERS)](draws), device) for k in range(num_textures))
-    cut = tuple(pyramid(crop, device) for crop in photo_crops(draws, photo_paths(photos), num_textures, SIDE))
-    return TextureBank(made, cut)
+    made = [MAKERS[k % len(MAKERS)](draws) for k in range(num_textures)]
+    cut = photo_crops(draws, photo_paths(photos), num_textures, SIDE)
+    made += [pattern(draws, cut or made) for _ in range(num_patterns)]
+    return TextureBank(*(tuple(pyramid(texture, device) for texture in part) for part in (made, cut)))
 
 
 def pyramid(texture: Texture, device: torch.device) -> Pyramid:
@@ -195,6 +214,20 @@ def rubble(draws: Draws) -> Texture:
             inside = torch.hypot(x[: 2 * half, : 2 * half] - half + 0.5, y[: 2 * half, : 2 * half] - half + 0.5) < half
             patch.copy_(torch.where(inside, colour, patch))
     return softened(texture + 0.03 * noise(draws, 0.8, 1)).clamp_(0, 1)
+
+
+def pattern(draws: Draws, patches: Sequence[Texture]) -> Texture:
+    """A small patch of another texture again and again, as windows, tiles and cloth: it matches at every period."""
+    side = draws.choice((12, 16, 24, 32, 48, 64, 96))  # divisors of SIDE: the plane goes on without a seam
+    top, left = draws.integer(0, SIDE - side), draws.integer(0, SIDE - side)
+    patch = draws.choice(patches)[:, top : top + side, left : left + side]
+    frame = draws.integer(0, side // 6)
+    if frame:
+        patch = patch.clone()
+        patch[:, :frame] = patch[:, :, :frame] = palette(draws, 1)[..., None]
+    return softened(
+        patch.repeat(1, SIDE // side, SIDE // side) + draws.uniform(0.0, 0.03) * noise(draws, 1.0, 1)
+    ).clamp_(0, 1)
 
 
 def plain(draws: Draws) -> Texture:
