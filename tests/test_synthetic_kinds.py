@@ -112,7 +112,7 @@ def test_a_pattern_repeats_its_patch():
         # All of a row that repeats every `side` px lies at multiples of its frequency; of any other row, side / SIDE.
         shares = [spectrum[:: SIDE // side].sum() / spectrum.sum() for side in (12, 16, 24, 32, 48, 64, 96)]
         repeated.append(max(shares).item())
-    assert min(repeated) > 0.5 and sum(repeated) / len(repeated) > 0.85  # the rest is grain
+    assert sum(share > 0.9 for share in repeated) >= 15  # in the others, grain outweighs a patch of hardly any contrast
 
 
 def test_wires_and_patterns_are_drawn_only_where_asked_for():
