@@ -111,8 +111,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Stopped:  # uncaught it would keep the workers, which leave Ctrl-C to the run, and the exit waits for them
-        stopped = True
-    else:
-        stopped = False
-    sys.exit(130 if stopped else 0)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)

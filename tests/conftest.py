@@ -19,6 +19,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data-root", default="datasets", help="the folder that holds the data sets' own folders")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Tests in a process for each core, where -n does not say otherwise and xdist is there.
+
+    In addopts, -n would be refused by a pytest without xdist. Four at most: a machine of many cores need not have the
+    memory for as many.
+    """
+    if not config.pluginmanager.has_plugin("xdist") or hasattr(config, "workerinput"):
+        return
+    if config.option.numprocesses is None and not config.option.tx:
+        config.option.numprocesses = "auto"
+        config.option.maxprocesses = config.option.maxprocesses or 4
+
+
 @pytest.fixture(scope="session")
 def data_root(request: pytest.FixtureRequest) -> Path:
     return Path(str(request.config.getoption("--data-root"))).resolve()

@@ -1,11 +1,18 @@
 """What the README tells a user to type is what the program takes."""
 
+import hashlib
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from conftest import pytest_cmdline_main
 
 from flowgru.cli import COMMANDS
 from flowgru.tasks.arguments import TaskParser
@@ -44,3 +51,44 @@ def test_the_three_python_lines_work():
     names: dict = {"frames": frames}
     exec(code[1], names)
     assert names["picture"].shape == (3, 16, 24)
+
+
+def test_the_check_runs_the_test_command_word_for_word(tmp_path):
+    """.ci/run, with programs that only note how they are called."""
+    python = subprocess.run(
+        ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=-1, text=True
+    )
+    key = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()[:16]
+    venv = tmp_path / "flowgru-ci" / f"{key}-{python.stdout.strip()}"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "ready").touch()
+    for name in ("pip", "ruff", "pyright", "pytest"):
+        (venv / "bin" / name).write_text(f'#!/bin/sh\necho "called: {name} $*"\n')
+        (venv / "bin" / name).chmod(0o755)
+    environment = {**os.environ, "FLOWGRU_CI_CACHE": str(tmp_path)}
+    checked = subprocess.run(["bash", ".ci/run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+    command = re.search(r'^pip install -e "\.\[dev\]" && (pytest.*)$', README, re.MULTILINE)
+    assert command is not None
+    data = " --data-root=../shared/data" if (ROOT / "../shared/data").is_dir() else ""
+    called = re.findall(r"^called: (pytest.*)$", checked.stdout, re.MULTILINE)
+    assert [line.rstrip() for line in called] == [command[1] + data]
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [({"numprocesses": None}, "auto"), ({"numprocesses": 0}, 0), ({"numprocesses": 3}, 3)],
+    ids=["README's", "-n 0", "-n 3"],
+)
+def test_the_tests_choose_their_processes_where_nobody_else_does(option, expected):
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(tx=[], maxprocesses=None, **option),
+        pluginmanager=SimpleNamespace(has_plugin=lambda name: name == "xdist"),
+    )
+    pytest_cmdline_main(config)
+    assert config.option.numprocesses == expected
+
+
+def test_the_tests_need_no_xdist():
+    words = ["-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/test_readme.py"]
+    subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True, timeout=60)

@@ -140,7 +140,6 @@ def train_network(
     )
     skipped = 0
     saving = Saving(fabric, store, log, config.checkpoint_every)
-    # Closed here: an exception that is kept keeps the loader too, and a process cannot end before its workers have.
     with closing(loader), stop_signals() as asked_to_stop, deterministic():
         if run.validation_due:
             stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)

@@ -1,7 +1,14 @@
 """The batches of a run, from worker processes that may die."""
 
+import copy
+import multiprocessing
 import signal
+import sys
+import threading
+import weakref
 from collections.abc import Generator, Iterable, Iterator
+from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -10,10 +17,13 @@ from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.errors import FlowgruError, MachineError
 from flowgru.training.sampler import FlowBatch, StepSampler, collate
-from flowgru.training.stopping import leave_signals_to_the_run
+from flowgru.training.stopping import end_with_parent, leave_signals_to_the_run
 
 PATIENCE = 300
 """Seconds after which a worker that gives nothing counts as dead."""
+
+GRACE_SECONDS = 2.0
+"""For so long a worker that is no longer needed may go on with the batch it is at."""
 
 
 def batches(
@@ -22,7 +32,7 @@ def batches(
     """One process's share of the batch of every step from `first_step` on.
 
     Where a worker dies, as when the system kills it for its memory, all are started anew once; MachineError the second
-    time.
+    time. The workers end with the generator, whatever keeps torch's loader: an exception's traceback does.
     """
     step, restarted = first_step, False
     while True:
@@ -47,6 +57,7 @@ def batches(
         except FlowgruError as error:
             raise type(error)(_own_words(error)) from None
         finally:
+            _end_workers(loader)
             deaths.forget()
 
 
@@ -58,11 +69,52 @@ def _loader(
         batch_sampler=StepSampler(step, config.steps, config.batch_size, share=share, shares=shares),
         collate_fn=collate,
         num_workers=config.workers,
-        worker_init_fn=leave_signals_to_the_run,
+        worker_init_fn=_begin_worker,
+        multiprocessing_context=_context() if config.workers else None,
         prefetch_factor=4 if config.workers else None,
         timeout=PATIENCE if config.workers else 0,
         pin_memory=pin_memory,
     )
+
+
+def _end_workers(loader: Any) -> None:
+    """Ends the workers of torch's iterator: when they have made the batch they are at, or are killed after GRACE_SECONDS.
+
+    Torch alone would wait for one after the other.
+    """
+    if not hasattr(loader, "_workers") or sys.is_finalizing():
+        return
+    killing = threading.Timer(GRACE_SECONDS, lambda: [worker.kill() for worker in loader._workers])
+    killing.start()
+    try:
+        loader._shutdown_workers()
+    finally:
+        killing.cancel()
+
+
+def _begin_worker(worker: int) -> None:
+    leave_signals_to_the_run()
+    end_with_parent()
+
+
+class _Worker(multiprocessing.Process):
+    """A process that ignores SIGTERM, so whatever terminates it has to kill it.
+
+    Python does at its exit, and then waits for it without a limit, where something still keeps torch's loader.
+    """
+
+    @staticmethod
+    def _Popen(process: multiprocessing.Process) -> Any:
+        started: Any = multiprocessing.Process._Popen(process)  # pyright: ignore[reportAttributeAccessIssue]
+        started.terminate = partial(type(started).kill, weakref.proxy(started))
+        return started
+
+
+def _context() -> BaseContext:
+    """The way processes are started here, for _Worker."""
+    context = copy.copy(multiprocessing.get_context())
+    context.Process = _Worker  # pyright: ignore[reportAttributeAccessIssue]
+    return context
 
 
 def _own_words(error: FlowgruError) -> str:

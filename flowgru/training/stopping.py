@@ -1,6 +1,9 @@
 """How a run ends when it is asked to: the step is finished and saved first."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,10 +32,24 @@ class Stopped(Exception):
         self.exit_code = 128 + signal_number
 
 
-def leave_signals_to_the_run(worker: int) -> None:
+def leave_signals_to_the_run() -> None:
     """A signal to the whole group must not kill the workers of a run that is about to finish its step and save."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def end_with_parent() -> None:
+    """From now on this process, which multiprocessing has started, ends at once when the one that started it has ended."""
+    threading.Thread(target=_end_after_parent, daemon=True, name="flowgru-parent").start()
+
+
+def _end_after_parent() -> None:
+    parent, starter = multiprocessing.parent_process(), os.getppid()
+    assert parent is not None
+    # A process that was forked after this one keeps the parent's end of the pipe open by which its death is noticed.
+    while parent.is_alive() and os.getppid() == starter:
+        parent.join(1)
+    os._exit(1)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestError
-from flowgru.training.stopping import Stopped, stop_signals
+from flowgru.training.stopping import Stopped, end_with_parent, stop_signals
 
 SECONDS_TO_SAVE = 120.0
 """For so long a process that was asked to stop may finish its step and save."""
+
+SECONDS_TO_END = 10.0
+"""For so long a process that has nothing more to say may take to end."""
 
 
 class Job(NamedTuple):
@@ -64,9 +66,9 @@ def run_jobs(
                     theirs.close()
                     running.append(_Running(job, process, ours))
                     began(job)
-                if asked:
-                    raise Stopped(asked[0])
                 wait([one.answer for one in running], timeout=1)
+                if asked:  # before the jobs are looked at: a signal to the whole group ends them, too
+                    raise Stopped(asked[0])
                 for one in [one for one in running if one.answer.poll()]:
                     running.remove(one)
                     ended(one.job, _outcome(one))
@@ -80,11 +82,11 @@ def _outcome(running: _Running) -> Any:
     try:
         outcome = running.answer.recv()
     except EOFError:
-        running.process.join()
+        _join(running.process, SECONDS_TO_END)
         code = running.process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
         return MachineError(f"its process {how}; {running.job.log} has what it said")
-    running.process.join()
+    _join(running.process, SECONDS_TO_END)
     if isinstance(outcome, _Failure):
         kind = {error.exit_code: error for error in (RequestError, InputFileError, MachineError)}.get(outcome.exit_code)
         return kind(outcome.text) if kind else MachineError(f"{outcome.text}; {running.job.log} has more")
@@ -97,10 +99,15 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
         process.terminate()
     patience = time.monotonic() + SECONDS_TO_SAVE
     for process in processes:
-        process.join(max(0.0, patience - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+        _join(process, max(0.0, patience - time.monotonic()))
+
+
+def _join(process: BaseProcess, seconds: float) -> None:
+    """Waits for the end of a process, which is killed after `seconds`."""
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 class _Failure(NamedTuple):
@@ -110,7 +117,7 @@ class _Failure(NamedTuple):
 
 def _work(answer: Connection, num_threads: int, job: Job) -> None:
     """What the new process does."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()  # which has released its folder: whoever takes it must not meet this process there
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
@@ -126,11 +133,3 @@ def _work(answer: Connection, num_threads: int, job: Job) -> None:
         code = error.exit_code if isinstance(error, FlowgruError) else 1
         text = str(error) if isinstance(error, FlowgruError) else f"{type(error).__name__}: {error}"
         answer.send(_Failure(code, text))
-
-
-def _die_with_parent() -> None:
-    """A parent that was killed has released its folder: whoever takes it must not meet this process there."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,114 @@
+"""Every process that used flowgru ends, whatever was kept, and leaves no other one behind."""
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from endings import ALL, EXIT_CODE
+from tiny_run import log_lines, write_config
+
+SECONDS_TO_END = 20
+
+
+@contextmanager
+def program(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program of endings.py, in a session of its own, once it has said that it ends."""
+    command = [sys.executable, str(Path(__file__).with_name("endings.py")), name, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (folder / "errors.txt").open("w") as errors:
+        started = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
+        )
+    try:
+        assert started.stdout is not None
+        while (line := started.stdout.readline()) != "ends\n":
+            assert line, (folder / "errors.txt").read_text()
+        yield started
+    finally:
+        kill_all(started)
+        started.communicate()
+
+
+def left(process: subprocess.Popen) -> list[int]:
+    """The processes of its session that run: not those that have ended and are not collected yet."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == process.pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    for running in left(process):
+        with suppress(ProcessLookupError):
+            os.kill(running, signal.SIGKILL)
+
+
+def wait_for_none(process: subprocess.Popen, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while running := left(process):
+        assert time.monotonic() < end, running
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_process_ends_by_its_own_exit_code_whatever_was_kept(tmp_path, name):
+    with program(name, tmp_path) as process:
+        expected = {"uncaught": 1, "killed": -signal.SIGKILL}.get(name, EXIT_CODE)
+        assert process.wait(SECONDS_TO_END) == expected
+        wait_for_none(process, 2)
+    errors = (tmp_path / "errors.txt").read_text()
+    assert ("InputFileError: a.flo is damaged" in errors) if name == "uncaught" else "Traceback" not in errors
+
+
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_ctrl_c_on_a_terminal_saves_and_exits_130_with_workers(tmp_path, devices):
+    config = write_config(tmp_path / "c.yaml", steps=100_000, batch_size=2, workers=2, checkpoint_every=100_000)
+    command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--output", str(tmp_path / "run")]
+    terminal, tty = pty.openpty()
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--devices", devices],
+        stdin=tty,
+        stdout=tty,
+        stderr=tty,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(tty)
+    said: list[bytes] = []
+    reader = threading.Thread(target=read_all, args=(terminal, said))
+    reader.start()
+    try:
+        log = tmp_path / "run" / "log.jsonl"
+        deadline = time.monotonic() + 120
+        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.write(terminal, b"\x03")
+        assert process.wait(SECONDS_TO_END) == 130, b"".join(said)
+        wait_for_none(process, 2)
+    finally:
+        kill_all(process)
+        reader.join()
+        os.close(terminal)
+    assert b"stopped by SIGINT; the same command goes on from here" in b"".join(said)
+    step = max(line["step"] for line in log_lines(tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").glob("step-*")] == [f"step-{step:08d}"]
+
+
+def read_all(terminal: int, said: list[bytes]) -> None:
+    """What appears on a terminal, until nobody writes to it any more."""
+    with suppress(OSError):
+        while text := os.read(terminal, 4096):
+            said.append(text)
