@@ -132,6 +132,9 @@ class TrainConfig:
     """Leave batch norm's statistics as they are; RAFT does after its first stage."""
     loss: Literal["l1", "mixture"] = "l1"
     """l1 is RAFT's; mixture is SEA-RAFT's, and needs network.confidence."""
+    part: Literal["all", "confidence"] = "all"
+    """Which weights are trained: all of them, or only the head that says how sure the network is of its flow, while all
+    others keep their values."""
     settling: int = 0
     """Largest number of refinements without gradient before those; half of the steps have none."""
     starts: StartShares = field(default_factory=StartShares)
@@ -168,6 +171,7 @@ class TrainConfig:
         require(
             agree, "network.confidence", self.network.confidence, f"{not self.network.confidence} with loss {self.loss}"
         )
+        require(self.part == "all" or self.loss == "mixture", "part", self.part, "all, unless the loss is mixture")
         for name in (
             "steps",
             "batch_size",

@@ -197,8 +197,13 @@ def _begin(
         network.compile_parts()
     if config.channels_last:
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.part == "confidence":
+        network.requires_grad_(False)
+        assert network.mixture_head is not None, "the loss `mixture` has one"
+        network.mixture_head.requires_grad_(True)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     settings = config.optimizer
-    optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay)
     wrapped, optimizer = fabric.setup(network, optimizer)
     schedule = SCHEDULES[settings.schedule](optimizer, settings, config.steps)
     scaler = getattr(fabric.strategy.precision, "scaler", None)

@@ -50,7 +50,7 @@ def training_step(
 ) -> StepResult:
     """One optimizer step on this process's share of the batch, in `config.accumulate` parts."""
     run.network.train()
-    if config.freeze_batch_norm:
+    if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
     statistics = {name: value.clone() for name, value in run.network.named_buffers()}
     run.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,64 @@
+"""How well a method knows where its flow is wrong."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+STEPS = 100
+"""Shares of the pixels at which a sparsification curve is read."""
+
+
+def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "N"]) -> float:
+    """AUSE: how far the order that a confidence gives is from the order of the errors themselves; 0 is perfect.
+
+    The mean error of the pixels that remain once the least confident ones are taken away, relative to that of all pixels,
+    as a curve over the share that was taken; minus the same curve where the largest errors are taken away first; the mean
+    of this difference over shares from 0 to 1 (Ilg et al. 2018, "Uncertainty Estimates and Multi-Hypotheses Networks for
+    Optical Flow", section 5.1). NaN where there is no pixel or no error.
+    """
+    mean = errors.double().mean()
+    if not len(errors) or not mean > 0:
+        return float("nan")
+    taken = (torch.arange(STEPS, dtype=torch.float64) / STEPS * len(errors)).long().to(errors.device)
+    by_confidence = errors[confidence.argsort(stable=True)]
+    best = errors.sort(descending=True).values
+    return float(((_remaining(by_confidence, taken) - _remaining(best, taken)) / mean).mean())
+
+
+def _remaining(errors: Float[Tensor, "N"], taken: Tensor) -> Float[Tensor, "steps"]:
+    """The mean of the errors from each place of `taken` on."""
+    sums = errors.double().flip(0).cumsum(0).flip(0)
+    return sums[taken] / (len(errors) - taken)
+
+
+def calibration_error(
+    probability: Float[Tensor, "N"], happened: Bool[Tensor, "N"], bins: int = 10
+) -> tuple[float, list[tuple[float, float, float]]]:
+    """How far stated probabilities are from what happened, and (stated, happened, share of the pixels) of every bin.
+
+    Pixels are put into bins of equal width by their probability; the error is the mean over pixels of the distance, in
+    their bin, between the mean probability and the share in which it happened (expected calibration error, Guo et al.
+    2017, "On Calibration of Modern Neural Networks", equation 3). Bins without a pixel are left out.
+    """
+    place = (probability * bins).long().clamp(0, bins - 1)
+    rows, error = [], 0.0
+    for number in range(bins):
+        inside = place == number
+        if not inside.any():
+            continue
+        stated, observed = probability[inside].double().mean().item(), happened[inside].double().mean().item()
+        share = inside.double().mean().item()
+        rows.append((stated, observed, share))
+        error += share * abs(stated - observed)
+    return error, rows
+
+
+def within(mixture: Float[Tensor, "B 3 H W"], distance: float) -> Float[Tensor, "B H W"]:
+    """The stated probability that a component of the flow is off by at most `distance` pixels.
+
+    mixture is what MixtureHead says: a share of the narrow Laplace distribution, of scale 1 px, and the scale of the wide
+    one; a Laplace distribution of scale b is within t of its middle with probability 1 - exp(-t / b).
+    """
+    wide, narrow = mixture[:, :2].softmax(dim=1).unbind(dim=1)
+    scale = mixture[:, 2].clamp(0, 10).exp()
+    return narrow * (1 - torch.exp(torch.tensor(-distance))) + wide * (1 - torch.exp(-distance / scale))

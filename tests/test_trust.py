@@ -1,0 +1,45 @@
+"""What says how well a method knows where its flow is wrong."""
+
+import math
+
+import pytest
+import torch
+
+from flowgru.evaluation.trust import calibration_error, sparsification_error, within
+
+
+def test_the_order_of_the_errors_is_perfect_and_its_opposite_the_worst():
+    errors = torch.rand(5000).square()
+    best, none, worst = (sparsification_error(errors, order) for order in (-errors, torch.rand(5000), errors))
+    assert best == pytest.approx(0, abs=1e-9) and best < none < worst
+
+
+def test_a_curve_computed_by_hand():
+    # Taken from the front, 1 2 3 6 leave means of 3, 11/3, 4.5 and 6; from the back 3, 2, 1.5 and 1; all over 3.
+    errors = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    by_hand = ((3 - 3) + (11 / 3 - 2) + (4.5 - 1.5) + (6 - 1)) / 3 / 4
+    assert sparsification_error(errors, errors) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("errors", [torch.zeros(0), torch.zeros(7)])
+def test_without_errors_there_is_no_order(errors):
+    assert math.isnan(sparsification_error(errors, torch.rand(len(errors))))
+
+
+def test_true_probabilities_are_calibrated_and_boasts_are_not():
+    probability = torch.rand(200_000)
+    happened = torch.rand(200_000) < probability
+    error, bins = calibration_error(probability, happened)
+    assert error < 0.01 and len(bins) == 10 and sum(share for *_, share in bins) == pytest.approx(1)
+    boast, _ = calibration_error(torch.ones(200_000), happened)
+    assert boast == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_stated_probability_is_that_of_the_mixture():
+    logits, log_scale = torch.tensor([0.3, -0.2]), torch.tensor(1.5)
+    mixture = torch.cat([logits, log_scale[None]]).reshape(1, 3, 1, 1)
+    wide = torch.rand(400_000) < logits.softmax(0)[0]
+    laplace = torch.distributions.Laplace(0.0, 1.0).sample((400_000,))
+    drawn = torch.where(wide, log_scale.exp() * laplace, laplace)
+    observed = (drawn.abs() <= 2).float().mean().item()
+    assert within(mixture, 2.0).item() == pytest.approx(observed, abs=0.005)
