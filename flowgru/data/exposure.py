@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .draws import Draws
+from flowgru.data.draws import Draws
 
 Pair = Float[Tensor, "2 3 H W"]
 """First and second picture, RGB around [0, 1]."""

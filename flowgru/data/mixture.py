@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from flowgru.config import STAGES, AugmentationSettings
+from flowgru.data.augmentation import augment
+from flowgru.data.benchmarks import open_dataset
+from flowgru.data.draws import Draws
+from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError, RequestError
-
-from .augmentation import augment
-from .benchmarks import open_dataset
-from .draws import Draws
-from .sample import FlowSample
 
 MOST_PAIRS = 2**27
 """An epoch's order is kept in memory, with 8 bytes a pair."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from .draws import Draws
+from flowgru.data.draws import Draws
 
 STEEPEST_BEND = 0.3
 NEWTON_STEPS = 4

@@ -13,11 +13,10 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from flowgru.config import AugmentationSettings
+from flowgru.data.draws import Draws
+from flowgru.data.exposure import GREY
+from flowgru.data.sample import FlowSample
 from flowgru.grid import pixel_grid
-
-from .draws import Draws
-from .exposure import GREY
-from .sample import FlowSample
 
 Pictures = Float32[np.ndarray, "B 3 H W"]
 

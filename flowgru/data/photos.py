@@ -10,9 +10,8 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from flowgru.data.draws import Draws
 from flowgru.errors import InputFileError, RequestError
-
-from .draws import Draws
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
 SKIMAGE_PHOTOS = (

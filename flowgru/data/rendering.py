@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from .motion import Motion
-from .shapes import Shape
-from .textures import Paint
+from flowgru.data.motion import Motion
+from flowgru.data.shapes import Shape
+from flowgru.data.textures import Paint
 
 
 class Layer(NamedTuple):

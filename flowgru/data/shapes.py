@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .draws import Draws
+from flowgru.data.draws import Draws
 
 Outline = Callable[[Tensor, Tensor], Tensor]
 """Of x and y in pixels from the centre."""

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowgru.data.sample import FlowSample
 from flowgru.grid import pixel_grid
-
-from .sample import FlowSample
 
 
 def resize(sample: FlowSample, height: int, width: int, *, sparse: bool = False) -> FlowSample:

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from flowgru.config import StartShares
-
-from .classical import SMALLEST_DIS, dis_flow
-from .draws import Draws
-from .images import to_levels
-from .sample import FlowSample
+from flowgru.data.classical import SMALLEST_DIS, dis_flow
+from flowgru.data.draws import Draws
+from flowgru.data.images import to_levels
+from flowgru.data.sample import FlowSample
 
 _STARTS = 3 << 64
 """Starts are drawn from stream `index` of the seed plus this: generated pairs and augmentation have streams of their own."""

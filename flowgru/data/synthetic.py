@@ -16,15 +16,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flowgru.config import SyntheticSettings
-
-from .draws import Draws
-from .exposure import Pair, expose
-from .motion import Motion, about, draw_waves, tempered
-from .photos import photo_paths
-from .rendering import Layer, Rendering, render
-from .sample import FlowSample
-from .shapes import Shape, draw_shape
-from .textures import draw_flat_paint, draw_paint, texture_bank
+from flowgru.data.draws import Draws
+from flowgru.data.exposure import Pair, expose
+from flowgru.data.motion import Motion, about, draw_waves, tempered
+from flowgru.data.photos import photo_paths
+from flowgru.data.rendering import Layer, Rendering, render
+from flowgru.data.sample import FlowSample
+from flowgru.data.shapes import Shape, draw_shape
+from flowgru.data.textures import draw_flat_paint, draw_paint, texture_bank
 
 REFERENCE_DIAGONAL = 320.0
 """Of a picture of 192x256 px: speeds are given for it and grow with the diagonal."""

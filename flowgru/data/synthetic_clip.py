@@ -7,11 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.config import SyntheticSettings
-
-from .draws import Draws
-from .motion import Motion
-from .rendering import Layer, paint_over, pixel_grid, whole_pixels
-from .synthetic import draw_layers
+from flowgru.data.draws import Draws
+from flowgru.data.motion import Motion
+from flowgru.data.rendering import Layer, paint_over, pixel_grid, whole_pixels
+from flowgru.data.synthetic import draw_layers
 
 
 class SyntheticClip(NamedTuple):

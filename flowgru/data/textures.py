@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .draws import Draws
-from .photos import photo_crops, photo_paths
+from flowgru.data.draws import Draws
+from flowgru.data.photos import photo_crops, photo_paths
 
 SIDE = 384
 BANK_STREAM = 2**32 - 1
