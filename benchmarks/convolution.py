@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from reporting import arguments, begin, refuse, size_of
 
-from flowgru.convolution.filtering import filtered
-from flowgru.convolution.filters import transformed
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.layers.winograd import filtered
+from flowgru.layers.winograd_matrices import transformed
 
 LAYERS = {
     "gates, 1x5": (256, 256, (1, 5), 8),

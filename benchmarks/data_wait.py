@@ -24,11 +24,11 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.data.training_sets import training_pairs
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.processes.signals import Stopped
 from flowgru.tasks.arguments import TaskParser
 from flowgru.tasks.train import train
 from flowgru.training.engine import connect, train_network
 from flowgru.training.run_log import RunLog
-from flowgru.training.stopping import Stopped
 
 WARM_UP = 10
 """Steps at the start of a turn that are not counted."""

@@ -15,16 +15,16 @@ import torch
 from tiny_run import TINY
 from torch.utils.data import get_worker_info
 
+from flowgru.console import lines_over_bar, progress
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import InputFileError
-from flowgru.tasks.comparison import processes
-from flowgru.tasks.comparison.processes import Job, run_jobs
-from flowgru.tasks.progress import lines_over_bar, progress
+from flowgru.processes import jobs as processes
+from flowgru.processes.jobs import Job, run_jobs
+from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train
 from flowgru.training.loader import batches
 from flowgru.training.run_log import RunLog
 from flowgru.training.sampler import FlowBatch
-from flowgru.training.stopping import Stopped
 
 EXIT_CODE = 7
 CONFIG = replace(TINY, workers=2)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"config", "types", "errors"},
-    {"scan", "grid", "convolution"},
+    {"scan", "grid", "layers", "files", "processes", "console"},
     {"operators", "data"},
     {"model", "view"},
     {"training", "evaluation"},
@@ -38,7 +38,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "lightning": ("training/engine.py",),
     "tensorboard": ("training/",),
     "jsonargparse": ("cli.py", "tasks/"),
-    "rich": ("cli.py", "tasks/", "training/"),
+    "rich": ("cli.py", "console.py", "tasks/", "training/"),
 }
 
 

@@ -93,7 +93,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(store):
 
 
 def test_a_crafted_checkpoint_whose_digests_fit_is_refused(tmp_path):
-    from flowgru.training.sealed_folder import write_sealed
+    from flowgru.files.sealed_folder import write_sealed
 
     write_sealed(tmp_path / "a", {"model.safetensors": b"x", "train.pt": b"x"}, {"step": 1})
     write_sealed(tmp_path / "b", {"model.safetensors": b"x"}, {"step": 1})

@@ -24,21 +24,21 @@ from flowgru.cli import main
 from flowgru.config import ComparisonConfig, HeldBackConfig, NetworkConfig, RowConfig, SyntheticSettings, TrainConfig
 from flowgru.data.training_sets import training_pairs
 from flowgru.errors import MachineError, RequestError
-from flowgru.evaluation.contract import broken_contract
 from flowgru.evaluation.costs import multiply_adds
 from flowgru.evaluation.measurements import read_measurements
 from flowgru.evaluation.timing import CLOCKS, median_ms
+from flowgru.files.writer_lock import WriterLock
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.transfer import transfer
 from flowgru.operators import make_operator
 from flowgru.operators.base import UpdateOperator
+from flowgru.operators.contract import broken_contract
+from flowgru.processes.jobs import Job, run_jobs
 from flowgru.tasks.comparison.folder import ComparisonFolder
 from flowgru.tasks.comparison.plan import TOLERANCE, plan_rows, reference_network, run_config, select_rows
-from flowgru.tasks.comparison.processes import Job, run_jobs
 from flowgru.tasks.comparison.runs import measured_pairs, train_and_measure
 from flowgru.tasks.train import _new_network
 from flowgru.training.engine import Diverged
-from flowgru.training.writer_lock import WriterLock
 
 pytestmark = pytest.mark.timeout(1800)  # most of it is the start of processes, which a busy machine draws out
 

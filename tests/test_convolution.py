@@ -10,10 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from flowgru.convolution import Conv2d, filtering, filters, layer
-from flowgru.convolution.filtering import filtered
-from flowgru.convolution.filters import minimal_filter, transformed
-from flowgru.convolution.layer import KERNELS, pays
+from flowgru.layers import Conv2d
+from flowgru.layers import convolution as layer
+from flowgru.layers import winograd as filtering
+from flowgru.layers import winograd_matrices as filters
+from flowgru.layers.convolution import KERNELS, pays
+from flowgru.layers.winograd import filtered
+from flowgru.layers.winograd_matrices import minimal_filter, transformed
 
 EVERY_KERNEL = pytest.mark.parametrize("kernel", KERNELS)
 WIDTH = 96
@@ -224,7 +227,8 @@ def test_threads_do_not_share_memory():
 IN_A_GRAPH = """
 import sys, torch
 from torch.library import opcheck
-from flowgru.convolution import Conv2d, layer
+from flowgru.layers import Conv2d
+from flowgru.layers import convolution as layer
 
 calls = []
 filtered = layer.filtered

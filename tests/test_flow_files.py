@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flowgru.data.atomic import written_whole
 from flowgru.data.flow_files import read_flow, write_flow
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import written_whole
 
 ON_ONE_FOLDER = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tiny_run import TINY, log_lines
 
+from flowgru import console as progress
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks import progress
 from flowgru.tasks.train import train
 from flowgru.training import engine, step
 from flowgru.training.run_log import RunLog

@@ -129,8 +129,8 @@ def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_long_run_at_a_constant_rate_is_cut_and_ends_as_if_it_had_been_planned(whole, tmp_path, monkeypatch, workers):
+    from flowgru.processes.signals import Stopped
     from flowgru.training import engine
-    from flowgru.training.stopping import Stopped
 
     real = engine.training_step
 

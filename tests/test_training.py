@@ -23,13 +23,13 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
+from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run_state import drawn_refinements
 from flowgru.training.sampler import StepSampler, collate
-from flowgru.training.stopping import Stopped
 
 TINY = replace(
     tiny_run.TINY,

@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from tiny_run import log_lines, new_run, write_config
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.training import processes
+from flowgru.training import ranks as processes
 from flowgru.training.engine import connect
 
 DIES_ONCE = """
@@ -121,7 +121,7 @@ def test_a_second_run_of_several_processes_in_one_is_refused():
 FIRST = """
 import subprocess, sys, time
 from types import SimpleNamespace as Namespace
-from flowgru.training import processes
+from flowgru.training import ranks as processes
 processes.GRACE_SECONDS = 0.5
 dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(CODE)"])
 launcher = Namespace(procs=[dead])
@@ -132,7 +132,7 @@ with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Na
 STARTER = """
 import subprocess, sys
 from types import SimpleNamespace as Namespace
-from flowgru.training import processes
+from flowgru.training import ranks as processes
 with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=None))):
     subprocess.run([sys.executable, "-c", *sys.argv[1:]])
 """
@@ -141,7 +141,7 @@ STARTED = """
 import os, sys, time
 from types import SimpleNamespace as Namespace
 parent = os.getppid()
-from flowgru.training import processes
+from flowgru.training import ranks as processes
 def wait():
     print("waits", flush=True)
     while os.getppid() == parent:

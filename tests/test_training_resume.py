@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from tiny_run import TINY, log_lines
 
 from flowgru.errors import RequestError
+from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.saving import Saving
-from flowgru.training.stopping import Stopped
 
 
 def test_resume_never_refuses_a_folder_with_checkpoints(tmp_path):

@@ -14,9 +14,9 @@ from torch.utils.data import get_worker_info
 
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
+from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train
 from flowgru.training import engine, loader
-from flowgru.training.stopping import Stopped
 
 
 def die_once(marker: Path, monkeypatch) -> None:

@@ -21,8 +21,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from flowgru.data.atomic import written_whole
-from flowgru.data.bounded import check_length, check_size, read_bytes
 from flowgru.data.flow_arrays import (
     flo5_size,
     npy_size,
@@ -34,6 +32,8 @@ from flowgru.data.flow_arrays import (
 from flowgru.data.pfm import pfm_size, read_pfm_array, write_pfm_array
 from flowgru.data.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, RequestError
+from flowgru.files.atomic import written_whole
+from flowgru.files.bounded import check_length, check_size, read_bytes
 
 UNKNOWN_ABOVE = 1e9
 """A component beyond this, or not a number, marks an unknown pixel (Middlebury's rule)."""

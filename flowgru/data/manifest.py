@@ -12,9 +12,9 @@ import difflib
 import io
 from pathlib import Path
 
-from flowgru.data.bounded import read_bytes
 from flowgru.data.layouts.pairing import Listing, PairFiles
 from flowgru.errors import InputFileError
+from flowgru.files.bounded import read_bytes
 
 REQUIRED = ("first", "second", "flow")
 COLUMNS = (*REQUIRED, "valid", "set", "name")

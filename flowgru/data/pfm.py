@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowgru.data.bounded import check_length, read_bytes
 from flowgru.errors import InputFileError
+from flowgru.files.bounded import check_length, read_bytes
 
 
 class _Header(NamedTuple):

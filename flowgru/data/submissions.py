@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flowgru.data.atomic import written_whole
-from flowgru.data.bounded import one_line, read_bytes
 from flowgru.data.challenges import UnknownFlow
 from flowgru.data.flow_files import UNKNOWN_ABOVE, read_flow, write_flow
 from flowgru.data.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.files.atomic import written_whole
+from flowgru.files.bounded import one_line, read_bytes
 
 SIGNATURES = {".flo": b"PIEH", ".png": PNG_SIGNATURE, ".flo5": b"\x89HDF\r\n\x1a\n"}
 """The first bytes of each kind of file that is handed in."""

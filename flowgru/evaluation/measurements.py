@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from flowgru.data.atomic import written_whole
-from flowgru.data.bounded import read_bytes
 from flowgru.errors import InputFileError
+from flowgru.files.atomic import written_whole
+from flowgru.files.bounded import read_bytes
 
 
 class Measurement(NamedTuple):

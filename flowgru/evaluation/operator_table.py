@@ -8,10 +8,10 @@ import torch
 
 from flowgru.config import PRESETS
 from flowgru.errors import RequestError
-from flowgru.evaluation.contract import broken_contract
 from flowgru.evaluation.costs import multiply_adds, prepared_step
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.operators import make_operator, operator_variants
+from flowgru.operators.contract import broken_contract
 
 REFERENCE_OPERATOR = "seq_conv_gru"
 """RAFT's, which a step of every other one is compared with."""

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flowgru.data.bounded import read_bytes
 from flowgru.errors import InputFileError
 from flowgru.evaluation.measurements import Measurement, read_measurements
+from flowgru.files.bounded import read_bytes
 
 ABOUT = "comparison.json"
 MEASUREMENTS = "measurements.csv"

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowgru.config import NetworkSizes, Norm
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.operators.base import may_overwrite
 from flowgru.types import Features, Images
 

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowgru.convolution import Conv2d
 from flowgru.grid import upsample_bilinear, upsample_convex
+from flowgru.layers import Conv2d
 from flowgru.model.motion_encoder import relu_conv
 from flowgru.operators.base import may_overwrite
 from flowgru.types import CoarseFlow, Features

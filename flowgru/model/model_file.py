@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from flowgru.data.atomic import written_whole
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import written_whole
 from flowgru.model.torch_file import read_torch_file
 
 MAX_BYTES = 4 * 2**30

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from flowgru.config import NetworkSizes
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.types import CoarseFlow, Features
 
 

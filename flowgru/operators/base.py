@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.types import Features
 
 State = TypeVar("State")

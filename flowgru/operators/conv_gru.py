@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from flowgru.config.require import require
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, may_overwrite, squash, tanh
 from flowgru.types import Features
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowgru.config.require import require
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, squash, tanh
 from flowgru.operators.min_cells import MinGRUCell, MinState
 from flowgru.operators.spatial_scan import AROUND_THE_CORNER, STRAIGHT, Gate, carry, pass_through, starting_logits

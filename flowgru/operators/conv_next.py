@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.operators.base import UpdateOperator
 from flowgru.types import Features
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from flowgru.convolution import Conv2d
+from flowgru.layers import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, squash
 from flowgru.types import Features
 

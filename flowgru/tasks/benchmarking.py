@@ -16,24 +16,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.atomic import written_whole
+from flowgru.console import say
 from flowgru.data.frames import open_frames
 from flowgru.data.images import to_tensor
 from flowgru.data.synthetic_clip import render_clip
 from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.evaluation.operator_table import operator_table
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.files.atomic import written_whole
 from flowgru.model.compiled import compile_network
 from flowgru.model.correlation import CorrelationMethod
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.loading import choose_device, load_model
 from flowgru.model.memory import peak_memory
 from flowgru.model.memory_estimate import estimate_memory
+from flowgru.processes.jobs import Job, run_jobs
 from flowgru.tasks.benchmark import BenchmarkSettings
-from flowgru.tasks.comparison.processes import Job, run_jobs
 from flowgru.tasks.flow_stream import StreamFrame, pair_flows
 from flowgru.tasks.pair_matcher import Precision
-from flowgru.tasks.progress import say
 from flowgru.types import Images
 
 

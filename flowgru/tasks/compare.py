@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowgru.config import ComparisonConfig
+from flowgru.console import say
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.tasks.progress import say
 
 if TYPE_CHECKING:
     import torch
 
     from flowgru.evaluation.measurements import Measurement
+    from flowgru.processes.jobs import Job
     from flowgru.tasks.comparison.folder import ComparisonFolder
     from flowgru.tasks.comparison.plan import PlannedRow
-    from flowgru.tasks.comparison.processes import Job
 
 
 def compare(
@@ -114,8 +114,8 @@ class _Comparison:
 
     def choose_steps(self) -> None:
         """Notes the steps of every training: those of the recipe, or what takes the minutes at the network's speed."""
+        from flowgru.processes.jobs import Job, run_jobs
         from flowgru.tasks.comparison.plan import run_config
-        from flowgru.tasks.comparison.processes import Job, run_jobs
         from flowgru.tasks.comparison.runs import steps_per_second
 
         minutes, seed = self.config.minutes, self.config.seeds[0]
@@ -145,8 +145,8 @@ class _Comparison:
 
     def train(self) -> dict[str, FlowgruError]:
         """Trains and measures every network with every seed; returns why some could not be."""
+        from flowgru.processes.jobs import Job, run_jobs
         from flowgru.tasks.comparison.plan import run_config
-        from flowgru.tasks.comparison.processes import Job, run_jobs
         from flowgru.tasks.comparison.runs import train_and_measure
         from flowgru.tasks.comparison.watching import Watch
 

@@ -26,8 +26,8 @@ def data(words: list[str], samples: int = 8) -> int:
         raise RequestError(f"flowgru data {' '.join(words)}: expected flowgru data check NAME [ROOT]")
     if samples < 0:
         raise RequestError(f"--samples is {samples}: it must be 0 or more")
+    from flowgru.console import progress, say
     from flowgru.data.checking import check_dataset
-    from flowgru.tasks.progress import progress, say
 
     name, root = words[1], words[2] if len(words) == 3 else "datasets"
     with contextlib.ExitStack() as stack:

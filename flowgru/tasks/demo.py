@@ -23,9 +23,9 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
         )
     import numpy as np
 
+    from flowgru.console import say
     from flowgru.data.flow_files import read_flow
     from flowgru.tasks.estimate import EstimateSettings, estimate
-    from flowgru.tasks.progress import say
     from flowgru.tasks.view import view
 
     folder = Path(output)

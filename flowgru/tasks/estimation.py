@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.console import progress, say, warn
 from flowgru.data.flow_files import write_flow
 from flowgru.data.frames import FrameSource, open_frames
 from flowgru.data.images import to_tensor, write_image
@@ -36,7 +37,6 @@ from flowgru.tasks.outputs import (
     write_summary,
 )
 from flowgru.tasks.pair_matcher import PairNetwork, computed_size
-from flowgru.tasks.progress import progress, say, warn
 from flowgru.tasks.side_by_side import write_side_by_side
 from flowgru.tasks.tiling import tile_layout
 

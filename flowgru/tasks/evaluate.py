@@ -51,9 +51,9 @@ def evaluate(
             raise RequestError(f"--{name} is {value}: it must be {least} or more")
     if output == "":
         raise RequestError("--output is empty: name a folder")
+    from flowgru.console import warn
     from flowgru.data.benchmarks import open_dataset
     from flowgru.tasks.outputs import make_folders
-    from flowgru.tasks.progress import warn
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
     if output is not None:
@@ -109,9 +109,9 @@ def _network(
 
 
 def _measure(estimator: "Estimator", pairs: "FlowPairs", static: int, num_worst: int) -> MeasuredSet:
+    from flowgru.console import progress
     from flowgru.evaluation.evaluate import evaluate as measure
     from flowgru.evaluation.worst import WorstPairs
-    from flowgru.tasks.progress import progress
 
     worst = WorstPairs(num_worst)
     with progress(pairs.name, len(pairs), "pairs") as advance:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.atomic import written_whole
+from flowgru.console import say
 from flowgru.data.synthetic import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import FORMATS, require_packages
@@ -18,7 +19,6 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.loading import load_model
 from flowgru.tasks.export import ExportSettings
 from flowgru.tasks.flow_stream import card_iterations
-from flowgru.tasks.progress import say
 from flowgru.tasks.provenance import origin_of
 
 TOLERANCE = 1e-3

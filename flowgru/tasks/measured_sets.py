@@ -42,8 +42,8 @@ def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from flowgru.console import say
     from flowgru.evaluation.metrics import METRICS
-    from flowgru.tasks.progress import say
 
     columns = []
     for pairs, evaluation, _ in sets:
@@ -85,9 +85,9 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
-    from flowgru.data.atomic import written_whole
     from flowgru.data.layouts import padding_mode
     from flowgru.evaluation.metrics import METRICS
+    from flowgru.files.atomic import written_whole
 
     report = {"method": method, "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets}}
     if "model" in method:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flowgru.data.atomic import written_whole
 from flowgru.data.images import PICTURE_SUFFIXES
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import written_whole
 
 EXTENSIONS = {"flo": ".flo", "png16": ".png", "npz": ".npz", "flo5": ".flo5"}
 """The ending of each flow file format."""

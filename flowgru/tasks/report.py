@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.data.atomic import written_whole
 from flowgru.evaluation.results import MEASUREMENTS, Results, read_results
+from flowgru.files.atomic import written_whole
 from flowgru.tasks.report_sections import RegimeReport
 from flowgru.tasks.report_text import RULE, joined
 from flowgru.view.charts import styles

@@ -98,10 +98,10 @@ def _write_flows(name: str, folder: Path, pairs: "list[UnknownFlow]", estimate: 
     """One file for each pair; a pair that begins where the last one ended starts at that one's carried flow, if any."""
     import torch
 
+    from flowgru.console import progress, warn
     from flowgru.data.images import read_image, to_tensor
     from flowgru.data.submissions import write_submitted
     from flowgru.tasks.outputs import make_folders
-    from flowgru.tasks.progress import progress, warn
 
     make_folders([folder])
     carried, ended_with, num_clipped = None, None, 0
@@ -128,8 +128,8 @@ def _report(
     overwrite: bool,
 ) -> None:
     """Says that the package is ready, once everything in it has been checked. InputFileError where it is not."""
+    from flowgru.console import say
     from flowgru.data.submissions import package_faults, zip_fault, zip_package
-    from flowgru.tasks.progress import say
 
     besides = [zip_name] if challenge.zipped else []
     zipped = challenge.zipped and (zipping or (folder / zip_name).exists())

@@ -44,15 +44,15 @@ def train(
     """
     import torch
 
+    from flowgru.console import lines_over_bar
     from flowgru.data.training_sets import training_pairs, validation_pairs
     from flowgru.model.flow_network import FlowNetwork
     from flowgru.model.loading import choose_device, load_model
     from flowgru.model.model_file import write_model_file
-    from flowgru.tasks.progress import lines_over_bar
     from flowgru.tasks.provenance import licence, origin_of, trained_on
     from flowgru.training.checkpoints import CheckpointStore, require_space
     from flowgru.training.engine import connect, train_network
-    from flowgru.training.processes import together
+    from flowgru.training.ranks import together
     from flowgru.training.run_log import RunLog
 
     with torch.device("meta"):  # an operator that cannot be made is refused before the folder is

@@ -28,10 +28,10 @@ def view(
     """
     if max_flow is not None and not 0 < max_flow < float("inf"):
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
+    from flowgru.console import say, warn
     from flowgru.data.flow_files import read_flow, write_flow
     from flowgru.data.images import write_image
     from flowgru.tasks.outputs import EXTENSIONS, make_folders
-    from flowgru.tasks.progress import say, warn
     from flowgru.view.colour_wheel import suggest_max_flow
 
     sources = [Path(flow) for flow in flows]

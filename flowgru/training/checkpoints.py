@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from flowgru.data.atomic import written_whole
 from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.files.atomic import written_whole
+from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
+from flowgru.files.writer_lock import WriterLock
 from flowgru.model.model_file import weights_as_bytes
-from flowgru.training.sealed_folder import flush, read_facts, read_sealed, write_sealed
-from flowgru.training.writer_lock import WriterLock
 
 WEIGHTS, STATE, CONFIG, LOCK = "model.safetensors", "train.pt", "config.yaml", "run.lock"
 

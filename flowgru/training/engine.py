@@ -26,14 +26,14 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.training_sets import FROM_DIS
 from flowgru.errors import MachineError, RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
-from flowgru.training.processes import end_others
+from flowgru.training.ranks import end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, Run, RunningMean
 from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
-from flowgru.training.stopping import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.validation import pair_errors
 
 MOST_SKIPPED_IN_A_ROW = 10

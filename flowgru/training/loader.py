@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.errors import FlowgruError, MachineError
+from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
 from flowgru.training.sampler import FlowBatch, StepSampler, collate
-from flowgru.training.stopping import end_with_parent, leave_signals_to_the_run
 
 PATIENCE = 300
 """Seconds after which a worker that gives nothing counts as dead."""

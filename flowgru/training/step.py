@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
 from flowgru.model.flow_network import FlowPrediction
+from flowgru.processes.signals import agreed_signal, as_counts
 from flowgru.training.objective import endpoint_error, mixture_loss, sequence_loss
 from flowgru.training.run_state import Run, drawn_refinements
 from flowgru.training.sampler import FlowBatch
-from flowgru.training.stopping import agreed_signal, as_counts
 
 Fabric = Any
 """Lightning's, which engine.py alone imports."""

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowgru.data.bounded import read_bytes
 from flowgru.data.layouts.pairing import Listing, PairFiles, matching, paired
 from flowgru.errors import InputFileError
+from flowgru.files.bounded import read_bytes
 
 SPLIT_FILES = ("chairs_split.txt", "FlyingChairs_train_val.txt")
 """The names that RAFT and the set's authors gave it: one line per pair, in their order."""

@@ -11,8 +11,8 @@ from flowgru.evaluation.costs import multiply_adds, prepared_step
 from flowgru.evaluation.measurements import Measurement
 from flowgru.evaluation.timing import median_ms
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.processes.jobs import Job, run_jobs
 from flowgru.tasks.comparison.plan import PlannedRow
-from flowgru.tasks.comparison.processes import Job, run_jobs
 from flowgru.tasks.comparison.runs import memory
 
 STEP_TURNS, PAIR_TURNS = 25, 7

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
+from flowgru.console import say
 from flowgru.errors import RequestError
-from flowgru.evaluation.contract import broken_contract
 from flowgru.operators import make_operator
+from flowgru.operators.contract import broken_contract
 from flowgru.tasks.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.tasks.comparison.plan import PlannedRow
-from flowgru.tasks.progress import say
 from flowgru.tasks.train import _commit
 
 

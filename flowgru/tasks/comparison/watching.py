@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flowgru.console import say, warn
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.measurements import Measurement
-from flowgru.tasks.comparison.processes import Job
+from flowgru.processes.jobs import Job
 from flowgru.tasks.comparison.runs import LOG
-from flowgru.tasks.progress import say, warn
 
 SECONDS_BETWEEN_LINES = 60.0
 

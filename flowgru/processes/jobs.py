@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestError
-from flowgru.training.stopping import Stopped, end_with_parent, stop_signals
+from flowgru.processes.signals import Stopped, end_with_parent, stop_signals
 
 SECONDS_TO_SAVE = 120.0
 """For so long a process that was asked to stop may finish its step and save."""

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowgru.convolution.filtering import empty_output, filtered
+from flowgru.layers.winograd import empty_output, filtered
 
 KERNELS = ((3, 3), (1, 5), (5, 1))
 """Of the networks' kernels, those for which it is faster (benchmarks/convolution.py)."""

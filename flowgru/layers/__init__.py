@@ -1,5 +1,5 @@
 """Convolution: `Conv2d`, the layer of every network here."""
 
-from flowgru.convolution.layer import Conv2d
+from flowgru.layers.convolution import Conv2d
 
 __all__ = ["Conv2d"]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.convolution.filters import Filter, minimal_filter, transformed
+from flowgru.layers.winograd_matrices import Filter, minimal_filter, transformed
 
 STRIP_BYTES = 16 * 2**20
 """Of transformed input at a time, so that it is still in the processor's cache when it is multiplied."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from flowgru.errors import FlowgruError, MachineError
-from flowgru.training.stopping import Stopped
+from flowgru.processes.signals import Stopped
 
 GRACE_SECONDS = 20.0
 """For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
