@@ -11,9 +11,9 @@ import cv2
 import torch
 
 from flowgru.config import STAGES, SyntheticSettings
-from flowgru.data.mixture import MixedPairs, MixturePart
+from flowgru.data.augmentation.mixture import MixedPairs, MixturePart
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 
 SETS = {  # height, width, pairs, share of the pixels whose flow is known
     "chairs_train": (384, 512, 22_232, 1.0),

@@ -13,7 +13,7 @@ import torch
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.starts import dis_start
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.trust import calibration_error, sparsification_error, within
 from flowgru.model.loading import load_model
 

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from flowgru.config import SyntheticSettings, TrainConfig
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.training_sets import training_pairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped

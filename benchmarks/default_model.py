@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.sets.opening import open_dataset
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.loading import load_model

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import torch
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.benchmarks import open_dataset
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.sets.opening import open_dataset
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.timing import median_ms
 from flowgru.model.flow_network import FlowNetwork, update_length
 from flowgru.model.loading import load_model

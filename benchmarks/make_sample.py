@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.flow_files import write_flow
-from flowgru.data.images import write_image
-from flowgru.data.synthetic_clip import render_clip
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import write_image
+from flowgru.data.synthetic.clip import render_clip
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "sample"
 SETTINGS = SyntheticSettings(

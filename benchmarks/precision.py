@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowgru.data.benchmarks import open_dataset
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import FlowgruError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.loading import choose_device, load_model

@@ -9,7 +9,7 @@ import time
 import torch
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 
 SIZES = ((192, 256, 200), (440, 1024, 30))
 

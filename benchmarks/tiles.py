@@ -14,9 +14,9 @@ from torch import Tensor
 
 from flowgru import load_model
 from flowgru.config import SyntheticSettings
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image, to_tensor
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.tasks.flow_stream import estimate_flow
 
 

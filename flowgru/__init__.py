@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowgru.data.flow_files import read_flow, write_flow
+    from flowgru.data.formats.flow_files import read_flow, write_flow
     from flowgru.grid import warp
     from flowgru.model.loading import load_model
     from flowgru.tasks.flow_stream import estimate_flow
@@ -23,9 +23,9 @@ _HOMES = {
     "estimate_flow": "flowgru.tasks.flow_stream",
     "flow_to_image": "flowgru.view.colour_wheel",
     "load_model": "flowgru.model.loading",
-    "read_flow": "flowgru.data.flow_files",
+    "read_flow": "flowgru.data.formats.flow_files",
     "warp": "flowgru.grid",
-    "write_flow": "flowgru.data.flow_files",
+    "write_flow": "flowgru.data.formats.flow_files",
 }
 
 

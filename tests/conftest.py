@@ -68,7 +68,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The servers ask for as many flows as the trees of the tests have."""
     from challenge_trees import PACKAGES
 
-    from flowgru.data.challenges import CHALLENGES
+    from flowgru.data.sets.test_splits import CHALLENGES
 
     for name, package in PACKAGES.items():
         monkeypatch.setitem(CHALLENGES, name, CHALLENGES[name]._replace(num_flows=len(package)))
@@ -132,7 +132,7 @@ def _written(folder: Path, names: list[str]) -> list[Path]:
     from estimates import SIZE
     from media import noisy_frames
 
-    from flowgru.data.images import write_image
+    from flowgru.data.formats.images import write_image
 
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{name}.png" for name in names]

@@ -16,7 +16,7 @@ from tiny_run import TINY
 from torch.utils.data import get_worker_info
 
 from flowgru.console import lines_over_bar, progress
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
 from flowgru.processes import jobs as processes
 from flowgru.processes.jobs import Job, run_jobs

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowgru.data.images import read_image, to_tensor
+from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.model.flow_network import FlowNetwork
 
 SIZE = (48, 64)

@@ -101,7 +101,7 @@ def test_this_project_keeps_the_floor_plan():
         ("flowgru/__main__.py", "from flowgru.cli import main"),
         ("flowgru/model/loading.py", "import torchvision"),
         ("flowgru/training/engine.py", "from lightning.fabric import Fabric"),
-        ("flowgru/data/images.py", "import cv2\nfrom PIL import Image\nimport torch, numpy, json"),
+        ("flowgru/data/formats/images.py", "import cv2\nfrom PIL import Image\nimport torch, numpy, json"),
         ("flowgru/view/plots.py", "def plot():\n    import matplotlib.pyplot as plt"),
         ("benchmarks/time_it.py", "import cv2, flowgru.cli"),
     ],

@@ -11,12 +11,12 @@ from torchvision.transforms.v2 import functional as torchvision_functional
 
 from flowgru import warp
 from flowgru.config import SyntheticSettings
-from flowgru.data.augmentation import augment
+from flowgru.data.augmentation.augment import augment
+from flowgru.data.augmentation.photometric import Box, ColourChange, change_colour, draw_colour_change, erase
+from flowgru.data.augmentation.spatial import crop, flip, resize
 from flowgru.data.draws import Draws
-from flowgru.data.photometric import Box, ColourChange, change_colour, draw_colour_change, erase
 from flowgru.data.sample import FlowSample
-from flowgru.data.spatial import crop, flip, resize
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 
 PARTS: dict[str, dict[str, object]] = {
     "crop": {},

@@ -7,9 +7,9 @@ import pytest
 from only_a_crop import NOTHING
 
 from flowgru.config import STAGES, AugmentationSettings
-from flowgru.data.augmentation import draw_corner, draw_size
+from flowgru.data.augmentation.augment import draw_corner, draw_size
+from flowgru.data.augmentation.photometric import draw_boxes, draw_colour_change
 from flowgru.data.draws import Draws
-from flowgru.data.photometric import draw_boxes, draw_colour_change
 from flowgru.errors import RequestError
 
 

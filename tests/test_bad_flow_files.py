@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from flowgru.data.flow_files import read_flow, write_flow
+from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.errors import InputFileError
 
 

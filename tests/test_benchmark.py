@@ -14,7 +14,7 @@ import torch
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.images import write_image
+from flowgru.data.formats.images import write_image
 from flowgru.evaluation.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.model_file import write_model_file

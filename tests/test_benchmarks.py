@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 from trees import HEIGHT, MAKERS, WIDTH, contents, make_chairs, make_kitti, make_sintel, make_things_subset, picture
 
-from flowgru.data.benchmarks import DATASETS, open_dataset
-from flowgru.data.flow_files import write_flow
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.sets.opening import DATASETS, open_dataset
 from flowgru.errors import InputFileError
 from flowgru.grid import warp
 

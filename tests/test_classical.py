@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from flowgru.data.benchmarks import open_dataset
 from flowgru.data.classical import BASELINES, dis_flow, farneback_flow, zero_flow
+from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.evaluate import evaluate, picture_estimator
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from media import noisy_frames
 
-from flowgru.data.images import write_image
+from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError
 from flowgru.grid import pixel_grid
 from flowgru.model.compiled import CompiledPart

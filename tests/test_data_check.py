@@ -20,9 +20,9 @@ from trees import (
 )
 
 from flowgru.cli import main
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.flow_files import write_flow
-from flowgru.data.layouts import DATASETS
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.sets.layouts import DATASETS
+from flowgru.data.sets.opening import open_dataset
 
 
 def check(capsys, name: str, root: Path, *words: str) -> tuple[int, str]:

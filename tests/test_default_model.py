@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from flowgru.config import SyntheticSettings
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image, to_tensor
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.data.sets.opening import open_dataset
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.loading import DEFAULT_MODEL, load_model

@@ -11,9 +11,9 @@ from media import moving_frames, write_clip
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image, to_tensor
-from flowgru.data.video import VideoReader
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.data.video.reader import VideoReader
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.model_file import write_model_file
 from flowgru.tasks.flow_geometry import occlusion_mask

@@ -11,7 +11,7 @@ import torch
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
-from flowgru.data.flow_files import read_flow
+from flowgru.data.formats.flow_files import read_flow
 from flowgru.model.flow_network import FlowNetwork
 
 

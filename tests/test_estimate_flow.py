@@ -10,7 +10,7 @@ from estimates import SIZE
 from media import noisy_frames
 from PIL import Image
 
-from flowgru.data.images import to_tensor
+from flowgru.data.formats.images import to_tensor
 from flowgru.grid import splat
 from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow
 from flowgru.tasks.flow_stream import StreamFrame, estimate_flow, pair_flows

@@ -9,9 +9,9 @@ import pytest
 from estimates import SIZE, names, only_error
 from media import moving_frames, noisy_frames, write_clip
 
-from flowgru.data.frames import Frame, FrameSource
-from flowgru.data.images import write_image
-from flowgru.data.video import VideoReader
+from flowgru.data.formats.images import write_image
+from flowgru.data.video.frames import Frame, FrameSource
+from flowgru.data.video.reader import VideoReader
 from flowgru.tasks import estimation
 
 

@@ -4,7 +4,7 @@ import pytest
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
-from flowgru.data.images import write_image
+from flowgru.data.formats.images import write_image
 from flowgru.tasks import estimation
 
 

@@ -10,9 +10,9 @@ import torch
 
 from flowgru.config import NetworkConfig
 from flowgru.data.classical import zero_flow
-from flowgru.data.images import to_tensor
-from flowgru.data.layouts import padding_mode
+from flowgru.data.formats.images import to_tensor
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, picture_estimator
 from flowgru.evaluation.metrics import METRICS

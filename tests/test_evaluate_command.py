@@ -12,9 +12,9 @@ import pytest
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.flow_files import write_flow
-from flowgru.data.images import write_image
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import write_image
+from flowgru.data.sets.opening import open_dataset
 from flowgru.evaluation.evaluate import picture_estimator
 from flowgru.model.flow_network import FlowNetwork
 
@@ -147,7 +147,7 @@ def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypa
         pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
         return pairs
 
-    monkeypatch.setattr("flowgru.data.benchmarks.open_dataset", open_grouped)
+    monkeypatch.setattr("flowgru.data.sets.opening.open_dataset", open_grouped)
     output = tmp_path / "out"
     assert run("my.csv", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -16,8 +16,8 @@ from media import noisy_frames
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image, to_tensor, write_image
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image, to_tensor, write_image
 from flowgru.errors import RequestError
 from flowgru.model.exported import formats
 from flowgru.model.exported.flow import ExportedFlow

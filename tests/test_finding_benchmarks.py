@@ -3,7 +3,7 @@
 import pytest
 from trees import MAKERS, contents, make_chairs, make_kitti, make_sintel, mask, picture
 
-from flowgru.data.benchmarks import DATASETS, open_dataset
+from flowgru.data.sets.opening import DATASETS, open_dataset
 from flowgru.errors import InputFileError, RequestError
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flowgru.data.flow_files import read_flow, write_flow
+from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
 

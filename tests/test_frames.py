@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from media import moving_frames, write_clip
 
-from flowgru.data.frames import open_frames
-from flowgru.data.images import write_image
+from flowgru.data.formats.images import write_image
+from flowgru.data.video.frames import open_frames
 from flowgru.errors import InputFileError, RequestError
 
 RANDOM = np.random.default_rng(0)

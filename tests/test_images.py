@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowgru.data.images import read_image, to_tensor, write_image
+from flowgru.data.formats.images import read_image, to_tensor, write_image
 from flowgru.errors import InputFileError, RequestError
 
 RANDOM = np.random.default_rng(0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from trees import flow, mask, picture
 
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.images import write_image
+from flowgru.data.formats.images import write_image
+from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import InputFileError
 
 

@@ -12,8 +12,8 @@ from media import noisy_frames
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import write_image
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import write_image
 from flowgru.model.correlation import CorrelationMethod
 from flowgru.model.correlation_all_pairs import AllPairsCorrelation
 from flowgru.model.correlation_on_demand import OnDemandCorrelation

@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import STAGES, AugmentationSettings, NetworkConfig, SyntheticSettings
-from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
+from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.objective import sequence_loss

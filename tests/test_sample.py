@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image
-from flowgru.data.synthetic_clip import render_clip
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image
+from flowgru.data.synthetic.clip import render_clip
 from flowgru.grid import warp
 
 ROOT = Path(__file__).parents[1]

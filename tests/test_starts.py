@@ -11,9 +11,9 @@ from tiny_run import TINY, log_lines
 
 from flowgru.config import OptimizerConfig, StartShares, SyntheticSettings
 from flowgru.data.classical import dis_flow
-from flowgru.data.images import to_levels
+from flowgru.data.formats.images import to_levels
 from flowgru.data.starts import StartedPairs, dis_start
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.tasks.train import train
 from flowgru.training.run_state import SCHEDULES, drawn_refinements

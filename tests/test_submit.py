@@ -14,8 +14,8 @@ from challenge_trees import MAKERS, PACKAGES, levels, make_kitti, make_sintel, r
 from trees import HEIGHT, WIDTH
 
 from flowgru.config import NetworkConfig
-from flowgru.data.flow_files import read_flow, write_flow
-from flowgru.data.submissions import write_submitted
+from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.sets.submissions import write_submitted
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.grid import splat
@@ -108,7 +108,7 @@ def test_a_file_that_does_not_give_the_flow_back_is_noticed(tmp_path, monkeypatc
     def truncating(path, flow, **settings):
         write_flow(path, np.floor(flow * 64) / np.float32(64), **settings)
 
-    monkeypatch.setattr("flowgru.data.submissions.write_flow", truncating)
+    monkeypatch.setattr("flowgru.data.sets.submissions.write_flow", truncating)
     write_submitted(tmp_path / "kept.png", np.full((4, 5, 2), 0.25, np.float32))
     with pytest.raises(MachineError, match=r"lost.png does not give back"):
         write_submitted(tmp_path / "lost.png", np.full((4, 5, 2), 0.99 / 64, np.float32))

@@ -9,9 +9,9 @@ import pytest
 from challenge_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
 from trees import HEIGHT, WIDTH, picture
 
-from flowgru.data.challenges import open_challenge
-from flowgru.data.flow_files import write_flow
-from flowgru.data.submissions import package_faults, write_submitted
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.sets.submissions import package_faults, write_submitted
+from flowgru.data.sets.test_splits import open_challenge
 from flowgru.errors import InputFileError
 
 

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Subset
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws, stream_seed
-from flowgru.data.motion import Motion, about, draw_waves
-from flowgru.data.photos import photo_paths
-from flowgru.data.rendering import pixel_grid
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs, draw_layers
+from flowgru.data.synthetic.motion import Motion, about, draw_waves
+from flowgru.data.synthetic.pairs import SyntheticPairs, draw_layers
+from flowgru.data.synthetic.photos import photo_paths
+from flowgru.data.synthetic.rendering import pixel_grid
 from flowgru.errors import InputFileError, RequestError
 
 SMALL = SyntheticSettings(height=96, width=128, num_textures=16)

@@ -8,12 +8,12 @@ import torch.nn.functional as F
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.motion import Motion, about
-from flowgru.data.photos import photo_paths
-from flowgru.data.rendering import Layer, render
-from flowgru.data.shapes import Shape, draw_wires
-from flowgru.data.synthetic import SyntheticPairs, draw_layers
-from flowgru.data.textures import SIDE, draw_paint, flat_paint, pattern, texture_bank
+from flowgru.data.synthetic.motion import Motion, about
+from flowgru.data.synthetic.pairs import SyntheticPairs, draw_layers
+from flowgru.data.synthetic.photos import photo_paths
+from flowgru.data.synthetic.rendering import Layer, render
+from flowgru.data.synthetic.shapes import Shape, draw_wires
+from flowgru.data.synthetic.textures import SIDE, draw_paint, flat_paint, pattern, texture_bank
 from flowgru.errors import RequestError
 from flowgru.grid import warp
 
@@ -135,7 +135,7 @@ def test_what_is_not_asked_for_changes_no_pair():
 
 
 def test_photographs_may_come_from_several_places(tmp_path):
-    from flowgru.data.images import write_image
+    from flowgru.data.formats.images import write_image
 
     write_image(tmp_path / "own.png", torch.zeros(20, 20, 3, dtype=torch.uint8).numpy())
     assert (

@@ -8,8 +8,8 @@ import torch
 
 from flowgru import estimate_flow, load_model
 from flowgru.config import SyntheticSettings
-from flowgru.data.images import read_image
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.formats.images import read_image
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.tasks.estimate import EstimateSettings
 from flowgru.tasks.tiling import blend, tile_layout

@@ -18,7 +18,7 @@ from tiny_run import log_lines, new_run
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig, SyntheticSettings
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.model_file import read_card, write_model_file

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from tiny_run import TINY, log_lines, new_run
 
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.tasks.train import train

@@ -18,9 +18,9 @@ from flowgru.config import (
     SyntheticSettings,
     TrainConfig,
 )
-from flowgru.data.flow_files import write_flow
-from flowgru.data.layouts import DATASETS, licence_of
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.sets.layouts import DATASETS, licence_of
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.training_sets import training_pairs, validation_pairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork

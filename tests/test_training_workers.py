@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_run import TINY
 from torch.utils.data import get_worker_info
 
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
 from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train

@@ -8,8 +8,8 @@ import pytest
 from media import difference, moving_frames, noisy_frames, write_clip
 from PIL import Image
 
-from flowgru.data.frames import open_frames
-from flowgru.data.video import Frame, VideoReader
+from flowgru.data.video.frames import open_frames
+from flowgru.data.video.reader import Frame, VideoReader
 from flowgru.errors import InputFileError, RequestError
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from media import difference, moving_frames, noisy_frames
 
-from flowgru.data.flow_files import write_flow
-from flowgru.data.images import write_image
-from flowgru.data.video import VideoReader
-from flowgru.data.video_writer import VideoWriter
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import write_image
+from flowgru.data.video.reader import VideoReader
+from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import MachineError, RequestError
 
 

@@ -7,8 +7,8 @@ from media import moving_frames
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
-from flowgru.data.flow_files import read_flow, write_flow
-from flowgru.data.images import read_image, write_image
+from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.formats.images import read_image, write_image
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.model_file import write_model_file
 from flowgru.tasks import demo

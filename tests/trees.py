@@ -6,9 +6,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from flowgru.data.benchmarks import FlowPairs
-from flowgru.data.flow_files import write_flow
-from flowgru.data.images import write_image
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import write_image
+from flowgru.data.sets.opening import FlowPairs
 
 HEIGHT, WIDTH = 6, 8
 

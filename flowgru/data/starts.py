@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, get_worker_info
 from flowgru.config import StartShares
 from flowgru.data.classical import SMALLEST_DIS, dis_flow
 from flowgru.data.draws import Draws
-from flowgru.data.images import to_levels
+from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 
 _STARTS = 3 << 64

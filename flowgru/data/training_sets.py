@@ -6,11 +6,11 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import StageSet, StartShares, TrainConfig
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.mixture import MixedPairs, MixturePart, open_stage
+from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 
 SYNTHETIC = "synthetic"

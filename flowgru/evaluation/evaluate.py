@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from flowgru.data.images import to_levels
+from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.metrics import FlowErrors

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from flowgru.data.images import to_levels
+from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.evaluation.evaluate import PairErrors
 from flowgru.types import Flow

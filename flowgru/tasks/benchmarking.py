@@ -17,9 +17,9 @@ from torch import Tensor
 
 from flowgru.config import SyntheticSettings
 from flowgru.console import say
-from flowgru.data.frames import open_frames
-from flowgru.data.images import to_tensor
-from flowgru.data.synthetic_clip import render_clip
+from flowgru.data.formats.images import to_tensor
+from flowgru.data.synthetic.clip import render_clip
+from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.evaluation.operator_table import operator_table
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
-    from flowgru.data.checking import SetReport
+    from flowgru.data.sets.checking import SetReport
 
 SHOWN_LINES = 20
 """As many files are named one by one before they are only counted."""
@@ -27,7 +27,7 @@ def data(words: list[str], samples: int = 8) -> int:
     if samples < 0:
         raise RequestError(f"--samples is {samples}: it must be 0 or more")
     from flowgru.console import progress, say
-    from flowgru.data.checking import check_dataset
+    from flowgru.data.sets.checking import check_dataset
 
     name, root = words[1], words[2] if len(words) == 3 else "datasets"
     with contextlib.ExitStack() as stack:

@@ -24,7 +24,7 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
     import numpy as np
 
     from flowgru.console import say
-    from flowgru.data.flow_files import read_flow
+    from flowgru.data.formats.flow_files import read_flow
     from flowgru.tasks.estimate import EstimateSettings, estimate
     from flowgru.tasks.view import view
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.console import progress, say, warn
-from flowgru.data.flow_files import write_flow
-from flowgru.data.frames import FrameSource, open_frames
-from flowgru.data.images import to_tensor, write_image
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import to_tensor, write_image
+from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.exported.flow import ExportedFlow

@@ -8,7 +8,7 @@ from flowgru.errors import InputFileError, RequestError
 from flowgru.tasks.measured_sets import MeasuredSet, print_table, refuse_existing, write_results
 
 if TYPE_CHECKING:
-    from flowgru.data.benchmarks import FlowPairs
+    from flowgru.data.sets.opening import FlowPairs
     from flowgru.evaluation.evaluate import Estimator
 
 
@@ -52,7 +52,7 @@ def evaluate(
     if output == "":
         raise RequestError("--output is empty: name a folder")
     from flowgru.console import warn
-    from flowgru.data.benchmarks import open_dataset
+    from flowgru.data.sets.opening import open_dataset
     from flowgru.tasks.outputs import make_folders
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
@@ -88,7 +88,7 @@ def _network(
     """What makes the estimator of a data set, which pads as is usual there, and what the report says of it."""
     import torch
 
-    from flowgru.data.layouts import padding_mode
+    from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.loading import load_model
     from flowgru.tasks.flow_stream import card_iterations

@@ -9,7 +9,7 @@ import torch
 
 from flowgru.config import SyntheticSettings
 from flowgru.console import say
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace

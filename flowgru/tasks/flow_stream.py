@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.data.images import to_tensor
+from flowgru.data.formats.images import to_tensor
 from flowgru.errors import RequestError
 from flowgru.tasks.pair_matcher import PairMatcher, PairNetwork, Precision, size_text
 from flowgru.types import Images

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flowgru.errors import RequestError
 
 if TYPE_CHECKING:
-    from flowgru.data.benchmarks import FlowPairs
+    from flowgru.data.sets.opening import FlowPairs
     from flowgru.evaluation.evaluate import Evaluation
     from flowgru.evaluation.worst import WorstPair
 
@@ -85,7 +85,7 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
-    from flowgru.data.layouts import padding_mode
+    from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.metrics import METRICS
     from flowgru.files.atomic import written_whole
 
@@ -134,7 +134,7 @@ def _remove_pictures(folder: Path) -> None:
 
 def _write_worst(folder: Path, worst: "list[WorstPair]") -> None:
     """One picture for each pair."""
-    from flowgru.data.images import write_image
+    from flowgru.data.formats.images import write_image
 
     for rank, pair in enumerate(worst, start=1):
         write_image(folder / f"{rank:02}_{_file_name(pair.name)}.png", pair.picture, overwrite=True)

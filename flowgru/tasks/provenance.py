@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config import STAGES, TrainConfig
-from flowgru.data.layouts import licence_of
+from flowgru.data.sets.layouts import licence_of
 from flowgru.data.training_sets import SYNTHETIC
 from flowgru.model.loading import DEFAULT_MODEL
 

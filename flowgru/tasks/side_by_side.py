@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from flowgru.data.flow_files import read_flow
-from flowgru.data.frames import FrameSource
-from flowgru.data.video_writer import VideoWriter
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.video.frames import FrameSource
+from flowgru.data.video.writer import VideoWriter
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.view.panels import flow_panel
 

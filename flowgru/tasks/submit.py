@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
-    from flowgru.data.challenges import Challenge, UnknownFlow
+    from flowgru.data.sets.test_splits import Challenge, UnknownFlow
     from flowgru.evaluation.evaluate import Estimator
 
 SHOWN_FAULTS = 5
@@ -38,7 +38,7 @@ def submit(
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     overwrite: Replace flows that are already there; without it the command refuses before any work.
     """
-    from flowgru.data.challenges import CHALLENGES, open_challenge
+    from flowgru.data.sets.test_splits import CHALLENGES, open_challenge
 
     name, *more = benchmark
     if more or name not in CHALLENGES:
@@ -72,7 +72,7 @@ def submit(
 
 def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
     """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
-    from flowgru.data.submissions import files_in
+    from flowgru.data.sets.submissions import files_in
 
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
@@ -84,7 +84,7 @@ def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
 
 
 def _estimator(name: str, model: str, iterations: int | None, warm_start: bool, device: str) -> "Estimator":
-    from flowgru.data.layouts import padding_mode
+    from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.loading import load_model
     from flowgru.tasks.flow_stream import card_iterations
@@ -99,8 +99,8 @@ def _write_flows(name: str, folder: Path, pairs: "list[UnknownFlow]", estimate: 
     import torch
 
     from flowgru.console import progress, warn
-    from flowgru.data.images import read_image, to_tensor
-    from flowgru.data.submissions import write_submitted
+    from flowgru.data.formats.images import read_image, to_tensor
+    from flowgru.data.sets.submissions import write_submitted
     from flowgru.tasks.outputs import make_folders
 
     make_folders([folder])
@@ -129,7 +129,7 @@ def _report(
 ) -> None:
     """Says that the package is ready, once everything in it has been checked. InputFileError where it is not."""
     from flowgru.console import say
-    from flowgru.data.submissions import package_faults, zip_fault, zip_package
+    from flowgru.data.sets.submissions import package_faults, zip_fault, zip_package
 
     besides = [zip_name] if challenge.zipped else []
     zipped = challenge.zipped and (zipping or (folder / zip_name).exists())

@@ -8,7 +8,7 @@ from flowgru.errors import InputFileError, RequestError
 if TYPE_CHECKING:
     import numpy as np
 
-    from flowgru.data.flow_files import FlowFile
+    from flowgru.data.formats.flow_files import FlowFile
 
 
 def view(
@@ -29,8 +29,8 @@ def view(
     if max_flow is not None and not 0 < max_flow < float("inf"):
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
     from flowgru.console import say, warn
-    from flowgru.data.flow_files import read_flow, write_flow
-    from flowgru.data.images import write_image
+    from flowgru.data.formats.flow_files import read_flow, write_flow
+    from flowgru.data.formats.images import write_image
     from flowgru.tasks.outputs import EXTENSIONS, make_folders
     from flowgru.view.colour_wheel import suggest_max_flow
 

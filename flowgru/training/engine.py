@@ -21,8 +21,8 @@ from lightning.fabric.plugins import MixedPrecision
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
-from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.training_sets import FROM_DIS
 from flowgru.errors import MachineError, RequestError
 from flowgru.model.flow_network import FlowNetwork

@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
-from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.training_sets import FROM_DIS
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.view.colour_wheel import flow_to_image

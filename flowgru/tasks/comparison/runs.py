@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
-from flowgru.data.benchmarks import open_dataset
-from flowgru.data.layouts import padding_mode
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic import SyntheticPairs
+from flowgru.data.sets.layouts import padding_mode
+from flowgru.data.sets.opening import open_dataset
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.training_sets import SYNTHETIC
 from flowgru.evaluation.costs import peak_mib
 from flowgru.evaluation.measurements import Measurement

@@ -11,9 +11,9 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-from flowgru.data.containers import refuse_playlist
-from flowgru.data.images import PICTURE_SUFFIXES, read_image
-from flowgru.data.video import Frame, VideoReader, check_range
+from flowgru.data.formats.images import PICTURE_SUFFIXES, read_image
+from flowgru.data.video.containers import refuse_playlist
+from flowgru.data.video.reader import Frame, VideoReader, check_range
 from flowgru.errors import InputFileError, RequestError
 
 __all__ = ["Frame", "FrameSource", "open_frames"]

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.draws import Draws
-from flowgru.data.photos import photo_crops, photo_paths
+from flowgru.data.synthetic.photos import photo_crops, photo_paths
 
 SIDE = 384
 BANK_STREAM = 2**32 - 1

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from flowgru.data.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
+from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, one_line, read_bytes

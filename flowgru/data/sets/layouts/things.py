@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import (
+from flowgru.data.sets.layouts.pairing import (
     Listing,
     PairFiles,
     existing_folder,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from flowgru.data.layouts.pairing import matching, numbered
+from flowgru.data.sets.layouts.pairing import matching, numbered
 from flowgru.errors import InputFileError
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, matching, paired
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, matching, paired
 
 
 def tartanair_pairs(folder: Path) -> Listing:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from flowgru.data.motion import Motion
-from flowgru.data.shapes import Shape
-from flowgru.data.textures import Paint
+from flowgru.data.synthetic.motion import Motion
+from flowgru.data.synthetic.shapes import Shape
+from flowgru.data.synthetic.textures import Paint
 
 
 class Layer(NamedTuple):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.motion import Motion
-from flowgru.data.rendering import Layer, paint_over, pixel_grid, whole_pixels
-from flowgru.data.synthetic import draw_layers
+from flowgru.data.synthetic.motion import Motion
+from flowgru.data.synthetic.pairs import draw_layers
+from flowgru.data.synthetic.rendering import Layer, paint_over, pixel_grid, whole_pixels
 
 
 class SyntheticClip(NamedTuple):

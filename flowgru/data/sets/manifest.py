@@ -12,7 +12,7 @@ import difflib
 import io
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles
 from flowgru.errors import InputFileError
 from flowgru.files.bounded import read_bytes
 

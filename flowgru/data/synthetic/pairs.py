@@ -17,13 +17,13 @@ from torch.utils.data import Dataset
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.exposure import Pair, expose
-from flowgru.data.motion import Motion, about, draw_waves, tempered
-from flowgru.data.photos import photo_paths
-from flowgru.data.rendering import Layer, Rendering, render
 from flowgru.data.sample import FlowSample
-from flowgru.data.shapes import Shape, draw_shape
-from flowgru.data.textures import draw_flat_paint, draw_paint, texture_bank
+from flowgru.data.synthetic.exposure import Pair, expose
+from flowgru.data.synthetic.motion import Motion, about, draw_waves, tempered
+from flowgru.data.synthetic.photos import photo_paths
+from flowgru.data.synthetic.rendering import Layer, Rendering, render
+from flowgru.data.synthetic.shapes import Shape, draw_shape
+from flowgru.data.synthetic.textures import draw_flat_paint, draw_paint, texture_bank
 
 REFERENCE_DIAGONAL = 320.0
 """Of a picture of 192x256 px: speeds are given for it and grow with the diagonal."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, numbered, paired, sequence_pairs, without_holes
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, numbered, paired, sequence_pairs, without_holes
 
 CAMERAS = ("left", "right")
 FLOWS = ("BW_left", "BW_right", "FW_left", "FW_right")

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from flowgru.data.flow_arrays import (
+from flowgru.data.formats.flow_arrays import (
     flo5_size,
     npy_size,
     read_flo5_array,
@@ -29,8 +29,8 @@ from flowgru.data.flow_arrays import (
     read_npz_arrays,
     write_flo5_array,
 )
-from flowgru.data.pfm import pfm_size, read_pfm_array, write_pfm_array
-from flowgru.data.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
+from flowgru.data.formats.pfm import pfm_size, read_pfm_array, write_pfm_array
+from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.files.bounded import check_length, check_size, read_bytes

@@ -6,7 +6,7 @@ KITTI-2012 (Geiger et al. 2012), KITTI-2015 (Menze and Geiger 2015), HD1K (Konde
 from collections.abc import Callable
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import (
+from flowgru.data.sets.layouts.pairing import (
     Listing,
     PairFiles,
     existing_folder,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, paired
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, paired
 
 
 def middlebury_pairs(folder: Path) -> Listing:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, matching, paired
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, matching, paired
 from flowgru.errors import InputFileError
 from flowgru.files.bounded import read_bytes
 

@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from flowgru.data.benchmarks import find_dataset, read_pair
-from flowgru.data.flow_arrays import npy_size
-from flowgru.data.flow_files import flow_size
-from flowgru.data.images import image_size
-from flowgru.data.layouts.pairing import Layout, Listing, PairFiles
+from flowgru.data.formats.flow_arrays import npy_size
+from flowgru.data.formats.flow_files import flow_size
+from flowgru.data.formats.images import image_size
+from flowgru.data.sets.layouts.pairing import Layout, Listing, PairFiles
+from flowgru.data.sets.opening import find_dataset, read_pair
 from flowgru.errors import InputFileError
 
 

@@ -8,10 +8,10 @@ before the change of colour.
 import torch
 
 from flowgru.config import AugmentationSettings
+from flowgru.data.augmentation.photometric import change_colour, draw_boxes, draw_colour_change, erase
+from flowgru.data.augmentation.spatial import crop, flip, resize
 from flowgru.data.draws import Draws
-from flowgru.data.photometric import change_colour, draw_boxes, draw_colour_change, erase
 from flowgru.data.sample import FlowSample
-from flowgru.data.spatial import crop, flip, resize
 
 SPARE, SPARSE_SPARE = 8, 1
 """As many pixels larger than the crop a scaled pair is at least, with dense and with sparse flow."""

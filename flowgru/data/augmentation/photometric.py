@@ -14,8 +14,8 @@ from torch import Tensor
 
 from flowgru.config import AugmentationSettings
 from flowgru.data.draws import Draws
-from flowgru.data.exposure import GREY
 from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic.exposure import GREY
 from flowgru.grid import pixel_grid
 
 Pictures = Float32[np.ndarray, "B 3 H W"]

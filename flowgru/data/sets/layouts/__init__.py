@@ -3,14 +3,14 @@
 A set that is published in several layouts has one entry for each, and the first that holds pairs is read.
 """
 
-from flowgru.data.layouts.chairs import TRAIN, VALIDATION, chairs_pairs
-from flowgru.data.layouts.driving import hd1k_pairs, kitti_pairs
-from flowgru.data.layouts.middlebury import middlebury_pairs
-from flowgru.data.layouts.pairing import Layout
-from flowgru.data.layouts.sintel import SCENES, sintel_pairs
-from flowgru.data.layouts.spring import CAMERAS, FLOWS, spring_pairs
-from flowgru.data.layouts.tartanair import tartanair_pairs
-from flowgru.data.layouts.things import things_pairs, things_subset_pairs
+from flowgru.data.sets.layouts.chairs import TRAIN, VALIDATION, chairs_pairs
+from flowgru.data.sets.layouts.driving import hd1k_pairs, kitti_pairs
+from flowgru.data.sets.layouts.middlebury import middlebury_pairs
+from flowgru.data.sets.layouts.pairing import Layout
+from flowgru.data.sets.layouts.sintel import SCENES, sintel_pairs
+from flowgru.data.sets.layouts.spring import CAMERAS, FLOWS, spring_pairs
+from flowgru.data.sets.layouts.tartanair import tartanair_pairs
+from flowgru.data.sets.layouts.things import things_pairs, things_subset_pairs
 from flowgru.grid import PaddingMode
 
 _FREIBURG = "https://lmb.informatik.uni-freiburg.de/resources/datasets"

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Bool
 from torch.utils.data import Dataset
 
-from flowgru.data.flow_arrays import read_npy_mask
-from flowgru.data.flow_files import read_flow
-from flowgru.data.images import read_image, to_tensor
-from flowgru.data.layouts import DATASETS
-from flowgru.data.layouts.chairs import split_pairs
-from flowgru.data.layouts.pairing import Layout, Listing, PairFiles, folder_content, some
-from flowgru.data.manifest import list_manifest
+from flowgru.data.formats.flow_arrays import read_npy_mask
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import DATASETS
+from flowgru.data.sets.layouts.chairs import split_pairs
+from flowgru.data.sets.layouts.pairing import Layout, Listing, PairFiles, folder_content, some
+from flowgru.data.sets.manifest import list_manifest
 from flowgru.errors import InputFileError, RequestError
 
 MANIFEST_SUFFIX = ".csv"

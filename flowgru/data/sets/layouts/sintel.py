@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flowgru.data.layouts.pairing import Listing, PairFiles, paired
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, paired
 from flowgru.errors import InputFileError
 
 _NUMBERS = {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flowgru.data.challenges import UnknownFlow
-from flowgru.data.flow_files import UNKNOWN_ABOVE, read_flow, write_flow
-from flowgru.data.sixteen_bit import PNG_SIGNATURE, png_header
+from flowgru.data.formats.flow_files import UNKNOWN_ABOVE, read_flow, write_flow
+from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
+from flowgru.data.sets.test_splits import UnknownFlow
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.files.bounded import one_line, read_bytes

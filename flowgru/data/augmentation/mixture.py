@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from flowgru.config import STAGES, AugmentationSettings
-from flowgru.data.augmentation import augment
-from flowgru.data.benchmarks import open_dataset
+from flowgru.data.augmentation.augment import augment
 from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import InputFileError, RequestError
 
 MOST_PAIRS = 2**27

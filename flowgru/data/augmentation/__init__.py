@@ -1,0 +1,1 @@
+"""Pairs of data sets without an end, each changed in space and in colour."""

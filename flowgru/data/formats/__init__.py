@@ -1,0 +1,1 @@
+"""Pictures and flows as files, one format a file."""

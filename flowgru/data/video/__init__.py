@@ -1,0 +1,1 @@
+"""Frames of videos, folders and pictures, in order and with their times."""
