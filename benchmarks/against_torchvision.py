@@ -38,7 +38,7 @@ from flowgru.data.classical import dis_flow, farneback_flow
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.compiled import compile_network
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.foreign_weights import to_our_names
+from flowgru.model.weight_files.raft_names import to_our_names
 from flowgru.tasks.benchmarking import method_text, moving_frames, video_flows
 from flowgru.tasks.pair_matcher import Precision
 

@@ -15,7 +15,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.trust import calibration_error, sparsification_error, within
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
 
 
 @torch.inference_mode()

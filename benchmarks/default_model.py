@@ -17,7 +17,7 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
 from flowgru.training.objective import endpoint_error
 from flowgru.training.validation import validate
 

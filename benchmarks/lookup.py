@@ -17,8 +17,8 @@ from torch import Tensor
 
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.grid import pixel_grid
-from flowgru.model.correlation import Correlation, correlate
-from flowgru.model.correlation_all_pairs import pyramid_bytes
+from flowgru.model.correlation.all_pairs import pyramid_bytes
+from flowgru.model.correlation.choice import Correlation, correlate
 
 LEVELS, RADIUS = 4, 4
 TOLERANCE = 1e-4

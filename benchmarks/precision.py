@@ -18,7 +18,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import FlowgruError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.loading import choose_device, load_model
+from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.training.objective import endpoint_error
 from flowgru.types import Flow
 

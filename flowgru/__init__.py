@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowgru.data.formats.flow_files import read_flow, write_flow
     from flowgru.grid import warp
-    from flowgru.model.loading import load_model
+    from flowgru.model.weight_files.loading import load_model
     from flowgru.tasks.flow_stream import estimate_flow
     from flowgru.view.colour_wheel import flow_to_image
 
@@ -22,7 +22,7 @@ __all__ = ["estimate_flow", "flow_to_image", "load_model", "read_flow", "warp", 
 _HOMES = {
     "estimate_flow": "flowgru.tasks.flow_stream",
     "flow_to_image": "flowgru.view.colour_wheel",
-    "load_model": "flowgru.model.loading",
+    "load_model": "flowgru.model.weight_files.loading",
     "read_flow": "flowgru.data.formats.flow_files",
     "warp": "flowgru.grid",
     "write_flow": "flowgru.data.formats.flow_files",

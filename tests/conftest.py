@@ -108,7 +108,7 @@ def network() -> "FlowNetwork":
 @pytest.fixture(scope="session")
 def model(network: "FlowNetwork", tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same network as a file, whose card says 2 iterations."""
-    from flowgru.model.model_file import write_model_file
+    from flowgru.model.weight_files.model_file import write_model_file
 
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
     card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}

@@ -17,7 +17,7 @@ from flowgru.config import NetworkConfig
 from flowgru.data.formats.images import write_image
 from flowgru.evaluation.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants
 
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out

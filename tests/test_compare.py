@@ -29,7 +29,7 @@ from flowgru.evaluation.measurements import read_measurements
 from flowgru.evaluation.timing import CLOCKS, median_ms
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.transfer import transfer
+from flowgru.model.weight_files.transfer import transfer
 from flowgru.operators import make_operator
 from flowgru.operators.base import UpdateOperator
 from flowgru.operators.contract import broken_contract
@@ -149,7 +149,7 @@ def test_a_finished_run_keeps_its_model_and_drops_its_checkpoints(finished):
 
 
 def test_the_measured_error_is_that_of_the_model_file(finished):
-    from flowgru.model.loading import load_model
+    from flowgru.model.weight_files.loading import load_model
     from flowgru.tasks.arguments import TaskParser
     from flowgru.tasks.compare import compare
     from flowgru.training.validation import validate

@@ -16,8 +16,8 @@ from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError
 from flowgru.grid import pixel_grid
 from flowgru.model.compiled import CompiledPart
-from flowgru.model.correlation import correlate
-from flowgru.model.loading import load_model
+from flowgru.model.correlation.choice import correlate
+from flowgru.model.weight_files.loading import load_model
 from flowgru.operators import UPDATE_OPERATORS
 
 PREAMBLE = """

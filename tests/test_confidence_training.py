@@ -9,7 +9,7 @@ from tiny_run import TINY
 
 from flowgru.config import NetworkConfig, OptimizerConfig
 from flowgru.errors import RequestError
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.tasks.train import train
 
 HEAD = replace(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowgru.grid import pixel_grid, window_offsets
-from flowgru.model.correlation import correlate
+from flowgru.model.correlation.choice import correlate
 
 RADIUS = 3
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowgru.model import correlation as choice
+from flowgru.model.correlation.choice import choice
 
 ROOT = Path(__file__).parent.parent
 
 PARITY = """
 import torch
 from flowgru.grid import pixel_grid
-from flowgru.model.correlation_all_pairs import AllPairsCorrelation
-from flowgru.model.correlation_triton import TritonCorrelation
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation
+from flowgru.model.correlation.triton import TritonCorrelation
 
 torch.use_deterministic_algorithms(True, warn_only=True)
 torch.utils.deterministic.fill_uninitialized_memory = True  # what was never written shows

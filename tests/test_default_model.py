@@ -10,7 +10,7 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
-from flowgru.model.loading import DEFAULT_MODEL, load_model
+from flowgru.model.weight_files.loading import DEFAULT_MODEL, load_model
 from flowgru.training.validation import validate
 
 # OpenCV's Farneback, mean over each set's pairs of the mean end-point error: what the default model must beat.

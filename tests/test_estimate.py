@@ -15,7 +15,7 @@ from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.video.reader import VideoReader
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.tasks.flow_geometry import occlusion_mask
 from flowgru.tasks.flow_stream import estimate_flow
 

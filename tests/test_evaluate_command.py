@@ -165,7 +165,7 @@ def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypa
 
 
 def test_a_model_file_is_measured(middlebury, tmp_path, capsys):
-    from flowgru.model.model_file import write_model_file
+    from flowgru.model.weight_files.model_file import write_model_file
 
     network = FlowNetwork(NetworkConfig())
     card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}

@@ -22,8 +22,8 @@ from flowgru.errors import RequestError
 from flowgru.model.exported import formats
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.loading import load_model
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files.loading import load_model
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants
 from flowgru.tasks import exporting
 
@@ -299,7 +299,7 @@ import torch
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.formats import write_onnx
 from flowgru.model.exported.runtimes import open_onnx, open_openvino
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
 
 model, output = sys.argv[1:]
 network = load_model(model, "cpu").requires_grad_(False)

@@ -10,12 +10,12 @@ from torch import nn
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.grid import sample, sample_windows, window_offsets
-from flowgru.model.correlation import correlate
-from flowgru.model.correlation_all_pairs import AllPairsCorrelation
+from flowgru.model.buffers import idle_bytes, release
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation
+from flowgru.model.correlation.choice import correlate
 from flowgru.model.encoders import ConvNorm, InstanceNorm
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.heads import FlowHead
-from flowgru.model.kept_memory import idle_bytes, release
 from flowgru.model.memory import free_memory, taken_memory
 from flowgru.operators import make_operator, operator_variants
 from flowgru.operators.base import tanh

@@ -12,11 +12,11 @@ from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weigh
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.model import loading
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.foreign_weights import from_our_names, naming_of
-from flowgru.model.loading import choose_device, load_model
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files import loading
+from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.model_file import write_model_file
+from flowgru.model.weight_files.raft_names import from_our_names, naming_of
 
 COMPACT = NetworkConfig("compact", "conv_min_gru")
 SMALL = NetworkConfig("small", "conv_gru")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.model.model_file import describe_mismatch, read_card, read_weights, write_model_file
+from flowgru.model.weight_files.model_file import describe_mismatch, read_card, read_weights, write_model_file
 
 WEIGHTS = {
     "feature.weight": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)),

@@ -12,8 +12,8 @@ from torchvision.models.optical_flow import raft_large, raft_small
 
 from flowgru.config import NetworkConfig
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.foreign_weights import from_our_names, to_our_names
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
+from flowgru.model.weight_files.raft_names import from_our_names, to_our_names
 
 ITERATIONS = 12
 MOST_PIXELS = 3e-4

@@ -20,7 +20,7 @@ from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.grid import splat
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.model_file import write_model_file
+from flowgru.model.weight_files.model_file import write_model_file
 
 
 def files(folder: Path) -> set[str]:

@@ -21,7 +21,7 @@ from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.model_file import read_card, write_model_file
+from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
 from flowgru.tasks.train import train

@@ -24,9 +24,9 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.training_sets import training_pairs, validation_pairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.loading import load_model
-from flowgru.model.model_file import write_model_file
-from flowgru.model.transfer import transfer
+from flowgru.model.weight_files.loading import load_model
+from flowgru.model.weight_files.model_file import write_model_file
+from flowgru.model.weight_files.transfer import transfer
 from flowgru.tasks.provenance import licence, origin_of
 from flowgru.tasks.train import train
 from flowgru.training.step import freeze_batch_norm

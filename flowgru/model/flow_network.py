@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
-from flowgru.model.correlation import Correlation, CorrelationMethod, correlate
+from flowgru.model.correlation.choice import Correlation, CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
 from flowgru.model.initial_flow import Start, start_from

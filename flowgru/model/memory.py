@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from flowgru.model.kept_memory import idle_bytes
+from flowgru.model.buffers import idle_bytes
 
 
 def free_memory(device: torch.device) -> int:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 
 from flowgru.grid import padding_for
-from flowgru.model.correlation import CorrelationMethod, preferred_method
-from flowgru.model.correlation_all_pairs import pyramid_bytes
-from flowgru.model.correlation_on_demand import WORKING_BYTES
+from flowgru.model.correlation.all_pairs import pyramid_bytes
+from flowgru.model.correlation.choice import CorrelationMethod, preferred_method
+from flowgru.model.correlation.on_demand import WORKING_BYTES
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import taken_memory
 

@@ -25,11 +25,11 @@ from flowgru.evaluation.operator_table import operator_table
 from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.files.atomic import written_whole
 from flowgru.model.compiled import compile_network
-from flowgru.model.correlation import CorrelationMethod
+from flowgru.model.correlation.choice import CorrelationMethod
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.loading import choose_device, load_model
 from flowgru.model.memory import peak_memory
 from flowgru.model.memory_estimate import estimate_memory
+from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.tasks.benchmark import BenchmarkSettings
 from flowgru.tasks.flow_stream import StreamFrame, pair_flows

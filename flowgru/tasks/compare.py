@@ -44,7 +44,7 @@ def compare(
         raise RequestError(f"--jobs is {jobs}: it must be 1 or more")
     if output == "":
         raise RequestError("--output is empty: name a folder")
-    from flowgru.model.loading import choose_device
+    from flowgru.model.weight_files.loading import choose_device
     from flowgru.tasks.comparison.folder import ComparisonFolder
     from flowgru.tasks.comparison.plan import plan_rows, select_rows
     from flowgru.tasks.comparison.preparing import describe, refuse_broken
@@ -227,9 +227,9 @@ class _Comparison:
         import torch
 
         from flowgru.model.flow_network import FlowNetwork
-        from flowgru.model.loading import load_model
-        from flowgru.model.model_file import write_model_file
-        from flowgru.model.transfer import transfer
+        from flowgru.model.weight_files.loading import load_model
+        from flowgru.model.weight_files.model_file import write_model_file
+        from flowgru.model.weight_files.transfer import transfer
         from flowgru.tasks.comparison.plan import reference_network
 
         path = self.folder.path.absolute() / "initial" / f"seed{seed}.safetensors"

@@ -19,9 +19,9 @@ from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.exported.flow import ExportedFlow
-from flowgru.model.loading import choose_device, load_model
 from flowgru.model.memory import free_memory, peak_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
+from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.tasks.estimate import EstimateSettings
 from flowgru.tasks.exported_model import description, exported_memory, is_exported, open_exported
 from flowgru.tasks.flow_geometry import occlusion_mask

@@ -90,7 +90,7 @@ def _network(
 
     from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.evaluate import network_estimator
-    from flowgru.model.loading import load_model
+    from flowgru.model.weight_files.loading import load_model
     from flowgru.tasks.flow_stream import card_iterations
 
     network = load_model(model, device=None if device == "auto" else device)

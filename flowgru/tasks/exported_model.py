@@ -4,11 +4,11 @@ from pathlib import Path
 
 from flowgru.errors import RequestError
 from flowgru.grid import padding_for
-from flowgru.model.correlation_all_pairs import pyramid_bytes
+from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.exported.flow import ExportedFlow
-from flowgru.model.loading import RUNNABLE
 from flowgru.model.memory import taken_memory
 from flowgru.model.memory_estimate import MemoryEstimate
+from flowgru.model.weight_files.loading import RUNNABLE
 from flowgru.tasks.estimate import EstimateSettings
 
 

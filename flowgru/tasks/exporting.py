@@ -16,7 +16,7 @@ from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import FORMATS, require_packages
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
 from flowgru.tasks.export import ExportSettings
 from flowgru.tasks.flow_stream import card_iterations
 from flowgru.tasks.provenance import origin_of

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from flowgru.errors import MachineError
 from flowgru.grid import splat
+from flowgru.model.buffers import release
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.kept_memory import release
 from flowgru.model.memory import lacks_memory
 from flowgru.tasks.flow_geometry import resize_flow
 from flowgru.tasks.tiling import blend, tile_layout

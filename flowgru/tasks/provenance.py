@@ -7,7 +7,7 @@ from typing import Any
 from flowgru.config import STAGES, TrainConfig
 from flowgru.data.sets.layouts import licence_of
 from flowgru.data.training_sets import SYNTHETIC
-from flowgru.model.loading import DEFAULT_MODEL
+from flowgru.model.weight_files.loading import DEFAULT_MODEL
 
 OWN_LICENCE = "BSD-3-Clause"
 """Of weights that were trained on generated pairs alone."""

@@ -47,8 +47,8 @@ def train(
     from flowgru.console import lines_over_bar
     from flowgru.data.training_sets import training_pairs, validation_pairs
     from flowgru.model.flow_network import FlowNetwork
-    from flowgru.model.loading import choose_device, load_model
-    from flowgru.model.model_file import write_model_file
+    from flowgru.model.weight_files.loading import choose_device, load_model
+    from flowgru.model.weight_files.model_file import write_model_file
     from flowgru.tasks.provenance import licence, origin_of, trained_on
     from flowgru.training.checkpoints import CheckpointStore, require_space
     from flowgru.training.engine import connect, train_network
@@ -129,7 +129,7 @@ def train(
 def _new_network(config: TrainConfig, source: "FlowNetwork | None", *, announce: bool) -> "FlowNetwork":
     """The network before its first step: random, or with the weights of `source`, which is init_from, where they fit."""
     from flowgru.model.flow_network import FlowNetwork
-    from flowgru.model.transfer import transfer
+    from flowgru.model.weight_files.transfer import transfer
 
     network = FlowNetwork(config.network)
     if source is not None:

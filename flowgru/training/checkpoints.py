@@ -23,7 +23,7 @@ from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
-from flowgru.model.model_file import weights_as_bytes
+from flowgru.model.weight_files.model_file import weights_as_bytes
 
 WEIGHTS, STATE, CONFIG, LOCK = "model.safetensors", "train.pt", "config.yaml", "run.lock"
 

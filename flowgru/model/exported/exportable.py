@@ -7,7 +7,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from flowgru.grid import pixel_grid
-from flowgru.model.correlation_all_pairs import AllPairsCorrelation
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.scan.fixed_depth import scans_of_up_to
 from flowgru.types import CoarseFlow, Features, Images

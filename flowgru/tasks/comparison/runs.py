@@ -19,7 +19,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.training_sets import SYNTHETIC
 from flowgru.evaluation.costs import peak_mib
 from flowgru.evaluation.measurements import Measurement
-from flowgru.model.loading import load_model
+from flowgru.model.weight_files.loading import load_model
 from flowgru.tasks.train import train
 from flowgru.training.checkpoints import CheckpointStore
 from flowgru.training.engine import Diverged

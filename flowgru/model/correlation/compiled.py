@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from flowgru.grid import Coordinates
-from flowgru.model.correlation_all_pairs import AllPairsCorrelation
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.types import Features
 
 PARTS = 4

@@ -14,9 +14,10 @@ import torch
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError
 from flowgru.model.compiled import compile_network
-from flowgru.model.correlation import CorrelationMethod, check_method
+from flowgru.model.correlation.choice import CorrelationMethod, check_method
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.foreign_weights import (
+from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
+from flowgru.model.weight_files.raft_names import (
     RAFT_NETWORKS,
     Naming,
     Weights,
@@ -25,10 +26,9 @@ from flowgru.model.foreign_weights import (
     to_our_names,
     without_duplicates,
 )
-from flowgru.model.model_file import describe_mismatch, read_weights
 from flowgru.operators import UPDATE_OPERATORS, make_operator
 
-DEFAULT_MODEL = Path(__file__).parents[1] / "weights" / "default.safetensors"
+DEFAULT_MODEL = Path(__file__).parents[2] / "weights" / "default.safetensors"
 """The model that comes with the package."""
 
 WIDEST = 4096

@@ -7,10 +7,10 @@ import torch
 
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
-from flowgru.model.correlation_all_pairs import AllPairsCorrelation, pyramid_bytes
-from flowgru.model.correlation_compiled import CompiledAllPairs, CompiledOnDemand
-from flowgru.model.correlation_on_demand import WORKING_BYTES, OnDemandCorrelation
-from flowgru.model.kept_memory import release
+from flowgru.model.buffers import release
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
+from flowgru.model.correlation.compiled import CompiledAllPairs, CompiledOnDemand
+from flowgru.model.correlation.on_demand import WORKING_BYTES, OnDemandCorrelation
 from flowgru.model.memory import free_memory
 from flowgru.types import Features
 
@@ -62,7 +62,7 @@ def correlate(
     if method == "all_pairs":
         return AllPairsCorrelation(first, second, levels, radius)
     if takes_triton(first.device):
-        from flowgru.model.correlation_triton import TritonCorrelation
+        from flowgru.model.correlation.triton import TritonCorrelation
 
         return TritonCorrelation(first, second, levels, radius)
     working_bytes = WORKING_BYTES if memory_budget is None else min(memory_budget, WORKING_BYTES)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
-from flowgru.model.torch_file import read_torch_file
+from flowgru.model.weight_files.torch_file import read_torch_file
 
 MAX_BYTES = 4 * 2**30
 """Of a file of weights; a larger one is refused."""

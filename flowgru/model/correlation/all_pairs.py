@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.grid import Coordinates, sample_windows, window_offsets
-from flowgru.model.kept_memory import take
+from flowgru.model.buffers import take
 from flowgru.operators.base import may_overwrite
 from flowgru.types import Features
 

@@ -1,0 +1,1 @@
+"""How well two pictures match where the flow points: one contract, several ways to compute it."""
