@@ -22,12 +22,12 @@ from torch.utils.data import Dataset
 from flowgru.config import SyntheticSettings, TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.training_sets import training_pairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped
 from flowgru.tasks.arguments import TaskParser
-from flowgru.tasks.train import train
 from flowgru.training.engine import connect, train_network
+from flowgru.training.pairs import training_pairs
+from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 
 WARM_UP = 10

@@ -17,9 +17,9 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
-from flowgru.training.objective import endpoint_error
-from flowgru.training.validation import validate
 
 ITERATIONS = (6, 12, 24, 32)
 HELD_BACK = SyntheticSettings(height=440, width=1024, seed=2_000_003, speed=(0.5, 20.0))

@@ -17,9 +17,9 @@ import torch
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import FlowgruError
+from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import choose_device, load_model
-from flowgru.training.objective import endpoint_error
 from flowgru.types import Flow
 
 TYPES = {"bf16": torch.bfloat16, "16": torch.float16}

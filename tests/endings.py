@@ -21,8 +21,8 @@ from flowgru.errors import InputFileError
 from flowgru.processes import jobs as processes
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.processes.signals import Stopped
-from flowgru.tasks.train import train
 from flowgru.training.loader import batches
+from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 from flowgru.training.sampler import FlowBatch
 

@@ -22,7 +22,6 @@ from torch import nn
 
 from flowgru.cli import main
 from flowgru.config import ComparisonConfig, HeldBackConfig, NetworkConfig, RowConfig, SyntheticSettings, TrainConfig
-from flowgru.data.training_sets import training_pairs
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.costs import multiply_adds
 from flowgru.evaluation.measurements import read_measurements
@@ -37,8 +36,9 @@ from flowgru.processes.jobs import Job, run_jobs
 from flowgru.tasks.comparison.folder import ComparisonFolder
 from flowgru.tasks.comparison.plan import TOLERANCE, plan_rows, reference_network, run_config, select_rows
 from flowgru.tasks.comparison.runs import measured_pairs, train_and_measure
-from flowgru.tasks.train import _new_network
 from flowgru.training.engine import Diverged
+from flowgru.training.pairs import training_pairs
+from flowgru.training.run import _new_network
 
 pytestmark = pytest.mark.timeout(1800)  # most of it is the start of processes, which a busy machine draws out
 
@@ -149,10 +149,10 @@ def test_a_finished_run_keeps_its_model_and_drops_its_checkpoints(finished):
 
 
 def test_the_measured_error_is_that_of_the_model_file(finished):
+    from flowgru.evaluation.validation import validate
     from flowgru.model.weight_files.loading import load_model
     from flowgru.tasks.arguments import TaskParser
     from flowgru.tasks.compare import compare
-    from flowgru.training.validation import validate
 
     config = TaskParser("flowgru compare", compare).parse(words(finished)[1:])["config"]
     network = load_model(finished / "runs/equal_width/conv_gru/seed0/model.safetensors", "cpu")

@@ -10,7 +10,7 @@ from tiny_run import TINY
 from flowgru.config import NetworkConfig, OptimizerConfig
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.tasks.train import train
+from flowgru.training.run import train
 
 HEAD = replace(
     TINY,

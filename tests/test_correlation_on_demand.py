@@ -10,8 +10,9 @@ from flowgru import load_model
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import pixel_grid
+from flowgru.model.correlation import choice
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
-from flowgru.model.correlation.choice import choice, correlate, preferred_method
+from flowgru.model.correlation.choice import correlate, preferred_method
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowgru.model.correlation.choice import choice
+from flowgru.model.correlation import choice
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,8 +10,8 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
 from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import DEFAULT_MODEL, load_model
-from flowgru.training.validation import validate
 
 # OpenCV's Farneback, mean over each set's pairs of the mean end-point error: what the default model must beat.
 FARNEBACK = {"middlebury": 1.21, "sintel": 13.5, "kitti2012": 22.9, "chairs": 3.98}

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.distributions import Laplace
 
-from flowgru.training.objective import endpoint_error, mixture_loss, sequence_loss
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.training.objective import mixture_loss, sequence_loss
 
 
 def test_sequence_loss_is_the_weighted_sum_of_masked_means():

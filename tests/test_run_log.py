@@ -15,8 +15,8 @@ from tiny_run import TINY, log_lines
 from flowgru import console as progress
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks.train import train
 from flowgru.training import engine, step
+from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 
 

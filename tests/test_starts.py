@@ -15,7 +15,7 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.starts import StartedPairs, dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
-from flowgru.tasks.train import train
+from flowgru.training.run import train
 from flowgru.training.run_state import SCHEDULES, drawn_refinements
 
 PAIRS = SyntheticPairs(SyntheticSettings(height=64, width=96, num_textures=4), length=400)

@@ -24,10 +24,10 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
-from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
+from flowgru.training.run import train
 from flowgru.training.run_state import drawn_refinements
 from flowgru.training.sampler import StepSampler, collate
 

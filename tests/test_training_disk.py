@@ -13,9 +13,9 @@ from tiny_run import TINY, log_lines, write_config
 from flowgru.cli import main
 from flowgru.errors import MachineError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.checkpoints import CheckpointStore, require_space
+from flowgru.training.run import train
 
 
 def refuse(times: int, monkeypatch) -> None:

@@ -12,12 +12,12 @@ from tiny_run import TINY, log_lines, new_run
 
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.tasks.train import train
 from flowgru.training import engine, step
-from flowgru.training.objective import endpoint_error
+from flowgru.training.run import train
 from flowgru.training.sampler import collate
-from flowgru.training.validation import pair_errors
 
 
 def test_a_network_that_diverges_on_one_pair_is_not_measured_on_the_others(monkeypatch):

@@ -76,7 +76,7 @@ import os, sys
 from dataclasses import replace
 from tiny_run import TINY
 from flowgru.errors import RequestError
-from flowgru.tasks.train import train
+from flowgru.training.run import train
 config = replace(TINY, steps=1, batch_size=2)
 before = {name for name in os.environ if "RANK" in name or "MASTER" in name or "FLOWGRU" in name}
 train(config, sys.argv[1] + "/first", device="cpu", devices=2)

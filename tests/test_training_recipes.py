@@ -21,14 +21,14 @@ from flowgru.config import (
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.training_sets import training_pairs, validation_pairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
-from flowgru.tasks.provenance import licence, origin_of
-from flowgru.tasks.train import train
+from flowgru.training.pairs import training_pairs, validation_pairs
+from flowgru.training.provenance import licence, origin_of
+from flowgru.training.run import train
 from flowgru.training.step import freeze_batch_norm
 
 CROP = AugmentationSettings(128, 128, log2_scale=(-0.2, 0.2))

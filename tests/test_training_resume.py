@@ -11,8 +11,8 @@ from tiny_run import TINY, log_lines
 
 from flowgru.errors import RequestError
 from flowgru.processes.signals import Stopped
-from flowgru.tasks.train import train
 from flowgru.training import engine
+from flowgru.training.run import train
 from flowgru.training.saving import Saving
 
 

@@ -15,8 +15,8 @@ from torch.utils.data import get_worker_info
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
 from flowgru.processes.signals import Stopped
-from flowgru.tasks.train import train
 from flowgru.training import engine, loader
+from flowgru.training.run import train
 
 
 def die_once(marker: Path, monkeypatch) -> None:

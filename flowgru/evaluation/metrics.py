@@ -29,6 +29,7 @@ from torch import Tensor
 
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
+from flowgru.types import Flow, Valid
 
 PIXEL_THRESHOLDS = (1, 3, 5)
 WAUC_STEPS = 100
@@ -51,6 +52,12 @@ METRICS = (
     "static_flow",
 )
 """The names of the measures, in the order of a report."""
+
+
+def endpoint_error(flow: Flow, target: Flow, valid: Valid) -> Float[Tensor, "B"]:
+    """Mean distance between estimated and true flow, in pixels, over the valid pixels of each picture; NaN without any."""
+    error = (flow.double() - target.double()).norm(dim=1)
+    return torch.where(valid, error, 0).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
 
 
 class FlowErrors:

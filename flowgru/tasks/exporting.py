@@ -19,7 +19,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.tasks.export import ExportSettings
 from flowgru.tasks.flow_stream import card_iterations
-from flowgru.tasks.provenance import origin_of
+from flowgru.training.provenance import origin_of
 
 TOLERANCE = 1e-3
 """Largest difference in pixels between a file's flow and PyTorch's."""

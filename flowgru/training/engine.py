@@ -23,18 +23,18 @@ from torch.utils.data import Dataset
 from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.data.training_sets import FROM_DIS
 from flowgru.errors import MachineError, RequestError
+from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
+from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, Run, RunningMean
 from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
-from flowgru.training.validation import pair_errors
 
 MOST_SKIPPED_IN_A_ROW = 10
 """Steps with a loss or gradient that is not finite after which a run gives up."""

@@ -61,12 +61,6 @@ def mixture_loss(
     return loss
 
 
-def endpoint_error(flow: Flow, target: Flow, valid: Valid) -> Float[Tensor, "B"]:
-    """Mean distance between estimated and true flow, in pixels, over the valid pixels of each picture; NaN without any."""
-    error = (flow.double() - target.double()).norm(dim=1)
-    return torch.where(valid, error, 0).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
-
-
 def _counted(target: Flow, valid: Valid, max_flow: float) -> tuple[Bool[Tensor, "B 1 H W"], Flow]:
     """Which pixels count, and the target with 0 in the others."""
     counted = (valid & (target.norm(dim=1) < max_flow))[:, None]

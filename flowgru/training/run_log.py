@@ -14,8 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.data.training_sets import FROM_DIS
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.training.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_to_image
 
 

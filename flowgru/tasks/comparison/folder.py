@@ -12,7 +12,7 @@ from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.evaluation.measurements import Measurement, read_measurements, write_measurements
 from flowgru.files.atomic import written_whole
 from flowgru.files.writer_lock import WriterLock
-from flowgru.tasks.train import HOW_IT_RUNS
+from flowgru.training.resuming import HOW_IT_RUNS
 
 ABOUT, MEASUREMENTS, CONFIG, LOCK = "comparison.json", "measurements.csv", "config.yaml", "run.lock"
 FACTS = ("config", "rows", "machine", "zero_flow")

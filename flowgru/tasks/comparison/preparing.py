@@ -14,7 +14,7 @@ from flowgru.operators import make_operator
 from flowgru.operators.contract import broken_contract
 from flowgru.tasks.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.tasks.comparison.plan import PlannedRow
-from flowgru.tasks.train import _commit
+from flowgru.training.provenance import commit
 
 
 def refuse_broken(planned: Sequence[PlannedRow]) -> None:
@@ -57,7 +57,7 @@ def describe(
     }
     command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
     command += ["--operators", ",".join(operators)] if operators else []
-    folder.note(machine=machine, command=shlex.join(command), commit=_commit(), date=time.strftime("%Y-%m-%d"))
+    folder.note(machine=machine, command=shlex.join(command), commit=commit(), date=time.strftime("%Y-%m-%d"))
 
 
 def _processor() -> str:

@@ -16,16 +16,16 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.training_sets import SYNTHETIC
 from flowgru.evaluation.costs import peak_mib
 from flowgru.evaluation.measurements import Measurement
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
-from flowgru.tasks.train import train
 from flowgru.training.checkpoints import CheckpointStore
 from flowgru.training.engine import Diverged
-from flowgru.training.objective import endpoint_error
+from flowgru.training.pairs import SYNTHETIC
+from flowgru.training.run import train
 from flowgru.training.sampler import collate
-from flowgru.training.validation import validate
 
 MODEL, LOG = "model.safetensors", "log.jsonl"
 TIMED_STEPS, WARM_UP_STEPS = 16, 8

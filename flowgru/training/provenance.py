@@ -1,13 +1,17 @@
 """Where a trained model comes from, and which terms it inherits from there, for its card."""
 
 import hashlib
+import subprocess
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flowgru.config import STAGES, TrainConfig
 from flowgru.data.sets.layouts import licence_of
-from flowgru.data.training_sets import SYNTHETIC
 from flowgru.model.weight_files.loading import DEFAULT_MODEL
+from flowgru.training.pairs import SYNTHETIC
+from flowgru.training.run_state import Run
 
 OWN_LICENCE = "BSD-3-Clause"
 """Of weights that were trained on generated pairs alone."""
@@ -39,3 +43,35 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
             terms.append(f"{config.data.photos}: as the owner of its pictures allows")
     inherited = [term for term in dict.fromkeys(terms) if term != OWN_LICENCE]
     return "; ".join(inherited) or OWN_LICENCE
+
+
+def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, Any]:
+    """What the model file of a run in `folder` says of itself; `how` is what its command says besides."""
+    first = next(iter(run.validation.values()))
+    return {
+        "network": asdict(config.network),
+        "iterations": min(first, key=first.__getitem__),
+        "held_back_epe": {
+            name: {str(count): round(error, 3) for count, error in errors.items()}
+            for name, errors in run.validation.items()
+        },
+        "data": ", ".join(trained_on(config)),
+        "init_from": run.origin or None,
+        "config": asdict(config),
+        "steps": run.step,
+        "seed": config.seed,
+        "hours": round(run.seconds / 3600, 3),
+        "command": f"flowgru train --config {folder / 'config.yaml'} --output {folder}{how}",
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "license": licence(config, run.origin),
+    }
+
+
+def commit() -> str:
+    """The commit of the code that runs; 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

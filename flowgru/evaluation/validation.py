@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from flowgru.data.sample import FlowSample
+from flowgru.evaluation.metrics import endpoint_error
 from flowgru.grid import PaddingMode
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training.objective import endpoint_error
-from flowgru.training.sampler import collate
 
 
 def validate(
@@ -52,10 +51,9 @@ def pair_errors(
     for index in range(share, length, shares):
         if asked_to_stop:
             break
-        batch = collate([data[index]])
-        target, valid = batch.flow.to(device), batch.valid.to(device)
-        first, second = batch.first.to(device), batch.second.to(device)
-        start = None if batch.initial_flow is None else batch.initial_flow.to(device)
+        pair = data[index]
+        first, second, target, valid = (values[None].to(device) for values in pair[:4])
+        start = None if pair.initial_flow is None else pair.initial_flow[None].to(device)
         hold = getattr(data, "hold", 0)
         flows = network(first, second, iterations=iterations[-1], initial_flow=start, hold=hold, padding=padding).flows
         for column, count in enumerate(iterations):

@@ -1,0 +1,71 @@
+"""Which checkpoint a run goes on from, and whether it is the same run."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from flowgru.config import TrainConfig
+from flowgru.errors import RequestError
+from flowgru.training.checkpoints import CONFIG, Checkpoint, CheckpointStore, load_checkpoint, step_of
+
+HOW_IT_RUNS = {"workers", "log_every", "checkpoint_every", "keep_checkpoints", "root"}
+"""Settings that change nothing in the weights, and so may change while a run goes on."""
+
+SCHEDULE = "optimizer.schedule"
+HOW_IT_ENDS = {"steps", "optimizer.decay_steps"}
+"""Settings that change nothing in the weights before the end of a run at a constant rate, and so may change meanwhile."""
+
+
+def named_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
+    """The checkpoint of --resume PATH: its schedule and optimizer fit this run only if its run was configured alike."""
+    checkpoint = load_checkpoint(path)
+    noted = CheckpointStore(path.parent).read_config()
+    if noted is None:
+        raise RequestError(f"{path.parent / CONFIG} is missing: --resume goes on from a checkpoint in its run's folder")
+    require_same_config(noted, config, path.parent, "begin from a model file's weights by --init-from instead")
+    return checkpoint
+
+
+def checkpoint_of(store: CheckpointStore, resume: str, named: Checkpoint | None) -> Checkpoint | None:
+    """Where the run goes on from; None where it begins."""
+    if resume == "auto":
+        return store.load_newest()
+    present = store.checkpoints()
+    if resume == "never":
+        if present:
+            raise RequestError(f"{store.directory} holds {len(present)} checkpoints: name another --output")
+        return None
+    assert named is not None
+    newer = [path for path in present if step_of(path) > named.step]
+    if newer:
+        raise RequestError(
+            f"{store.directory} holds {newer[0].name}, newer than {resume}: name another --output, or remove what is newer"
+        )
+    return named
+
+
+def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> None:
+    """Refuses to go on with a run of another configuration than the one noted in its folder."""
+    try:
+        old = _leaves_of(TrainConfig()) | _flat(json.loads(noted))  # a setting that came later had its default
+    except (ValueError, AttributeError):
+        raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
+    new = _leaves_of(config)
+    open_ended = old.get(SCHEDULE) == new.get(SCHEDULE) == "constant"
+    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - (HOW_IT_ENDS if open_ended else set()))
+    differing = [name for name in names if old.get(name) != new.get(name)]
+    if not differing:
+        return
+    shown = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differing[:5])
+    raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
+
+
+def _leaves_of(config: TrainConfig) -> dict:
+    return _flat(json.loads(json.dumps(asdict(config))))
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    leaves = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return leaves

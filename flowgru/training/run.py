@@ -1,0 +1,109 @@
+"""A whole training run, from a configuration to a model file; the same call starts it and goes on with it."""
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from flowgru.config import TrainConfig
+from flowgru.console import lines_over_bar
+from flowgru.errors import RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.model_file import write_model_file
+from flowgru.model.weight_files.transfer import transfer
+from flowgru.training.checkpoints import CheckpointStore, require_space
+from flowgru.training.engine import connect, train_network
+from flowgru.training.pairs import training_pairs, validation_pairs
+from flowgru.training.provenance import card_of, origin_of
+from flowgru.training.ranks import together
+from flowgru.training.resuming import checkpoint_of, named_checkpoint, require_same_config
+from flowgru.training.run_log import RunLog
+
+
+def train(
+    config: TrainConfig,
+    output: str,
+    resume: str = "auto",
+    device: str = "auto",
+    devices: int = 1,
+    compile: bool = False,
+) -> None:
+    """Trains a network and writes it with its card; the settings are those of the command, flowgru.commands.train.
+
+    RequestError where they make no sense, before the folder is made; see train_network for what may happen later.
+    """
+    with torch.device("meta"):  # an operator that cannot be made is refused before the folder is
+        weights = FlowNetwork(config.network).state_dict().values()
+    fabric = connect(choose_device(None if device == "auto" else device), devices, config.precision)
+    _require_whole_parts(config, fabric.world_size)
+    folder = Path(output)
+    if fabric.is_global_zero:
+        require_space(folder, sum(value.numel() * value.element_size() for value in weights), config.keep_checkpoints)
+    training_data = training_pairs(config)
+    validation_data = validation_pairs(config)
+
+    # What is wrong with the request is said before the folder is made.
+    named = None if resume in ("auto", "never") else named_checkpoint(Path(resume), config)
+    begins = named is None and not CheckpointStore(folder).checkpoints()
+    source = load_model(config.init_from, device="cpu") if begins and config.init_from is not None else None
+    origin = origin_of(config.init_from, source.card) if source is not None and config.init_from is not None else None
+    with ExitStack() as stack:
+        store = log = checkpoint = None
+        if fabric.is_global_zero:
+            store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
+            _note_config(store, config, folder)
+            checkpoint = checkpoint_of(store, resume, named)
+            console, show = stack.enter_context(lines_over_bar(config.steps))
+            log = RunLog(folder, config.log_every, console, show)
+            stack.callback(log.close)
+        stack.enter_context(together(fabric))
+        fabric.launch()
+        run = train_network(
+            fabric,
+            config,
+            store,
+            log,
+            lambda: _new_network(config, source, announce=fabric.is_global_zero),
+            training_data,
+            validation_data,
+            checkpoint=checkpoint,
+            compile=compile,
+            origin=origin,
+        )
+        if not log:
+            return
+        how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
+        path = folder / "model.safetensors"
+        write_model_file(path, run.mean.weights, card_of(config, run, folder, how), overwrite=True)
+        log.console.print(f"wrote {path}")
+
+
+def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
+    parts = num_processes * config.accumulate
+    if config.batch_size % parts:
+        raise RequestError(
+            f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {num_processes} processes with "
+            f"accumulate {config.accumulate}"
+        )
+
+
+def _note_config(store: CheckpointStore, config: TrainConfig, folder: Path) -> None:
+    """Writes the configuration of a new run into its folder. RequestError where another run's is there."""
+    noted = store.read_config()
+    if noted is None:
+        store.write_config(json.dumps(asdict(config), indent=1))
+    else:
+        require_same_config(noted, config, folder, "name another --output")
+
+
+def _new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bool) -> FlowNetwork:
+    """The network before its first step: random, or with the weights of `source`, which is init_from, where they fit."""
+    network = FlowNetwork(config.network)
+    if source is not None:
+        left = transfer(source, network)
+        if left and announce:
+            print(f"not in {config.init_from}, and left at random: {', '.join(left)}", flush=True)
+    return network
