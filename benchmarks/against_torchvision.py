@@ -33,9 +33,9 @@ from reporting import arguments, begin, furthest, refuse, size_of
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large, raft_small
 
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
 from flowgru.data.classical import dis_flow, farneback_flow
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.compiled import compile_network
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.raft_names import to_our_names

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from reporting import arguments, begin, refuse, size_of
 
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.layers.winograd import filtered
 from flowgru.layers.winograd_matrices import transformed
 

@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import torch
 
+from flowgru.benchmarking.timing import median_ms
 from flowgru.config import SyntheticSettings
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.evaluation.timing import median_ms
 from flowgru.model.flow_network import FlowNetwork, update_length
 from flowgru.model.weight_files.loading import load_model
 

@@ -15,7 +15,7 @@ import torch
 from reporting import arguments, begin, furthest, refuse, size_of
 from torch import Tensor
 
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.grid import pixel_grid
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import Correlation, correlate

@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from reporting import arguments, begin, furthest, refuse, size_of
 
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.compiled import compile_network
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import free_memory, peak_memory

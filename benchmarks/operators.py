@@ -11,9 +11,9 @@ import sys
 
 from reporting import arguments, begin, size_of
 
+from flowgru.benchmarking.operator_table import operator_table
 from flowgru.config import PRESETS
 from flowgru.errors import RequestError
-from flowgru.evaluation.operator_table import operator_table
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flowgru.evaluation.timing import CLOCKS
+from flowgru.benchmarking.timing import CLOCKS
 
 
 def arguments(text: str | None, *, rounds: int) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ import torch
 from reporting import arguments, begin, refuse
 from torch import Tensor
 
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.scan import BACKENDS, linear_scan, preferred_backend, scan_directions
 
 FOUR_WAYS = ((3, False), (3, True), (2, False), (2, True))

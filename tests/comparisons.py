@@ -5,7 +5,7 @@ import math
 import random
 from pathlib import Path
 
-from flowgru.evaluation.measurements import Measurement, write_measurements
+from flowgru.comparison.measurements import Measurement, write_measurements
 
 ROWS = (
     "conv_gru", "conv_gru_reset_after", "seq_conv_gru", "conv_lstm", "conv_lstm_peephole", "conv_lstm_coupled",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from flowgru.benchmarking.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.images import write_image
-from flowgru.evaluation.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants

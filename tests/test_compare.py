@@ -20,12 +20,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from flowgru.benchmarking.costs import multiply_adds
+from flowgru.benchmarking.timing import CLOCKS, median_ms
 from flowgru.cli import main
+from flowgru.comparison.folder import ComparisonFolder
+from flowgru.comparison.measurements import read_measurements
+from flowgru.comparison.plan import TOLERANCE, plan_rows, reference_network, run_config, select_rows
+from flowgru.comparison.runs import measured_pairs, train_and_measure
 from flowgru.config import ComparisonConfig, HeldBackConfig, NetworkConfig, RowConfig, SyntheticSettings, TrainConfig
 from flowgru.errors import MachineError, RequestError
-from flowgru.evaluation.costs import multiply_adds
-from flowgru.evaluation.measurements import read_measurements
-from flowgru.evaluation.timing import CLOCKS, median_ms
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.transfer import transfer
@@ -33,9 +36,6 @@ from flowgru.operators import make_operator
 from flowgru.operators.base import UpdateOperator
 from flowgru.operators.contract import broken_contract
 from flowgru.processes.jobs import Job, run_jobs
-from flowgru.tasks.comparison.folder import ComparisonFolder
-from flowgru.tasks.comparison.plan import TOLERANCE, plan_rows, reference_network, run_config, select_rows
-from flowgru.tasks.comparison.runs import measured_pairs, train_and_measure
 from flowgru.training.engine import Diverged
 from flowgru.training.pairs import training_pairs
 from flowgru.training.run import _new_network
@@ -132,7 +132,7 @@ def test_what_is_finished_is_not_done_again(finished, capsys):
 def test_the_report_is_written_at_the_end(finished, monkeypatch, capsys):
     told = []
     report = SimpleNamespace(write_report=lambda folder: told.append(folder) or [folder / "report.html"])
-    monkeypatch.setitem(sys.modules, "flowgru.tasks.report", report)
+    monkeypatch.setitem(sys.modules, "flowgru.comparison.report.page", report)
     assert main(words(finished, "--operators", "conv_gru")) == 0
     assert told == [finished] and f"wrote {finished / 'report.html'}" in capsys.readouterr().out
 
@@ -398,14 +398,14 @@ def test_sound_operators_keep_the_contract():
 
 
 def test_a_row_that_breaks_the_contract_is_named_and_not_trained(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("flowgru.tasks.comparison.preparing.broken_contract", lambda operator: "it is lazy")
+    monkeypatch.setattr("flowgru.comparison.preparing.broken_contract", lambda operator: "it is lazy")
     assert main(words(tmp_path / "results")) == 2
     assert "conv_gru breaks the contract of update operators: it is lazy" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 
 def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, capsys):
-    monkeypatch.setattr("flowgru.evaluation.operator_table.broken_contract", lambda operator: "it is lazy")
+    monkeypatch.setattr("flowgru.benchmarking.operator_table.broken_contract", lambda operator: "it is lazy")
     monkeypatch.syspath_prepend(CONFIGS.parent / "benchmarks")
     monkeypatch.setattr(sys, "argv", ["operators.py", "--threads", str(torch.get_num_threads())])
     with pytest.raises(SystemExit, match="conv_gru breaks the contract of update operators and nothing is timed"):
@@ -536,7 +536,7 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
     def diverge(*_, **__):
         raise Diverged("10 steps in a row gave no finite loss")
 
-    monkeypatch.setattr("flowgru.tasks.comparison.runs.train", diverge)
+    monkeypatch.setattr("flowgru.comparison.runs.train", diverge)
     run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
     measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
     assert [one[:-1] for one in measured] == [("", "", 1, "epe", "synthetic", count, None) for count in (1, 3)]

@@ -14,13 +14,13 @@ from comparisons import ROWS, write_comparison
 from PIL import Image
 
 from flowgru import cli
+from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
+from flowgru.comparison.report.charts import styles
+from flowgru.comparison.report.page import write_report
+from flowgru.comparison.report.text import beyond_training, estimate_texts, number_text
+from flowgru.comparison.results import read_results
+from flowgru.comparison.statistics import Estimate, mean_interval
 from flowgru.errors import InputFileError
-from flowgru.evaluation.measurements import Measurement, read_measurements, write_measurements
-from flowgru.evaluation.results import read_results
-from flowgru.evaluation.statistics import Estimate, mean_interval
-from flowgru.tasks.report import write_report
-from flowgru.tasks.report_text import beyond_training, estimate_texts, number_text
-from flowgru.view.charts import styles
 
 TWO = ("conv_gru", "conv_min_gru")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -263,7 +263,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path):
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from flowgru import cli\n"
-        "cli.COMMANDS['report'] = cli.Command('flowgru.tasks.report', 'write_report', '')\n"
+        "cli.COMMANDS['report'] = cli.Command('flowgru.comparison.report.page', 'write_report', '')\n"
         f"sys.exit(cli.main(['report', '--folder', {str(tmp_path)!r}]))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -293,5 +293,5 @@ def append(folder: Path, line: str) -> None:
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """What the command line makes of the report's errors."""
-    monkeypatch.setitem(cli.COMMANDS, "report", cli.Command("flowgru.tasks.report", "write_report", ""))
+    monkeypatch.setitem(cli.COMMANDS, "report", cli.Command("flowgru.comparison.report.page", "write_report", ""))
     return cli.main(["report", "--folder", str(folder)])

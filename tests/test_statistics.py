@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from flowgru.evaluation.measurements import Measurement, read_measurements, write_measurements
-from flowgru.evaluation.statistics import holm, mean_interval, paired_difference, pareto_front
+from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
+from flowgru.comparison.statistics import holm, mean_interval, paired_difference, pareto_front
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from flowgru.errors import FlowgruError, MachineError, RequestError
 if TYPE_CHECKING:
     import torch
 
-    from flowgru.evaluation.measurements import Measurement
+    from flowgru.comparison.folder import ComparisonFolder
+    from flowgru.comparison.measurements import Measurement
+    from flowgru.comparison.plan import PlannedRow
     from flowgru.processes.jobs import Job
-    from flowgru.tasks.comparison.folder import ComparisonFolder
-    from flowgru.tasks.comparison.plan import PlannedRow
 
 
 def compare(
@@ -44,12 +44,12 @@ def compare(
         raise RequestError(f"--jobs is {jobs}: it must be 1 or more")
     if output == "":
         raise RequestError("--output is empty: name a folder")
+    from flowgru.comparison.folder import ComparisonFolder
+    from flowgru.comparison.plan import plan_rows, select_rows
+    from flowgru.comparison.preparing import describe, refuse_broken
+    from flowgru.comparison.report.page import write_report
+    from flowgru.comparison.runs import measured_pairs, measured_sets
     from flowgru.model.weight_files.loading import choose_device
-    from flowgru.tasks.comparison.folder import ComparisonFolder
-    from flowgru.tasks.comparison.plan import plan_rows, select_rows
-    from flowgru.tasks.comparison.preparing import describe, refuse_broken
-    from flowgru.tasks.comparison.runs import measured_pairs, measured_sets
-    from flowgru.tasks.report import write_report
 
     # What is wrong with the request is said before the folder is made.
     where = choose_device(None if device == "auto" else device)
@@ -87,7 +87,7 @@ class _Comparison:
     ) -> None:
         import torch
 
-        from flowgru.tasks.comparison.runs import measured_sets
+        from flowgru.comparison.runs import measured_sets
 
         self.config, self.planned, self.folder, self.device, self.jobs = config, planned, folder, device, jobs
         self.sets = measured_sets(config)
@@ -97,8 +97,8 @@ class _Comparison:
 
     def measure_zero_flow(self) -> None:
         """The error of no flow at all, which every estimate should be below."""
-        from flowgru.evaluation.measurements import Measurement
-        from flowgru.tasks.comparison.runs import zero_error
+        from flowgru.comparison.measurements import Measurement
+        from flowgru.comparison.runs import zero_error
 
         zero = self.folder.about["zero_flow"]
         for name in self.sets:
@@ -114,9 +114,9 @@ class _Comparison:
 
     def choose_steps(self) -> None:
         """Notes the steps of every training: those of the recipe, or what takes the minutes at the network's speed."""
+        from flowgru.comparison.plan import run_config
+        from flowgru.comparison.runs import steps_per_second
         from flowgru.processes.jobs import Job, run_jobs
-        from flowgru.tasks.comparison.plan import run_config
-        from flowgru.tasks.comparison.runs import steps_per_second
 
         minutes, seed = self.config.minutes, self.config.seeds[0]
         if minutes is None:
@@ -145,10 +145,10 @@ class _Comparison:
 
     def train(self) -> dict[str, FlowgruError]:
         """Trains and measures every network with every seed; returns why some could not be."""
+        from flowgru.comparison.plan import run_config
+        from flowgru.comparison.runs import train_and_measure
+        from flowgru.comparison.watching import Watch
         from flowgru.processes.jobs import Job, run_jobs
-        from flowgru.tasks.comparison.plan import run_config
-        from flowgru.tasks.comparison.runs import train_and_measure
-        from flowgru.tasks.comparison.watching import Watch
 
         total, queue, steps = len(self.config.seeds) * len(self.networks), [], {}
         for seed in self.config.seeds:
@@ -186,7 +186,7 @@ class _Comparison:
 
     def measure_costs(self) -> None:
         """Times and memory of every network, taken in turns while nothing is trained, unless all are known."""
-        from flowgru.tasks.comparison.costs import measure_costs
+        from flowgru.comparison.costs import measure_costs
 
         measures = ("parameters", "ms_per_step", "ms_per_pair", "peak_mib")
         rows = [(one.regime, one.row.name) for one in self.planned]
@@ -226,11 +226,11 @@ class _Comparison:
         """The file with the initial weights of a seed, which all networks share where they fit; made where it is not."""
         import torch
 
+        from flowgru.comparison.plan import reference_network
         from flowgru.model.flow_network import FlowNetwork
         from flowgru.model.weight_files.loading import load_model
         from flowgru.model.weight_files.model_file import write_model_file
         from flowgru.model.weight_files.transfer import transfer
-        from flowgru.tasks.comparison.plan import reference_network
 
         path = self.folder.path.absolute() / "initial" / f"seed{seed}.safetensors"
         if not path.exists():

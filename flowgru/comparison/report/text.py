@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from flowgru.evaluation.statistics import Difference, Estimate, mean_interval
+from flowgru.comparison.statistics import Difference, Estimate, mean_interval
 
 NONE = "–"
 """What stands where nothing was measured."""

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.errors import InputFileError
-from flowgru.evaluation.measurements import Measurement, read_measurements
 from flowgru.files.bounded import read_bytes
 
 ABOUT = "comparison.json"

@@ -3,11 +3,18 @@
 import math
 from collections.abc import Iterator
 
-from flowgru.evaluation.results import Results
-from flowgru.evaluation.statistics import Estimate, pareto_front
-from flowgru.tasks.report_differences import Differences
-from flowgru.tasks.report_text import beyond_training, count_text, estimate_text, joined, number_text, seeds_estimate
-from flowgru.view.page import Cell
+from flowgru.comparison.report.differences import Differences
+from flowgru.comparison.report.html import Cell
+from flowgru.comparison.report.text import (
+    beyond_training,
+    count_text,
+    estimate_text,
+    joined,
+    number_text,
+    seeds_estimate,
+)
+from flowgru.comparison.results import Results
+from flowgru.comparison.statistics import Estimate, pareto_front
 
 TITLES = {"equal_width": "equal width", "equal_parameters": "equal parameters"}
 

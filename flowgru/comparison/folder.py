@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
 from flowgru.config import ComparisonConfig
 from flowgru.errors import InputFileError, MachineError, RequestError
-from flowgru.evaluation.measurements import Measurement, read_measurements, write_measurements
 from flowgru.files.atomic import written_whole
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS

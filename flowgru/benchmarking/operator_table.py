@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from flowgru.benchmarking.costs import multiply_adds, prepared_step
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import PRESETS
 from flowgru.errors import RequestError
-from flowgru.evaluation.costs import multiply_adds, prepared_step
-from flowgru.evaluation.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.operators import make_operator, operator_variants
 from flowgru.operators.contract import broken_contract
 

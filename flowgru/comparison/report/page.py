@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.evaluation.results import MEASUREMENTS, Results, read_results
+from flowgru.comparison.report.charts import styles
+from flowgru.comparison.report.html import bullets, definitions, details, element, page
+from flowgru.comparison.report.sections import RegimeReport
+from flowgru.comparison.report.text import RULE, joined
+from flowgru.comparison.results import MEASUREMENTS, Results, read_results
 from flowgru.files.atomic import written_whole
-from flowgru.tasks.report_sections import RegimeReport
-from flowgru.tasks.report_text import RULE, joined
-from flowgru.view.charts import styles
-from flowgru.view.page import bullets, definitions, details, element, page
 
 PAGE = "report.html"
 TABLE = "table.md"

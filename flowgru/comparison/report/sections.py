@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from flowgru.evaluation.results import Results
-from flowgru.evaluation.statistics import Estimate, pareto_front
-from flowgru.tasks.report_numbers import RegimeNumbers
-from flowgru.tasks.report_text import NONE, count_text, estimate_texts, joined, number_text
-from flowgru.view.charts import Line, curve_panels, front_chart, iteration_lines
-from flowgru.view.page import Cell, details, element, figure, table
+from flowgru.comparison.report.charts import Line, curve_panels, front_chart, iteration_lines
+from flowgru.comparison.report.html import Cell, details, element, figure, table
+from flowgru.comparison.report.numbers import RegimeNumbers
+from flowgru.comparison.report.text import NONE, count_text, estimate_texts, joined, number_text
+from flowgru.comparison.results import Results
+from flowgru.comparison.statistics import Estimate, pareto_front
 
 SETS_A_TABLE = 7
 """Data sets side by side in one table, so that it fits the page."""

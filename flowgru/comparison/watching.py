@@ -5,11 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.runs import LOG
 from flowgru.console import say, warn
 from flowgru.errors import FlowgruError
-from flowgru.evaluation.measurements import Measurement
 from flowgru.processes.jobs import Job
-from flowgru.tasks.comparison.runs import LOG
 
 SECONDS_BETWEEN_LINES = 60.0
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flowgru.benchmarking.costs import count_parameters
 from flowgru.config import PRESETS, ComparisonConfig, NetworkConfig, Regime, RowConfig, TrainConfig
 from flowgru.errors import RequestError
-from flowgru.evaluation.costs import count_parameters
 
 TOLERANCE = 0.03
 """By this share the parameters of a whole network may differ from the reference's, where they are called equal."""

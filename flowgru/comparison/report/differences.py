@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from itertools import combinations
 
-from flowgru.evaluation.statistics import Difference, holm, paired_difference
-from flowgru.tasks.report_text import estimate_texts
-from flowgru.view.page import Cell, table
+from flowgru.comparison.report.html import Cell, table
+from flowgru.comparison.report.text import estimate_texts
+from flowgru.comparison.statistics import Difference, holm, paired_difference
 
 LEVEL = 0.05
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
+from flowgru.comparison.folder import CONFIG, ComparisonFolder
+from flowgru.comparison.plan import PlannedRow
 from flowgru.console import say
 from flowgru.errors import RequestError
 from flowgru.operators import make_operator
 from flowgru.operators.contract import broken_contract
-from flowgru.tasks.comparison.folder import CONFIG, ComparisonFolder
-from flowgru.tasks.comparison.plan import PlannedRow
 from flowgru.training.provenance import commit
 
 

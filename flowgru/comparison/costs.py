@@ -5,15 +5,15 @@ from pathlib import Path
 
 import torch
 
+from flowgru.benchmarking.costs import multiply_adds, prepared_step
+from flowgru.benchmarking.timing import median_ms
+from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.plan import PlannedRow
+from flowgru.comparison.runs import memory
 from flowgru.config import ComparisonConfig
 from flowgru.errors import FlowgruError
-from flowgru.evaluation.costs import multiply_adds, prepared_step
-from flowgru.evaluation.measurements import Measurement
-from flowgru.evaluation.timing import median_ms
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.jobs import Job, run_jobs
-from flowgru.tasks.comparison.plan import PlannedRow
-from flowgru.tasks.comparison.runs import memory
 
 STEP_TURNS, PAIR_TURNS = 25, 7
 """Turns whose median is the time of a step of the operator, and of a pair."""

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from flowgru.benchmarking.costs import peak_mib
+from flowgru.comparison.measurements import Measurement
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.evaluation.costs import peak_mib
-from flowgru.evaluation.measurements import Measurement
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model

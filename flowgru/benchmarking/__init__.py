@@ -1,0 +1,1 @@
+"""Time, memory and cost of models and operators, measured side by side."""
