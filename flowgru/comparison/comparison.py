@@ -1,0 +1,167 @@
+"""The work of a comparison, from the steps of each training to the times of all networks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowgru.comparison.costs import measure_costs
+from flowgru.comparison.folder import ComparisonFolder
+from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.plan import PlannedRow, reference_network, run_config
+from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
+from flowgru.comparison.watching import Watch
+from flowgru.config import ComparisonConfig
+from flowgru.console import say
+from flowgru.errors import FlowgruError, MachineError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.loading import load_model
+from flowgru.model.weight_files.model_file import write_model_file
+from flowgru.model.weight_files.transfer import transfer
+from flowgru.processes.jobs import Job, run_jobs
+
+
+class Comparison:
+    """The work of a comparison, one part after the other; each part leaves out what is done already."""
+
+    def __init__(
+        self,
+        config: ComparisonConfig,
+        planned: Sequence[PlannedRow],
+        folder: ComparisonFolder,
+        device: torch.device,
+        jobs: int,
+    ) -> None:
+        self.config, self.planned, self.folder, self.device, self.jobs = config, planned, folder, device, jobs
+        self.sets = measured_sets(config)
+        self.num_threads = torch.get_num_threads()
+        self.networks = {one.folder: one for one in planned}
+        """One planned row for each network that is trained, by the folder of its runs."""
+
+    def measure_zero_flow(self) -> None:
+        """The error of no flow at all, which every estimate should be below."""
+        zero = self.folder.about["zero_flow"]
+        for name in self.sets:
+            if name not in zero:
+                zero[name] = zero_error(self.config, name)
+                self.folder.note(zero_flow=zero)
+            say(f"{name}: zero flow is off by {zero[name]:.3f} px")
+        self.folder.add(
+            Measurement(one.regime, one.row.name, None, "zero_epe", name, None, None, zero[name])
+            for one in self.planned
+            for name in self.sets
+        )
+
+    def choose_steps(self) -> None:
+        """Notes the steps of every training: those of the recipe, or what takes the minutes at the network's speed."""
+        minutes, seed = self.config.minutes, self.config.seeds[0]
+        if minutes is None:
+            for one in self.networks.values():
+                self._note_steps(one.folder, self.config.training.steps)
+            return
+        unknown = [one for one in self.networks.values() if "steps" not in self._noted(one.folder)[0]]
+        queue = [
+            Job(
+                one.folder,
+                steps_per_second,
+                (run_config(self.config, one.network, seed, 1, self._initial(seed)), str(self.device)),
+                self.folder.path / one.folder / "speed.txt",
+            )
+            for one in unknown
+        ]
+
+        def ended(job: Job, rate: Any) -> None:
+            if isinstance(rate, FlowgruError):
+                raise type(rate)(f"{job.name}: {rate}")
+            steps = max(1, round(60 * minutes * rate))
+            self._note_steps(job.name, steps)
+            say(f"{job.name}: {rate:.2f} steps/s, so {steps} steps in {minutes:g} minutes")
+
+        run_jobs(queue, at_once=self.jobs, num_threads=self.num_threads, ended=ended)
+
+    def train(self) -> dict[str, FlowgruError]:
+        """Trains and measures every network with every seed; returns why some could not be."""
+        total, queue, steps = len(self.config.seeds) * len(self.networks), [], {}
+        for seed in self.config.seeds:
+            for one in self.networks.values():
+                missing = self._unmeasured(one.folder, seed)
+                if not missing:
+                    continue
+                folder, length = self.folder.path / one.folder / f"seed{seed}", self._noted(one.folder)[0]["steps"]
+                run = run_config(self.config, one.network, seed, length, self._initial(seed))
+                arguments = (self.config, run, folder, str(self.device), missing)
+                queue.append(Job(f"{one.folder}/seed{seed}", train_and_measure, arguments, folder / "output.txt"))
+                steps[queue[-1].name] = length
+        failures: dict[str, FlowgruError] = {}
+        watch = Watch(self.folder.path, steps, total)
+
+        def ended(job: Job, outcome: Any) -> None:
+            if isinstance(outcome, FlowgruError):
+                watch.failed(job, outcome)
+                if not isinstance(outcome, MachineError):  # what is wrong with one is wrong with all
+                    raise type(outcome)(f"{job.name}: {outcome}")
+                failures[job.name] = outcome
+                return
+            self.folder.add(self._for_each_regime(job.name.rpartition("/")[0], outcome))
+            watch.ended(job, outcome)
+
+        run_jobs(
+            queue,
+            at_once=self.jobs,
+            num_threads=self.num_threads,
+            began=watch.began,
+            ended=ended,
+            tick=watch.tick,
+        )
+        return failures
+
+    def measure_costs(self) -> None:
+        """Times and memory of every network, taken in turns while nothing is trained, unless all are known."""
+        measures = ("parameters", "ms_per_step", "ms_per_pair", "peak_mib")
+        rows = [(one.regime, one.row.name) for one in self.planned]
+        if all(self.folder.has(*row, measure) for row in rows for measure in measures):
+            return
+        say(f"taking the times of {len(self.networks)} networks in turns")
+        for name, measured in measure_costs(
+            self.config, self.networks, self.folder.path, self.device, self.num_threads
+        ):
+            self.folder.add(self._for_each_regime(name, measured))
+
+    def _rows(self, folder: str) -> list[tuple[str, str]]:
+        """The regimes and rows that share the runs of a folder."""
+        return [(one.regime, one.row.name) for one in self.planned if one.folder == folder]
+
+    def _for_each_regime(self, folder: str, measured: Sequence[Measurement]) -> list[Measurement]:
+        return [one._replace(regime=regime, row=row) for regime, row in self._rows(folder) for one in measured]
+
+    def _unmeasured(self, folder: str, seed: int) -> tuple[str, ...]:
+        """The sets on which the run's error is not known for every row that shares it."""
+        missing = set[str]()
+        for row in self._rows(folder):
+            missing |= {*self.folder.unmeasured_sets(*row, seed, self.sets, self.config.iterations)}
+        return tuple(name for name in self.sets if name in missing)
+
+    def _noted(self, folder: str) -> list[dict[str, Any]]:
+        """What comparison.json says of the rows that share the runs of a folder."""
+        rows = self.folder.about["rows"]
+        return [noted for regime in rows.values() for noted in regime.values() if noted["folder"] == folder]
+
+    def _note_steps(self, folder: str, steps: int) -> None:
+        for noted in self._noted(folder):
+            noted["steps"] = steps
+        self.folder.note()
+
+    def _initial(self, seed: int) -> Path:
+        """The file with the initial weights of a seed, which all networks share where they fit; made where it is not."""
+        path = self.folder.path.absolute() / "initial" / f"seed{seed}.safetensors"
+        if not path.exists():
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network = FlowNetwork(reference_network(self.config))
+            if self.config.training.init_from is not None:
+                source = load_model(self.config.training.init_from, "cpu")
+                transfer(source, network, parts=self.config.initial_parts)
+            write_model_file(path, network.state_dict(), {"network": asdict(network.config)})
+        return path
