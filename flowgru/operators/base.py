@@ -36,7 +36,8 @@ class UpdateOperator(nn.Module, Generic[State]):
     def step(self, motion: Features, state: State) -> tuple[Features, State]:
         """One refinement: what the heads read [B, hidden_size, h, w], and the next state.
 
-        motion [B, motion_size, h, w] is what the motion encoder made of the flow and its look-up.
+        motion [B, motion_size, h, w] is what the motion encoder made of the flow and its look-up. A state that is a
+        NamedTuple is made by calling its class: torch 2.11 compiles `_replace` into an empty tuple.
         """
         raise NotImplementedError
 

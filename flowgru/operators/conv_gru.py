@@ -109,4 +109,4 @@ class ConvGRU(UpdateOperator[GRUState]):
         hidden = state.hidden
         for cell, shares in zip(self.cells, state.shares, strict=True):
             hidden = cell(hidden, motion, shares)
-        return hidden, state._replace(hidden=hidden)
+        return hidden, GRUState(hidden, state.shares)

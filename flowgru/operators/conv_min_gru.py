@@ -126,7 +126,7 @@ class ConvMinGRU(UpdateOperator[MinState]):
             value = torch.lerp(hidden, tanh(candidate), share)
             scanned = self._scanned(passing, value, hidden)
             hidden = torch.lerp(value, tanh(self.carried(scanned)), self._mix(value, scanned))
-        return hidden, state._replace(hidden=hidden)
+        return hidden, MinState(hidden, state.shares)
 
     def _scanned(self, passing: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
         return carry(passing, value, self.routes) if self.scan else torch.lerp(value, hidden, passing)

@@ -74,4 +74,4 @@ class ConvNeXt(UpdateOperator[ConvNeXtState]):
         hidden = state.hidden
         for block, share in zip(self.blocks, state.shares, strict=True):
             hidden = block(torch.cat([hidden, motion], dim=1), state.context, share)
-        return hidden, state._replace(hidden=hidden)
+        return hidden, ConvNeXtState(hidden, state.context, state.shares)

@@ -39,4 +39,4 @@ class ConvReLU(UpdateOperator[ConvReLUState]):
     def step(self, motion: Features, state: ConvReLUState) -> tuple[Features, ConvReLUState]:
         hidden = torch.relu(self.first(torch.cat([state.hidden, motion], dim=1), state.share))
         hidden = torch.relu(self.third(torch.relu(self.second(hidden))))
-        return hidden, state._replace(hidden=hidden)
+        return hidden, ConvReLUState(hidden, state.share)

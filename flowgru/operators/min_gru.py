@@ -28,4 +28,4 @@ class MinGRU(UpdateOperator[MinState]):
     def step(self, motion: Features, state: MinState) -> tuple[Features, MinState]:
         decay, update = self.cell(motion, state.shares)
         hidden = torch.addcmul(update, decay, state.hidden)
-        return hidden, state._replace(hidden=hidden)
+        return hidden, MinState(hidden, state.shares)
