@@ -1,6 +1,7 @@
 """The look-up on demand as a Triton kernel: on a CUDA device, or under Triton's interpreter (TRITON_INTERPRET=1)."""
 
 import math
+from typing import NamedTuple, no_type_check  # Triton compiles the source of a kernel, so nothing may wrap it
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,16 @@ def _rows(values: Float[Tensor, "B C h w"]) -> Float[Tensor, "rows C"]:
     return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1]).contiguous()
 
 
+class _Sizes(NamedTuple):
+    """What the kernels take after their tensors."""
+
+    channels: int
+    height: int
+    width: int
+    per_picture: int
+    side: int
+
+
 class _Patches(torch.autograd.Function):
     """Matches of every pixel with a patch of whole pixels [pixels, side, side], zero outside the picture."""
 
@@ -72,10 +83,9 @@ class _Patches(torch.autograd.Function):
         per_picture: int,
     ) -> Tensor:
         ctx.save_for_backward(first, second, corners)
-        ctx.sizes = sizes = (first.shape[1], height, width, per_picture, side)
+        ctx.sizes = sizes = _Sizes(first.shape[1], height, width, per_picture, side)
         patches = first.new_empty(len(first), side, side)
-        given = (first, second, corners, patches)
-        _match[(len(first),)](*given, *sizes, *_blocks(side, first.shape[1]))  # pyright: ignore
+        _launch(_match, (first, second, corners, patches), sizes)
         return patches
 
     @staticmethod
@@ -83,18 +93,20 @@ class _Patches(torch.autograd.Function):
     def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         first, second, corners = ctx.saved_tensors
         first_grad, second_grad = torch.empty_like(first), torch.zeros_like(second)
-        blocks = _blocks(ctx.sizes[-1], first.shape[1])
         given = (first, second, corners, grads[0].contiguous(), first_grad, second_grad)
-        _match_backward[(len(first),)](*given, *ctx.sizes, *blocks)  # pyright: ignore
+        _launch(_match_backward, given, ctx.sizes)
         return first_grad, second_grad, None, None, None, None, None
 
 
-def _blocks(side: int, channels: int) -> tuple[int, int]:
-    """Places of a patch and channels that one program holds at once, powers of two."""
-    return triton.next_power_of_2(side * side), min(32, triton.next_power_of_2(channels))
+def _launch(kernel, tensors: tuple[Tensor, ...], sizes: _Sizes) -> None:
+    """Runs the kernel for every row of the first tensor, on that tensor's device, which need not be the current one."""
+    places, part = triton.next_power_of_2(sizes.side**2), min(32, triton.next_power_of_2(sizes.channels))
+    with torch.cuda.device_of(tensors[0]):
+        kernel[(len(tensors[0]),)](*tensors, *sizes, PLACES=places, PART=part)
 
 
 @triton.jit
+@no_type_check
 def _targets(corners, pixel, height, width, per_picture, side, PLACES: tl.constexpr):
     """The second picture's row for each place of a pixel's patch, and whether there is one."""
     place = tl.arange(0, PLACES)
@@ -106,6 +118,7 @@ def _targets(corners, pixel, height, width, per_picture, side, PLACES: tl.conste
 
 
 @triton.jit
+@no_type_check
 def _match(
     first,
     second,
@@ -134,6 +147,7 @@ def _match(
 
 
 @triton.jit
+@no_type_check
 def _match_backward(
     first,
     second,

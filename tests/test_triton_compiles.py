@@ -1,0 +1,103 @@
+"""Every Triton kernel compiles for an H100 (sm_90) as it is launched, and each launch is made on its tensors' device.
+
+No GPU is needed: Triton gets a driver that only says what is to be compiled for. What the kernels compute is shown by
+test_scan_triton.py and test_correlation_triton.py.
+"""
+
+from collections import defaultdict
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+triton = pytest.importorskip("triton")
+
+from flowgru.model import correlation_triton  # noqa: E402
+from flowgru.scan import triton_kernels  # noqa: E402
+
+SHARED_MEMORY = 227 * 1024
+"""Bytes that a program may have on an H100."""
+
+KERNELS = [
+    triton_kernels._scan_kernel,
+    triton_kernels._gradient_kernel,
+    correlation_triton._match,
+    correlation_triton._match_backward,
+]
+
+
+@pytest.fixture
+def compiled(monkeypatch, tmp_path) -> list[Any]:
+    """Instead of running, a launch compiles its kernel and puts it here."""
+    if triton_kernels.INTERPRETED:
+        pytest.skip("TRITON_INTERPRET is set, so nothing is compiled")
+    found, devices_of = [], []
+    target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    driver = SimpleNamespace(
+        get_current_target=lambda: target,
+        get_current_device=lambda: 0,
+        get_current_stream=lambda device: 0,
+        get_active_torch_device=lambda: torch.device("cuda", 0),
+    )
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(triton.runtime.driver, "_active", driver)
+    for kernel in KERNELS:
+        monkeypatch.setattr(kernel, "device_caches", defaultdict(kernel.create_binder))
+
+    @contextmanager
+    def device_of(tensor):
+        devices_of.append(tensor)
+        yield
+        devices_of.pop()
+
+    run = triton.JITFunction.run
+
+    def compile_only(self, *arguments, grid, warmup, **options):
+        (tensor,) = devices_of
+        assert tensor is arguments[0]
+        found.append(run(self, *arguments, grid=grid, warmup=True, **options))
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(triton.JITFunction, "run", compile_only)
+    return found
+
+
+def check(compiled: list[Any], names: list[str]) -> None:
+    assert [kernel.metadata.name for kernel in compiled] == names
+    for kernel in compiled:
+        assert kernel.asm["cubin"] and kernel.metadata.target.arch == 90
+        assert kernel.metadata.shared <= SHARED_MEMORY
+
+
+FOUR_WAYS = ((3, False, "triton"), (3, True, "triton"), (2, False, "triton"), (2, True, "triton"))
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, layout, ways",
+    [
+        ((8, 80, 32, 40), torch.bfloat16, torch.channels_last, FOUR_WAYS),
+        ((1, 128, 55, 128), torch.float32, torch.contiguous_format, FOUR_WAYS),
+        ((2, 8, 9, 16), torch.float16, torch.channels_last, FOUR_WAYS[::2]),
+        ((1, 4, 1, 5), torch.float64, torch.contiguous_format, FOUR_WAYS),
+        ((512, 1024), torch.float32, torch.contiguous_format, ((1, False, "triton"),)),
+    ],
+)
+def test_the_scan_and_its_gradient_compile(compiled, shape, dtype, layout, ways):
+    decay, update, states, decay_grad, update_grad = (
+        torch.rand(shape).to(dtype).contiguous(memory_format=layout) for _ in range(5)
+    )
+    triton_kernels.scan(decay, update, states, ways)
+    triton_kernels.gradient(decay, states, states.new_ones(()).expand(shape), decay_grad, update_grad, ways)
+    check(compiled, ["_scan_kernel", "_gradient_kernel"])
+
+
+@pytest.mark.parametrize(
+    "batch, channels, height, width, radius", [(1, 256, 55, 128, 4), (2, 128, 32, 40, 3), (1, 5, 1, 3, 1)]
+)
+def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height, width, radius):
+    first, second = torch.rand(2, batch, channels, height, width).requires_grad_()
+    found = correlation_triton.TritonCorrelation(first, second, 1, radius).lookup(torch.zeros(batch, 2, height, width))
+    found.sum().backward()
+    check(compiled, ["_match", "_match_backward"])
