@@ -32,7 +32,7 @@ def window_offsets(radius: int, *, like: Tensor) -> Float[Tensor, "side side 2"]
 def sample(values: Float[Tensor, "N C H W"], coordinates: Float[Tensor, "N h w 2"]) -> Float[Tensor, "N C h w"]:
     """Values at real-valued (x, y) coordinates: bilinear, zero outside the picture."""
     values, scale = _with_extent(values, coordinates)
-    return F.grid_sample(values, coordinates * scale - 1, align_corners=True)
+    return _grid_sample(values, coordinates * scale - 1)
 
 
 def sample_windows(
@@ -40,7 +40,14 @@ def sample_windows(
 ) -> Float[Tensor, "N C h w"]:
     """sample(values, centre + offsets) of each of the N, with one pass over the coordinates instead of three."""
     values, scale = _with_extent(values, centres)
-    return F.grid_sample(values, (centres * scale - 1)[:, None, None] + offsets * scale, align_corners=True)
+    return _grid_sample(values, (centres * scale - 1)[:, None, None] + offsets * scale)
+
+
+def _grid_sample(values: Float[Tensor, "N C H W"], grid: Float[Tensor, "N h w 2"]) -> Float[Tensor, "N C h w"]:
+    """torch's grid_sample; on CUDA never cuDNN's, which refuses 65536 maps and more in one call."""
+    if values.device.type == "cuda":
+        return torch.ops.aten.grid_sampler_2d(values, grid, 0, 0, True)  # bilinear, zeros outside, align_corners
+    return F.grid_sample(values, grid, align_corners=True)
 
 
 def _with_extent(

@@ -117,7 +117,8 @@ class ConvMinGRU(UpdateOperator[MinState]):
         gates, candidate, passing = maps.split(
             [self.cell.num_gates * self.hidden_size, self.hidden_size, self.hidden_size], dim=1
         )
-        share = torch.sigmoid(self.cell.logit(gates))
+        # CUDA's autocast computes softplus and exp in float32; torch.lerp takes one type only.
+        share = torch.sigmoid(self.cell.logit(gates)).to(maps.dtype)
         passing = pass_through(passing, self.gate, self.cap)
         if self.form == "cand":
             scanned = self._scanned(passing, torch.tanh(candidate), hidden)
@@ -129,7 +130,7 @@ class ConvMinGRU(UpdateOperator[MinState]):
         return hidden, MinState(hidden, state.shares)
 
     def _scanned(self, passing: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
-        return carry(passing, value, self.routes) if self.scan else torch.lerp(value, hidden, passing)
+        return carry(passing, value, self.routes) if self.scan else torch.lerp(value, hidden, passing.to(value.dtype))
 
     def _mix(self, value: Tensor, scanned: Tensor) -> Tensor:
         """The share of what was carried here, [B, C, h, w] or [C, 1, 1]."""

@@ -1,0 +1,42 @@
+"""CUDA as far as it goes without a GPU: tensors that have the shapes, types and autocast rules of CUDA, but no values.
+
+Only a forward pass works on them, because PyTorch's engine of gradients needs a real device.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+FREE_MEMORY = 70 * 2**30
+"""Bytes that the device claims to have free."""
+
+
+@contextmanager
+def fake_cuda() -> Iterator[None]:
+    """All tensors are fake, new ones are on the device cuda, and torch.autocast("cuda") works.
+
+    What a Triton kernel is given must be on the device; the kernel itself is left out.
+    """
+    from flowgru.model import correlation
+    from flowgru.scan.analytic import gpu_kernels
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+        patched.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: True)
+        patched.setattr("flowgru.model.correlation.choice.free_memory", lambda device: FREE_MEMORY)
+        kernels = [gpu_kernels()]
+        if correlation.takes_triton(torch.device("cuda")):
+            from flowgru.model import correlation_triton
+
+            kernels.append(correlation_triton)
+        for module in filter(None, kernels):
+            patched.setattr(module, "_launch", _check_launch)
+        with FakeTensorMode(allow_non_fake_inputs=False), torch.device("cuda"):
+            yield
+
+
+def _check_launch(kernel: object, tensors: tuple[torch.Tensor, ...], *_: object) -> None:
+    assert {each.device.type for each in tensors} == {"cuda"}
