@@ -9,7 +9,6 @@ Exit codes: 0 done, 1 a bug, 2 the request, 3 an input file, 4 the machine, 130 
 
 import difflib
 import importlib
-import importlib.metadata
 import io
 import os
 import signal
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 from flowgru.errors import FlowgruError, RequestError
 from flowgru.tasks.arguments import TaskParser
+from flowgru.version import VERSION
 
 
 class Command(NamedTuple):
@@ -103,7 +103,7 @@ def _run(words: list[str]) -> int:
         print(_overview())
         return 0 if words else 2
     if words[0] == "--version":
-        print(f"flowgru {importlib.metadata.version('flowgru')}")
+        print(f"flowgru {VERSION}")
         return 0
     if words[0] not in COMMANDS:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
-    {"config", "types", "errors"},
+    {"config", "types", "errors", "version"},
     {"scan", "grid", "layers", "files", "processes", "console"},
     {"operators", "data"},
     {"model", "view"},

@@ -1,6 +1,5 @@
 """The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
 
-import importlib.metadata
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -39,6 +38,7 @@ from flowgru.tasks.outputs import (
 from flowgru.tasks.pair_matcher import PairNetwork, computed_size
 from flowgru.tasks.side_by_side import write_side_by_side
 from flowgru.tasks.tiling import tile_layout
+from flowgru.version import VERSION
 
 
 @dataclass
@@ -232,7 +232,7 @@ class Estimation:
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
         seconds = sum(report.seconds for report in reports)
         return {
-            "flowgru": importlib.metadata.version("flowgru"),
+            "flowgru": VERSION,
             "model": self.settings.model,
             "card": self.network.card,
             "settings": {**asdict(self.settings), "iterations": self.iterations, "device": str(self.device)},

@@ -1,6 +1,5 @@
 """The work of `flowgru export`: trace, write, compare with PyTorch, keep."""
 
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.tasks.export import ExportSettings
 from flowgru.tasks.flow_stream import card_iterations
 from flowgru.training.provenance import origin_of
+from flowgru.version import VERSION
 
 TOLERANCE = 1e-3
 """Largest difference in pixels between a file's flow and PyTorch's."""
@@ -97,7 +97,7 @@ def _card(settings: ExportSettings, network: FlowNetwork, iterations: int) -> di
             "sha256": origin.get("sha256"),
             "max_size": settings.max_size,
             "warm_start": settings.warm_start,
-            "flowgru": importlib.metadata.version("flowgru"),
+            "flowgru": VERSION,
             "torch": torch.__version__,
         },
     }

@@ -1,0 +1,75 @@
+"""A checkout that is only on PYTHONPATH, with its dependencies but without its own metadata, does all of its work."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from media import noisy_frames
+from tiny_run import write_config
+
+from flowgru.data.formats.images import write_image
+from flowgru.version import VERSION
+
+ROOT = Path(__file__).parents[1]
+
+UNINSTALLED = """
+import importlib.metadata, sys
+known = importlib.metadata.Distribution.from_name
+def from_name(name):
+    if name == "flowgru":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return known(name)
+importlib.metadata.Distribution.from_name = from_name
+from flowgru.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run(*words: object) -> str:
+    """What the command said, of a flowgru that is not installed."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNINSTALLED, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_it_says_its_version():
+    assert run("--version") == f"flowgru {VERSION}\n"
+
+
+def test_it_estimates(tmp_path, model):
+    pictures = [tmp_path / f"{name}.png" for name in "ab"]
+    for path, frame in zip(pictures, noisy_frames(2, 48, 64), strict=True):
+        write_image(path, frame)
+    run("estimate", *pictures, "--output", tmp_path / "out", "--model", model, "--iterations", 1, "--device", "cpu")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["flowgru"] == VERSION
+
+
+def test_it_trains(tmp_path):
+    config = write_config(tmp_path / "tiny.json", steps=1)
+    run("train", "--config", config, "--output", tmp_path / "run", "--device", "cpu")
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_it_exports(tmp_path, model):
+    pytest.importorskip("onnxruntime", reason="needs the extra export")
+    words = "--model", model, "--max-size", 256, "--iterations", 1, "--output", tmp_path / "flow.pt2"
+    assert f"wrote {tmp_path / 'flow.pt2'}" in run("export", "--format", "torch-export", *words)
+
+
+def test_an_installed_one_has_the_same_version():
+    try:
+        installed = distribution("flowgru")
+    except PackageNotFoundError:
+        pytest.skip("flowgru is not installed here")
+    assert installed.version == VERSION
