@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data-root", default="datasets", help="the folder that holds the data sets' own folders")
+    parser.addoption("--gpu", action="store_true", help="let the tests see the GPUs: for -k triton, others expect none")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch looks at it when it first asks for a GPU, and so do processes
 
 
 @pytest.hookimpl(tryfirst=True)

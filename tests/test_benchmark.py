@@ -1,5 +1,6 @@
 """What is timed is right first, is compared round by round, and says its conditions."""
 
+import argparse
 import importlib
 import itertools
 import json
@@ -279,6 +280,22 @@ def test_everything_runs_unattended(tmp_path):
     assert len(tables) == 10 and "Not run" not in (tmp_path / "results.md").read_text()
     again = subprocess.run([*words, "--threads", "1"], capture_output=True, text=True)
     assert again.returncode == 1 and "exists already" in again.stderr
+
+
+def test_the_tests_of_a_gpu_need_no_plugin_of_pytest(script):
+    given = argparse.Namespace(device="cuda", threads=None, quick=True, compile=True)
+    (words,) = [step.words for step in script("everything").steps(given) if step.name == "tests"]
+    alone = "import sys; sys.modules['beartype'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    run = subprocess.run(
+        [sys.executable, "-c", alone, *words[2:], "--collect-only"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == 0 and "test_values_and_gradients_are_those_of_all_pairs" in run.stdout, (
+        run.stdout + run.stderr
+    )
 
 
 def test_a_script_that_would_not_end_is_stopped_and_written_as_not_run(tmp_path):

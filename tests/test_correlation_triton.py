@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interpreter import why_not_interpreted
 
 from flowgru.model.correlation import choice
 
@@ -43,7 +44,10 @@ print("equal")
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or (not torch.cuda.is_available() and why_not_interpreted() is not None),
+    reason=why_not_interpreted() or "",
+)
 def test_values_and_gradients_are_those_of_all_pairs():
     run = subprocess.run(
         [sys.executable, "-c", PARITY],

@@ -32,6 +32,10 @@ def combinations_of_options(name: str) -> list[dict[str, Any]]:
     return [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
 
 
+def test_no_test_sees_a_gpu_unasked(pytestconfig):
+    assert pytestconfig.getoption("--gpu") or not torch.cuda.is_available()
+
+
 def autocast(precision: torch.dtype | None) -> torch.autocast:
     return torch.autocast("cuda", dtype=precision, enabled=precision is not None)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from interpreter import needs_interpreter
 
 TESTS = Path(__file__).parent
 
@@ -21,9 +22,9 @@ def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@needs_interpreter
 @pytest.mark.timeout(900)
 def test_the_kernels_keep_the_contract_of_every_backend():
-    pytest.importorskip("triton")
     run = interpreted("-m", "pytest", str(TESTS / "test_scan.py"), "-q", "-k", "triton", "-p", "no:cacheprovider")
     assert run.returncode == 0 and " passed" in run.stdout and " skipped" not in run.stdout, run.stdout[-3000:]
 
@@ -40,8 +41,8 @@ print(*kernels)
 """
 
 
+@needs_interpreter
 @pytest.mark.timeout(900)
 def test_four_directions_are_one_launch_and_so_is_their_gradient():
-    pytest.importorskip("triton")
     run = interpreted("-c", LAUNCHES)
     assert run.stdout.split() == ["_scan_kernel", "_gradient_kernel"], run.stderr[-3000:]
