@@ -52,6 +52,17 @@ def test_workers_that_die_again_end_the_run_and_name_the_pairs(tmp_path, monkeyp
         )
 
 
+@pytest.mark.parametrize("words", ["Pin memory thread exited unexpectedly", "Too many open files. Communication with"])
+def test_whatever_torch_says_of_a_loader_that_died_is_one_line(monkeypatch, words):
+    def dead(*_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(loader._Deaths, "awaiting", dead)
+    monkeypatch.setattr(loader, "SHARED_MEMORY", "/proc")
+    with pytest.raises(MachineError, match=rf"died twice.*{words}.*fewer --workers.*\(/proc, where .* has 0 MiB\)"):
+        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, share=0, shares=1, pin_memory=True))
+
+
 def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch):
     def broken(self, index):
         raise RuntimeError("a bug")

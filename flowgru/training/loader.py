@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import shutil
 import signal
 import sys
 import threading
@@ -25,6 +26,11 @@ PATIENCE = 300
 GRACE_SECONDS = 2.0
 """For so long a worker that is no longer needed may go on with the batch it is at."""
 
+DEATHS = ("DataLoader", "Pin memory thread exited", "Too many open files")
+"""Words by which torch says that its processes, or the thread that pins their batches, give nothing any more."""
+
+SHARED_MEMORY = "/dev/shm"
+
 
 def batches(
     data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, share: int, shares: int, pin_memory: bool
@@ -44,14 +50,14 @@ def batches(
                 step += 1
             return
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader" not in str(error):
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in DEATHS):
                 raise
             if restarted:
                 first = step * config.batch_size
                 raise MachineError(
                     f"a process that reads pairs died twice, the last time at step {step + 1} "
                     f"(pairs {first} to {first + config.batch_size - 1}: {' '.join(str(error).split())[:150]}): "
-                    "give fewer --workers or more memory"
+                    f"give fewer --workers or more memory{_shared_memory()}"
                 ) from None
             restarted = True
         except FlowgruError as error:
@@ -115,6 +121,16 @@ def _context() -> BaseContext:
     context = copy.copy(multiprocessing.get_context())
     context.Process = _Worker  # pyright: ignore[reportAttributeAccessIssue]
     return context
+
+
+def _shared_memory() -> str:
+    """How large the memory is in which workers hand over their batches, where the system says so."""
+    try:
+        return (
+            f" ({SHARED_MEMORY}, where batches are handed over, has {shutil.disk_usage(SHARED_MEMORY).total >> 20} MiB)"
+        )
+    except OSError:
+        return ""
 
 
 def _own_words(error: FlowgruError) -> str:
