@@ -59,13 +59,16 @@ def peak_mib(config: NetworkConfig, height: int, width: int, iterations: int, de
     """
     network = FlowNetwork(config).to(device).for_inference()
     first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
-    _forget_peak()
+    _forget_peak(device)
     before = peak_memory(device)
     network(first, second, iterations=iterations, final_only=True)
     return (peak_memory(device) - before) / 2**20
 
 
-def _forget_peak() -> None:
-    """Lets Linux count the peak of the resident memory from now on; elsewhere it is that since the process began."""
+def _forget_peak(device: torch.device) -> None:
+    """Lets the peak of memory be counted from now on; on a CPU without Linux it is that since the process began."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
