@@ -4,6 +4,9 @@ An error text is one line: what was got, what was expected, how to fix it. The c
 exits with the class's code; a traceback is shown only with --debug.
 """
 
+NO_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""Words by which PyTorch, CUDA and its libraries say that memory could not be had, where no class of an error says it."""
+
 
 class FlowgruError(Exception):
     """Base of every error a user can cause or meet; anything else that escapes is a bug (exit code 1)."""

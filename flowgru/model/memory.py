@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from flowgru.errors import NO_MEMORY
 from flowgru.model.buffers import idle_bytes
 
 
@@ -49,7 +50,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had; on the CPU PyTorch has no class of its own for it."""
+    """Whether an error says that memory could not be had; often it is a RuntimeError like any other."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in ("allocate memory", "bad_alloc"))
+        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     )
