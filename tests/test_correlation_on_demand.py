@@ -145,6 +145,9 @@ def test_auto_takes_all_pairs_only_within_the_budget(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(choice, "free_memory", lambda device: 2**50)
         assert preferred_method(1, 55, 128, 4, CPU) == "all_pairs"
         assert preferred_method(1, 136, 240, 4, CPU) == "on_demand"  # 5 GiB
+        assert preferred_method(1, 136, 240, 4, torch.device("cuda")) == "all_pairs"
+        monkeypatch.setattr(choice, "free_memory", lambda device: 8 * 2**30)
+        assert preferred_method(1, 136, 240, 4, torch.device("cuda")) == "on_demand"
 
 
 def test_a_training_does_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPatch):

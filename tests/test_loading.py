@@ -229,6 +229,18 @@ def test_devices() -> None:
         choose_device("cuda:63")
 
 
+@pytest.mark.parametrize(
+    "name, rank, expected", [("cuda", "3", "cuda:3"), ("cuda", None, "cuda:0"), ("cuda:1", "3", "cuda:1")]
+)
+def test_a_process_tries_its_own_gpu_and_no_other(monkeypatch, name, rank, expected) -> None:
+    tried = []
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: tried.append(str(device)))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert choose_device(name) == torch.device(name) and tried == [expected]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_asked_for_but_absent_is_an_error() -> None:
     with pytest.raises(MachineError, match="cuda"):

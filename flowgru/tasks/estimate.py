@@ -54,7 +54,7 @@ class EstimateSettings:
     minute or more, which is printed. Needs a C++ compiler."""
     correlation: Literal["auto", "all_pairs", "on_demand"] = "auto"
     """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
-    memory; auto takes all_pairs where it fits into 1 GiB and a quarter of the free memory."""
+    memory; auto takes all_pairs where it fits into a quarter of the free memory, on a CPU at most 1 GiB."""
     tiles: str = "1x1"
     """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for frames that memory cannot hold."""
     overwrite: bool = False

@@ -21,7 +21,7 @@ auto takes all_pairs where its pyramid fits the memory budget.
 """
 
 LARGEST_PYRAMID = 2**30
-"""Bytes above which auto prefers on_demand, however much memory is free: there it is no slower."""
+"""Bytes above which auto prefers on_demand on a CPU, however much memory is free: there it is no slower."""
 
 
 @runtime_checkable
@@ -74,14 +74,18 @@ def preferred_method(
 ) -> CorrelationMethod:
     """What auto takes for pictures of height x width coarse pixels.
 
-    all_pairs where its pyramid fits memory_budget; without one, where it is under 1 GiB and a quarter of the memory that
-    is free. While gradients are recorded, and in an exported graph, only a given budget counts: what a training gives must
+    all_pairs where its pyramid fits memory_budget; without one, where it is under a quarter of the memory that is free, and
+    on a CPU under 1 GiB.
+
+    While gradients are recorded, and in an exported graph, only a given budget counts: what a training gives must
     not depend on what else the machine is doing.
     """
     if memory_budget is None:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return "all_pairs"
-        memory_budget = min(free_memory(device) // 4, LARGEST_PYRAMID)
+        memory_budget = free_memory(device) // 4
+        if device.type == "cpu":
+            memory_budget = min(memory_budget, LARGEST_PYRAMID)
     return "all_pairs" if pyramid_bytes(batch, height, width, levels) <= memory_budget else "on_demand"
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import itertools
+import os
 import pickle
 import sys
 from dataclasses import asdict, fields
@@ -59,7 +60,7 @@ def load_model(
     dict of torchvision's RAFT.
     device: None takes CUDA where there is one, else the CPU.
     correlation: all_pairs keeps all matches of a pair, on_demand computes those it needs in each refinement, in little
-    memory; auto takes all_pairs where it fits memory_budget, or without one 1 GiB and a quarter of the free memory.
+    memory; auto takes all_pairs where it fits memory_budget, or without one a quarter of the free memory, on a CPU 1 GiB.
     memory_budget: bytes that the correlation may take.
     compile: let torch.compile make it faster: the first pair of every size then takes a minute or more. Its weights can be
     trained no more.
@@ -101,11 +102,14 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError:
         raise RequestError(f"unknown device {device!r}: expected cpu, cuda, cuda:0 or the like") from None
+    tried = chosen
+    if chosen.type == "cuda" and chosen.index is None:  # of several processes, each takes its own
+        tried = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        torch.zeros(1, device=chosen)
+        torch.zeros(1, device=tried)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise MachineError(f"the device {chosen} cannot be used ({reason}): name another one, such as cpu") from None
+        raise MachineError(f"the device {tried} cannot be used ({reason}): name another one, such as cpu") from None
     return chosen
 
 
