@@ -245,7 +245,7 @@ def update_length(update: CoarseFlow) -> float:
 
 def inference_layout(device: torch.device) -> torch.memory_format:
     """How weights and maps lie in memory where the device convolves them fastest."""
-    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
 def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:
