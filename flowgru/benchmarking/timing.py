@@ -112,6 +112,7 @@ def conditions(
     }
     if on_cuda:
         said["TF32 in convolutions"] = "on" if torch.backends.cudnn.allow_tf32 else "off"
+        said["TF32 in matrix products"] = "on" if torch.backends.cuda.matmul.allow_tf32 else "off"
     return said
 
 

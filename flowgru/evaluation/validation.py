@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from flowgru.data.sample import FlowSample
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.grid import PaddingMode
+from flowgru.model.cuda_convolutions import convolutions
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -21,12 +22,13 @@ def validate(
     *,
     padding: PaddingMode = "sintel",
 ) -> dict[int, float]:
-    """Mean end-point error in pixels over the pairs after each number of refinements, in full precision."""
+    """Mean end-point error in pixels over the pairs after each number of refinements, in float32 without TF32."""
     means = pair_errors(network, data, iterations, device, padding=padding).nanmean(dim=0)
     return dict(zip(iterations, means.tolist(), strict=True))
 
 
 @torch.inference_mode()
+@convolutions(tf32=False, tuned=False)  # pairs come in many sizes
 @torch.compiler.set_stance("force_eager")  # what is compiled is compiled for the training's crops
 def pair_errors(
     network: FlowNetwork,
@@ -40,6 +42,8 @@ def pair_errors(
     asked_to_stop: Sequence[int] = (),
 ) -> Float[Tensor, "pairs counts"]:
     """Mean end-point error of each pair after each number of refinements; every shares-th pair, the others stay 0.
+
+    In float32 without TF32, whatever the training's precision is.
 
     Pairs with an initial flow begin at it, after as many refinements that hold it as the data set's `hold` says.
     Ends early, with errors of no use, once `asked_to_stop` is not empty. Infinite where the flow is not finite, NaN where no

@@ -11,8 +11,8 @@ stop are agreed in every step, so all of them always take the same way. Only the
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal
 
 import torch
@@ -27,6 +27,7 @@ from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
+from flowgru.training.arithmetic import arithmetic
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
@@ -140,7 +141,7 @@ def train_network(
     )
     skipped = 0
     saving = Saving(fabric, store, log, config.checkpoint_every)
-    with closing(loader), stop_signals() as asked_to_stop, deterministic():
+    with closing(loader), stop_signals() as asked_to_stop, arithmetic(fabric.device):
         if run.validation_due:
             stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
             _save_and_stop(fabric, saving, run, stop, must=True)
@@ -261,17 +262,3 @@ def _validate(
     if run.is_best:
         run.best_error = error
     return None
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    """The same operations in the same order on every run; what cannot be promised, on a GPU, warns."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = memory  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,102 @@
+"""What is set otherwise for a GPU than for a CPU, as far as it shows without one."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from fake_cuda import fake_cuda
+from tiny_run import TINY
+from torch.backends import cudnn
+
+from flowgru.benchmarking.costs import peak_mib
+from flowgru.benchmarking.timing import conditions
+from flowgru.config import NetworkConfig
+from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.evaluation.validation import validate
+from flowgru.model.cuda_convolutions import convolutions
+from flowgru.model.flow_network import FlowNetwork, inference_layout
+from flowgru.tasks.train import train
+from flowgru.training import engine
+from flowgru.training.arithmetic import arithmetic
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def test_only_a_cpu_computes_in_a_fixed_order():
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark
+    with arithmetic(CUDA):
+        assert not torch.are_deterministic_algorithms_enabled() and cudnn.benchmark
+    with arithmetic(CPU):
+        assert torch.are_deterministic_algorithms_enabled() and not cudnn.benchmark
+    assert (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark) == before == (False, False)
+
+
+def test_a_run_computes_as_its_device_should(tmp_path, monkeypatch):
+    devices = []
+
+    @contextmanager
+    def noted(device):
+        devices.append(device)
+        yield
+
+    monkeypatch.setattr(engine, "arithmetic", noted)
+    train(replace(TINY, steps=1), str(tmp_path), device="cpu")
+    assert devices == [CPU]
+
+
+def test_errors_are_measured_without_tf32_and_without_tuning_for_each_size(monkeypatch):
+    seen = []
+
+    def forward(self, first, second, *, iterations, **_):
+        seen.append((cudnn.allow_tf32, cudnn.benchmark))
+        return type("Prediction", (), {"flows": [torch.zeros(1, 2, *first.shape[2:])] * iterations})
+
+    monkeypatch.setattr(FlowNetwork, "forward", forward)
+    with convolutions(tf32=True, tuned=True):
+        validate(FlowNetwork(TINY.network), SyntheticPairs(TINY.data, length=1), (1,), CPU)
+        assert (cudnn.allow_tf32, cudnn.benchmark) == (True, True)
+    assert seen == [(False, False)]
+
+
+def test_an_estimations_peak_is_not_that_of_earlier_work(monkeypatch):
+    peak = 900 * 2**20
+
+    def forget(device):
+        nonlocal peak
+        peak = 100 * 2**20
+
+    def forward(self, *_, **__):
+        nonlocal peak
+        peak = max(peak, 700 * 2**20)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", forget)
+    monkeypatch.setattr(FlowNetwork, "forward", forward)
+    monkeypatch.setattr(FlowNetwork, "to", lambda self, *_, **__: self)
+    with fake_cuda():
+        assert peak_mib(NetworkConfig("compact", "conv_gru"), 64, 64, 1, CUDA) == 600
+
+
+def test_a_network_made_for_inference_keeps_the_channels_last():
+    with fake_cuda(), torch.no_grad():
+        network = FlowNetwork(NetworkConfig("large", "conv_gru")).eval()
+        for weight in network.parameters():  # as for_inference does, which fake tensors do not allow
+            if weight.dim() == 4:
+                weight.data = weight.contiguous(memory_format=inference_layout(CUDA))
+        features = network.encode(torch.rand(1, 3, 128, 160)).context
+    assert features is not None and features.device.type == "cuda"
+    assert features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous()
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_a_table_says_where_tf32_is_used(monkeypatch, tf32):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    before = torch.backends.cuda.matmul.allow_tf32
+    with convolutions(tf32=tf32):
+        torch.backends.cuda.matmul.allow_tf32 = not tf32
+        said = conditions(CUDA, size="", dtype="", iterations="", correlation="", rounds=1, warm_up="")
+        torch.backends.cuda.matmul.allow_tf32 = before
+    expected = {True: "on", False: "off"}
+    assert said["TF32 in convolutions"] == expected[tf32] and said["TF32 in matrix products"] == expected[not tf32]
