@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,6 +41,15 @@ def furthest(found: Tensor, expected: Tensor) -> float:
     """The largest difference anywhere; infinite where one is not finite."""
     difference = (found.cpu().float() - expected.cpu().float()).abs().max().item()
     return difference if difference < float("inf") else float("inf")
+
+
+def furthest_without_cudnn(
+    theirs: Callable[[Tensor, int], list[Tensor]], ours: Callable[[Tensor, int], list[Tensor]], pair: Tensor, count: int
+) -> float:
+    """The largest difference of two flows of a pair after `count` refinements, where cuDNN computes neither of them."""
+    with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+        (expected,), (found,) = (flows(pair, count) for flows in (theirs, ours))
+    return furthest(found, expected)
 
 
 def refuse(problems: list[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -193,6 +194,17 @@ def test_a_flow_that_differs_from_torchvisions_is_not_timed(script, tmp_path, mo
     with pytest.raises(SystemExit, match=r"wrong:\nsmall, flowgru, eager, all_pairs: 2.0e-03 px from torchvision"):
         against.main()
     assert [row["method"] for row in rows(tmp_path / "a.jsonl")] == ["torchvision"]
+
+
+@pytest.mark.parametrize("error, timed", [(2e-3, True), (2e-2, False)])
+def test_a_difference_that_cudnn_makes_may_be_larger_but_not_by_much(script, tmp_path, monkeypatch, error, timed):
+    against = script("against_torchvision", *SMALL, "--iterations", 1, "--frames", 2, "--json", tmp_path / "a.jsonl")
+    right = against.video_flows
+    flows = lambda *given: [flow + error * torch.backends.cudnn.enabled for flow in right(*given)]  # noqa: E731
+    monkeypatch.setattr(against, "video_flows", flows)
+    with nullcontext() if timed else pytest.raises(SystemExit, match=r"2.0e-02 px from torchvision"):
+        against.main()
+    assert len(rows(tmp_path / "a.jsonl")) == 1 + timed
 
 
 def test_the_exported_files_weights_are_those_that_are_compared(script, tmp_path):
