@@ -20,7 +20,7 @@ def fake_cuda() -> Iterator[None]:
 
     What a Triton kernel is given must be on the device; the kernel itself is left out.
     """
-    from flowgru.model import correlation
+    from flowgru.model.correlation.choice import takes_triton
     from flowgru.scan.analytic import gpu_kernels
 
     with pytest.MonkeyPatch.context() as patched:
@@ -28,10 +28,10 @@ def fake_cuda() -> Iterator[None]:
         patched.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: True)
         patched.setattr("flowgru.model.correlation.choice.free_memory", lambda device: FREE_MEMORY)
         kernels = [gpu_kernels()]
-        if correlation.takes_triton(torch.device("cuda")):
-            from flowgru.model import correlation_triton
+        if takes_triton(torch.device("cuda")):
+            from flowgru.model.correlation import triton
 
-            kernels.append(correlation_triton)
+            kernels.append(triton)
         for module in filter(None, kernels):
             patched.setattr(module, "_launch", _check_launch)
         with FakeTensorMode(allow_non_fake_inputs=False), torch.device("cuda"):

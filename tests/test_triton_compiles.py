@@ -14,7 +14,7 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from flowgru.model import correlation_triton  # noqa: E402
+from flowgru.model.correlation import triton as correlation_triton  # noqa: E402
 from flowgru.scan import triton_kernels  # noqa: E402
 
 SHARED_MEMORY = 227 * 1024

@@ -14,6 +14,8 @@ from tiny_run import write_config
 from flowgru.data.formats.images import write_image
 from flowgru.version import VERSION
 
+pytestmark = pytest.mark.timeout(900)  # on a busy machine an export takes minutes
+
 ROOT = Path(__file__).parents[1]
 
 UNINSTALLED = """
@@ -37,7 +39,7 @@ def run(*words: object) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=850,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
