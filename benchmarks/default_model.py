@@ -16,6 +16,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import FlowgruError
+from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
@@ -66,7 +67,7 @@ def main() -> None:
             except FlowgruError as error:
                 print(f"{name}: not scored, {error}")
                 continue
-            real[name] = evaluate(network_estimator(network, 24), pairs).metrics["epe_per_image"]
+            real[name] = evaluate(network_estimator(network, Way(24)), pairs).metrics["epe_per_image"]
         report["real pairs: EPE in px after 24 refinements, mean over images"] = real
     print(json.dumps(report, indent=1))
 

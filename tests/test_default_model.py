@@ -9,6 +9,7 @@ from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
+from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import DEFAULT_MODEL, load_model
@@ -76,6 +77,6 @@ def test_real_pairs_are_matched_better_than_by_farneback(network, data_root, nam
         pairs = open_dataset(name, data_root)
     except InputFileError as error:
         pytest.skip(f"needs real pairs: {error}")
-    found = evaluate(network_estimator(network, 24), pairs).metrics["epe_per_image"]
+    found = evaluate(network_estimator(network, Way(24)), pairs).metrics["epe_per_image"]
     record_property("epe", found)
     assert found < FARNEBACK[name]

@@ -14,6 +14,8 @@ from flowgru.data.formats.images import to_tensor
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
+from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, picture_estimator
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPairs
@@ -70,10 +72,10 @@ def test_a_network_is_measured_after_its_last_refinement():
     sample = make_samples(1.0)[0]
     with torch.inference_mode():
         expected = network(sample.first[None], sample.second[None], iterations=3).flows[-1]
-        found = network_estimator(network, 3)(sample.first[None], sample.second[None])
+        found = network_estimator(network, Way(3))(sample.first[None], sample.second[None])
     assert found.flow.equal(expected) and found.carried is None
-    with pytest.raises(RequestError, match="at least 1 refinement"):
-        network_estimator(network, 0)
+    with pytest.raises(RequestError, match="iterations is 0: it must be 1 or more"):
+        network_estimator(network, Way(0))
 
 
 class Listed(list[FlowSample]):
@@ -108,10 +110,10 @@ def test_only_a_pair_that_begins_with_the_file_that_ended_the_last_one_starts_wh
 
     def estimate(first, second, start=None, /):
         if not first.equal(second):
-            starts.append(None if start is None else start.flatten()[0].item())
+            starts.append(None if start is None else start.coarse.flatten()[0].item())
         elif start is not None:
             raise AssertionError("a static pair starts anew")
-        carried = torch.full((1, 2, 1, 1), float(len(starts)))
+        carried = InitialFlow("warm", coarse=torch.full((1, 2, 1, 1), float(len(starts))))
         return Estimate(torch.zeros(1, 2, *first.shape[2:]), carried)
 
     evaluate(estimate, Listed(make_samples(1.0, 2.0, 3.0, 4.0, 5.0), files), static_pairs=5)
@@ -126,7 +128,7 @@ def test_the_way_back_starts_anew():
 
     def estimate(first, second, start=None, /):
         starts.append(start)
-        return Estimate(torch.zeros(1, 2, *first.shape[2:]), torch.ones(1, 2, 1, 1))
+        return Estimate(torch.zeros(1, 2, *first.shape[2:]), InitialFlow("warm"))
 
     evaluate(estimate, Listed(make_samples(1.0, 2.0, 3.0), ["1 2", "2 1", "1 3"]))
     assert [start is None for start in starts] == [True, True, False]
@@ -150,7 +152,7 @@ def test_static_pairs_are_few_and_spread_over_the_set():
 def test_a_warm_start_is_the_coarse_flow_carried_along_by_itself():
     network = FlowNetwork(NetworkConfig()).eval()
     first, second, third = torch.rand(3, 1, 3, 40, 56)
-    warm = network_estimator(network, 2, warm_start=True)
+    warm = network_estimator(network, Way(2), warm_start=True)
     with torch.inference_mode():
         begun = network(first, second, iterations=2)
         expected = network(second, third, iterations=2, initial_coarse=splat(begun.coarse, begun.coarse)).flows[-1]
@@ -164,7 +166,7 @@ def test_a_network_that_gives_no_finite_flow_carries_nothing_along():
         next(network.flow_head.parameters()).fill_(torch.nan)
     picture = torch.rand(1, 3, 40, 56)
     with torch.inference_mode():
-        assert network_estimator(network, 1, warm_start=True)(picture, picture).carried is None
+        assert network_estimator(network, Way(1), warm_start=True)(picture, picture).carried is None
 
 
 @pytest.mark.parametrize(
@@ -173,9 +175,9 @@ def test_a_network_that_gives_no_finite_flow_carries_nothing_along():
 )
 def test_pictures_are_padded_as_is_usual_for_their_set(name, mode):
     network = FlowNetwork(NetworkConfig()).eval()
-    pair = torch.rand(2, 1, 3, 133, 140)
+    pair = torch.rand(1, 3, 133, 140), torch.rand(1, 3, 133, 140)
     with torch.inference_mode():
-        found = network_estimator(network, 1, padding=padding_mode(name))(*pair).flow
+        found = network_estimator(network, Way(1), padding=padding_mode(name))(*pair).flow
         assert found.equal(network(*pair, iterations=1, padding=mode).flows[0])
         assert found.equal(network(*pair, iterations=1).flows[0]) == (mode == "sintel")
 
@@ -241,7 +243,7 @@ def test_nothing_is_carried_over_a_damaged_pair():
 
     def estimate(first, second, start=None, /):
         starts.append(start)
-        return Estimate(torch.zeros(1, 2, *first.shape[2:]), torch.ones(1, 2, 1, 1))
+        return Estimate(torch.zeros(1, 2, *first.shape[2:]), InitialFlow("warm"))
 
     evaluate(estimate, Gap(make_samples(1.0, 2.0, 3.0, 4.0), ["1 2", "2 3", "3 4", "4 5"]), on_damaged=str)
     assert [start is None for start in starts] == [True, True, False]

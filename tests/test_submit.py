@@ -119,7 +119,7 @@ def test_consecutive_pairs_of_a_scene_start_where_the_one_before_leads(tmp_path,
     starts = []
 
     def estimate(first, second, start=None, /):
-        starts.append(None if start is None else round(start.mean().item()))
+        starts.append(None if start is None else round(start.coarse.mean().item()))
         return levels(first, second)
 
     monkeypatch.setattr("flowgru.tasks.submit._estimator", lambda *_: estimate)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from flowgru.data.polish import Grey, lack_of_memory_named
 from flowgru.errors import RequestError
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -29,11 +30,26 @@ def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> Pi
     if min(first_grey.shape) < SMALLEST_DIS:
         height, width = first_grey.shape
         raise RequestError(f"the pictures are {width}x{height}: DIS needs {SMALLEST_DIS} pixels on each side")
-    preset = cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-    search = cv2.DISOpticalFlow.create(preset)
-    # An array given for the flow, even of zeros, would start the search otherwise.
-    flow = search.calc(first_grey, second_grey, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return np.asarray(flow, np.float32)
+    return _searched(first_grey, second_grey, fast)
+
+
+def dis_or_zero(first: Grey, second: Grey, *, fast: bool = False) -> PictureFlow | None:
+    """dis_flow of grey pictures of one size; None, which stands for zero, where they are too small or thin for it.
+
+    MemoryError where there is not enough memory.
+    """
+    if min(first.shape) < SMALLEST_DIS:
+        return None
+    try:
+        with lack_of_memory_named():
+            return _searched(first, second, fast)
+    except cv2.error:  # on some thin pictures no level of its pyramid is large enough
+        return None
+
+
+def grey_levels(picture: Picture) -> Grey:
+    """Brightness in 256 levels, as classical methods compare it."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def farneback_flow(first: Picture, second: SecondPicture) -> PictureFlow:
@@ -75,4 +91,12 @@ def _grey_pair(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
         raise RequestError(
             f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
         )
-    return cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), cv2.cvtColor(second, cv2.COLOR_RGB2GRAY)
+    return grey_levels(first), grey_levels(second)
+
+
+def _searched(first: Grey, second: Grey, fast: bool) -> PictureFlow:
+    preset = cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+    search = cv2.DISOpticalFlow.create(preset)
+    # An array given for the flow, even of zeros, would start the search otherwise.
+    flow = search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return np.asarray(flow, np.float32)

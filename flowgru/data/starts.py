@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from flowgru.config import StartShares
-from flowgru.data.classical import SMALLEST_DIS, dis_flow
+from flowgru.data.classical import dis_or_zero, grey_levels
 from flowgru.data.draws import Draws
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
@@ -25,13 +25,9 @@ def dis_start(
     first: Float[Tensor, "3 H W"], second: Float[Tensor, "3 H W"], *, fast: bool = False
 ) -> Float[Tensor, "2 H W"]:
     """The flow of DIS between two pictures in [0, 1], in pixels; zero where they are too small for it."""
-    height, width = first.shape[1:]
-    try:
-        if min(height, width) < SMALLEST_DIS:
-            return torch.zeros(2, height, width)
-        flow = dis_flow(to_levels(first), to_levels(second), fast=fast)
-    except cv2.error:  # on some thin pictures no level of its pyramid is large enough
-        return torch.zeros(2, height, width)
+    flow = dis_or_zero(grey_levels(to_levels(first)), grey_levels(to_levels(second)), fast=fast)
+    if flow is None:
+        return torch.zeros(2, *first.shape[1:])
     return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
 
 

@@ -8,11 +8,14 @@ import torch
 
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError
+from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.steps import begin, beside, finish, grey_of
+from flowgru.estimation.way import Way
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode, splat
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.types import CoarseFlow, Flow, Images
+from flowgru.types import Flow, Images
 
 
 class Estimate(NamedTuple):
@@ -20,15 +23,17 @@ class Estimate(NamedTuple):
 
     flow: Flow
     """[1, 2, H, W]."""
-    carried: CoarseFlow | None = None
-    """Where the next pair may start, if it begins with the picture that ended this one; None: from zero."""
+    carried: InitialFlow | None = None
+    """Where the next pair may begin, if it begins with the picture that ended this one; None: where it would anyway."""
+    initial_flow: str = ""
+    """Where this one began, see InitialFlow.name; empty for a method that begins nowhere."""
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """Any way to estimate the flow between two pictures [1, 3, H, W]."""
+    """Any way to estimate the flow between two pictures [1, 3, H, W]; `start` is where it is to begin."""
 
-    def __call__(self, first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate: ...
+    def __call__(self, first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate: ...
 
 
 @runtime_checkable
@@ -47,6 +52,8 @@ class PairErrors(NamedTuple):
     metrics: dict[str, float]
     group: str | None = None
     """What the data set lists the pair under (a manifest's column `set`), if anything."""
+    initial_flow: str = ""
+    """Where its refinement began, see Estimate."""
 
 
 class Evaluation(NamedTuple):
@@ -62,6 +69,9 @@ class Evaluation(NamedTuple):
     """One line for every pair that could not be read, and is in none of the measures."""
 
 
+GivenStart = Callable[[str, tuple[int, ...]], InitialFlow]
+"""From the name of a pair and the size of its pictures to where it begins."""
+
 Watcher = Callable[[PairErrors, FlowSample, Flow], None]
 """Is told of every pair once it is measured."""
 
@@ -71,14 +81,16 @@ def evaluate(
     dataset: Samples,
     *,
     static_pairs: int = 0,
+    given: GivenStart | None = None,
     watch: Watcher | None = None,
     on_damaged: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """The errors of an estimator on every pair of a data set, one pair at a time.
 
     A pair that begins with the very file that ended the one before, and does not lead back, starts where that estimate
-    leads; every other pair, so the first of each scene and pass, starts anew. The flow from the first picture to itself
-    (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set, always anew.
+    leads; every other pair, so the first of each scene and pass, starts anew, or where `given` says. The flow from the
+    first picture to itself (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set,
+    always anew.
 
     InputFileError at a pair whose files are damaged; with on_damaged, which is told why, the others are measured.
     """
@@ -89,6 +101,10 @@ def evaluate(
     for index in range(len(dataset)):
         try:
             sample, group = dataset[index], getattr(files[index], "set", None) or None
+            follows = index > 0 and _follows(files[index - 1], files[index])
+            start = carried if follows else None
+            if start is None and given is not None:
+                start = given(sample.name, tuple(sample.first.shape[1:]))
         except InputFileError as error:
             if on_damaged is None:
                 raise
@@ -96,17 +112,16 @@ def evaluate(
             on_damaged(damaged[-1])
             carried = None
             continue
-        follows = index > 0 and _follows(files[index - 1], files[index])
         errors = FlowErrors()
         with torch.inference_mode():
-            flow, carried = estimate(sample.first[None], sample.second[None], carried if follows else None)
+            flow, carried, began = estimate(sample.first[None], sample.second[None], start)
             if index in static:
                 errors.update_static(estimate(sample.first[None], sample.first[None]).flow[0])
         errors.update(flow[0], sample)
         total.merge(errors)
         if group is not None:
             groups.setdefault(group, FlowErrors()).merge(errors)
-        pairs.append(PairErrors(sample.name, errors.result(), group))
+        pairs.append(PairErrors(sample.name, errors.result(), group, began))
         if watch is not None:
             watch(pairs[-1], sample, flow)
     return Evaluation(
@@ -120,27 +135,32 @@ def _follows(before: Any, pair: Any) -> bool:
 
 
 def network_estimator(
-    network: FlowNetwork, iterations: int, *, padding: PaddingMode = "sintel", warm_start: bool = False
+    network: FlowNetwork, way: Way, *, padding: PaddingMode = "sintel", warm_start: bool = False
 ) -> Estimator:
-    """A network's flow after `iterations` refinements, computed on the network's device.
+    """A network's flow on its way, computed on the network's device.
 
     warm_start: carry the coarse flow along by itself, for the next pair to start at ("warm-start", RAFT, section 3.3).
     """
-    if iterations < 1:
-        raise RequestError(f"iterations is {iterations}: at least 1 refinement is needed")
     device = next(network.parameters()).device
 
-    def estimate(first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate:
-        found = network(
-            first.to(device),
-            second.to(device),
-            iterations=iterations,
-            initial_coarse=start,
+    def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
+        greys = grey_of(way, first), grey_of(way, second)
+        started = beside(device, lambda: begin(way, *greys) if start is None else start)
+        encoded = network.encode(first.to(device), padding=padding)
+        other = network.encode(second.to(device), with_context=False, padding=padding)
+        began = started()
+        found = network.match(
+            encoded,
+            other,
+            iterations=way.iterations,
+            initial_flow=began.flow,
+            initial_coarse=began.coarse,
+            hold=way.hold,
             final_only=True,
-            padding=padding,
         )
         carries = warm_start and bool(found.coarse.isfinite().all())
-        return Estimate(found.flows[-1], splat(found.coarse, found.coarse) if carries else None)
+        carried = InitialFlow("warm", coarse=splat(found.coarse, found.coarse)) if carries else None
+        return Estimate(finish(way, found.flows[-1], began, *greys), carried, began.name)
 
     return estimate
 
@@ -148,7 +168,7 @@ def network_estimator(
 def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Estimator:
     """A method on 8-bit RGB pictures [H, W, 3] that gives flow [H, W, 2], such as those of flowgru.data.classical."""
 
-    def estimate(first: Images, second: Images, start: CoarseFlow | None = None, /) -> Estimate:
+    def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
         flow = method(to_levels(first[0]), to_levels(second[0]))
         return Estimate(torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None])
 

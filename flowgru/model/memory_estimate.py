@@ -23,11 +23,18 @@ class MemoryEstimate(NamedTuple):
 
 
 def estimate_memory(
-    network: FlowNetwork, height: int, width: int, *, num_tiles: int = 1, tile_shape: tuple[int, int] | None = None
+    network: FlowNetwork,
+    height: int,
+    width: int,
+    *,
+    num_tiles: int = 1,
+    tile_shape: tuple[int, int] | None = None,
+    after: int = 0,
 ) -> MemoryEstimate:
     """The peak of an inference in 32 bits on a pair of pictures of height x width pixels, on the network's device.
 
     num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
+    after: bytes on the CPU that are taken while the pair is encoded and its refinement is over.
 
     What the process has taken already counts in. Then either the encoders are the peak, with some maps of half the
     picture's resolution at once, or the refinement is, with the correlation, the motion features and the upsampling's mask.
@@ -54,9 +61,12 @@ def estimate_memory(
     state, mask = 12 * sizes.hidden_size, 9 * 64 if sizes.mask_head else 0
     refining = cells * max(2 * looked_up + state, state // 2 + 3 * mask)
     if method == "all_pairs":
-        refining += pyramid_bytes(1, rows, columns, sizes.correlation_levels) + cells * sizes.feature_size
+        pyramid = pyramid_bytes(1, rows, columns, sizes.correlation_levels)
+        refining += pyramid + cells * sizes.feature_size
+        after += pyramid  # its memory is kept for the next pair
     else:
         refining += int(cells * sizes.feature_size * 2.5) + WORKING_BYTES
     # Reordered weights, compiled kernels and their scratch grow with the network, not with the picture.
     kernels = 6 * weights
-    return MemoryEstimate(device, method, taken_memory(device) + pictures + kept + kernels + max(encoding, refining))
+    peak = max(encoding, refining, after if device.type == "cpu" else 0)
+    return MemoryEstimate(device, method, taken_memory(device) + pictures + kept + kernels + peak)

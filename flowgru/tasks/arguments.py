@@ -99,7 +99,7 @@ class TaskParser:
             self._parser.add_argument(name, nargs="+", type=str, metavar=name.upper().removesuffix("S"), help=text)
             return
         option = f"--{name.replace('_', '-')}"
-        if hint is bool:
+        if hint in (bool, bool | None):
             self._parser.add_argument(option, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
         elif default is inspect.Parameter.empty:
             self._parser.add_argument(option, type=hint, required=True, help=text)

@@ -24,6 +24,7 @@ from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.estimation.way import Way
 from flowgru.files.atomic import written_whole
 from flowgru.model.compiled import compile_network
 from flowgru.model.correlation.choice import CorrelationMethod
@@ -48,7 +49,7 @@ def video_flows(
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="not enough memory")
         try:
-            return [pair.forward for pair in pair_flows(stream, network, iterations=iterations, precision=precision)]
+            return [pair.forward for pair in pair_flows(stream, network, Way(iterations), precision=precision)]
         except UserWarning as lack:
             raise MachineError(str(lack).split(":")[0]) from None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flowgru.errors import RequestError
+from flowgru.estimation.way import check_way
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,15 @@ class EstimateSettings:
     """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
     iterations: int | None = None
     """Refinements of each flow; without it the number in the model's card, else 12."""
+    initial_flow: str | None = None
+    """Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files that are
+    named as the results; without it what the model's card says, else zero."""
+    hold: int | None = None
+    """Refinements before the others that settle the hidden state and leave the flow where it is; without it the number in
+    the model's card, else 0."""
+    polish: bool | None = None
+    """Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it what
+    the model's card says, else no."""
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
     0.05 is hardly seen in the error. --iterations stays the most there are."""
@@ -36,7 +46,7 @@ class EstimateSettings:
     """Also write <first>_confidence.png: white where the model is sure of the flow to about 1 px, black where it is not.
     Only a model that was trained with network.confidence says so."""
     warm_start: bool = False
-    """Begin each refinement at the previous flow, carried along by itself; not across cuts."""
+    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across cuts."""
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
     start: int = 1
@@ -64,12 +74,12 @@ class EstimateSettings:
 
     def __post_init__(self) -> None:
         for name, value, least in (
-            ("iterations", self.iterations, 1),
             ("stride", self.stride, 1),
             ("start", self.start, 1),
         ):
-            if value is not None and value < least:
+            if value < least:
                 raise RequestError(f"--{name} is {value}: it must be {least} or more")
+        check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
         if not self.output:
             raise RequestError("--output is empty: name a folder")
         if self.end is not None and self.end <= self.start:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from torch import Tensor
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import to_tensor, write_image
-from flowgru.data.video.frames import FrameSource, open_frames
+from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
+from flowgru.estimation.way import resolve_way
 from flowgru.model.compiled import compile_seconds
-from flowgru.model.exported.flow import ExportedFlow
-from flowgru.model.memory import free_memory, peak_memory, taken_memory
-from flowgru.model.memory_estimate import estimate_memory
+from flowgru.model.memory import peak_memory
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.tasks.estimate import EstimateSettings
-from flowgru.tasks.exported_model import description, exported_memory, is_exported, open_exported
+from flowgru.tasks.expected_memory import ExpectedMemory
+from flowgru.tasks.exported_model import description, is_exported, open_exported
 from flowgru.tasks.flow_geometry import occlusion_mask
-from flowgru.tasks.flow_stream import PairFlow, StreamFrame, card_iterations, pair_flows
+from flowgru.tasks.flow_stream import PairFlow, PairGiven, StreamFrame, pair_flows
 from flowgru.tasks.outputs import (
     EXTENSIONS,
     VIDEO,
@@ -35,9 +37,8 @@ from flowgru.tasks.outputs import (
     remove_empty,
     write_summary,
 )
-from flowgru.tasks.pair_matcher import PairNetwork, computed_size
+from flowgru.tasks.pair_matcher import PairNetwork
 from flowgru.tasks.side_by_side import write_side_by_side
-from flowgru.tasks.tiling import tile_layout
 from flowgru.version import VERSION
 
 
@@ -54,7 +55,8 @@ class ClipReport:
     colour_scale: float | None = None
     """Length in pixels of the strongest colour of the video."""
     flows: list[dict[str, Any]] = field(default_factory=list)
-    """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, and seconds.
+    """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, where the
+    refinement began (of the backward flow, too), and seconds.
 
     Mean and maximum are None where the flow is not finite everywhere.
     """
@@ -90,11 +92,23 @@ class Estimation:
                 f"--confidence: the model {settings.model} does not say how sure it is; train one with "
                 "--network.confidence --loss mixture, or use --backward for occlusions"
             )
-        self.expected_memory: dict[tuple[int, ...], int] = {}
-        """Bytes, for each size of frames that was met."""
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
-        self.iterations = settings.iterations or card_iterations(self.network)
+        self.way = resolve_way(
+            self.network.card,
+            iterations=settings.iterations,
+            initial_flow=settings.initial_flow,
+            hold=settings.hold,
+            polish=settings.polish,
+        )
+        self.expected_memory = ExpectedMemory(self.network, self.way, settings)
+        self.given: dict[str, PairGiven] = {}
+        """What gives the initial flows of a clip from files, by the clip's name."""
+        if self.way.initial_flow == "given":
+            names = [source.name for source in self.sources]
+            # Several clips have a folder each, as their results do.
+            for name, folder in zip(names, clip_folders(Path(settings.initial_flow or ""), names), strict=True):
+                self.given[name] = partial(_read_initial_flow, FlowFolder(folder))
 
     def run(self) -> int:
         """Estimates every clip and writes the summary; returns 3 where an input could not be read whole, else 0."""
@@ -157,9 +171,10 @@ class Estimation:
         expected = source.expected_frames
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
         pairs = pair_flows(
-            self._announced(_stream(source, settings.stride)),
+            self.expected_memory.announced(_stream(source, settings.stride)),
             self.network,
-            iterations=self.iterations,
+            self.way,
+            given=self.given.get(source.name),
             warm_start=settings.warm_start,
             backward=settings.backward,
             resize=settings.size_to_compute(),
@@ -178,27 +193,6 @@ class Estimation:
                 advance()
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
-
-    def _announced(self, frames: Iterator[StreamFrame]) -> Iterator[StreamFrame]:
-        """The same frames; says how much memory a new size of them is expected to take."""
-        for frame in frames:
-            size = tuple(frame.image.shape[2:])
-            if size not in self.expected_memory:
-                computed = computed_size(size, self.settings.size_to_compute())
-                tiles = tile_layout(*computed, *self.settings.rows_and_columns())
-                if isinstance(self.network, ExportedFlow):
-                    expected = exported_memory(self.network, *tiles[0][2:])
-                else:
-                    expected = estimate_memory(self.network, *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:])
-                self.expected_memory[size] = expected.num_bytes
-                gib = expected.num_bytes / 2**30
-                say(f"{size[1]}x{size[0]} on {self.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
-                if expected.num_bytes - taken_memory(self.device) > (free := free_memory(self.device)):
-                    on_demand = "" if isinstance(self.network, ExportedFlow) else "--correlation on_demand, "
-                    warn(
-                        f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}--tiles 2x2 or --resize 0.5 take less"
-                    )
-            yield frame
 
     def _say_compiled(self, pair: PairFlow) -> None:
         """Says what compiling for this pair has cost, if it was the first one of its size."""
@@ -227,6 +221,7 @@ class Estimation:
             "max": _rounded(lengths.max()),
             "refinements": pair.num_refinements,
             "damaged": pair.first.damaged or pair.second.damaged,
+            **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
         }
 
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
@@ -235,11 +230,11 @@ class Estimation:
             "flowgru": VERSION,
             "model": self.settings.model,
             "card": self.network.card,
-            "settings": {**asdict(self.settings), "iterations": self.iterations, "device": str(self.device)},
+            "settings": {**asdict(self.settings), **asdict(self.way), "device": str(self.device)},
             "seconds": round(seconds, 3),
             "compile_seconds": round(self.compile_seconds, 3),
             "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),
-            "expected_memory_mib": round(max(self.expected_memory.values()) / 2**20, 1),
+            "expected_memory_mib": round(max(self.expected_memory.num_bytes.values()) / 2**20, 1),
             "peak_memory_mib": round(peak_memory(self.device) / 2**20, 1),
             "clips": [asdict(report) for report in reports],
         }
@@ -258,6 +253,11 @@ def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
             )
         before = frame
         yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
+
+
+def _read_initial_flow(folder: FlowFolder, first: Frame, backward: bool, size: tuple[int, ...]) -> InitialFlow:
+    """The initial flow of a pair, in a file that is named as its result."""
+    return folder.read(f"{first.name}_backward" if backward else first.name, size)
 
 
 def _size(image: np.ndarray) -> str:

@@ -1,15 +1,20 @@
 """`flowgru evaluate`: the errors of a model, or of a baseline, on benchmark pairs with known flow."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowgru.errors import InputFileError, RequestError
+from flowgru.estimation.way import COMPUTED, Way, check_way, resolve_way
 from flowgru.tasks.measured_sets import MeasuredSet, print_table, refuse_existing, write_results
 
 if TYPE_CHECKING:
     from flowgru.data.sets.opening import FlowPairs
-    from flowgru.evaluation.evaluate import Estimator
+    from flowgru.evaluation.evaluate import Estimator, GivenStart
+
+Options = tuple[int | None, str | None, int | None, bool | None]
+"""--iterations, --initial-flow, --hold and --polish, as far as they are given."""
 
 
 def evaluate(
@@ -17,6 +22,9 @@ def evaluate(
     root: str = "datasets",
     model: str = "default",
     iterations: int | None = None,
+    initial_flow: str | None = None,
+    hold: int | None = None,
+    polish: bool | None = None,
     warm_start: bool = False,
     baseline: Literal["dis", "farneback", "zero"] | None = None,
     static: int = 8,
@@ -34,8 +42,14 @@ def evaluate(
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     model: default, raft_large, raft_small, or a file of weights.
     iterations: Refinements of each flow; without it the number in the model's card, else 12.
+    initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
+        that are named as the pairs in pairs.csv; without it what the model's card says, else zero.
+    hold: Refinements before the others that settle the hidden state and leave the flow where it is; without it the number
+        in the model's card, else 0.
+    polish: Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it
+        what the model's card says, else no.
     warm_start: Start each pair at the flow of the pair before, carried along by itself, where the one begins with the
-        picture that ended the other; every scene and pass starts anew.
+        picture that ended the other; every scene and pass starts anew, at the initial flow.
     baseline: Measure a method without learning instead: OpenCV's DIS or Farneback, or zero flow.
     static: Also estimate the flow from the first picture to itself, for so many pairs evenly spread over each set:
         static_flow, which should be 0; 0: none.
@@ -44,15 +58,22 @@ def evaluate(
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     overwrite: Replace results that are already there; without it the command refuses before any work.
     """
-    if baseline is not None and (model != "default" or iterations is not None or device != "auto" or warm_start):
-        raise RequestError("--baseline has no --model, --iterations, --warm-start or --device: give one or the others")
-    for name, value, least in (("worst", worst, 0), ("static", static, 0), ("iterations", iterations, 1)):
-        if value is not None and value < least:
-            raise RequestError(f"--{name} is {value}: it must be {least} or more")
+    options = iterations, initial_flow, hold, polish
+    given = model != "default" or device != "auto" or warm_start or any(option is not None for option in options)
+    if baseline is not None and given:
+        raise RequestError(
+            "--baseline has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start or --device: give one "
+            "or the others"
+        )
+    for name, value in (("worst", worst), ("static", static)):
+        if value < 0:
+            raise RequestError(f"--{name} is {value}: it must be 0 or more")
+    check_way(initial_flow, iterations=iterations, hold=hold)
     if output == "":
         raise RequestError("--output is empty: name a folder")
     from flowgru.console import warn
     from flowgru.data.sets.opening import open_dataset
+    from flowgru.estimation.initial_flow import FlowFolder
     from flowgru.tasks.outputs import make_folders
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
@@ -61,11 +82,12 @@ def evaluate(
     if baseline is not None:
         estimator_for, method = _baseline(baseline)
     else:
-        estimator_for, method = _network(model, iterations, warm_start, device)
+        estimator_for, method = _network(model, options, warm_start, device)
     method["static_pairs"] = static
     if output is not None:
         make_folders([Path(output)])
-    measured = [_measure(estimator_for(pairs.name), pairs, static, worst if output else 0) for pairs in sets]
+    starts = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow).read
+    measured = [_measure(estimator_for(pairs.name), pairs, static, starts, worst if output else 0) for pairs in sets]
     print_table(method, measured)
     if output is not None:
         write_results(Path(output), method, measured, overwrite)
@@ -83,32 +105,38 @@ def _baseline(name: str) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
 
 
 def _network(
-    model: str, iterations: int | None, warm_start: bool, device: str
+    model: str, options: Options, warm_start: bool, device: str
 ) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
     """What makes the estimator of a data set, which pads as is usual there, and what the report says of it."""
     import torch
 
+    from flowgru.data.classical import OPENCV_VERSION
     from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.weight_files.loading import load_model
-    from flowgru.tasks.flow_stream import card_iterations
 
     network = load_model(model, device=None if device == "auto" else device)
-    refinements = card_iterations(network) if iterations is None else iterations
+    iterations, initial_flow, hold, polish = options
+    way = resolve_way(network.card, iterations=iterations, initial_flow=initial_flow, hold=hold, polish=polish)
 
     def estimator_for(name: str) -> "Estimator":
-        return network_estimator(network, refinements, padding=padding_mode(name), warm_start=warm_start)
+        return network_estimator(network, way, padding=padding_mode(name), warm_start=warm_start)
 
     return estimator_for, {
         "model": model,
-        "iterations": refinements,
+        "way": str(way),
+        **asdict(way),
+        **({} if way.initial_flow != "given" else {"initial_flow": initial_flow}),
         "warm_start": warm_start,
         "device": str(next(network.parameters()).device),
         "torch": torch.__version__,
+        **({} if way == Way(way.iterations) else {"opencv": OPENCV_VERSION}),
     }
 
 
-def _measure(estimator: "Estimator", pairs: "FlowPairs", static: int, num_worst: int) -> MeasuredSet:
+def _measure(
+    estimator: "Estimator", pairs: "FlowPairs", static: int, given: "GivenStart | None", num_worst: int
+) -> MeasuredSet:
     from flowgru.console import progress
     from flowgru.evaluation.evaluate import evaluate as measure
     from flowgru.evaluation.worst import WorstPairs
@@ -120,5 +148,7 @@ def _measure(estimator: "Estimator", pairs: "FlowPairs", static: int, num_worst:
             worst(measured, sample, flow)
             advance()
 
-        evaluation = measure(estimator, pairs, static_pairs=static, watch=watch, on_damaged=lambda _: advance())
+        evaluation = measure(
+            estimator, pairs, static_pairs=static, given=given, watch=watch, on_damaged=lambda _: advance()
+        )
     return MeasuredSet(pairs, evaluation, worst.pairs)

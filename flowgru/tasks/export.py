@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from flowgru.errors import RequestError
+from flowgru.estimation.way import check_way
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
@@ -21,16 +22,19 @@ class ExportSettings:
     """default, raft_large, raft_small, or a file of weights."""
     iterations: int | None = None
     """Refinements of each flow, fixed in the file; without it the number in the model's card, else 12."""
+    hold: int | None = None
+    """Refinements before them, fixed in the file too, that settle the hidden state and leave the flow where it is; without
+    it the number in the model's card, else 0."""
     max_size: int = 2048
     """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
-    warm_start: bool = False
-    """The file takes where the refinement begins as a third input, which estimate's --warm-start needs."""
+    warm_start: bool | None = None
+    """The file takes where the refinement begins as a third input, initial_flow [1, 2, H/8, W/8] in pixels / 8, which
+    estimate's --initial-flow and --warm-start need; without the option where the model's card names an initial flow."""
     overwrite: bool = False
     """Replace files that are already there."""
 
     def __post_init__(self) -> None:
-        if self.iterations is not None and self.iterations < 1:
-            raise RequestError(f"--iterations is {self.iterations}: it must be 1 or more")
+        check_way(None, iterations=self.iterations, hold=self.hold)
         if self.max_size % 8 or not 256 <= self.max_size <= 16384:
             raise RequestError(f"--max-size is {self.max_size}: it must be a multiple of 8 from 256 to 16384")
         suffix = SUFFIXES[self.format]

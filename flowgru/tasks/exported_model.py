@@ -21,9 +21,15 @@ def open_exported(settings: EstimateSettings) -> ExportedFlow:
     """The model that the settings name. RequestError where it cannot be run, or not as the settings ask."""
     network = ExportedFlow(settings.model)
     name = network.path.name
-    wanted = settings.iterations
+    wanted, start = settings.iterations, settings.initial_flow
     for option, refused, why in (
         (f"--iterations {wanted}", wanted not in (None, network.iterations), f"it always does {network.iterations}"),
+        (f"--hold {settings.hold}", settings.hold not in (None, network.hold), f"it always does {network.hold}"),
+        (
+            f"--initial-flow {start}",
+            start not in (None, "zero") and not network.warm_start,
+            "it was exported without the input initial_flow (export --warm-start)",
+        ),
         (f"--precision {settings.precision}", settings.precision != "32", "it computes in 32 bits"),
         (f"--correlation {settings.correlation}", settings.correlation != "auto", "it keeps all pairs of pixels"),
         (
@@ -50,9 +56,13 @@ def description(network: ExportedFlow) -> str:
     )
 
 
-def exported_memory(network: ExportedFlow, height: int, width: int) -> MemoryEstimate:
-    """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large."""
+def exported_memory(network: ExportedFlow, height: int, width: int, *, after: int = 0) -> MemoryEstimate:
+    """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large.
+
+    after: bytes that are taken once its flow is there.
+    """
     padding = padding_for(height, width)
     rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
     correlation = pyramid_bytes(1, rows, columns, network.config.sizes.correlation_levels)
-    return MemoryEstimate(network.device, "all_pairs", taken_memory(network.device) + 36 * height * width + correlation)
+    peak = 36 * height * width + max(correlation, after)
+    return MemoryEstimate(network.device, "all_pairs", taken_memory(network.device) + peak)

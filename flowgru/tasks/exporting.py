@@ -1,6 +1,7 @@
 """The work of `flowgru export`: trace, write, compare with PyTorch, keep."""
 
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
+from flowgru.estimation.way import Way, resolve_way
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
@@ -17,7 +19,6 @@ from flowgru.model.exported.formats import FORMATS, require_packages
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.tasks.export import ExportSettings
-from flowgru.tasks.flow_stream import card_iterations
 from flowgru.training.provenance import origin_of
 from flowgru.version import VERSION
 
@@ -40,10 +41,19 @@ def export_network(settings: ExportSettings) -> None:
         if os.path.lexists(path) and not settings.overwrite:
             raise RequestError(f"{path} exists already: give --overwrite or another --output")
     network = load_model(settings.model, "cpu", correlation="all_pairs").requires_grad_(False)
-    iterations = settings.iterations or card_iterations(network)
-    card = _card(settings, network, iterations)
-    exportable = ExportableFlow(network, iterations, warm_start=settings.warm_start)
-    say(f"tracing {card['export']['model']}: {iterations} refinements, pictures up to {settings.max_size} px a side")
+    if network.config.keep_detail:
+        raise RequestError(
+            f"{settings.model} keeps the detail of its initial flow, which an exported file cannot: train one "
+            "with --network.keep_detail false"
+        )
+    way = resolve_way(network.card, iterations=settings.iterations, hold=settings.hold)
+    starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
+    if not starts:
+        way = replace(way, initial_flow="zero")
+    card = _card(settings, network, way, starts)
+    exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
+    counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
+    say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
     with written_whole(paths[0], settings.overwrite) as temporary:
         beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
         try:
@@ -85,18 +95,18 @@ def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFl
     return difference
 
 
-def _card(settings: ExportSettings, network: FlowNetwork, iterations: int) -> dict[str, Any]:
+def _card(settings: ExportSettings, network: FlowNetwork, way: Way, starts: bool) -> dict[str, Any]:
     """What the file says of itself: the network's own card, and what was fixed by exporting it."""
     origin = origin_of(settings.model, network.card)
     return {
         **network.card,
-        "iterations": iterations,
+        **asdict(way),
         "license": origin["license"],
         "export": {
             "model": Path(origin["name"]).name,
             "sha256": origin.get("sha256"),
             "max_size": settings.max_size,
-            "warm_start": settings.warm_start,
+            "warm_start": starts,
             "flowgru": VERSION,
             "torch": torch.__version__,
         },
@@ -116,8 +126,9 @@ def largest_difference(network: FlowNetwork, exported: ExportedFlow) -> float:
         frames = [exported.encode(picture) for picture in pictures]
         start = None
         for _ in range(2 if exported.warm_start else 1):
-            expected = network(*pictures, iterations=exported.iterations, initial_coarse=start, final_only=True)
-            found = exported.match(*frames, iterations=exported.iterations, initial_coarse=start)
+            way: dict[str, Any] = dict(iterations=exported.iterations, hold=exported.hold, initial_coarse=start)
+            expected = network(*pictures, **way, final_only=True)
+            found = exported.match(*frames, **way)
             differences.append((found.flows[-1] - expected.flows[-1]).abs().max())
             start = expected.coarse
     return torch.stack(differences).max().item()

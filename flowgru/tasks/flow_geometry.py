@@ -7,6 +7,14 @@ from torch import Tensor
 from flowgru.grid import warp
 
 
+def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, int]:
+    """Height and width at which frames of `size` are computed."""
+    if isinstance(resize, tuple):
+        return resize
+    scale = 1.0 if resize is None else resize
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def resize_flow(flow: Float[Tensor, "B 2 h w"], size: tuple[int, ...]) -> Float[Tensor, "B 2 H W"]:
     """The flow of a resized picture at another size, in that size's pixels."""
     height, width = flow.shape[2:]

@@ -1,13 +1,15 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.formats.images import to_tensor
 from flowgru.errors import RequestError
+from flowgru.estimation.initial_flow import GivenFlows, InitialFlow
+from flowgru.estimation.way import COMPUTED, Way, resolve_way
 from flowgru.tasks.pair_matcher import PairMatcher, PairNetwork, Precision, size_text
 from flowgru.types import Images
 
@@ -36,6 +38,12 @@ class PairFlow(NamedTuple):
     """How sure the network is of the forward flow, see FlowPrediction; None where it does not say."""
     num_refinements: int = 0
     """Of the forward flow, in the tile that took most."""
+    initial_flows: tuple[str, ...] = ()
+    """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
+
+
+PairGiven = Callable[[Any, bool, tuple[int, ...]], InitialFlow]
+"""From the source of a pair's first frame, whether backward, and the frames' size to where that flow begins."""
 
 
 def estimate_flow(
@@ -43,6 +51,9 @@ def estimate_flow(
     model: PairNetwork,
     *,
     iterations: int | None = None,
+    initial_flow: Literal["dis", "zero"] | Iterable[Any] | None = None,
+    hold: int | None = None,
+    polish: bool | None = None,
     warm_start: bool = False,
     tiles: tuple[int, int] = (1, 1),
     stop_below: float | None = None,
@@ -51,29 +62,33 @@ def estimate_flow(
 
     frames: uint8 arrays [H, W, 3] (RGB), PIL pictures, or tensors [3, H, W] in [0, 1], all of one size. They are read
     one ahead of the flow.
-    iterations: refinements of each flow; None takes the number in the model's card, else 12.
-    warm_start: begin each refinement at the previous pair's flow, carried along by itself.
+    iterations: refinements of each flow.
+    initial_flow: where they begin: "dis", OpenCV's DIS flow of the pair; "zero"; or one flow [2, H, W] in pixels for each
+    pair, NaN where it is not known.
+    hold: refinements before them that settle the hidden state and leave the flow where it is.
+    polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
+    Each of these four is as the model's card says where it is None, else 12, "zero", 0 and False.
+    warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, and the first
+    after a cut, begin at initial_flow.
     tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
     stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
 
     Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
-    frame is none of these, where sizes differ, or where there are fewer than two frames.
+    frame or an initial flow is none of these, where sizes differ, or where there are fewer than two frames.
     """
-    iterations = card_iterations(model) if iterations is None else iterations
-    if iterations < 1:
-        raise RequestError(f"iterations is {iterations}: at least 1 refinement is needed")
+    if isinstance(initial_flow, str) and initial_flow not in COMPUTED:
+        raise RequestError(f"initial_flow is {initial_flow!r}: expected dis, zero, or a flow for each pair")
+    name = initial_flow if initial_flow is None or isinstance(initial_flow, str) else "given"
+    card = getattr(model, "card", None)
+    way = resolve_way(card, iterations=iterations, initial_flow=name, hold=hold, polish=polish)
+    given = None
+    if initial_flow is not None and not isinstance(initial_flow, str):
+        flows = GivenFlows(initial_flow)
+        given = lambda first, backward, size: flows.next(size)  # noqa: E731
     pairs = pair_flows(
-        _stream(frames), model, iterations=iterations, warm_start=warm_start, tiles=tiles, stop_below=stop_below
+        _stream(frames), model, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=stop_below
     )
     return (pair.forward for pair in pairs)
-
-
-def card_iterations(model: PairNetwork) -> int:
-    """The number of refinements that the model's card recommends, else 12. RequestError where it is no number."""
-    iterations = (getattr(model, "card", None) or {}).get("iterations", 12)
-    if not isinstance(iterations, int) or iterations < 1:
-        raise RequestError(f"the model's card has iterations {iterations!r}: expected a whole number above 0")
-    return iterations
 
 
 def _stream(frames: Iterable[Any]) -> Iterator[StreamFrame]:
@@ -97,8 +112,9 @@ def _stream(frames: Iterable[Any]) -> Iterator[StreamFrame]:
 def pair_flows(
     frames: Iterable[StreamFrame],
     network: PairNetwork,
+    way: Way,
     *,
-    iterations: int,
+    given: PairGiven | None = None,
     warm_start: bool = False,
     backward: bool = False,
     resize: tuple[int, int] | float | None = None,
@@ -108,6 +124,9 @@ def pair_flows(
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
+    way: refinements, where they begin, and what is done after; "given" needs `given`, which is asked once for each pair
+    and direction.
+    warm_start: begin at the previous pair's flow, but for the first pair and after cuts.
     resize: compute at this (height, width) or scale; the flow comes back at the frames' size, in their pixels.
     backward: the other direction too.
     tiles: rows and columns of overlapping tiles.
@@ -118,7 +137,7 @@ def pair_flows(
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
-    matcher = PairMatcher(network, iterations, warm_start, backward, resize, precision, tiles, stop_below)
+    matcher = PairMatcher(network, way, warm_start, backward, resize, precision, tiles, stop_below)
     previous: StreamFrame | None = None
     for frame, following in _with_following(frames):
         starts_pair = following is not None and _are_pair(frame, following)
@@ -126,11 +145,18 @@ def pair_flows(
             continue
         if previous is None:
             matcher.forget()
-        before = None if previous is None else previous.image
-        found = matcher.advance(before, frame.image, with_context=starts_pair or (backward and previous is not None))
-        if previous is not None and found is not None:
+        begins = starts_pair or (backward and previous is not None)
+        if previous is None:
+            matcher.advance(None, frame.image, with_context=begins)
+        else:
+            size = tuple(frame.image.shape[2:])
+            directions = (False, True)[: 1 + backward] if given is not None else ()
+            starts = [given(previous.source, direction, size) for direction in directions if given is not None]
+            found = matcher.advance(previous.image, frame.image, with_context=begins, given=starts)
+            assert found is not None
             back, sure = (None if part is None else part.clone() for part in (found.backward, found.confidence))
-            yield PairFlow(previous.source, frame.source, found.forward.clone(), back, sure, found.num_refinements)
+            more = found.num_refinements, found.initial_flows
+            yield PairFlow(previous.source, frame.source, found.forward.clone(), back, sure, *more)
         previous = frame if starts_pair else None
 
 

@@ -100,9 +100,12 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
         written_whole(folder / PAIRS, overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        lines = csv.DictWriter(file, ["pair", "set", *METRICS])
+        lines = csv.DictWriter(file, ["pair", "set", *METRICS, "initial_flow"])
         lines.writeheader()
-        lines.writerows({"pair": row.name, "set": row.group, **_stored(row.metrics)} for row in rows)
+        for row in rows:
+            lines.writerow(
+                {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
+            )
     _remove_pictures(folder / WORST)
     for measured in sets:
         _write_worst(folder / WORST / _file_name(measured.pairs.name), measured.worst)
@@ -120,6 +123,7 @@ def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
             group: {"pairs": _group_size(evaluation, group), "metrics": _stored(metrics)}
             for group, metrics in evaluation.groups.items()
         },
+        "initial_flows": {pair.name: pair.initial_flow for pair in evaluation.pairs if pair.initial_flow},
     }
 
 

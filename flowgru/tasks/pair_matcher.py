@@ -1,6 +1,8 @@
 """Encodes frames and matches neighbours: tile by tile, warm-started, and within the memory that there is."""
 
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -8,13 +10,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.data.polish import Grey
 from flowgru.errors import MachineError
+from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.steps import begin, beside, finish, grey_of
+from flowgru.estimation.way import Way
 from flowgru.grid import splat
 from flowgru.model.buffers import release
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import lacks_memory
-from flowgru.tasks.flow_geometry import resize_flow
+from flowgru.tasks.flow_geometry import computed_size, resize_flow
 from flowgru.tasks.tiling import blend, tile_layout
 from flowgru.types import CoarseFlow, Images
 
@@ -32,8 +38,11 @@ PairNetwork = FlowNetwork | ExportedFlow
 EncodedTiles = list[Any]
 """A frame as its network has encoded it, tile by tile; mostly one."""
 
-Starts = list[CoarseFlow | None] | None
-"""Where the refinement of each tile begins."""
+Carried = list[CoarseFlow] | None
+"""The previous flow carried along by itself, tile by tile: where a warm start begins."""
+
+Greys = tuple[Grey | None, Grey | None]
+"""Both pictures as the steps around the network compare them, see grey_of."""
 
 
 class Found(NamedTuple):
@@ -43,6 +52,8 @@ class Found(NamedTuple):
     backward: Float[Tensor, "2 H W"] | None
     confidence: Float[Tensor, "H W"] | None
     num_refinements: int
+    initial_flows: tuple[str, ...]
+    """Where the forward flow began, and the backward flow if there is one."""
 
 
 class PairMatcher:
@@ -54,7 +65,7 @@ class PairMatcher:
     def __init__(
         self,
         network: PairNetwork,
-        iterations: int,
+        way: Way,
         warm_start: bool,
         backward: bool,
         resize: tuple[int, int] | float | None,
@@ -63,7 +74,7 @@ class PairMatcher:
         stop_below: float | None,
     ) -> None:
         self.network = network
-        self.iterations = iterations
+        self.way = way
         self.warm_start = warm_start
         self.backward = backward
         self.resize = resize
@@ -72,25 +83,40 @@ class PairMatcher:
         self.stop_below = stop_below
         self.notice = ""
         self.encoded: EncodedTiles | None = None
+        self.grey: Grey | None = None
         self.device = network.device if isinstance(network, ExportedFlow) else next(network.parameters()).device
         self.forget()
 
     def forget(self) -> None:
         """Starts the next pair cold."""
-        self.start_forward: Starts = None
-        self.start_backward: Starts = None
+        self.carried: list[Carried] = [None, None]
 
-    def advance(self, previous: Images | None, frame: Images, *, with_context: bool) -> Found | None:
-        """Encodes a frame for the next call and matches the previous one, if there is one, with it."""
+    def advance(
+        self, previous: Images | None, frame: Images, *, with_context: bool, given: Sequence[InitialFlow] = ()
+    ) -> Found | None:
+        """Encodes a frame for the next call and matches the previous one, if there is one, with it.
+
+        `given` is where each direction begins, in the frames' own pixels, unless a warm start goes on.
+        """
         before, self.encoded = self.encoded, None
+        computed = self._at_computed_size(frame)
+        greys = self.grey, grey_of(self.way, computed)
+        self.grey = greys[1]
+        if previous is not None and self.warm_start and _is_cut(previous, frame):
+            self.forget()
         while True:
             try:
+                starts = [
+                    beside(self.device, partial(self._start, index, given, pair))
+                    for index, pair in enumerate((greys, (greys[1], greys[0]))[: 1 + self.backward])
+                    if previous is not None
+                ]
                 if previous is not None and before is None:
-                    before = self.encode(previous, with_context=True)
-                encoded = self.encode(frame, with_context=with_context)
+                    before = self.encode(self._at_computed_size(previous), with_context=True)
+                encoded = self.encode(computed, with_context=with_context)
                 found = None
                 if previous is not None and before is not None:
-                    found = self.match(previous, before, frame, encoded)
+                    found = self.match(before, encoded, [start() for start in starts], greys, frame.shape[2:])
                 self.encoded = encoded if with_context else None
                 if self.notice:
                     warnings.warn(self.notice, stacklevel=2)
@@ -124,69 +150,89 @@ class PairMatcher:
         self.notice = f"not enough memory for frames of {size_text(size)} on {self.device}: computing {way}"
 
     @torch.inference_mode()
-    def encode(self, image: Images, *, with_context: bool) -> EncodedTiles:
+    def _at_computed_size(self, image: Images) -> Float[Tensor, "B 3 h w"]:
         image = image.to(self.device)
         size = computed_size(image.shape[2:], self.resize)
-        if size != image.shape[2:]:
-            image = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+        if size == image.shape[2:]:
+            return image
+        return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+
+    def _start(self, index: int, given: Sequence[InitialFlow], greys: Greys) -> InitialFlow:
+        """Where one direction begins, for the whole picture at the computed size; a warm start's flow is in `carried`."""
+        if self.carried[index] is not None:
+            return InitialFlow("warm")
+        if not given:
+            return begin(self.way, *greys)
+        flow = given[index].flow
+        assert flow is not None
+        return given[index]._replace(flow=resize_flow(flow, computed_size(flow.shape[2:], self.resize)))
+
+    @torch.inference_mode()
+    def encode(self, image: Images, *, with_context: bool) -> EncodedTiles:
+        height, width = image.shape[2:]
         with self._autocast():
-            tiles = tile_layout(*size, *self.tiles)
+            tiles = tile_layout(height, width, *self.tiles)
             return [self.network.encode(tile.cut(image), with_context=with_context) for tile in tiles]
 
     @torch.inference_mode()
-    def match(self, first: Images, first_encoded: EncodedTiles, second: Images, second_encoded: EncodedTiles) -> Found:
-        if self.warm_start and _is_cut(first, second):
-            self.forget()
-        size = first.shape[2:]
-        forward, self.start_forward, sure, most = self._refine(
-            first_encoded, second_encoded, self.start_forward, size, 1
-        )
+    def match(
+        self,
+        first: EncodedTiles,
+        second: EncodedTiles,
+        starts: list[InitialFlow],
+        greys: Greys,
+        size: tuple[int, ...],
+    ) -> Found:
+        forward, sure, most = self._refine(first, second, starts[0], greys, size, 0)
         back = None
         if self.backward:
-            back, self.start_backward, _, _ = self._refine(second_encoded, first_encoded, self.start_backward, size, -1)
-        return Found(forward, back, sure, most)
+            back, _, _ = self._refine(second, first, starts[1], (greys[1], greys[0]), size, 1)
+        return Found(forward, back, sure, most, tuple(start.name for start in starts))
 
     def _refine(
-        self, first: EncodedTiles, second: EncodedTiles, starts: Starts, size: tuple[int, ...], direction: int
-    ) -> tuple[Float[Tensor, "2 H W"], Starts, Float[Tensor, "H W"] | None, int]:
-        """Flow at the frames' size, where the same direction's next refinement begins, confidence, refinements.
+        self,
+        first: EncodedTiles,
+        second: EncodedTiles,
+        start: InitialFlow,
+        greys: Greys,
+        size: tuple[int, ...],
+        direction: int,
+    ) -> tuple[Float[Tensor, "2 H W"], Float[Tensor, "H W"] | None, int]:
+        """Flow at the frames' size, confidence, refinements.
 
         The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
         finite leads nowhere: the next pair starts cold.
         """
-        found, carried, most = [], [], 0
-        for index, (tile_first, tile_second) in enumerate(zip(first, second, strict=True)):
+        computed = computed_size(size, self.resize)
+        layout = tile_layout(*computed, *self.tiles)
+        carried = self.carried[direction] or [None] * len(layout)
+        found, coarse, most = [], [], 0
+        for tile, tile_first, tile_second, before in zip(layout, first, second, carried, strict=True):
             with self._autocast():
                 prediction = self.network.match(
                     tile_first,
                     tile_second,
-                    iterations=self.iterations,
-                    initial_coarse=None if starts is None else starts[index],
+                    iterations=self.way.iterations,
+                    initial_flow=None if start.flow is None else tile.cut(start.flow),
+                    initial_coarse=before,
+                    hold=self.way.hold,
                     final_only=True,
                     stop_below=self.stop_below,
                 )
             most = max(most, prediction.num_refinements)
             sure = [] if prediction.confidence is None else [prediction.confidence[:, None]]
             found.append(torch.cat([prediction.flows[-1], *sure], dim=1).float())
-            coarse = prediction.coarse.float()
-            carries = self.warm_start and bool(coarse.isfinite().all())
-            carried.append(splat(coarse, direction * coarse) if carries else None)
-        computed = computed_size(size, self.resize)
-        whole = blend(found, tile_layout(*computed, *self.tiles), *computed)
+            coarse.append(prediction.coarse.float())
+        carries = self.warm_start and all(bool(one.isfinite().all()) for one in coarse)
+        self.carried[direction] = [splat(one, (1 - 2 * direction) * one) for one in coarse] if carries else None
+        whole = blend(found, layout, *computed)
+        flow = finish(self.way, whole[:, :2], start, *greys)
         sure = F.interpolate(whole[:, 2:], size, mode="bilinear")[0, 0] if whole.shape[1] > 2 else None
-        return resize_flow(whole[:, :2], size)[0], carried, sure, most
+        return resize_flow(flow, size)[0], sure, most
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
-
-
-def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, int]:
-    """Height and width at which frames of `size` are computed."""
-    if isinstance(resize, tuple):
-        return resize
-    scale = 1.0 if resize is None else resize
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _is_cut(first: Images, second: Images) -> bool:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.errors import InputFileError, RequestError
+from flowgru.estimation.way import COMPUTED, check_way, resolve_way
+from flowgru.tasks.evaluate import Options
 
 if TYPE_CHECKING:
     from flowgru.data.sets.test_splits import Challenge, UnknownFlow
@@ -20,6 +22,9 @@ def submit(
     check: str | None = None,
     model: str = "default",
     iterations: int | None = None,
+    initial_flow: str | None = None,
+    hold: int | None = None,
+    polish: bool | None = None,
     warm_start: bool = False,
     partial: bool = False,
     device: str = "auto",
@@ -33,6 +38,12 @@ def submit(
     check: Only check the flows in this folder, which may come from anywhere; nothing is written.
     model: default, raft_large, raft_small, or a file of weights.
     iterations: Refinements of each flow; without it the number in the model's card, else 12.
+    initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
+        that are named as the flows that are written; without it what the model's card says, else zero.
+    hold: Refinements before the others that settle the hidden state and leave the flow where it is; without it the number
+        in the model's card, else 0.
+    polish: Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it
+        what the model's card says, else no.
     warm_start: Sintel only: start each pair of a scene at the flow of the pair before, carried along by itself.
     partial: Go on where pairs of the test split are missing, to try the command out; a server wants them all.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
@@ -47,13 +58,14 @@ def submit(
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
     if output == "" or check == "":
         raise RequestError(f"--{'output' if output == '' else 'check'} is empty: name a folder")
-    if check is not None and (
-        model != "default" or iterations is not None or warm_start or device != "auto" or overwrite
-    ):
+    options = iterations, initial_flow, hold, polish
+    given = model != "default" or warm_start or device != "auto" or any(option is not None for option in options)
+    if check is not None and (given or overwrite):
         raise RequestError(
-            "--check only reads: it has no --model, --iterations, --warm-start, --device or --overwrite; give --output "
-            "instead to estimate flows"
+            "--check only reads: it has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device "
+            "or --overwrite; give --output instead to estimate flows"
         )
+    check_way(initial_flow, iterations=iterations, hold=hold)
     if warm_start and name != "sintel":
         raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
     challenge, pairs = CHALLENGES[name], open_challenge(name, Path(root))
@@ -66,7 +78,8 @@ def submit(
     zip_name = f"{name}.zip"
     if check is None:
         _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite)
-        _write_flows(name, package, pairs, _estimator(name, model, iterations, warm_start, device), overwrite)
+        estimator = _estimator(name, model, options, warm_start, device)
+        _write_flows(name, package, pairs, estimator, initial_flow, overwrite)
     _report(name, challenge, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
 
 
@@ -83,32 +96,46 @@ def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
         raise RequestError(f"{folder} already holds {min(present)}: give --overwrite or another --output")
 
 
-def _estimator(name: str, model: str, iterations: int | None, warm_start: bool, device: str) -> "Estimator":
+def _estimator(name: str, model: str, options: Options, warm_start: bool, device: str) -> "Estimator":
+    from flowgru.console import say
     from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.evaluate import network_estimator
     from flowgru.model.weight_files.loading import load_model
-    from flowgru.tasks.flow_stream import card_iterations
 
     network = load_model(model, device=None if device == "auto" else device)
-    iterations = card_iterations(network) if iterations is None else iterations
-    return network_estimator(network, iterations, padding=padding_mode(name), warm_start=warm_start)
+    iterations, initial_flow, hold, polish = options
+    way = resolve_way(network.card, iterations=iterations, initial_flow=initial_flow, hold=hold, polish=polish)
+    say(f"{model}: {way}")
+    return network_estimator(network, way, padding=padding_mode(name), warm_start=warm_start)
 
 
-def _write_flows(name: str, folder: Path, pairs: "list[UnknownFlow]", estimate: "Estimator", overwrite: bool) -> None:
+def _write_flows(
+    name: str,
+    folder: Path,
+    pairs: "list[UnknownFlow]",
+    estimate: "Estimator",
+    initial_flow: str | None,
+    overwrite: bool,
+) -> None:
     """One file for each pair; a pair that begins where the last one ended starts at that one's carried flow, if any."""
     import torch
 
     from flowgru.console import progress, warn
     from flowgru.data.formats.images import read_image, to_tensor
     from flowgru.data.sets.submissions import write_submitted
+    from flowgru.estimation.initial_flow import FlowFolder
     from flowgru.tasks.outputs import make_folders
 
+    starts = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow)
     make_folders([folder])
     carried, ended_with, num_clipped = None, None, 0
     with progress(name, len(pairs)) as advance, torch.inference_mode():
         for pair in pairs:
             first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
-            flow, carried = estimate(first, second, carried if pair.first == ended_with else None)
+            start = carried if pair.first == ended_with else None
+            if start is None and starts is not None:
+                start = starts.read(pair.target.rpartition(".")[0], tuple(first.shape[2:]))
+            flow, carried, _ = estimate(first, second, start)
             ended_with = pair.second
             array = flow[0].float().permute(1, 2, 0).cpu().numpy()
             num_clipped += write_submitted(folder / pair.target, array, overwrite=overwrite)

@@ -230,3 +230,6 @@ _WRITERS: dict[str, Callable[[Path, FlowFile], None]] = {
     ".flo5": _write_flo5,
     ".pfm": _write_pfm,
 }
+
+READABLE = (*_WRITERS, ".npy")
+"""Usual endings of flow files; the first bytes, not the ending, say what a file is."""

@@ -20,18 +20,19 @@ TRACED = (160, 192)
 
 
 class ExportableFlow(nn.Module):
-    """(first, second) of [1, 3, H, W] -> flow [1, 2, H, W] after a fixed number of refinements, as FlowNetwork.match.
+    """(first, second) of [1, 3, H, W] -> flow [1, 2, H, W] after fixed numbers of held and moving refinements.
 
     H and W are multiples of 8 from 128 on: the caller pads. The second output, coarse_flow [1, 2, H/8, W/8], is where the
     refinement of the next pair may begin; with `warm_start` there is a third input for it, initial_flow, zeros for a cold
     start. A network that says how sure it is gives confidence [1, H, W] as its last output.
 
-    The refinements are one loop in the graph, so that the file does not grow with them, and tracing neither.
+    The refinements are one loop in the graph, and those that hold are one before it, so that the file does not grow with
+    them, and tracing neither. The flow is that of FlowNetwork.match.
     """
 
-    def __init__(self, network: FlowNetwork, iterations: int, *, warm_start: bool = False) -> None:
+    def __init__(self, network: FlowNetwork, iterations: int, *, hold: int = 0, warm_start: bool = False) -> None:
         super().__init__()
-        self.network, self.iterations, self.warm_start = network, iterations, warm_start
+        self.network, self.iterations, self.held, self.warm_start = network, iterations, hold, warm_start
         self.output_names = ["flow", "coarse_flow", *["confidence"] * network.config.confidence]
         sizes, operator = network.sizes, network.operator
         hidden, context, motion = (
@@ -68,9 +69,25 @@ class ExportableFlow(nn.Module):
         def unfinished(iteration: Tensor, *_: Tensor) -> Tensor:
             return iteration < self.iterations
 
+        if self.held:
+            carried = self._hold(network.motion_encoder(start, correlation.lookup(grid + start)), constant, carried)
         begin = (torch.zeros((), dtype=torch.int64), *map(_plain, (start, hidden, *carried)))
         _, flow, hidden, *_ = while_loop(unfinished, refined, begin)
         return self._read(flow, hidden)
+
+    def _hold(self, motion: Features, constant: list[Tensor], carried: list[Tensor]) -> list[Tensor]:
+        """What of the operator's state moves, after the refinements that leave the flow where it is."""
+
+        def settled(count: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
+            state = tree_unflatten(self._joined(constant, carried), self.state_form)
+            _, state = self.network.operator.step(motion, state)
+            return count + 1, *map(_plain, self._split(tree_flatten(state)[0])[1])
+
+        def unfinished(count: Tensor, *_: Tensor) -> Tensor:
+            return count < self.held
+
+        _, *carried = while_loop(unfinished, settled, (torch.zeros((), dtype=torch.int64), *map(_plain, carried)))
+        return carried
 
     def _read(self, flow: CoarseFlow, hidden: Features) -> tuple[Tensor, ...]:
         """The outputs, in the order of output_names."""

@@ -13,7 +13,8 @@ from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.exported.runtimes import Arrays, open_file
 from flowgru.model.flow_network import FlowPrediction
-from flowgru.types import CoarseFlow, Images
+from flowgru.model.initial_flow import start_from
+from flowgru.types import CoarseFlow, Flow, Images
 
 
 class PaddedFrame(NamedTuple):
@@ -21,6 +22,11 @@ class PaddedFrame(NamedTuple):
 
     picture: Images
     padding: Padding
+
+    @property
+    def picture_shape(self) -> list[int]:
+        """[1, 3, H, W] of the picture without its padding."""
+        return [*self.padding.remove(self.picture).shape]
 
 
 class ExportedFlow:
@@ -32,6 +38,7 @@ class ExportedFlow:
         self.opened, self.card = open_file(self.path)
         self.runtime = self.opened.runtime
         self.iterations: int = self.card["iterations"]
+        self.hold: int = self.card.get("hold", 0)
         self.max_size: int = self.card["export"]["max_size"]
         self.warm_start = "initial_flow" in self.opened.input_names
         self.device = torch.device("cpu")
@@ -58,26 +65,27 @@ class ExportedFlow:
         second: PaddedFrame,
         *,
         iterations: int,
+        initial_flow: Flow | None = None,
         initial_coarse: CoarseFlow | None = None,
+        hold: int = 0,
         final_only: bool = True,
         stop_below: float | None = None,
     ) -> FlowPrediction:
-        """The flow of a pair. RequestError for another number of iterations, or a start, that the file does not have."""
-        if iterations != self.iterations:
-            raise RequestError(
-                f"iterations is {iterations} and {self.path.name} always does {self.iterations}: export it again with "
-                f"--iterations {iterations}"
-            )
+        """The flow of a pair. RequestError for other numbers of refinements, or a start, that the file does not have."""
+        for name, wanted, fixed in (("iterations", iterations, self.iterations), ("hold", hold, self.hold)):
+            if wanted != fixed:
+                raise RequestError(
+                    f"{name} is {wanted} and {self.path.name} always does {fixed}: export it again with --{name} {wanted}"
+                )
         if stop_below is not None:
             raise RequestError(
                 f"stop_below is {stop_below} and {self.path.name} always does {self.iterations} refinements"
             )
         inputs = {"first": _array(first.picture), "second": _array(second.picture)}
         if self.warm_start:
-            _, _, height, width = first.picture.shape
-            start = torch.zeros(1, 2, height // 8, width // 8) if initial_coarse is None else initial_coarse
-            inputs["initial_flow"] = _array(start)
-        elif initial_coarse is not None:
+            start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
+            inputs["initial_flow"] = _array(start.coarse)
+        elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
         found = {name: torch.from_numpy(np.array(values)) for name, values in self._run(inputs).items()}
         confidence = found.get("confidence")

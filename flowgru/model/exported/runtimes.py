@@ -102,7 +102,8 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
     try:
         card = json.loads(opened.card or "")
         export = card["export"]
-        sound = isinstance(export["max_size"], int) and isinstance(card["iterations"], int) and card["network"]
+        counts = export["max_size"], card["iterations"], card.get("hold", 0)
+        sound = all(isinstance(count, int) for count in counts) and card["network"]
     except (ValueError, KeyError, TypeError, RecursionError):
         sound, card = False, {}
     if not sound:

@@ -1,0 +1,129 @@
+"""What improves an estimated flow without learning: a choice between two flows, and OpenCV's variational refinement."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+Grey = UInt8[np.ndarray, "H W"]
+PictureFlow = Float32[np.ndarray, "H W 2"]
+
+LARGEST_CHOICE = 4.0
+"""Difference of two flows in pixels from which on gate does not choose: blurred and occluded pixels that move far look
+wrong under the right flow, too."""
+
+LONGEST = 32766
+"""Longest side in pixels of a picture that OpenCV can warp."""
+
+_CENSUS, _MEAN = 3, 7
+"""How many pixels the window of the census (7x7) and that of the mean (15x15) reach to each side."""
+
+_OFFSETS = [(y, x) for y in range(_CENSUS + 1) for x in range(-_CENSUS, _CENSUS + 1) if (y, x) > (0, 0)]
+"""Half of the census's neighbours: the other half compares the same two pixels the other way round."""
+
+_STRIP = 32
+"""Rows that are compared at a time: what belongs to them stays in the processor's cache."""
+
+
+def polish(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow | None) -> PictureFlow:
+    """The flow after gate, where it began at an initial flow, and after refine_variational."""
+    if initial_flow is not None:
+        flow = gate(first, second, flow, initial_flow)
+    return refine_variational(first, second, flow)
+
+
+def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow) -> PictureFlow:
+    """For each pixel the one of two flows under which the pictures look more alike; `flow` where they differ by 4 px.
+
+    Likeness is the soft census of 7x7 pixels (Meister et al. 2018, "UnFlow"; the form of Liu et al. 2019, "DDFlow"),
+    averaged over 15x15 pixels. `flow` is also kept where one of the flows is not finite, and where both are equally good.
+    """
+    if max(first.shape) > LONGEST:
+        return flow
+    pictures = [first.astype(np.float32), warp_grey(second, flow), warp_grey(second, initial_flow)]
+    worse = cv2.blur(_census_gain(*pictures), (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
+    apart = flow - initial_flow
+    near = np.einsum("hwc,hwc->hw", apart, apart) < LARGEST_CHOICE**2
+    return np.where((near & (worse < 0))[..., None], initial_flow, flow)
+
+
+def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureFlow:
+    """The flow moved towards a smooth one under which the pictures' grey levels and gradients agree.
+
+    Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it. A flow that
+    is not finite everywhere comes back as it is.
+    """
+    if max(first.shape) > LONGEST or not np.isfinite(flow).all():
+        return flow
+    refinement = cv2.VariationalRefinement.create()
+    refinement.setFixedPointIterations(5)
+    refinement.setSorIterations(5)
+    refinement.setAlpha(20.0)
+    refinement.setDelta(5.0)
+    refinement.setGamma(10.0)
+    refined = np.array(flow, np.float32, order="C")
+    with lack_of_memory_named():
+        return np.asarray(refinement.calc(first, second, refined), np.float32)
+
+
+@contextmanager
+def lack_of_memory_named() -> Iterator[None]:
+    """Turns OpenCV's error for a lack of memory into MemoryError."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from None
+        raise
+
+
+def warp_grey(second: Grey, flow: PictureFlow) -> Float32[np.ndarray, "H W"]:
+    """The second picture brought back onto the first by the flow; beyond its edge its nearest pixel is repeated."""
+    height, width = second.shape
+    x = flow[..., 0] + np.arange(width, dtype=np.float32)
+    y = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    return cv2.remap(second.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _census_gain(
+    first: Float32[np.ndarray, "H W"], one: Float32[np.ndarray, "H W"], other: Float32[np.ndarray, "H W"]
+) -> Float32[np.ndarray, "H W"]:
+    """By how much `other` differs more from `first` than `one` does, for each pixel: negative where it is more alike."""
+    height, width = first.shape
+    around = [(0, 0), (_CENSUS, _CENSUS), (_CENSUS, _CENSUS)]
+    pictures = np.pad(np.stack([first, one, other]), around, mode="edge")
+    gain = np.zeros(pictures.shape[1:], np.float32)
+    for top in range(0, height + _CENSUS, _STRIP):
+        rows = min(_STRIP, height + _CENSUS - top)
+        strip = pictures[:, top : top + rows + _CENSUS]
+        _add_strip(gain[top : top + rows + _CENSUS], strip, rows)
+    return np.ascontiguousarray(gain[_CENSUS : _CENSUS + height, _CENSUS : _CENSUS + width])
+
+
+def _add_strip(gain: Float32[np.ndarray, "all W"], strip: Float32[np.ndarray, "3 all W"], rows: int) -> None:
+    """Adds what the neighbours of the first `rows` rows say to both pixels of each pair of neighbours."""
+    width = strip.shape[2]
+    spaces = [np.empty((3, rows, width), np.float32) for _ in range(2)]
+    for y, x in _OFFSETS:
+        left, right = max(0, -x), width - max(0, x)
+        here, there = slice(left, right), slice(left + x, right + x)
+        change, root = (space[..., : right - left] for space in spaces)
+        np.subtract(strip[:, y : y + rows, there], strip[:, :rows, here], out=change)
+        np.multiply(change, change, out=root)
+        root += 0.81
+        np.sqrt(root, out=root)
+        change /= root
+        change[1:] -= change[:1]
+        # What is left is needed no more: distances take the place of the changes.
+        distance, floored = change[1:], root[1:]
+        np.multiply(distance, distance, out=distance)
+        np.add(distance, 0.1, out=floored)
+        # d / (d + 0.1) of the one less that of the other, but for the factor 0.1, with a single division.
+        more, both = distance[0], floored[0]
+        np.subtract(floored[1], floored[0], out=more)
+        both *= floored[1]
+        more /= both
+        gain[:rows, here] += more
+        gain[y : y + rows, there] += more

@@ -1,0 +1,100 @@
+"""Where the refinement of a pair begins: at the flow of DIS, at zero, or at a flow from a file or from the caller."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.data.classical import dis_or_zero
+from flowgru.data.formats.flow_files import READABLE, read_flow
+from flowgru.data.polish import Grey
+from flowgru.errors import InputFileError, RequestError
+from flowgru.model.initial_flow import fill_unknown
+from flowgru.types import CoarseFlow, Flow
+
+
+class InitialFlow(NamedTuple):
+    """Where the refinement of one pair begins; at zero, where there is neither flow."""
+
+    name: str
+    """dis, zero, warm (the flow of the pair before, carried along), given, or the file that it comes from."""
+    flow: Flow | None = None
+    """[1, 2, H, W] in pixels of the picture, every pixel known."""
+    coarse: CoarseFlow | None = None
+    """Of the padded picture, in coarse pixels."""
+
+
+ZERO = InitialFlow("zero")
+
+
+def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
+    """DIS's flow, or zero where the pictures are too small or thin for it."""
+    flow = dis_or_zero(first, second)
+    return ZERO if flow is None else InitialFlow("dis", _as_tensor(flow))
+
+
+class FlowFolder:
+    """Initial flows from a folder, in files that are named as flowgru names its results, in any format it reads."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """RequestError where there is no such folder."""
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise RequestError(f"there is no folder {folder}: name a folder of flow files as the initial flow")
+
+    def read(self, name: str, size: tuple[int, ...]) -> InitialFlow:
+        """The flow of that name, for pictures of size (height, width).
+
+        InputFileError where the file is missing or damaged, of another size, or without any known pixel.
+        """
+        path = next((path for end in READABLE if (path := self.folder / f"{name}{end}").is_file()), None)
+        if path is None:
+            raise InputFileError(
+                f"{self.folder} has no initial flow {name}: expected a file {name} with one of {', '.join(READABLE)}"
+            )
+        stored, valid = read_flow(path)
+        if valid.shape != tuple(size):
+            raise InputFileError(
+                f"{path} is {valid.shape[1]}x{valid.shape[0]} and the pictures are {size[1]}x{size[0]}: an initial flow "
+                "has the size of its pictures"
+            )
+        if not valid.any():
+            raise InputFileError(f"{path} has no known pixel: an initial flow must be known somewhere")
+        flow = np.where(valid[..., None], stored, np.float32(np.nan))
+        return InitialFlow(str(path), fill_unknown(_as_tensor(flow)))
+
+
+class GivenFlows:
+    """Initial flows that a caller gives, one for each pair in turn, [2, H, W] in pixels; NaN where one is not known."""
+
+    def __init__(self, flows: Iterable[Any]) -> None:
+        self.flows = iter(flows)
+        self.num_given = 0
+
+    def next(self, size: tuple[int, ...]) -> InitialFlow:
+        """The flow of the next pair. RequestError where there is none, or it is none for pictures of that size."""
+        index, expected = self.num_given, [2, *size]
+        try:
+            flow = next(self.flows)
+        except StopIteration:
+            raise RequestError(f"initial_flow ends after {index} flows: each pair needs one") from None
+        self.num_given += 1
+        try:
+            flow = torch.as_tensor(flow).detach().float().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise RequestError(
+                f"initial_flow {index} is a {type(flow).__name__}: expected numbers {expected}, in pixels"
+            ) from None
+        if [*flow.shape] != expected:
+            raise RequestError(f"initial_flow {index} is {[*flow.shape]}: expected {expected}, in pixels")
+        if not bool(flow.isfinite().all(dim=0).any()):
+            raise RequestError(f"initial_flow {index} has no known pixel: every value of it is NaN or infinite")
+        return InitialFlow("given", fill_unknown(flow[None]))
+
+
+def _as_tensor(flow: Float[np.ndarray, "H W 2"]) -> Float[Tensor, "1 2 H W"]:
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None]

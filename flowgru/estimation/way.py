@@ -1,0 +1,82 @@
+"""The choice of a way to estimate flow: refinements, initial flow, held refinements and polish."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flowgru.errors import RequestError
+
+COMPUTED = ("dis", "zero")
+"""Initial flows that need no files."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a network is used; as it stands here it is the network alone, as RAFT is used."""
+
+    iterations: int = 12
+    """Refinements of each flow."""
+    initial_flow: Literal["dis", "zero", "given"] = "zero"
+    """Where they begin: at OpenCV's DIS flow of the pair, at zero, or at a flow that comes with each pair."""
+    hold: int = 0
+    """Refinements before them that settle the hidden state and leave the flow where it is."""
+    polish: bool = False
+    """Whether the network's flow goes through a gate and a variational refinement, see flowgru.data.polish."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("iterations", self.iterations, 1), ("hold", self.hold, 0)):
+            if value < least:
+                raise RequestError(f"{name} is {value}: it must be {least} or more")
+
+    def __str__(self) -> str:
+        """In one line, so that a flow that comes from more than a network says so."""
+        begin = {"dis": "from DIS", "zero": "from zero", "given": "from a given flow"}[self.initial_flow]
+        steps = [begin, *[f"hold {self.hold}"] * bool(self.hold), f"network {self.iterations}"]
+        if not self.polish:
+            alone = self == Way(self.iterations)
+            return f"the network alone, {self.iterations} refinements" if alone else " > ".join(steps)
+        gate = [] if self.initial_flow == "zero" else ["gate"]
+        return " > ".join([*steps, *gate, "variational refinement"])
+
+
+def resolve_way(
+    card: Mapping[str, Any] | None,
+    *,
+    iterations: int | None = None,
+    initial_flow: str | None = None,
+    hold: int | None = None,
+    polish: bool | None = None,
+) -> Way:
+    """Each setting as it is given, else as the model's card says, else as RAFT has it (12, zero, 0, no polish).
+
+    An initial_flow that is neither dis nor zero stands for given flows. RequestError where the card says no sense.
+    """
+    card = card or {}
+    said = {name: card.get(name, value) for name, value in asdict(Way()).items()}
+    for name, sound, expected in (
+        ("iterations", _is_count(said["iterations"], 1), "a whole number above 0"),
+        ("initial_flow", said["initial_flow"] in COMPUTED, "dis or zero"),
+        ("hold", _is_count(said["hold"], 0), "a whole number from 0"),
+        ("polish", isinstance(said["polish"], bool), "true or false"),
+    ):
+        if not sound:
+            raise RequestError(f"the model's card has {name} {said[name]!r}: expected {expected}")
+    if initial_flow is not None:
+        said["initial_flow"] = initial_flow if initial_flow in COMPUTED else "given"
+    wanted = {"iterations": iterations, "hold": hold, "polish": polish}
+    return Way(**{**said, **{name: value for name, value in wanted.items() if value is not None}})
+
+
+def check_way(initial_flow: str | None, **counts: int | None) -> None:
+    """RequestError, in the words of the command line, for options that make no sense; counts are by their options."""
+    for name, value in counts.items():
+        least = 0 if name == "hold" else 1
+        if value is not None and value < least:
+            raise RequestError(f"--{name} is {value}: it must be {least} or more")
+    if initial_flow is not None and initial_flow not in COMPUTED and not Path(initial_flow).is_dir():
+        raise RequestError(f"--initial-flow is {initial_flow!r}: expected dis, zero, or a folder of flow files")
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

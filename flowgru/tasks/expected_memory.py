@@ -1,0 +1,54 @@
+"""Says how much memory the frames of a clip are expected to take, before they take it."""
+
+from collections.abc import Iterator
+
+from flowgru.console import say, warn
+from flowgru.estimation.steps import memory_of
+from flowgru.estimation.way import Way
+from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.memory import free_memory, taken_memory
+from flowgru.model.memory_estimate import estimate_memory
+from flowgru.tasks.estimate import EstimateSettings
+from flowgru.tasks.exported_model import exported_memory
+from flowgru.tasks.flow_geometry import computed_size
+from flowgru.tasks.flow_stream import StreamFrame
+from flowgru.tasks.pair_matcher import PairNetwork
+from flowgru.tasks.tiling import tile_layout
+
+
+class ExpectedMemory:
+    """What a network takes on its way, by the size of the frames."""
+
+    def __init__(self, network: PairNetwork, way: Way, settings: EstimateSettings) -> None:
+        self.network, self.way, self.settings = network, way, settings
+        self.num_bytes: dict[tuple[int, ...], int] = {}
+        """For each size of frames that was met."""
+
+    def announced(self, frames: Iterator[StreamFrame]) -> Iterator[StreamFrame]:
+        """The same frames; says how much memory a new size of them is expected to take."""
+        for frame in frames:
+            size = tuple(frame.image.shape[2:])
+            if size not in self.num_bytes:
+                self._announce(size)
+            yield frame
+
+    def _announce(self, size: tuple[int, ...]) -> None:
+        network, settings = self.network, self.settings
+        computed = computed_size(size, settings.size_to_compute())
+        tiles = tile_layout(*computed, *settings.rows_and_columns())
+        kept, polishing = memory_of(self.way, *computed)
+        if isinstance(network, ExportedFlow):
+            expected = exported_memory(network, *tiles[0][2:], after=polishing)
+        else:
+            shape = tiles[0][2:]
+            expected = estimate_memory(network, *computed, num_tiles=len(tiles), tile_shape=shape, after=polishing)
+        expected = expected._replace(num_bytes=expected.num_bytes + kept)
+        self.num_bytes[size] = expected.num_bytes
+        gib = expected.num_bytes / 2**30
+        say(f"{size[1]}x{size[0]} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
+        if expected.num_bytes - taken_memory(expected.device) > (free := free_memory(expected.device)):
+            on_demand = "" if isinstance(network, ExportedFlow) else "--correlation on_demand, "
+            polish = "--no-polish, " if self.way.polish else ""
+            warn(
+                f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}{polish}--tiles 2x2 or --resize 0.5 take less"
+            )
