@@ -73,11 +73,16 @@ def test_the_gate_keeps_a_flow_that_is_not_finite_and_never_takes_one(sample):
     assert np.isfinite(gate(first, second, truth + np.float32(1), broken)).all()
 
 
-def test_variational_refinement_is_opencvs_and_leaves_its_input_alone(sample):
+def test_variational_refinement_is_opencvs_done_twice_and_leaves_its_input_alone(sample):
     first, second, truth, dis = sample
     given = dis.copy()
     refined = refine_variational(first, second, given)
     assert np.array_equal(given, dis) and error(refined, truth) < error(dis, truth)
+    expected = dis.copy()
+    opencv = cv2.VariationalRefinement.create()
+    for _ in range(2):
+        expected = opencv.calc(first, second, expected)
+    assert np.array_equal(refined, expected)
     noisy = truth + np.random.default_rng(0).normal(0, 0.5, truth.shape).astype(np.float32)
     assert error(refine_variational(first, second, noisy), truth) < 0.8 * error(noisy, truth)
 

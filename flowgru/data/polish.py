@@ -23,6 +23,9 @@ _CENSUS, _MEAN = 3, 7
 _OFFSETS = [(y, x) for y in range(_CENSUS + 1) for x in range(-_CENSUS, _CENSUS + 1) if (y, x) > (0, 0)]
 """Half of the census's neighbours: the other half compares the same two pixels the other way round."""
 
+_PASSES = 2
+"""How often the second picture is warped in a variational refinement; OpenCV itself does it once."""
+
 _STRIP = 32
 """Rows that are compared at a time: what belongs to them stays in the processor's cache."""
 
@@ -52,8 +55,8 @@ def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow
 def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureFlow:
     """The flow moved towards a smooth one under which the pictures' grey levels and gradients agree.
 
-    Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it. A flow that
-    is not finite everywhere comes back as it is.
+    Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it, but for one
+    thing: the second picture is warped anew once. A flow that is not finite everywhere comes back as it is.
     """
     if max(first.shape) > LONGEST or not np.isfinite(flow).all():
         return flow
@@ -65,7 +68,9 @@ def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureF
     refinement.setGamma(10.0)
     refined = np.array(flow, np.float32, order="C")
     with lack_of_memory_named():
-        return np.asarray(refinement.calc(first, second, refined), np.float32)
+        for _ in range(_PASSES):
+            refined = np.asarray(refinement.calc(first, second, refined), np.float32)
+    return refined
 
 
 @contextmanager
