@@ -72,6 +72,7 @@ with torch.compiler.set_stance("fail_on_recompile"):
     video(network, frames.flip(0))
     video(network, frames, iterations=5, final_only=False)
     video(network, frames, stop_below=1e3)
+    video(network, frames, hold=2)
 assert compile_seconds(network) == seconds > 0
 video(network, pictures(2, 200, 170))
 assert counters["stats"]["unique_graphs"] == 8 and compile_seconds(network) > seconds, counters
@@ -82,9 +83,10 @@ for correlation in ("all_pairs", "on_demand"):
     network, plain = (make(sys.argv[1], sys.argv[2], correlation) for _ in range(2))
     compile_network(network)
     frames = pictures(3, 140, 170)
-    for flow, expected in zip(video(network, frames), video(plain, frames)):
-        assert expected.abs().max() > 0.1
-        assert (flow - expected).abs().max() < 1e-3, (correlation, (flow - expected).abs().max())
+    for hold in (0, 2):  # held refinements run beside the compiled ones
+        for flow, expected in zip(video(network, frames, hold=hold), video(plain, frames, hold=hold)):
+            assert expected.abs().max() > 0.1
+            assert (flow - expected).abs().max() < 1e-3, (correlation, hold, (flow - expected).abs().max())
     with torch.autocast("cpu", torch.bfloat16):
         for flow, expected in zip(video(network, frames), video(plain, frames)):
             assert flow.dtype == torch.float32

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from flowgru.tasks.measured_sets import MeasuredSet, print_table, refuse_existin
 
 if TYPE_CHECKING:
     from flowgru.data.sets.opening import FlowPairs
+    from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
     from flowgru.evaluation.evaluate import Estimator, GivenStart
 
 Options = tuple[int | None, str | None, int | None, bool | None]
@@ -43,7 +45,8 @@ def evaluate(
     model: default, raft_large, raft_small, or a file of weights.
     iterations: Refinements of each flow; without it the number in the model's card, else 12.
     initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
-        that are named as the pairs in pairs.csv; without it what the model's card says, else zero.
+        that are named as the pairs in pairs.csv (those of my/manifest.csv lie in manifest/); without it what the model's
+        card says, else zero.
     hold: Refinements before the others that settle the hidden state and leave the flow where it is; without it the number
         in the model's card, else 0.
     polish: Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it
@@ -86,8 +89,11 @@ def evaluate(
     method["static_pairs"] = static
     if output is not None:
         make_folders([Path(output)])
-    starts = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow).read
-    measured = [_measure(estimator_for(pairs.name), pairs, static, starts, worst if output else 0) for pairs in sets]
+    folder = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow)
+    measured = []
+    for pairs in sets:
+        given = None if folder is None else partial(_read_initial_flow, folder, pairs.name)
+        measured.append(_measure(estimator_for(pairs.name), pairs, static, given, worst if output else 0))
     print_table(method, measured)
     if output is not None:
         write_results(Path(output), method, measured, overwrite)
@@ -95,6 +101,13 @@ def evaluate(
     for line in damaged:
         warn(f"error: {line}; this pair was left out")
     return InputFileError.exit_code if damaged else 0
+
+
+def _read_initial_flow(folder: "FlowFolder", data_set: str, name: str, size: tuple[int, ...]) -> "InitialFlow":
+    """The initial flow of a pair, named as the pair; that of a manifest lies in a folder of the manifest's name."""
+    if data_set.endswith(".csv"):
+        name = f"{Path(data_set).stem}/{name.removeprefix(f'{data_set}/')}"
+    return folder.read(name, size)
 
 
 def _baseline(name: str) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":

@@ -197,7 +197,7 @@ class PairMatcher:
         greys: Greys,
         size: tuple[int, ...],
         direction: int,
-    ) -> tuple[Float[Tensor, "2 H W"], Float[Tensor, "H W"] | None, int]:
+    ) -> tuple[Float[Tensor, "2 height width"], Float[Tensor, "height width"] | None, int]:
         """Flow at the frames' size, confidence, refinements.
 
         The next pair's first frame shows what moved on by the forward flow, or against the backward flow. A flow that is not
