@@ -34,14 +34,14 @@ from reporting import arguments, begin, furthest, furthest_without_cudnn, refuse
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large, raft_small
 
+from flowgru.benchmarking.cases import method_text, moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
 from flowgru.data.classical import dis_flow, farneback_flow
+from flowgru.estimation.matcher import Precision
 from flowgru.model.compiled import compile_network
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.raft_names import to_our_names
-from flowgru.tasks.benchmarking import method_text, moving_frames, video_flows
-from flowgru.tasks.pair_matcher import Precision
 
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], NetworkConfig]] = {
     "large": (raft_large, NetworkConfig("large", "seq_conv_gru")),

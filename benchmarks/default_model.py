@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from flowgru.config import SyntheticSettings
+from flowgru.config.way import Way
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import FlowgruError
-from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate

@@ -28,13 +28,13 @@ from typing import Any
 import torch
 from reporting import arguments, begin, furthest, refuse, size_of
 
+from flowgru.benchmarking.cases import moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
 from flowgru.model.compiled import compile_network
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import free_memory, peak_memory
 from flowgru.model.memory_estimate import estimate_memory
-from flowgru.tasks.benchmarking import moving_frames, video_flows
 
 GIB = 2**30
 TORCHVISION = 1.4

@@ -17,7 +17,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.tasks.flow_stream import estimate_flow
+from flowgru.estimation.stream import estimate_flow
 
 
 def main() -> None:

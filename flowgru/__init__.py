@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowgru.data.formats.flow_files import read_flow, write_flow
+    from flowgru.estimation.stream import estimate_flow
     from flowgru.grid import warp
     from flowgru.model.weight_files.loading import load_model
-    from flowgru.tasks.flow_stream import estimate_flow
     from flowgru.view.colour_wheel import flow_to_image
 
 __all__ = ["estimate_flow", "flow_to_image", "load_model", "read_flow", "warp", "write_flow"]
 
 _HOMES = {
-    "estimate_flow": "flowgru.tasks.flow_stream",
+    "estimate_flow": "flowgru.estimation.stream",
     "flow_to_image": "flowgru.view.colour_wheel",
     "load_model": "flowgru.model.weight_files.loading",
     "read_flow": "flowgru.data.formats.flow_files",

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from flowgru.config import SyntheticSettings
+from flowgru.config.way import Way
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
-from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import DEFAULT_MODEL, load_model

@@ -14,10 +14,10 @@ from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.video.reader import VideoReader
+from flowgru.estimation.geometry import occlusion_mask
+from flowgru.estimation.stream import estimate_flow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.tasks.flow_geometry import occlusion_mask
-from flowgru.tasks.flow_stream import estimate_flow
 
 
 def test_n_frames_give_n_minus_1_flows_named_after_the_first_frame(estimate, folder, out, network, capsys):

@@ -10,11 +10,11 @@ from estimates import SIZE
 from media import noisy_frames
 from PIL import Image
 
+from flowgru.config.way import Way
 from flowgru.data.formats.images import to_tensor
-from flowgru.estimation.way import Way
+from flowgru.estimation.geometry import occlusion_mask, resize_flow
+from flowgru.estimation.stream import StreamFrame, estimate_flow, pair_flows
 from flowgru.grid import splat
-from flowgru.tasks.flow_geometry import occlusion_mask, resize_flow
-from flowgru.tasks.flow_stream import StreamFrame, estimate_flow, pair_flows
 
 # Each frame once, in constant memory, and warm starts
 

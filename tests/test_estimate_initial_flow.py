@@ -12,18 +12,18 @@ from media import noisy_frames
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig, SyntheticSettings
+from flowgru.config.way import Way
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import to_levels, write_image
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.steps import finish, grey_of
-from flowgru.estimation.way import Way
+from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.grid import splat
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.tasks.flow_stream import StreamFrame, pair_flows
 
 DIS = ("--initial-flow", "dis")
 FULL = (*DIS, "--hold", "2", "--polish")

@@ -12,7 +12,7 @@ from media import moving_frames, noisy_frames, write_clip
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import Frame, FrameSource
 from flowgru.data.video.reader import VideoReader
-from flowgru.tasks import estimation
+from flowgru.estimation import clips as estimation
 
 
 def bad_video(path: Path, kind: str) -> Path:

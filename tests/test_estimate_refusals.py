@@ -5,7 +5,7 @@ from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
 from flowgru.data.formats.images import write_image
-from flowgru.tasks import estimation
+from flowgru.estimation import clips as estimation
 
 
 @pytest.mark.parametrize(

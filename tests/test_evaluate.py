@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from flowgru.config import NetworkConfig
+from flowgru.config.way import Way
 from flowgru.data.classical import zero_flow
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.estimation.way import Way
 from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, picture_estimator
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPairs

@@ -19,13 +19,13 @@ from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor, write_image
 from flowgru.errors import RequestError
+from flowgru.estimation import exporting
 from flowgru.model.exported import formats
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants
-from flowgru.tasks import exporting
 
 pytest.importorskip("onnxruntime", reason="needs the extra export")
 

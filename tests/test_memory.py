@@ -14,6 +14,7 @@ from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
+from flowgru.estimation.stream import estimate_flow
 from flowgru.model.buffers import idle_bytes
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.choice import CorrelationMethod
@@ -21,7 +22,6 @@ from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import free_memory, lacks_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
-from flowgru.tasks.flow_stream import estimate_flow
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent

@@ -23,11 +23,12 @@ from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.training.pairs import training_pairs, validation_pairs
-from flowgru.training.provenance import licence, origin_of
+from flowgru.training.provenance import licence
 from flowgru.training.run import train
 from flowgru.training.step import freeze_batch_norm
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from flowgru import estimate_flow, load_model
 from flowgru.config import SyntheticSettings
+from flowgru.config.way import Way, resolve_way
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.estimation.initial_flow import ZERO, InitialFlow
 from flowgru.estimation.steps import begin, beside, finish, grey_of, memory_of
-from flowgru.estimation.way import Way, resolve_way
 from flowgru.evaluation.evaluate import network_estimator
 
 GOOD = {"iterations": 6, "initial_flow": "dis", "hold": 3, "polish": True}

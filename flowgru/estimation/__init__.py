@@ -1,1 +1,1 @@
-"""The way from a pair of pictures to its flow: where a network's refinement begins, and what improves its flow after."""
+"""From frames to flow: the way of a pair, the stream of pairs, tiles, and the clips and files of `flowgru estimate`."""

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from flowgru.config.way import Way
 from flowgru.data.classical import grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import Grey, polish
 from flowgru.estimation.initial_flow import ZERO, InitialFlow, dis_initial_flow
-from flowgru.estimation.way import Way
 from flowgru.types import Flow, Images
 
 BYTES_PER_PIXEL = 30

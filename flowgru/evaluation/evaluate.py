@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from flowgru.config.way import Way
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError
 from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.steps import begin, beside, finish, grey_of
-from flowgru.estimation.way import Way
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode, splat
 from flowgru.model.flow_network import FlowNetwork

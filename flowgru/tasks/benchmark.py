@@ -9,6 +9,6 @@ def benchmark(settings: BenchmarkSettings) -> None:
     Options that are lists (a,b) are measured in every combination, and each case's speed is compared with the first one's.
     With --operators: parameters, multiply-adds and milliseconds of one step of update operators.
     """
-    from flowgru.tasks.benchmarking import Benchmark  # imports torch, which --help does without
+    from flowgru.benchmarking.cases import Benchmark  # imports torch, which --help does without
 
     Benchmark(settings).run()

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from flowgru.config.way import COMPUTED, Way, check_way, resolve_way
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.way import COMPUTED, Way, check_way, resolve_way
-from flowgru.tasks.measured_sets import MeasuredSet, print_table, refuse_existing, write_results
+from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 
 if TYPE_CHECKING:
     from flowgru.data.sets.opening import FlowPairs
@@ -77,7 +77,7 @@ def evaluate(
     from flowgru.console import warn
     from flowgru.data.sets.opening import open_dataset
     from flowgru.estimation.initial_flow import FlowFolder
-    from flowgru.tasks.outputs import make_folders
+    from flowgru.estimation.outputs import make_folders
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
     if output is not None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowgru.config.way import COMPUTED, check_way, resolve_way
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.way import COMPUTED, check_way, resolve_way
 from flowgru.tasks.evaluate import Options
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _write_flows(
     from flowgru.data.formats.images import read_image, to_tensor
     from flowgru.data.sets.submissions import write_submitted
     from flowgru.estimation.initial_flow import FlowFolder
-    from flowgru.tasks.outputs import make_folders
+    from flowgru.estimation.outputs import make_folders
 
     starts = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow)
     make_folders([folder])

@@ -31,7 +31,7 @@ def view(
     from flowgru.console import say, warn
     from flowgru.data.formats.flow_files import read_flow, write_flow
     from flowgru.data.formats.images import write_image
-    from flowgru.tasks.outputs import EXTENSIONS, make_folders
+    from flowgru.estimation.outputs import EXTENSIONS, make_folders
     from flowgru.view.colour_wheel import suggest_max_flow
 
     sources = [Path(flow) for flow in flows]

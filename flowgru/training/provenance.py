@@ -1,6 +1,5 @@
 """Where a trained model comes from, and which terms it inherits from there, for its card."""
 
-import hashlib
 import subprocess
 import time
 from dataclasses import asdict
@@ -9,22 +8,9 @@ from typing import Any
 
 from flowgru.config import STAGES, TrainConfig
 from flowgru.data.sets.layouts import licence_of
-from flowgru.model.weight_files.loading import DEFAULT_MODEL
+from flowgru.model.weight_files.card import OWN_LICENCE
 from flowgru.training.pairs import SYNTHETIC
 from flowgru.training.run_state import Run
-
-OWN_LICENCE = "BSD-3-Clause"
-"""Of weights that were trained on generated pairs alone."""
-
-
-def origin_of(source: str, card: dict[str, Any]) -> dict[str, Any]:
-    """What the card of a run says of the model that its weights began with: name, terms, and the file's SHA-256."""
-    origin = {"name": source, "license": card.get("license") or f"{source}: as its training data allow"}
-    path = DEFAULT_MODEL if source == "default" else Path(source)
-    if path.is_file():
-        with path.open("rb") as file:
-            origin["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return origin
 
 
 def trained_on(config: TrainConfig) -> list[str]:

@@ -11,13 +11,14 @@ from flowgru.config import TrainConfig
 from flowgru.console import lines_over_bar
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.training.checkpoints import CheckpointStore, require_space
 from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
-from flowgru.training.provenance import card_of, origin_of
+from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
 from flowgru.training.resuming import checkpoint_of, named_checkpoint, require_same_config
 from flowgru.training.run_log import RunLog

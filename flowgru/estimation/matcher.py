@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.config.way import Way
 from flowgru.data.polish import Grey
 from flowgru.errors import MachineError
+from flowgru.estimation.geometry import computed_size, resize_flow
 from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.steps import begin, beside, finish, grey_of
-from flowgru.estimation.way import Way
+from flowgru.estimation.tiles import blend, tile_layout
 from flowgru.grid import splat
 from flowgru.model.buffers import release
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import lacks_memory
-from flowgru.tasks.flow_geometry import computed_size, resize_flow
-from flowgru.tasks.tiling import blend, tile_layout
 from flowgru.types import CoarseFlow, Images
 
 Precision = Literal["32", "bf16", "16"]

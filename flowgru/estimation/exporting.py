@@ -8,18 +8,18 @@ from typing import Any
 import torch
 
 from flowgru.config import SyntheticSettings
+from flowgru.config.export import ExportSettings
+from flowgru.config.way import Way, resolve_way
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
-from flowgru.estimation.way import Way, resolve_way
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import FORMATS, require_packages
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import load_model
-from flowgru.tasks.export import ExportSettings
-from flowgru.training.provenance import origin_of
 from flowgru.version import VERSION
 
 TOLERANCE = 1e-3

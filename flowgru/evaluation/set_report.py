@@ -129,7 +129,7 @@ def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
 
 def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, whichever sets it measured."""
-    from flowgru.tasks.outputs import remove_empty
+    from flowgru.estimation.outputs import remove_empty
 
     for path in folder.glob("*/[0-9][0-9]*_*.png"):
         path.unlink()

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 
+from flowgru.config.estimation import EstimateSettings
+from flowgru.config.way import Way
 from flowgru.console import say, warn
+from flowgru.estimation.exported import exported_memory
+from flowgru.estimation.geometry import computed_size
+from flowgru.estimation.matcher import PairNetwork
 from flowgru.estimation.steps import memory_of
-from flowgru.estimation.way import Way
+from flowgru.estimation.stream import StreamFrame
+from flowgru.estimation.tiles import tile_layout
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.memory import free_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
-from flowgru.tasks.estimate import EstimateSettings
-from flowgru.tasks.exported_model import exported_memory
-from flowgru.tasks.flow_geometry import computed_size
-from flowgru.tasks.flow_stream import StreamFrame
-from flowgru.tasks.pair_matcher import PairNetwork
-from flowgru.tasks.tiling import tile_layout
 
 
 class ExpectedMemory:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flowgru.config.estimation import EstimateSettings
 from flowgru.errors import RequestError
 from flowgru.grid import padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
@@ -9,7 +10,6 @@ from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.memory import taken_memory
 from flowgru.model.memory_estimate import MemoryEstimate
 from flowgru.model.weight_files.loading import RUNNABLE
-from flowgru.tasks.estimate import EstimateSettings
 
 
 def is_exported(model: str) -> bool:

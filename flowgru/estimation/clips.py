@@ -12,22 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.config.estimation import EstimateSettings
+from flowgru.config.way import resolve_way
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.estimation.expected_memory import ExpectedMemory
+from flowgru.estimation.exported import description, is_exported, open_exported
+from flowgru.estimation.geometry import occlusion_mask
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
-from flowgru.estimation.way import resolve_way
-from flowgru.model.compiled import compile_seconds
-from flowgru.model.memory import peak_memory
-from flowgru.model.weight_files.loading import choose_device, load_model
-from flowgru.tasks.estimate import EstimateSettings
-from flowgru.tasks.expected_memory import ExpectedMemory
-from flowgru.tasks.exported_model import description, is_exported, open_exported
-from flowgru.tasks.flow_geometry import occlusion_mask
-from flowgru.tasks.flow_stream import PairFlow, PairGiven, StreamFrame, pair_flows
-from flowgru.tasks.outputs import (
+from flowgru.estimation.matcher import PairNetwork
+from flowgru.estimation.outputs import (
     EXTENSIONS,
     VIDEO,
     clip_folders,
@@ -37,8 +34,11 @@ from flowgru.tasks.outputs import (
     remove_empty,
     write_summary,
 )
-from flowgru.tasks.pair_matcher import PairNetwork
-from flowgru.tasks.side_by_side import write_side_by_side
+from flowgru.estimation.side_by_side import write_side_by_side
+from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, pair_flows
+from flowgru.model.compiled import compile_seconds
+from flowgru.model.memory import peak_memory
+from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.version import VERSION
 
 

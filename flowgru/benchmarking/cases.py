@@ -19,12 +19,14 @@ from flowgru.benchmarking.operator_table import operator_table
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import SyntheticSettings
 from flowgru.config.benchmark import BenchmarkSettings
+from flowgru.config.way import Way
 from flowgru.console import say
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.estimation.way import Way
+from flowgru.estimation.matcher import Precision
+from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import written_whole
 from flowgru.model.compiled import compile_network
 from flowgru.model.correlation.choice import CorrelationMethod
@@ -33,8 +35,6 @@ from flowgru.model.memory import peak_memory
 from flowgru.model.memory_estimate import estimate_memory
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.processes.jobs import Job, run_jobs
-from flowgru.tasks.flow_stream import StreamFrame, pair_flows
-from flowgru.tasks.pair_matcher import Precision
 from flowgru.types import Images
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.config.way import COMPUTED, Way, resolve_way
 from flowgru.data.formats.images import to_tensor
 from flowgru.errors import RequestError
 from flowgru.estimation.initial_flow import GivenFlows, InitialFlow
-from flowgru.estimation.way import COMPUTED, Way, resolve_way
-from flowgru.tasks.pair_matcher import PairMatcher, PairNetwork, Precision, size_text
+from flowgru.estimation.matcher import PairMatcher, PairNetwork, Precision, size_text
 from flowgru.types import Images
 
 

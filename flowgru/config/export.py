@@ -1,0 +1,42 @@
+"""What `flowgru export` writes, and as what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowgru.config.way import check_way
+from flowgru.errors import RequestError
+
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is exported, and as what."""
+
+    output: str
+    """File that is written: name.onnx, name.xml (OpenVINO, with its weights beside it in name.bin) or name.pt2."""
+    format: Literal["onnx", "torch-export", "openvino"] = "onnx"
+    """onnx, openvino (its own format, .xml and .bin), or torch-export (.pt2, for torch.export.load)."""
+    model: str = "default"
+    """default, raft_large, raft_small, or a file of weights."""
+    iterations: int | None = None
+    """Refinements of each flow, fixed in the file; without it the number in the model's card, else 12."""
+    hold: int | None = None
+    """Refinements before them, fixed in the file too, that settle the hidden state and leave the flow where it is; without
+    it the number in the model's card, else 0."""
+    max_size: int = 2048
+    """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
+    warm_start: bool | None = None
+    """The file takes where the refinement begins as a third input, initial_flow [1, 2, H/8, W/8] in pixels / 8, which
+    estimate's --initial-flow and --warm-start need; without the option where the model's card names an initial flow."""
+    overwrite: bool = False
+    """Replace files that are already there."""
+
+    def __post_init__(self) -> None:
+        check_way(None, iterations=self.iterations, hold=self.hold)
+        if self.max_size % 8 or not 256 <= self.max_size <= 16384:
+            raise RequestError(f"--max-size is {self.max_size}: it must be a multiple of 8 from 256 to 16384")
+        suffix = SUFFIXES[self.format]
+        if Path(self.output).suffix != suffix:
+            raise RequestError(f"--output is {self.output!r}: a file of the format {self.format} ends in {suffix}")

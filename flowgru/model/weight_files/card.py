@@ -1,0 +1,20 @@
+"""What the card of a model file says of where its weights come from."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from flowgru.model.weight_files.loading import DEFAULT_MODEL
+
+OWN_LICENCE = "BSD-3-Clause"
+"""Of weights that were trained on generated pairs alone."""
+
+
+def origin_of(source: str, card: dict[str, Any]) -> dict[str, Any]:
+    """What the card of a run says of the model that its weights began with: name, terms, and the file's SHA-256."""
+    origin = {"name": source, "license": card.get("license") or f"{source}: as its training data allow"}
+    path = DEFAULT_MODEL if source == "default" else Path(source)
+    if path.is_file():
+        with path.open("rb") as file:
+            origin["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return origin
