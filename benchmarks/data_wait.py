@@ -23,8 +23,8 @@ from flowgru.config import SyntheticSettings, TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.parser import TaskParser
 from flowgru.processes.signals import Stopped
-from flowgru.tasks.arguments import TaskParser
 from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs
 from flowgru.training.run import train

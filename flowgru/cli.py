@@ -1,4 +1,4 @@
-"""The command line: one sub-command per file of tasks/, and what becomes of every error.
+"""The command line: one sub-command per file of commands/, and what becomes of every error.
 
 A task is a function whose annotated parameters are its command's arguments: a `list[str]` takes the words that follow
 the command, a dataclass gives one option per field (and `--config FILE`, YAML with the same names), anything else is
@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from flowgru.errors import NO_MEMORY, FlowgruError, RequestError
-from flowgru.tasks.arguments import TaskParser
+from flowgru.parser import TaskParser
 from flowgru.version import VERSION
 
 
@@ -33,17 +33,25 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "estimate": Command("flowgru.tasks.estimate", "estimate", "flow between the frames of videos, folders or pictures"),
-    "view": Command("flowgru.tasks.view", "view", "picture and statistics of flow files, and their conversion"),
-    "demo": Command("flowgru.tasks.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
-    "evaluate": Command("flowgru.tasks.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"),
-    "data": Command("flowgru.tasks.data", "data", "what is missing or damaged in a data set"),
-    "submit": Command("flowgru.tasks.submit", "submit", "flows of a benchmark's test split, as its server takes them"),
-    "export": Command("flowgru.tasks.export", "export", "a network as one file for ONNX Runtime, OpenVINO or PyTorch"),
-    "train": Command("flowgru.tasks.train", "train", "weights of a network, from a configuration"),
-    "compare": Command("flowgru.tasks.compare", "compare", "update operators under one recipe, with a report"),
+    "estimate": Command(
+        "flowgru.commands.estimate", "estimate", "flow between the frames of videos, folders or pictures"
+    ),
+    "view": Command("flowgru.commands.view", "view", "picture and statistics of flow files, and their conversion"),
+    "demo": Command("flowgru.commands.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
+    "evaluate": Command(
+        "flowgru.commands.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"
+    ),
+    "data": Command("flowgru.commands.check", "data", "what is missing or damaged in a data set"),
+    "submit": Command(
+        "flowgru.commands.submit", "submit", "flows of a benchmark's test split, as its server takes them"
+    ),
+    "export": Command(
+        "flowgru.commands.export", "export", "a network as one file for ONNX Runtime, OpenVINO or PyTorch"
+    ),
+    "train": Command("flowgru.commands.train", "train", "weights of a network, from a configuration"),
+    "compare": Command("flowgru.commands.compare", "compare", "update operators under one recipe, with a report"),
     "benchmark": Command(
-        "flowgru.tasks.benchmark", "benchmark", "speed and memory of models and settings, side by side"
+        "flowgru.commands.benchmark", "benchmark", "speed and memory of models and settings, side by side"
     ),
 }
 

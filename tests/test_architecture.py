@@ -1,4 +1,4 @@
-"""Imports go down only, each heavy dependency has one home, and every file says what it is for."""
+"""Imports go down only and never in circles, no room is crowded, each heavy dependency has one home."""
 
 import ast
 import subprocess
@@ -18,11 +18,14 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"evaluation", "benchmarking"},
     {"training"},
     {"comparison"},
-    {"tasks"},
-    {"cli", "__main__", ""},
+    {"commands"},
+    {"parser", "cli", "__main__", ""},
 ]
-NEIGHBOURS = {("config", "errors"), ("__main__", "cli")}
-"""The only two imports along a floor: a setting refuses in the words of errors, and `python -m flowgru` is cli."""
+NEIGHBOURS = {("config", "errors"), ("cli", "parser"), ("__main__", "cli")}
+"""The only imports along a floor: settings refuse in the words of errors, cli has a parser, `python -m flowgru` is cli."""
+
+MOST_FILES, MOST_LINES = 15, 300
+"""In a folder of flowgru/, besides its __init__.py, and in one of its files."""
 
 HOMES = {  # package: the files, or folders of files, that may import it
     "cv2": ("data/",),
@@ -40,7 +43,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "matplotlib": ("comparison/report/",),
     "lightning": ("training/engine.py",),
     "tensorboard": ("training/",),
-    "jsonargparse": ("cli.py", "tasks/"),
+    "jsonargparse": ("cli.py", "parser.py"),
     "rich": ("cli.py", "console.py", "evaluation/set_report.py", "training/"),
 }
 
@@ -93,8 +96,74 @@ def violations(root: Path) -> list[str]:
     return found
 
 
+def crowding(root: Path) -> list[str]:
+    """Folders with more files, and files with more lines, than one looks through; one line each."""
+    found = []
+    for folder in (root / "flowgru", *(path for path in (root / "flowgru").rglob("*") if path.is_dir())):
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        if len(files) > MOST_FILES:
+            found.append(f"{folder.relative_to(root)} holds {len(files)} files, more than {MOST_FILES}")
+        lengths = {path: len(path.read_text("utf-8").splitlines()) for path in files}
+        found += [
+            f"{path.relative_to(root)} has {length} lines, more than {MOST_LINES}"
+            for path, length in lengths.items()
+            if length > MOST_LINES
+        ]
+    return found
+
+
+def circles(root: Path) -> list[str]:
+    """Files that import each other, directly or around several corners, wherever in a file the import stands."""
+    paths = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (root / "flowgru").rglob("*.py")
+    }
+    imports: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        package = path.relative_to(root).parts[:-1]
+        named = imported(ast.parse(path.read_text("utf-8")), package)
+        # `from flowgru.scan import x` names a module of flowgru.scan or something in its __init__.
+        imports[name] = {other if other in paths else other.rpartition(".")[0] for other in named} & {*paths} - {name}
+    remaining = {name: {*others} for name, others in imports.items()}
+    while leaves := [name for name, others in remaining.items() if not others & {*remaining}]:
+        for leaf in leaves:
+            del remaining[leaf]
+    return sorted(remaining)
+
+
 def test_this_project_keeps_the_floor_plan():
     assert (ROOT / "flowgru/config/__init__.py").is_file() and violations(ROOT) == []
+
+
+def test_no_room_of_this_project_is_crowded_and_no_files_import_each_other():
+    assert crowding(ROOT) == [] and circles(ROOT) == []
+
+
+def test_a_crowded_folder_and_a_long_file_fail(tmp_path):
+    for number in range(MOST_FILES):
+        write(tmp_path, f"flowgru/view/panel_{number}.py", "")
+    write(tmp_path, "flowgru/view/__init__.py", "")
+    assert crowding(tmp_path) == []
+    write(tmp_path, "flowgru/view/one_more.py", "\n" * (MOST_LINES + 1))
+    assert len(crowding(tmp_path)) == 2 and f"holds {MOST_FILES + 1} files" in crowding(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import flowgru.view.a",
+        "def late():\n    from flowgru.view.a import one",
+        "if TYPE_CHECKING:\n    from flowgru.view import a",
+    ],
+)
+def test_a_circle_of_imports_fails(tmp_path, back):
+    write(tmp_path, "flowgru/view/__init__.py", "")
+    write(tmp_path, "flowgru/view/a.py", "from flowgru.view.b import two")
+    write(tmp_path, "flowgru/view/b.py", "from flowgru.view import c")
+    write(tmp_path, "flowgru/view/c.py", "import math")
+    assert circles(tmp_path) == []
+    write(tmp_path, "flowgru/view/c.py", back)
+    assert circles(tmp_path) == ["flowgru.view.a", "flowgru.view.b", "flowgru.view.c"]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +198,13 @@ def test_what_obeys_passes(tmp_path, file, text):
         ("flowgru/grid.py", "from . import load_model", "grid may not import flowgru"),
         ("flowgru/errors.py", "from flowgru.config import PRESETS", "errors may not import config"),
         ("flowgru/cli.py", "import flowgru.__main__", "cli may not import __main__"),
-        ("flowgru/training/engine.py", "from ..tasks import evaluate", "training may not import tasks"),
-        ("flowgru/model/loop.py", "from flowgru.config.way import Way", "model may not import estimation"),
-        ("flowgru/data/a/b.py", "from ...tasks.train import run", "data may not import tasks"),
+        ("flowgru/training/engine.py", "from ..commands import evaluate", "training may not import commands"),
+        (
+            "flowgru/model/loop.py",
+            "from flowgru.estimation.stream import pair_flows",
+            "model may not import estimation",
+        ),
+        ("flowgru/data/a/b.py", "from ...commands.train import run", "data may not import commands"),
         ("flowgru/model/x.py", "def late():\n    from flowgru.view import wheel", "model may not import view"),
         ("flowgru/model/x.py", "if TYPE_CHECKING:\n    import flowgru.training.run", "model may not import training"),
         ("flowgru/scan/x.py", "import importlib\nimportlib.import_module('flowgru.data')", "scan may not import data"),
@@ -164,7 +237,7 @@ def test_a_file_without_docstring_fails(tmp_path, text):
 
 
 def write(root: Path, file: str, text: str) -> None:
-    (root / file).parent.mkdir(parents=True)
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(text, "utf-8")
 
 

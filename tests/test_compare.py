@@ -149,10 +149,10 @@ def test_a_finished_run_keeps_its_model_and_drops_its_checkpoints(finished):
 
 
 def test_the_measured_error_is_that_of_the_model_file(finished):
+    from flowgru.commands.compare import compare
     from flowgru.evaluation.validation import validate
     from flowgru.model.weight_files.loading import load_model
-    from flowgru.tasks.arguments import TaskParser
-    from flowgru.tasks.compare import compare
+    from flowgru.parser import TaskParser
 
     config = TaskParser("flowgru compare", compare).parse(words(finished)[1:])["config"]
     network = load_model(finished / "runs/equal_width/conv_gru/seed0/model.safetensors", "cpu")
@@ -253,8 +253,8 @@ def test_the_shipped_comparisons_load_without_torch_and_the_study_compares_rows_
     code = """
 import sys
 from flowgru.config import ComparisonConfig
-from flowgru.tasks.arguments import TaskParser
-from flowgru.tasks.compare import compare
+from flowgru.parser import TaskParser
+from flowgru.commands.compare import compare
 for name in sys.argv[1:]:
     print(*(row.name for row in TaskParser("x", compare).parse(["--config", name, "--output", "y"])["config"].rows))
 assert "torch" not in sys.modules

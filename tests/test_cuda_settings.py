@@ -11,12 +11,12 @@ from torch.backends import cudnn
 
 from flowgru.benchmarking.costs import peak_mib
 from flowgru.benchmarking.timing import conditions
+from flowgru.commands.train import train
 from flowgru.config import NetworkConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.validation import validate
 from flowgru.model.cuda_convolutions import convolutions
 from flowgru.model.flow_network import FlowNetwork, inference_layout
-from flowgru.tasks.train import train
 from flowgru.training import engine
 from flowgru.training.arithmetic import arithmetic
 

@@ -61,7 +61,7 @@ def test_more_refinements_do_no_harm_at_full_size(network, held_back):
 
 
 def test_the_sample_clip_is_followed(network):
-    from flowgru.tasks.demo import SAMPLE
+    from flowgru.commands.demo import SAMPLE
 
     first, second = (to_tensor(read_image(SAMPLE / f"frame_000{number}.png"))[None] for number in (1, 2))
     truth = torch.from_numpy(read_flow(SAMPLE / "frame_0001.flo").flow).permute(2, 0, 1)

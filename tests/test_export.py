@@ -349,7 +349,7 @@ def test_every_preset_can_be_exported_in_every_format(preset, confidence, tmp_pa
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_the_default_model_is_exported_and_estimates_a_clip(tmp_path):
-    from flowgru.tasks.demo import SAMPLE
+    from flowgru.commands.demo import SAMPLE
 
     exported(tmp_path / "flow.onnx", "--iterations", 12)
     for number in (1, 2):

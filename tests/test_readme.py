@@ -15,7 +15,7 @@ import pytest
 from conftest import pytest_cmdline_main
 
 from flowgru.cli import COMMANDS
-from flowgru.tasks.arguments import TaskParser
+from flowgru.parser import TaskParser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,12 +6,12 @@ import torch
 from media import moving_frames
 
 from flowgru.cli import main
+from flowgru.commands import demo
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import read_image, write_image
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.tasks import demo
 from flowgru.view.colour_wheel import flow_to_image
 
 

@@ -23,11 +23,11 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
         )
     import numpy as np
 
+    from flowgru.commands.estimate import estimate
+    from flowgru.commands.view import view
     from flowgru.config.estimation import EstimateSettings
     from flowgru.console import say
     from flowgru.data.formats.flow_files import read_flow
-    from flowgru.tasks.estimate import estimate
-    from flowgru.tasks.view import view
 
     folder = Path(output)
     code = estimate(

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowgru.commands.evaluate import Options
 from flowgru.config.way import COMPUTED, check_way, resolve_way
 from flowgru.errors import InputFileError, RequestError
-from flowgru.tasks.evaluate import Options
 
 if TYPE_CHECKING:
     from flowgru.data.sets.test_splits import Challenge, UnknownFlow
