@@ -8,6 +8,7 @@ Generated pairs, and those of Sintel's training set that are there.
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +29,14 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=Path("datasets"))
     given = parser.parse_args()
     model = load_model(given.model, "cpu")
+    alone: dict[str, Any] = dict(iterations=given.iterations, initial_flow="zero", hold=0, polish=False)
     print("| pair | longest true motion, px | tiles | from the whole's flow: mean / 99 % | EPE whole | EPE tiles |")
     print("|---|---|---|---|---|---|")
     for name, first, second, truth in pairs(given.data_root):
-        (whole,) = estimate_flow([first, second], model, iterations=given.iterations)
+        (whole,) = estimate_flow([first, second], model, **alone)
         for tiles in given.tiles:
             rows, columns = map(int, tiles.split("x"))
-            (found,) = estimate_flow([first, second], model, iterations=given.iterations, tiles=(rows, columns))
+            (found,) = estimate_flow([first, second], model, **alone, tiles=(rows, columns))
             gap = (found - whole).norm(dim=0).flatten()
             errors = [(flow - truth).norm(dim=0).mean().item() for flow in (whole, found)]
             print(
