@@ -206,7 +206,7 @@ def test_a_process_that_may_not_grow_still_gives_the_flow(tmp_path):
 def address_space_after_loading() -> int:
     """What a process reserves before it computes anything; with CUDA libraries that is a multiple of what it uses."""
     code = (
-        "from flowgru.commands import estimation; from flowgru import load_model; load_model(device='cpu')\n"
+        "from flowgru.estimation import clips; from flowgru import load_model; load_model(device='cpu')\n"
         "print(open('/proc/self/statm').read().split()[0])"
     )
     run = subprocess.run(

@@ -109,7 +109,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         torch.zeros(1, device=tried)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        raise MachineError(f"the device {tried} cannot be used ({reason}): name another one, such as cpu") from None
+        raise MachineError(f"the device {chosen} cannot be used ({reason}): name another one, such as cpu") from None
     return chosen
 
 
