@@ -63,7 +63,13 @@ def wait_for_none(process: subprocess.Popen, seconds: float) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("name", ALL)
+USUAL = ("kept_exception", "left_in_the_middle", "trains", "uncaught", "killed", "job")
+"""The others take as long again, and are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
+)
 def test_a_process_ends_by_its_own_exit_code_whatever_was_kept(tmp_path, name):
     with program(name, tmp_path) as process:
         expected = {"uncaught": 1, "killed": -signal.SIGKILL}.get(name, EXIT_CODE)

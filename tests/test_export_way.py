@@ -20,6 +20,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
 
 pytest.importorskip("onnxruntime", reason="needs the extra export")
+pytestmark = pytest.mark.slow  # two whole exports
 
 WAY = {"iterations": 2, "initial_flow": "dis", "hold": 2, "polish": True}
 HEIGHT, WIDTH = 130, 150

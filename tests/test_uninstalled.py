@@ -63,6 +63,7 @@ def test_it_trains(tmp_path):
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_it_exports(tmp_path, model):
     pytest.importorskip("onnxruntime", reason="needs the extra export")
     words = "--model", model, "--max-size", 256, "--iterations", 1, "--output", tmp_path / "flow.pt2"
