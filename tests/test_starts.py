@@ -17,6 +17,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.starts import StartedPairs, dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
+from flowgru.model.weight_files.loading import load_model
 from flowgru.training.run import train
 from flowgru.training.run_state import SCHEDULES, drawn_refinements
 
@@ -139,6 +140,8 @@ def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
     (validation,) = [line["validation_epe"] for line in log_lines(whole) if "validation_epe" in line]
     assert set(validation) == {"synthetic", "synthetic from dis"}
     assert validation["synthetic"] != validation["synthetic from dis"]
+    card = load_model(whole / "model.safetensors", "cpu").card
+    assert (card["initial_flow"], card["hold"], card["polish"]) == ("dis", 3, True)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -9,7 +9,7 @@ from typing import Any
 from flowgru.config import STAGES, TrainConfig
 from flowgru.data.sets.layouts import licence_of
 from flowgru.model.weight_files.card import OWN_LICENCE
-from flowgru.training.pairs import SYNTHETIC
+from flowgru.training.pairs import FROM_DIS, SYNTHETIC
 from flowgru.training.run_state import Run
 
 
@@ -32,11 +32,17 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
 
 
 def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, Any]:
-    """What the model file of a run in `folder` says of itself; `how` is what its command says besides."""
+    """What the model file of a run in `folder` says of itself; `how` is what its command says besides.
+
+    A network that was measured from the flow of DIS is to be used so.
+    """
     first = next(iter(run.validation.values()))
+    started = [errors for name, errors in run.validation.items() if name.endswith(FROM_DIS)]
+    errors = started[0] if started else first
     return {
         "network": asdict(config.network),
-        "iterations": min(first, key=first.__getitem__),
+        "iterations": min(errors, key=errors.__getitem__),
+        **({"initial_flow": "dis", "hold": config.hold, "polish": True} if started else {}),
         "held_back_epe": {
             name: {str(count): round(error, 3) for count, error in errors.items()}
             for name, errors in run.validation.items()
