@@ -30,13 +30,15 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Tests in a process for each core, where -n does not say otherwise and xdist is there.
 
     In addopts, -n would be refused by a pytest without xdist. Four at most: a machine of many cores need not have the
-    memory for as many.
+    memory for as many. A file's tests stay in one process, which makes what they share once.
     """
     if not config.pluginmanager.has_plugin("xdist") or hasattr(config, "workerinput"):
         return
     if config.option.numprocesses is None and not config.option.tx:
         config.option.numprocesses = "auto"
         config.option.maxprocesses = config.option.maxprocesses or 4
+        if config.option.dist == "no":
+            config.option.dist = "loadfile"
 
 
 @pytest.fixture(scope="session")

@@ -197,12 +197,12 @@ def test_a_second_writer_is_refused_at_once_and_told_who_writes(store):
     save(store, 1)
 
 
-def test_the_configuration_is_noted_once(store):
+def test_the_configuration_is_noted_and_replaced_whole(store):
     assert store.read_config() is None
     store.write_config("größe: 3\n")
     assert store.read_config() == "größe: 3\n"
-    with pytest.raises(RequestError, match="exists already"):
-        store.write_config("other")
+    store.write_config("other")
+    assert store.read_config() == "other"
     (store.directory / "config.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(RequestError, match="cannot read"):
         store.read_config()

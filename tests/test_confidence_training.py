@@ -14,6 +14,7 @@ from flowgru.training.run import train
 
 HEAD = replace(
     TINY,
+    init_from="trunk.safetensors",
     network=NetworkConfig("compact", "conv_gru", confidence=True),
     loss="mixture",
     part="confidence",
@@ -49,3 +50,11 @@ def test_only_the_head_learns(trunk, tmp_path):
 def test_the_head_is_not_trained_without_its_loss():
     with pytest.raises(RequestError, match="part is confidence: it must be all, unless the loss is mixture"):
         replace(TINY, part="confidence")
+
+
+def test_a_trunk_that_lacks_weights_or_is_none_is_refused(trunk, tmp_path):
+    with pytest.raises(RequestError, match="part is confidence: it must be all, unless init_from"):
+        replace(HEAD, init_from=None)
+    other = replace(HEAD, network=NetworkConfig("compact", "conv_lstm", confidence=True), init_from=str(trunk))
+    with pytest.raises(RequestError, match=r"lacks operator\..* which part confidence does not train"):
+        train(other, str(tmp_path / "run"), device="cpu")

@@ -121,6 +121,9 @@ def test_gaps_are_filled_linearly_and_beyond_by_the_nearest_pixel():
     sparse[:, :, *places] = truth[:, :, *places]
     filled = fill_unknown(sparse)
     assert filled.isfinite().all() and (filled - truth).abs().mean() < 0.2
+    line = torch.full_like(truth, torch.nan)
+    line[:, :, range(12), range(12)] = truth[:, :, range(12), range(12)]  # no triangle: the nearest one, everywhere
+    assert fill_unknown(line).isfinite().all()
     one = torch.full_like(truth, torch.nan)
     one[0, :, 3, 4] = torch.tensor([5.0, -1.0])
     assert torch.equal(fill_unknown(one), torch.tensor([5.0, -1.0]).reshape(1, 2, 1, 1).expand_as(one))

@@ -18,6 +18,8 @@ from flowgru.data.starts import StartedPairs, dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.loading import load_model
+from flowgru.processes.signals import Stopped
+from flowgru.training import engine
 from flowgru.training.run import train
 from flowgru.training.run_state import SCHEDULES, drawn_refinements
 
@@ -128,6 +130,18 @@ def test_the_constant_rate_rises_stays_and_falls_at_the_end():
     assert all(a >= b for a, b in pairwise(found[4:]))
 
 
+def stop_after(step: int, monkeypatch):
+    """Asks every run to stop after a step; returns what makes a step without that."""
+    real = engine.training_step
+
+    def stopped(fabric, network, run, config, *rest):
+        result = real(fabric, network, run, config, *rest)
+        return result._replace(stop=15) if run.step == step - 1 else result
+
+    monkeypatch.setattr(engine, "training_step", stopped)
+    return real
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run of six steps from starts, its last two steps decaying."""
@@ -146,16 +160,7 @@ def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_long_run_at_a_constant_rate_is_cut_and_ends_as_if_it_had_been_planned(whole, tmp_path, monkeypatch, workers):
-    from flowgru.processes.signals import Stopped
-    from flowgru.training import engine
-
-    real = engine.training_step
-
-    def stopped(fabric, network, run, config, *rest):
-        result = real(fabric, network, run, config, *rest)
-        return result._replace(stop=15) if run.step == 3 else result
-
-    monkeypatch.setattr(engine, "training_step", stopped)
+    real = stop_after(4, monkeypatch)
     endless = replace(STARTED, steps=1000, optimizer=replace(STARTED.optimizer, decay_steps=0), workers=workers)
     with pytest.raises(Stopped):
         train(endless, str(tmp_path), device="cpu")
@@ -163,6 +168,26 @@ def test_a_long_run_at_a_constant_rate_is_cut_and_ends_as_if_it_had_been_planned
     train(replace(STARTED, workers=workers), str(tmp_path), device="cpu")
     planned, cut = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
     assert all(torch.equal(planned[name], cut[name]) for name in planned)
+
+
+def test_a_cut_run_remembers_its_end_and_refuses_one_that_is_behind_it(whole):
+    noted = json.loads((whole / "config.yaml").read_text())
+    assert (noted["steps"], noted["optimizer"]["decay_steps"]) == (6, 2)
+    for steps, decay in ((5, 0), (7, 2), (100, 0)):
+        changed = replace(STARTED, steps=steps, optimizer=replace(STARTED.optimizer, decay_steps=decay))
+        with pytest.raises(RequestError, match=r"in its last 2 steps: its end cannot be changed any more"):
+            train(changed, str(whole), device="cpu")
+
+
+@pytest.mark.parametrize("steps, decay", [(2, 0), (4, 0), (5, 2)])
+def test_a_run_is_not_cut_before_the_step_that_it_has_come_to(tmp_path, monkeypatch, steps, decay):
+    endless = replace(STARTED, steps=1000, optimizer=replace(STARTED.optimizer, decay_steps=0))
+    stop_after(4, monkeypatch)
+    with pytest.raises(Stopped):
+        train(endless, str(tmp_path), device="cpu")
+    cut = replace(STARTED, steps=steps, optimizer=replace(STARTED.optimizer, decay_steps=decay))
+    with pytest.raises(RequestError, match=rf"is at step 4 already: give --steps {4 + max(decay, 1)} or more"):
+        train(cut, str(tmp_path), device="cpu")
 
 
 def test_a_run_under_another_schedule_keeps_its_number_of_steps(tmp_path):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowgru.config.way import COMPUTED, Way, check_way, resolve_way
+from flowgru.config.way import COMPUTED, Options, Way, check_way, resolve_way
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from flowgru.data.sets.opening import FlowPairs
     from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
     from flowgru.evaluation.evaluate import Estimator, GivenStart
-
-Options = tuple[int | None, str | None, int | None, bool | None]
-"""--iterations, --initial-flow, --hold and --polish, as far as they are given."""
 
 
 def evaluate(

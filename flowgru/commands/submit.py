@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowgru.commands.evaluate import Options
-from flowgru.config.way import COMPUTED, check_way, resolve_way
+from flowgru.config.way import COMPUTED, Options, check_way, resolve_way
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:

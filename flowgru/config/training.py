@@ -172,6 +172,12 @@ class TrainConfig:
             agree, "network.confidence", self.network.confidence, f"{not self.network.confidence} with loss {self.loss}"
         )
         require(self.part == "all" or self.loss == "mixture", "part", self.part, "all, unless the loss is mixture")
+        require(
+            self.part == "all" or bool(self.init_from),
+            "part",
+            self.part,
+            "all, unless init_from names a trained network",
+        )
         for name in (
             "steps",
             "batch_size",

@@ -10,6 +10,9 @@ from flowgru.errors import RequestError
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
 
+Options = tuple[int | None, str | None, int | None, bool | None]
+"""--iterations, --initial-flow, --hold and --polish, as far as they are given."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -74,7 +77,9 @@ def check_way(initial_flow: str | None, **counts: int | None) -> None:
         least = 0 if name == "hold" else 1
         if value is not None and value < least:
             raise RequestError(f"--{name} is {value}: it must be {least} or more")
-    if initial_flow is not None and initial_flow not in COMPUTED and not Path(initial_flow).is_dir():
+    if initial_flow in (None, *COMPUTED):
+        return
+    if not initial_flow or not Path(initial_flow).is_dir():
         raise RequestError(f"--initial-flow is {initial_flow!r}: expected dis, zero, or a folder of flow files")
 
 

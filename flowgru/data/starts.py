@@ -59,6 +59,6 @@ class StartedPairs(Dataset[FlowSample]):
 def _with_error(sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
     """The true flow, 0 where it is not known, with an error that varies smoothly over the picture."""
     rows, columns = draws.integer(3, 12), draws.integer(3, 16)
-    coarse = torch.randn(1, 2, rows, columns, generator=draws.generator)
+    coarse = torch.randn(1, 2, rows, columns, generator=draws.generator).to(sample.flow)
     error = F.interpolate(coarse, sample.flow.shape[1:], mode="bicubic", align_corners=False)[0]
     return torch.where(sample.valid, sample.flow, 0) + draws.uniform(0.0, LARGEST_ERROR) / 2 * error

@@ -224,13 +224,22 @@ class Estimation:
             **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
         }
 
+    def _given_flows(self) -> dict[str, str | None]:
+        """The folder that initial flows were read from, if there is one."""
+        return {"initial_flow": self.settings.initial_flow} if self.way.initial_flow == "given" else {}
+
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
         seconds = sum(report.seconds for report in reports)
         return {
             "flowgru": VERSION,
             "model": self.settings.model,
             "card": self.network.card,
-            "settings": {**asdict(self.settings), **asdict(self.way), "device": str(self.device)},
+            "settings": {
+                **asdict(self.settings),
+                **asdict(self.way),
+                **self._given_flows(),
+                "device": str(self.device),
+            },
             "seconds": round(seconds, 3),
             "compile_seconds": round(self.compile_seconds, 3),
             "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),

@@ -143,9 +143,10 @@ class PairMatcher:
             way = "in 2x2 tiles (--tiles 2x2)"
         else:
             how = " with the correlation on demand" if isinstance(self.network, FlowNetwork) else ""
+            polish = "--no-polish, " if self.way.polish else ""
             raise MachineError(
                 f"not enough memory for frames of {size_text(size)} on {self.device}, even in {rows}x{columns} "
-                f"tiles{how}: use --resize 0.5 or more tiles, such as --tiles {2 * rows}x{2 * columns}"
+                f"tiles{how}: use {polish}--resize 0.5 or more tiles, such as --tiles {2 * rows}x{2 * columns}"
             )
         self.notice = f"not enough memory for frames of {size_text(size)} on {self.device}: computing {way}"
 
@@ -238,7 +239,7 @@ class PairMatcher:
 def _is_cut(first: Images, second: Images) -> bool:
     """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by more than CUT on average.
 
-    Too eager on purpose: after a false cut the refinement merely starts from zero, as it does without a warm start.
+    Too eager on purpose: after a false cut the refinement merely begins where it does without a warm start.
     """
     thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
     return (thumbnails[0] - thumbnails[1]).abs().mean().item() > CUT

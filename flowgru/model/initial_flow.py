@@ -76,7 +76,7 @@ def _filled(flow: Float[np.ndarray, "2 H W"], known: Bool[np.ndarray, "H W"]) ->
     filled = flow[:, *nearest]  # pyright: ignore[reportOptionalIterable]
     # The values in a gap depend on the pixels at its edge alone.
     places, edge = np.argwhere(~known), np.argwhere(known & binary_dilation(~known))
-    if np.ptp(edge, axis=0).min() == 0 or len(edge) < 4:  # on one line there is no triangle to interpolate in
+    if len(edge) < 4 or np.linalg.matrix_rank(edge - edge[0]) < 2:  # on one line there is no triangle to interpolate in
         return filled
     values = griddata(edge, flow[:, *edge.T].T, places, method="linear")
     inside = np.isfinite(values).all(axis=1)

@@ -152,8 +152,8 @@ class CheckpointStore:
             raise RequestError(f"cannot read {self.directory / CONFIG} ({error}): name another folder") from None
 
     def write_config(self, text: str) -> None:
-        """Notes the configuration of a new run."""
-        with written_whole(self.directory / CONFIG, overwrite=False, durable=True) as temporary:
+        """Notes the configuration of the run, in place of what was noted."""
+        with written_whole(self.directory / CONFIG, overwrite=True, durable=True) as temporary:
             temporary.write_text(text)
 
     def _put_back(self) -> None:

@@ -254,7 +254,7 @@ def _validate(
     if log:
         log.validation(run.step, run.validation)
         name, data = next(iter(sets.items()))
-        log.picture(run.step, name, data[0], run.network, iterations[-1])
+        log.picture(run.step, name, data[0], run.network, iterations[-1], getattr(data, "hold", 0))
     run.network.load_state_dict(trained)
     run.validation_due = False
     error = max(next(iter(run.validation.values())).values())

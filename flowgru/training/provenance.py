@@ -25,8 +25,9 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
     for name in trained_on(config):
         if name != SYNTHETIC:
             terms.append(licence_of(name))
-        elif config.data.photos not in (None, "skimage"):
-            terms.append(f"{config.data.photos}: as the owner of its pictures allows")
+            continue
+        folders = {source.strip() for source in (config.data.photos or "skimage").split(",")} - {"skimage"}
+        terms += [f"{folder}: as the owner of its pictures allows" for folder in sorted(folders)]
     inherited = [term for term in dict.fromkeys(terms) if term != OWN_LICENCE]
     return "; ".join(inherited) or OWN_LICENCE
 
@@ -34,7 +35,8 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
 def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, Any]:
     """What the model file of a run in `folder` says of itself; `how` is what its command says besides.
 
-    A network that was measured from the flow of DIS is to be used so.
+    A network that was measured from the flow of DIS is to be used so, and polished; held_back_epe is of the network's own
+    flow, before that.
     """
     first = next(iter(run.validation.values()))
     started = [errors for name, errors in run.validation.items() if name.endswith(FROM_DIS)]

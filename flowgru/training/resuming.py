@@ -60,6 +60,28 @@ def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: s
     raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
 
 
+def ends_otherwise(noted: str, config: TrainConfig, step: int, folder: Path) -> bool:
+    """Whether a run that has come to `step` is to end otherwise than noted in its folder.
+
+    RequestError where it cannot: where steps that it has done, or their learning rate, would have been others.
+    """
+    old, new = _leaves_of(TrainConfig()) | _flat(json.loads(noted)), _leaves_of(config)
+    if all(old.get(name) == new[name] for name in HOW_IT_ENDS):
+        return False
+    decay = config.optimizer.decay_steps
+    if step > old["steps"] - old["optimizer.decay_steps"]:
+        raise RequestError(
+            f"{folder} is at step {step}, in its last {old['optimizer.decay_steps']} steps: its end cannot be changed any "
+            f"more, leave it at --steps {old['steps']}"
+        )
+    if config.steps < step + max(decay, 1):
+        raise RequestError(
+            f"steps is {config.steps} with optimizer.decay_steps {decay}, and {folder} is at step {step} already: give "
+            f"--steps {step + max(decay, 1)} or more"
+        )
+    return True
+
+
 def _leaves_of(config: TrainConfig) -> dict:
     return _flat(json.loads(json.dumps(asdict(config))))
 

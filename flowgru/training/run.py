@@ -15,12 +15,12 @@ from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
-from flowgru.training.checkpoints import CheckpointStore, require_space
+from flowgru.training.checkpoints import Checkpoint, CheckpointStore, require_space
 from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
-from flowgru.training.resuming import checkpoint_of, named_checkpoint, require_same_config
+from flowgru.training.resuming import checkpoint_of, ends_otherwise, named_checkpoint, require_same_config
 from flowgru.training.run_log import RunLog
 
 
@@ -55,8 +55,7 @@ def train(
         store = log = checkpoint = None
         if fabric.is_global_zero:
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
-            _note_config(store, config, folder)
-            checkpoint = checkpoint_of(store, resume, named)
+            checkpoint = _begun(store, config, folder, resume, named)
             console, show = stack.enter_context(lines_over_bar(config.steps))
             log = RunLog(folder, config.log_every, console, show)
             stack.callback(log.close)
@@ -91,13 +90,21 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
         )
 
 
-def _note_config(store: CheckpointStore, config: TrainConfig, folder: Path) -> None:
-    """Writes the configuration of a new run into its folder. RequestError where another run's is there."""
+def _begun(
+    store: CheckpointStore, config: TrainConfig, folder: Path, resume: str, named: Checkpoint | None
+) -> Checkpoint | None:
+    """Where the run goes on from, None where it begins; its configuration is noted in its folder.
+
+    RequestError where the folder holds another run.
+    """
     noted = store.read_config()
-    if noted is None:
-        store.write_config(json.dumps(asdict(config), indent=1))
-    else:
+    if noted is not None:
         require_same_config(noted, config, folder, "name another --output")
+    checkpoint = checkpoint_of(store, resume, named)
+    step = 0 if checkpoint is None else checkpoint.step
+    if noted is None or ends_otherwise(noted, config, step, folder):
+        store.write_config(json.dumps(asdict(config), indent=1))
+    return checkpoint
 
 
 def _new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bool) -> FlowNetwork:
@@ -105,6 +112,12 @@ def _new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: b
     network = FlowNetwork(config.network)
     if source is not None:
         left = transfer(source, network)
+        frozen = [name for name in left if config.part == "confidence" and not name.startswith("mixture_head.")]
+        if frozen:
+            raise RequestError(
+                f"{config.init_from} lacks {frozen[0]} and {len(frozen) - 1} more weights of this network, which part "
+                "confidence does not train: give the network's settings as its card has them"
+            )
         if left and announce:
             print(f"not in {config.init_from}, and left at random: {', '.join(left)}", flush=True)
     return network

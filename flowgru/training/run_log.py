@@ -121,14 +121,18 @@ class RunLog:
             self.console.print(f"step {step}/{self.total}  {name}: EPE {shown} refinements")
 
     @torch.inference_mode()
-    def picture(self, step: int, name: str, sample: FlowSample, network: FlowNetwork, iterations: int) -> None:
+    def picture(
+        self, step: int, name: str, sample: FlowSample, network: FlowNetwork, iterations: int, hold: int = 0
+    ) -> None:
         """First frame, estimated flow and true flow of one pair, below each other, for TensorBoard."""
         if self._board is None:
             return
         device = next(network.parameters()).device
         pair = sample.first[None].to(device), sample.second[None].to(device)
         padding = padding_mode(name.removesuffix(FROM_DIS))
-        flow = network(*pair, iterations=iterations, final_only=True, padding=padding).flows[-1][0].cpu()
+        start = None if sample.initial_flow is None else sample.initial_flow[None].to(device)
+        found = network(*pair, iterations=iterations, initial_flow=start, hold=hold, final_only=True, padding=padding)
+        flow = found.flows[-1][0].cpu()
         longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
         truth = torch.where(sample.valid, sample.flow, torch.nan)
         rows = [(255 * sample.first).byte(), flow_to_image(flow, longest), flow_to_image(truth, longest)]

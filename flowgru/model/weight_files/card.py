@@ -12,7 +12,7 @@ OWN_LICENCE = "BSD-3-Clause"
 
 def origin_of(source: str, card: dict[str, Any]) -> dict[str, Any]:
     """What the card of a run says of the model that its weights began with: name, terms, and the file's SHA-256."""
-    origin = {"name": source, "license": card.get("license") or f"{source}: as its training data allow"}
+    origin = {"name": source, "license": str(card.get("license") or "") or f"{source}: as its training data allow"}
     path = DEFAULT_MODEL if source == "default" else Path(source)
     if path.is_file():
         with path.open("rb") as file:
