@@ -34,7 +34,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "imageio": ("data/",),
     "h5py": ("data/",),
     "skimage": ("data/",),
-    "scipy": ("data/", "grid.py", "comparison/statistics.py", "model/initial_flow.py"),
+    "scipy": ("comparison/statistics.py", "model/initial_flow.py"),
     "torchvision": ("model/weight_files/loading.py",),
     "triton": ("scan/", "model/correlation/triton.py"),
     "onnx": ("model/exported/",),
@@ -42,9 +42,9 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "openvino": ("model/exported/",),
     "matplotlib": ("comparison/report/",),
     "lightning": ("training/engine.py",),
-    "tensorboard": ("training/",),
+    "tensorboard": ("training/run_log.py",),
     "jsonargparse": ("cli.py", "parser.py"),
-    "rich": ("cli.py", "console.py", "evaluation/set_report.py", "training/"),
+    "rich": ("console.py", "evaluation/set_report.py", "training/run_log.py"),
 }
 
 

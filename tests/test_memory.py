@@ -186,7 +186,7 @@ def test_what_never_fits_is_one_line_with_the_flags_and_exit_4(tmp_path, monkeyp
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         "error: not enough memory for frames of 512x512 on cpu, even in 2x2 tiles with the correlation on demand: "
-        "use --resize 0.5 or more tiles, such as --tiles 4x4"
+        "use --no-polish, --resize 0.5 or more tiles, such as --tiles 4x4"
     )
     assert not (tmp_path / "out").exists()
 

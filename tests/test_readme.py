@@ -82,7 +82,7 @@ def test_the_check_runs_the_test_command_word_for_word(tmp_path):
 )
 def test_the_tests_choose_their_processes_where_nobody_else_does(option, expected):
     config: Any = SimpleNamespace(
-        option=SimpleNamespace(tx=[], maxprocesses=None, **option),
+        option=SimpleNamespace(tx=[], maxprocesses=None, dist="no", **option),
         pluginmanager=SimpleNamespace(has_plugin=lambda name: name == "xdist"),
     )
     pytest_cmdline_main(config)
