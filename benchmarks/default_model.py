@@ -2,8 +2,9 @@
 
     python benchmarks/default_model.py [--model default] [--data-root datasets] [--pairs 16]
 
-Generated pairs have a seed that neither training nor its validation used. Still pairs are frames against themselves, and
-against themselves with independent noise of 2/255. Real pairs are scored where they are found under --data-root.
+Generated pairs have a seed that neither training nor its validation used. Still pairs are frames against themselves,
+against themselves with independent noise of 2/255, and frames of one colour. Real pairs are scored where they are found
+under --data-root.
 """
 
 import argparse
@@ -38,7 +39,12 @@ def still_pairs(network, pairs: SyntheticPairs) -> dict[str, float]:
         for other, lengths in ((frame, exact), (again.clamp(0, 1), noisy)):
             flow = network(frame, other, iterations=12, final_only=True).flows[-1]
             lengths.append(flow.norm(dim=1).mean().item())
-    return {"identical frames": sum(exact) / len(exact), "noise of 2/255": sum(noisy) / len(noisy)}
+    lengths = {"identical frames": sum(exact) / len(exact), "noise of 2/255": sum(noisy) / len(noisy)}
+    for name, level in (("black", 0.0), ("grey", 0.5), ("white", 1.0)):
+        frame = torch.full((1, 3, 240, 320), level)
+        flow = network(frame, frame, iterations=12, final_only=True).flows[-1]
+        lengths[f"frames of one colour, {name}"] = flow.norm(dim=1).mean().item()
+    return lengths
 
 
 def main() -> None:
