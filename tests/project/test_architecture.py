@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"config", "types", "errors", "version"},
     {"scan", "grid", "layers", "files", "processes", "console"},

@@ -4,15 +4,13 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from interpreter import why_not_interpreted
+from paths import ROOT
 
 from flowgru.model.correlation import choice
-
-ROOT = Path(__file__).parent.parent
 
 PARITY = """
 import torch

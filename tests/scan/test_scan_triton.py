@@ -3,19 +3,17 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from interpreter import needs_interpreter
-
-TESTS = Path(__file__).parent
+from paths import ROOT
 
 
 def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        cwd=TESTS.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=880,
@@ -25,7 +23,7 @@ def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
 @needs_interpreter
 @pytest.mark.timeout(900)
 def test_the_kernels_keep_the_contract_of_every_backend():
-    run = interpreted("-m", "pytest", str(TESTS / "test_scan.py"), "-q", "-k", "triton", "-p", "no:cacheprovider")
+    run = interpreted("-m", "pytest", "tests/scan/test_scan.py", "-q", "-k", "triton", "-p", "no:cacheprovider")
     assert run.returncode == 0 and " passed" in run.stdout and " skipped" not in run.stdout, run.stdout[-3000:]
 
 

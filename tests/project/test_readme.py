@@ -7,17 +7,16 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import pytest_cmdline_main
+from paths import ROOT
 
 from flowgru.cli import COMMANDS
 from flowgru.parser import TaskParser
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SOURCES = [README, *(path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml")))]
 COMMAND = rf"^[# ]*(flowgru (?:{'|'.join(COMMANDS)}) .*)$"
@@ -90,5 +89,5 @@ def test_the_tests_choose_their_processes_where_nobody_else_does(option, expecte
 
 
 def test_the_tests_need_no_xdist():
-    words = ["-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/test_readme.py"]
+    words = ["-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/project/test_readme.py"]
     subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True, timeout=60)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from paths import ROOT
 from safetensors.torch import load_file
 from torch import nn
 
@@ -42,7 +43,7 @@ from flowgru.training.run import _new_network
 
 pytestmark = pytest.mark.timeout(1800)  # most of it is the start of processes, which a busy machine draws out
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = ROOT / "configs"
 ROWS = ("conv_gru", "conv_min_gru", "seq_conv_gru")
 TINY = ComparisonConfig(
     rows=tuple(RowConfig(name, name) for name in ROWS),

@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 
 import pytest
 from media import noisy_frames
+from paths import ROOT
 from tiny_run import write_config
 
 from flowgru.data.formats.images import write_image
@@ -16,7 +16,6 @@ from flowgru.version import VERSION
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine an export takes minutes
 
-ROOT = Path(__file__).parents[1]
 
 UNINSTALLED = """
 import importlib.metadata, sys

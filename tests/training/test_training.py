@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tiny_run
 import torch
+from paths import ROOT
 from safetensors.torch import load_file
 from tiny_run import log_lines, new_run
 
@@ -261,7 +262,7 @@ def test_the_model_file_says_where_it_comes_from(tmp_path):
     assert errors.keys() == {1, 2} and errors[card["iterations"]] == min(errors.values())
 
 
-@pytest.mark.parametrize("config", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_config_loads(config, capsys):
     command = "compare" if "flowgru compare" in config.read_text() else "train"
     assert main([command, "--config", str(config), "--print_config"]) == 0

@@ -1,18 +1,17 @@
 """The bundled sample clip: small, exact, and made by the script that says so."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.grid import warp
 
-ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "datasets" / "sample"
 
 

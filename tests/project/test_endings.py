@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from endings import ALL, EXIT_CODE
+from paths import HELPERS
 from tiny_run import log_lines, write_config
 
 SECONDS_TO_END = 20
@@ -23,7 +24,7 @@ SECONDS_TO_END = 20
 @contextmanager
 def program(name: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A program of endings.py, in a session of its own, once it has said that it ends."""
-    command = [sys.executable, str(Path(__file__).with_name("endings.py")), name, str(folder)]
+    command = [sys.executable, str(HELPERS / "endings.py"), name, str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (folder / "errors.txt").open("w") as errors:
         started = subprocess.Popen(

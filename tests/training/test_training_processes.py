@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.fabric import Fabric
+from paths import HELPERS
 from tiny_run import log_lines, new_run, write_config
 
 from flowgru.errors import MachineError, RequestError
@@ -94,7 +94,7 @@ train(config, sys.argv[1] + "/third", device="cpu")
 @pytest.mark.timeout(900)
 def test_after_a_run_of_several_processes_a_script_goes_on_in_one_and_makes_no_other_such_run(tmp_path):
     (tmp_path / "script.py").write_text(TWICE)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HELPERS), *sys.path])}
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=800, env=environment)
     assert ended.returncode == 0, ended.stderr

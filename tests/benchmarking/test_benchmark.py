@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from paths import ROOT
 
 from flowgru.benchmarking.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.cli import main
@@ -24,7 +25,6 @@ from flowgru.operators import operator_variants
 
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out
 
-ROOT = Path(__file__).parents[1]
 STATED = {"size", "dtype", "iterations", "device", "threads", "correlation", "warm-up", "rounds", "clock", "torch"}
 CPU = torch.device("cpu")
 

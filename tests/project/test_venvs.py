@@ -2,11 +2,10 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 TOOLS = ("bash", "dirname", "sha256sum", "cut", "mkdir")
 
 

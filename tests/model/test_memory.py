@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from media import noisy_frames
+from paths import ROOT
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -24,7 +25,6 @@ from flowgru.model.memory import free_memory, lacks_memory, taken_memory
 from flowgru.model.memory_estimate import estimate_memory
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parent.parent
 
 LACKS = [
     torch.OutOfMemoryError("CUDA out of memory"),
