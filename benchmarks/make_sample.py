@@ -9,17 +9,17 @@ from flowgru.data.synthetic.clip import render_clip
 
 FOLDER = Path(__file__).parents[1] / "datasets" / "sample"
 SETTINGS = SyntheticSettings(
-    height=144, width=192, seed=7, speed=(3.0, 6.0), layers=(5, 8), photos=None, nonrigidity=0.3
+    height=320, width=448, seed=7, speed=(7.0, 10.0), layers=(6, 10), photos=None, nonrigidity=0.3
 )
-INDEX = 5
-NUM_FRAMES = 4
+INDEX = 9
+NUM_FRAMES = 3
 
 if __name__ == "__main__":
     clip = render_clip(SETTINGS, INDEX, NUM_FRAMES)
     for number, frame in enumerate(clip.frames, start=1):
         picture = (frame * 255).round().byte().permute(1, 2, 0).numpy()
-        write_image(FOLDER / f"frame_{number:04d}.png", picture, overwrite=True)
+        write_image(FOLDER / "frames" / f"frame_{number:04d}.png", picture, overwrite=True)
     for number, flow in enumerate(clip.flows, start=1):
-        write_flow(FOLDER / f"frame_{number:04d}.flo", flow.permute(1, 2, 0).numpy(), overwrite=True)
-    total = sum(path.stat().st_size for path in FOLDER.iterdir())
+        write_flow(FOLDER / "flow" / f"frame_{number:04d}.png", flow.permute(1, 2, 0).numpy(), overwrite=True)
+    total = sum(path.stat().st_size for path in FOLDER.glob("*/*"))
     print(f"wrote {FOLDER}: {total / 1e3:.0f} kB")

@@ -1,21 +1,22 @@
 """`flowgru demo`: the flow of the bundled sample clip, against its exact flow."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from flowgru.errors import RequestError
 
 SAMPLE = Path(__file__).parents[2] / "datasets" / "sample"
-"""Frames and exact flow of a short generated clip; part of a checkout, not of an installed package."""
+"""frames/ and their exact flow/, of a short generated clip; part of a checkout, not of an installed package."""
 
 
 def demo(output: str = "flow_out", model: str = "default", device: str = "auto") -> int:
-    """Shows the flow of a sample clip that comes with the project, and how far it is from the exact flow.
+    """Shows the flow of a sample clip that comes with the project, beside its exact flow and the flow of OpenCV's DIS.
 
     output: Folder that receives the flows, a video and a picture; a former demo there is replaced.
     model: default, raft_large, raft_small, or a file of weights.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     """
-    frames, exact = sorted(SAMPLE.glob("frame_*.png")), sorted(SAMPLE.glob("frame_*.flo"))
+    frames, exact = sorted((SAMPLE / "frames").glob("*.png")), sorted((SAMPLE / "flow").glob("*.png"))
     if len(frames) < 2 or not exact:
         raise RequestError(
             f"the sample clip is not in {SAMPLE}: it comes with a checkout of the project, not with the installed "
@@ -24,24 +25,38 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
     import numpy as np
 
     from flowgru.commands.estimate import estimate
-    from flowgru.commands.view import view
     from flowgru.config.estimation import EstimateSettings
     from flowgru.console import say
+    from flowgru.data.classical import dis_flow
     from flowgru.data.formats.flow_files import read_flow
+    from flowgru.data.formats.images import read_image, write_image
+    from flowgru.view.colour_wheel import suggest_max_flow
+    from flowgru.view.panels import flow_sheet
 
     folder = Path(output)
     code = estimate(
-        [str(SAMPLE)], EstimateSettings(output=output, model=model, device=device, video=True, overwrite=True)
+        [str(SAMPLE / "frames")],
+        EstimateSettings(output=output, model=model, device=device, video=True, overwrite=True),
     )
     if code:
         return code
-    errors = []
-    for path in exact:
-        truth, found = read_flow(path), read_flow(folder / path.name)
-        errors.append(np.linalg.norm(found.flow - truth.flow, axis=2)[truth.valid].mean())
-    first = exact[0]
-    view([str(folder / first.name)], output=output, overwrite=True)
-    say(f"EPE against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
+    pictures = [read_image(path) for path in frames]
+    truths = [read_flow(path) for path in exact]
+    estimates = {
+        "this model": [read_flow(folder / f"{path.stem}.flo").flow for path in exact],
+        "DIS": [dis_flow(first, second) for first, second in pairwise(pictures)],
+    }
+    for name, flows in estimates.items():
+        errors = [
+            np.linalg.norm(flow - truth.flow, axis=2)[truth.valid].mean()
+            for flow, truth in zip(flows, truths, strict=True)
+        ]
+        say(f"EPE of {name} against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
+    truth, picture = truths[0].flow, folder / "demo.png"
+    sheet = flow_sheet(
+        pictures[0], [truth, *(flows[0] for flows in estimates.values())], max_flow=suggest_max_flow([truth])
+    )
+    write_image(picture, sheet, overwrite=True)
     say(f"frames beside their flow: {folder / 'flow.mp4'}")
-    say(f"first flow as a picture:  {folder / first.with_suffix('.png').name}")
+    say(f"first frame, exact flow, and below them the flows of this model and of DIS: {picture}")
     return 0

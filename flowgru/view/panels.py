@@ -1,5 +1,7 @@
 """Panels: pictures side by side, as a video of flow shows them, and all that is known of one estimate."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool
 
@@ -28,6 +30,20 @@ def flow_panel(
     require_one_size(image=image, flow=flow)
     wheel = colour_wheel_legend(max_flow, legend_size(image)) if legend else None
     return side_by_side(draw_arrows(image, flow) if arrows else image, flow_to_image(flow, max_flow), wheel)
+
+
+def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float) -> Picture:
+    """A frame and several flows of it in colours of one scale, in rows of two, with the legend in the last.
+
+    image: [H, W, 3]; flows: [H, W, 2] each, at least one; gives [n H, 2 W, 3], white where a row has only one picture.
+    """
+    pictures = [image, *(flow_to_image(flow, max_flow) for flow in flows)]
+    require_one_size(**{f"picture {number}": picture for number, picture in enumerate(pictures, start=1)})
+    pictures[-1] = lay_into_corner(pictures[-1], colour_wheel_legend(max_flow, legend_size(image)))
+    if len(pictures) % 2:
+        pictures.append(np.full_like(image, 255))
+    rows = [side_by_side(left, right) for left, right in zip(pictures[::2], pictures[1::2], strict=True)]
+    return np.concatenate(rows)
 
 
 def error_panel(

@@ -132,16 +132,19 @@ def model(tmp_path) -> str:
 def test_the_demo_prints_the_error_and_leaves_a_video_and_a_picture(tmp_path, model, monkeypatch, capsys):
     sample = tmp_path / "sample"
     for number, frame in enumerate(moving_frames(3), start=1):
-        write_image(sample / f"frame_{number:04d}.png", frame)
+        write_image(sample / "frames" / f"frame_{number:04d}.png", frame)
     for number in (1, 2):
-        write_flow(sample / f"frame_{number:04d}.flo", np.full((48, 64, 2), (3 * number, 4 * number), np.float32))
+        write_flow(
+            sample / "flow" / f"frame_{number:04d}.png", np.full((48, 64, 2), (3 * number, 4 * number), np.float32)
+        )
     monkeypatch.setattr(demo, "SAMPLE", sample)
     out = tmp_path / "flow_out"
     for _ in range(2):  # a second demo replaces the first
         assert main(["demo", "--output", str(out), "--model", model, "--device", "cpu"]) == 0
         said = capsys.readouterr().out
-        assert "EPE against the exact flow: 7.500 px, mean of 2 pairs" in said  # the network says that nothing moves
-        for name in ("flow.mp4", "frame_0001.png"):
+        # The network says that nothing moves.
+        assert "EPE of this model against the exact flow: 7.500 px, mean of 2 pairs" in said and "EPE of DIS" in said
+        for name in ("flow.mp4", "demo.png"):
             assert str(out / name) in said and (out / name).exists()
 
 
