@@ -127,8 +127,6 @@ class NetworkConfig:
     """Options of the update operator, by the names of its class's keyword arguments."""
     hidden_size: int | None = None
     """Width of the update operator's hidden state in channels; None is the preset's."""
-    keep_detail: bool = False
-    """An initial flow at the picture's size keeps its detail: the network upsamples only how far it moves away from it."""
     texture_floor: float = 1e-6
     """Mean square of a pixel's matched features below which they fade to zero instead of being brought to one length:
     where there is no texture there is nothing to match. Only for presets that bring them to one length."""

@@ -41,11 +41,6 @@ def export_network(settings: ExportSettings) -> None:
         if os.path.lexists(path) and not settings.overwrite:
             raise RequestError(f"{path} exists already: give --overwrite or another --output")
     network = load_model(settings.model, "cpu", correlation="all_pairs").requires_grad_(False)
-    if network.config.keep_detail:
-        raise RequestError(
-            f"{settings.model} keeps the detail of its initial flow, which an exported file cannot: train one "
-            "with --network.keep_detail false"
-        )
     way = resolve_way(network.card, iterations=settings.iterations, hold=settings.hold)
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if not starts:

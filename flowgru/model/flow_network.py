@@ -14,7 +14,7 @@ from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation.choice import Correlation, CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
-from flowgru.model.initial_flow import Start, start_from
+from flowgru.model.initial_flow import start_from
 from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
@@ -168,7 +168,7 @@ class FlowNetwork(nn.Module):
             )
         assert first.context is not None, "the first frame of a pair is encoded with its context"
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
-        flow = start.coarse.to(first.features.device, torch.float32)
+        flow = start.to(first.features.device, torch.float32)
         correlation = correlate(
             first.features,
             second.features,
@@ -188,7 +188,7 @@ class FlowNetwork(nn.Module):
                 still = stop_below is not None and iteration >= 0 and update_length(flow - before) < stop_below
                 last = still or iteration == iterations - 1
                 if last or (iteration >= 0 and not final_only):
-                    upsampled, mixture = self.upsample(flow, hidden, start, first.padding)
+                    upsampled, mixture = self.upsample(flow, hidden, first.padding)
                     flows.append(upsampled)
                     mixtures.append(mixture)
                 if last:
@@ -215,21 +215,13 @@ class FlowNetwork(nn.Module):
         grid = pixel_grid(*flow.shape[-2:], like=flow)
         return self.motion_encoder(flow, correlation.lookup(grid + flow))
 
-    def upsample(
-        self, flow: CoarseFlow, hidden: Features, start: Start, padding: Padding
-    ) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
-        """The flow at the picture's size, and what the mixture head says of its error there (no channels without one).
-
-        With config.keep_detail the detail of a start at the picture's size stays: what is upsampled is how far the coarse
-        flow has moved away from the coarse start, so a flow that has not moved is the start exactly.
-        """
-        keeps = self.config.keep_detail and start.full is not None
-        values = 8 * (flow - start.coarse.to(flow)) if keeps else 8 * flow
+    def upsample(self, flow: CoarseFlow, hidden: Features, padding: Padding) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """The flow at the picture's size, and what the mixture head says of its error there (no channels without one)."""
+        values = 8 * flow
         if self.mixture_head is not None:
             values = torch.cat([values, self.mixture_head(hidden)], dim=1)
         upsampled = padding.remove(self.upsampler(hidden, values))
-        full, mixture = upsampled[:, :2], upsampled[:, 2:]
-        return (full + start.full.to(full) if keeps and start.full is not None else full), mixture
+        return upsampled[:, :2], upsampled[:, 2:]
 
     def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
         """One refinement: the flow after it, what the heads read, and the operator's next state."""

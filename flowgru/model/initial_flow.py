@@ -1,7 +1,5 @@
 """Where a refinement begins: a flow that is known before, in pixels of the picture, made ready for the network."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,19 +12,10 @@ from flowgru.types import CoarseFlow, Flow
 Plane = Float[np.ndarray, "H W"]
 
 
-class Start(NamedTuple):
-    """The flow at which the refinement of a pair begins."""
-
-    coarse: CoarseFlow
-    """Of the padded picture."""
-    full: Flow | None
-    """At the picture's size, every pixel known; None where the start was given at the coarse size, or not at all."""
-
-
 def start_from(
     initial_flow: Flow | None, initial_coarse: CoarseFlow | None, shape: list[int], padding: Padding
-) -> Start:
-    """The start of a pair of pictures of `shape` [B, 3, H, W], which grow by `padding`.
+) -> CoarseFlow:
+    """The coarse flow at which a pair's refinement begins: of pictures of `shape` [B, 3, H, W], which grow by `padding`.
 
     initial_flow is in pixels of the picture, NaN where it is not known (see fill_unknown); its coarse form is the mean
     over each block of 8x8 pixels. initial_coarse is what an earlier prediction gave as `coarse`. Without both, the start
@@ -44,13 +33,12 @@ def start_from(
             "pictures of this size"
         )
     if initial_flow is None:
-        return Start(torch.zeros(coarse_shape) if initial_coarse is None else initial_coarse, None)
+        return torch.zeros(coarse_shape) if initial_coarse is None else initial_coarse
     if [*initial_flow.shape] != [batch, 2, height, width]:
         raise RequestError(
             f"initial_flow is {[*initial_flow.shape]}: expected {[batch, 2, height, width]}, in pixels of the picture"
         )
-    full = fill_unknown(initial_flow.float())
-    return Start(F.avg_pool2d(F.pad(full, padding, mode="replicate"), 8) / 8, full)
+    return F.avg_pool2d(F.pad(fill_unknown(initial_flow.float()), padding, mode="replicate"), 8) / 8
 
 
 def fill_unknown(flow: Flow) -> Flow:

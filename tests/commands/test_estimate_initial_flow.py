@@ -11,7 +11,7 @@ from estimates import SIZE, image, only_error
 from media import noisy_frames
 
 from flowgru.cli import main
-from flowgru.config import NetworkConfig, SyntheticSettings
+from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import to_levels, write_image
@@ -23,7 +23,6 @@ from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.grid import splat
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.model_file import write_model_file
 
 DIS = ("--initial-flow", "dis")
 FULL = (*DIS, "--hold", "2", "--polish")
@@ -299,12 +298,3 @@ def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, sma
     capsys.readouterr()
     assert main([*words, "--overwrite", "--initial-flow", str(folder)]) == 3
     assert "has no initial flow 000010_10" in capsys.readouterr().err
-
-
-def test_a_network_that_keeps_detail_is_not_exported(tmp_path, capsys):
-    network = FlowNetwork(NetworkConfig(keep_detail=True))
-    named = {"preset": "compact", "operator": "conv_min_gru", "keep_detail": True}
-    write_model_file(tmp_path / "model.safetensors", network.state_dict(), {"network": named})
-    words = ["export", "--model", str(tmp_path / "model.safetensors"), "--output", str(tmp_path / "flow.onnx")]
-    assert main(words) == 2
-    assert "keeps the detail of its initial flow, which an exported file cannot" in only_error(capsys)
