@@ -32,18 +32,17 @@ def flow_panel(
     return side_by_side(draw_arrows(image, flow) if arrows else image, flow_to_image(flow, max_flow), wheel)
 
 
-def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float) -> Picture:
-    """A frame and several flows of it in colours of one scale, in rows of two, with the legend in the last.
+def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float, columns: int = 2) -> Picture:
+    """A frame and then several flows of it in colours of one scale, row by row, with the legend in the last.
 
-    image: [H, W, 3]; flows: [H, W, 2] each, at least one; gives [n H, 2 W, 3], white where a row has only one picture.
+    image: [H, W, 3]; flows: [H, W, 2] each, at least one; `columns` pictures in a row; white where the last row ends early.
     """
+    require_one_size(image=image, **{f"flow {number}": flow for number, flow in enumerate(flows, start=1)})
     pictures = [image, *(flow_to_image(flow, max_flow) for flow in flows)]
-    require_one_size(**{f"picture {number}": picture for number, picture in enumerate(pictures, start=1)})
     pictures[-1] = lay_into_corner(pictures[-1], colour_wheel_legend(max_flow, legend_size(image)))
-    if len(pictures) % 2:
-        pictures.append(np.full_like(image, 255))
-    rows = [side_by_side(left, right) for left, right in zip(pictures[::2], pictures[1::2], strict=True)]
-    return np.concatenate(rows)
+    pictures += [np.full_like(image, 255)] * (-len(pictures) % columns)
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def error_panel(
