@@ -78,7 +78,7 @@ def test_baselines_have_no_way(capsys):
         assert "--baseline has no --model, --iterations, --initial-flow" in only_error(capsys)
 
 
-def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, small, monkeypatch, capsys):
+def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, small_challenges, monkeypatch, capsys):
     MAKERS["kitti2012"](tmp_path)
     starts = []
 

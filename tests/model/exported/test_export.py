@@ -32,22 +32,22 @@ def model(network, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(model, tmp_path_factory) -> tuple[Path, str]:
+def export_run(model, tmp_path_factory) -> tuple[Path, str]:
     """An .onnx file that can be begun at a flow, and what was said while it was made."""
     path = tmp_path_factory.mktemp("exported") / "flow.onnx"
     return path, exported(path, "--model", model, "--warm-start")
 
 
 @pytest.fixture
-def file(made) -> Path:
-    return made[0]
+def exported_file(export_run) -> Path:
+    return export_run[0]
 
 
 @pytest.mark.timeout(1600)
-def test_any_onnx_program_can_run_the_file(file, network):
+def test_any_onnx_program_can_run_the_file(exported_file, network):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file)
+    session = onnxruntime.InferenceSession(exported_file)
     assert [given.name for given in session.get_inputs()] == ["first", "second", "initial_flow"]
     for height, width in ((128, 128), (256, 136), (144, 256)):
         first, second = torch.rand(2, 1, 3, height, width)
@@ -61,22 +61,22 @@ def test_any_onnx_program_can_run_the_file(file, network):
 
 
 @pytest.mark.timeout(1600)
-def test_the_difference_to_pytorch_is_said(made):
-    path, said = made
+def test_the_difference_to_pytorch_is_said(export_run):
+    path, said = export_run
     assert f"wrote {path}" in said and "differs from PyTorch's by at most " in said
     assert float(said.split("by at most ")[1].split()[0]) < 1e-3
 
 
 @pytest.mark.timeout(1600)
-def test_the_card_travels_in_the_file(file):
-    card = ExportedFlow(file).card
+def test_the_card_travels_in_the_file(exported_file):
+    card = ExportedFlow(exported_file).card
     assert (card["iterations"], card["license"], card["network"]["operator"]) == (2, "CC0-1.0", "conv_gru")
     assert card["export"]["max_size"] == 256 and card["export"]["model"] == "random.safetensors"
 
 
 @pytest.mark.timeout(1600)
-def test_estimate_gives_pytorchs_flow_and_says_what_it_runs(file, network, pair, out, capsys):
-    assert estimate(file, *pair, "--output", out, "--backward") == 0
+def test_estimate_gives_pytorchs_flow_and_says_what_it_runs(exported_file, network, pair, out, capsys):
+    assert estimate(exported_file, *pair, "--output", out, "--backward") == 0
     assert np.abs(read_flow(out / "a.flo").flow - expected_flow(network, *pair, 2)).max() < 1e-3
     assert np.abs(read_flow(out / "a_backward.flo").flow - expected_flow(network, *pair[::-1], 2)).max() < 1e-3
     said = capsys.readouterr().out
@@ -86,11 +86,11 @@ def test_estimate_gives_pytorchs_flow_and_says_what_it_runs(file, network, pair,
 
 
 @pytest.mark.timeout(1600)
-def test_a_warm_start_and_tiles_give_the_same_as_the_weights(file, model, tmp_path):
+def test_a_warm_start_and_tiles_give_the_same_as_the_weights(exported_file, model, tmp_path):
     for number, frame in enumerate(noisy_frames(3, 130, 300)):
         write_image(tmp_path / "clip" / f"{number}.png", frame)
     flows = []
-    for name, source in (("exported", file), ("weights", model)):
+    for name, source in (("exported", exported_file), ("weights", model)):
         words = (tmp_path / "clip", "--output", tmp_path / name, "--tiles", "1x2", "--device", "cpu", "--warm-start")
         assert estimate(source, *words) == 0
         flows.append(read_flow(tmp_path / name / "1.flo").flow)
@@ -109,22 +109,22 @@ def test_a_warm_start_and_tiles_give_the_same_as_the_weights(file, model, tmp_pa
         (["--resize", "300x300"], "the picture is 300x300 and flow.onnx takes at most 256x256"),
     ],
 )
-def test_what_the_file_cannot_do_is_refused(file, pair, out, capsys, words, said):
-    assert estimate(file, *pair, "--output", out, *words) == 2
+def test_what_the_file_cannot_do_is_refused(exported_file, pair, out, capsys, words, said):
+    assert estimate(exported_file, *pair, "--output", out, *words) == 2
     assert said in capsys.readouterr().err.splitlines()[-1] and not out.exists()
 
 
 @pytest.mark.timeout(1600)
-def test_a_damaged_file_is_one_line(file, pair, out, tmp_path, capsys):
-    (tmp_path / "cut.onnx").write_bytes(file.read_bytes()[:-1000])
+def test_a_damaged_file_is_one_line(exported_file, pair, out, tmp_path, capsys):
+    (tmp_path / "cut.onnx").write_bytes(exported_file.read_bytes()[:-1000])
     assert estimate(tmp_path / "cut.onnx", *pair, "--output", out) == 2
     assert "cut.onnx is not a readable .onnx model" in only_error(capsys)
 
 
 @pytest.mark.timeout(1600)
 @pytest.mark.parametrize("difference", [0.002, float("nan")])
-def test_a_file_whose_flow_is_not_pytorchs_is_not_kept(file, model, tmp_path, capsys, monkeypatch, difference):
-    wrong = ExportedFlow(file)
+def test_a_file_whose_flow_is_not_pytorchs_is_not_kept(exported_file, model, tmp_path, capsys, monkeypatch, difference):
+    wrong = ExportedFlow(exported_file)
 
     def match(*arguments, **options):
         found = ExportedFlow.match(wrong, *arguments, **options)
