@@ -121,19 +121,19 @@ def _written(folder: Path, names: list[str]) -> list[Path]:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def output(tmp_path: Path) -> Path:
     """The folder that receives results, which is not there yet."""
     return tmp_path / "out"
 
 
 @pytest.fixture
-def estimate(model: str, out: Path) -> Callable[..., int]:
+def estimate(model: str, output: Path) -> Callable[..., int]:
     """Runs the command with a small model on the CPU and returns its exit code."""
     from flowgru.cli import main
 
     def run(*words: object) -> int:
         given = [str(word) for word in words]
-        options = {"--output": str(out), "--model": model, "--iterations": "1", "--device": "cpu"}
+        options = {"--output": str(output), "--model": model, "--iterations": "1", "--device": "cpu"}
         missing = [part for option in options.items() if option[0] not in given for part in option]
         return main(["estimate", *given, *missing])
 

@@ -40,7 +40,7 @@ def flows_of(out) -> list[dict]:
     return json.loads((out / "summary.json").read_text())["clips"][0]["flows"]
 
 
-def test_dis_hold_and_polish_are_what_the_options_say(estimate, network, pair, out):
+def test_dis_hold_and_polish_are_what_the_options_say(estimate, network, pair, output):
     assert estimate(*pair, *FULL, "--backward") == 0
     way = Way(1, "dis", 2, True)
     for name, (first, second) in (("a", pair), ("a_backward", pair[::-1])):
@@ -48,10 +48,10 @@ def test_dis_hold_and_polish_are_what_the_options_say(estimate, network, pair, o
         begun = InitialFlow("dis", dis_start(frames[0][0], frames[1][0])[None])
         flow = torch.from_numpy(from_network(network, first, second, begun.flow, 2)).permute(2, 0, 1)[None]
         expected = finish(way, flow, begun, *(grey_of(way, frame) for frame in frames))[0].permute(1, 2, 0)
-        np.testing.assert_allclose(read_flow(out / f"{name}.flo").flow, expected, atol=1e-3)
-    (record,) = flows_of(out)
+        np.testing.assert_allclose(read_flow(output / f"{name}.flo").flow, expected, atol=1e-3)
+    (record,) = flows_of(output)
     assert (record["initial_flow"], record["initial_flow_backward"]) == ("dis", "dis")
-    settings = json.loads((out / "summary.json").read_text())["settings"]
+    settings = json.loads((output / "summary.json").read_text())["settings"]
     assert {name: settings[name] for name in ("iterations", "initial_flow", "hold", "polish")} == {
         "iterations": 1,
         "initial_flow": "dis",
@@ -61,7 +61,7 @@ def test_dis_hold_and_polish_are_what_the_options_say(estimate, network, pair, o
 
 
 @pytest.mark.parametrize("ending", [".flo", ".npz", ".png", ".npy", ".pfm"])
-def test_flow_files_of_any_format_are_begun_at(estimate, network, pair, out, tmp_path, start, ending):
+def test_flow_files_of_any_format_are_begun_at(estimate, network, pair, output, tmp_path, start, ending):
     start = (64 * start).round() / 64  # what KITTI's format keeps
     path = tmp_path / f"flows/a{ending}"
     if ending == ".npy":
@@ -71,35 +71,35 @@ def test_flow_files_of_any_format_are_begun_at(estimate, network, pair, out, tmp
         write(path, start)
     assert estimate(*pair, "--initial-flow", path.parent, "--hold", 1) == 0
     np.testing.assert_allclose(
-        read_flow(out / "a.flo").flow, from_network(network, *pair, start=start, hold=1), atol=1e-3
+        read_flow(output / "a.flo").flow, from_network(network, *pair, start=start, hold=1), atol=1e-3
     )
-    assert flows_of(out)[0]["initial_flow"] == str(path)
+    assert flows_of(output)[0]["initial_flow"] == str(path)
 
 
-def test_unknown_pixels_of_a_file_are_filled(estimate, network, pair, out, tmp_path):
+def test_unknown_pixels_of_a_file_are_filled(estimate, network, pair, output, tmp_path):
     start = torch.full((1, 2, *SIZE), 3.0)
     holes = start.clone()
     holes[..., 10:30, 20:40] = torch.nan
     write(tmp_path / "flows/a.flo", holes)
     assert estimate(*pair, "--initial-flow", tmp_path / "flows") == 0
-    np.testing.assert_allclose(read_flow(out / "a.flo").flow, from_network(network, *pair, start=start), atol=1e-3)
+    np.testing.assert_allclose(read_flow(output / "a.flo").flow, from_network(network, *pair, start=start), atol=1e-3)
 
 
-def test_results_are_initial_flows_of_several_clips_and_both_directions(estimate, tmp_path, out):
+def test_results_are_initial_flows_of_several_clips_and_both_directions(estimate, tmp_path, output):
     for clip in ("one", "two"):
         for number, frame in enumerate(noisy_frames(3, *SIZE)):
             write_image(tmp_path / clip / f"{number}.png", frame)
     words = (tmp_path / "one", tmp_path / "two", "--backward")
     assert estimate(*words) == 0
-    assert estimate(*words, "--initial-flow", out, "--output", tmp_path / "again") == 0
+    assert estimate(*words, "--initial-flow", output, "--output", tmp_path / "again") == 0
     clips = json.loads((tmp_path / "again/summary.json").read_text())["clips"]
     for clip, name in zip(clips, ("one", "two"), strict=True):
-        assert [flow["initial_flow"] for flow in clip["flows"]] == [str(out / name / f"{n}.flo") for n in (0, 1)]
-        back = [str(out / name / f"{number}_backward.flo") for number in (0, 1)]
+        assert [flow["initial_flow"] for flow in clip["flows"]] == [str(output / name / f"{n}.flo") for n in (0, 1)]
+        back = [str(output / name / f"{number}_backward.flo") for number in (0, 1)]
         assert [flow["initial_flow_backward"] for flow in clip["flows"]] == back
 
 
-def test_resize_has_the_initial_flow_at_the_computed_size(estimate, network, pair, out, tmp_path):
+def test_resize_has_the_initial_flow_at_the_computed_size(estimate, network, pair, output, tmp_path):
     write(tmp_path / "flows/a.flo", torch.full((1, 2, *SIZE), 8.0))
     starts = []
     with pytest.MonkeyPatch.context() as patch:
@@ -108,10 +108,10 @@ def test_resize_has_the_initial_flow_at_the_computed_size(estimate, network, pai
         assert estimate(*pair, "--initial-flow", tmp_path / "flows", "--resize", "0.5", "--polish") == 0
     ((found,),) = [starts]
     torch.testing.assert_close(found, torch.full((1, 2, 24, 32), 4.0))
-    assert read_flow(out / "a.flo").flow.shape == (*SIZE, 2)
+    assert read_flow(output / "a.flo").flow.shape == (*SIZE, 2)
 
 
-def test_16_bit_and_grey_pictures_begin_at_dis(estimate, out, tmp_path):
+def test_16_bit_and_grey_pictures_begin_at_dis(estimate, output, tmp_path):
     import cv2
 
     clip = render_clip(SyntheticSettings(height=64, width=96, num_textures=4, seed=1), 0, 2).frames
@@ -121,17 +121,17 @@ def test_16_bit_and_grey_pictures_begin_at_dis(estimate, out, tmp_path):
             stored = grey.astype(np.uint16) * 257 if kind == "deep" else grey
             (tmp_path / kind).mkdir(exist_ok=True)
             assert cv2.imwrite(str(tmp_path / kind / f"{number}.png"), stored)
-        assert estimate(tmp_path / kind, *FULL, "--output", out / kind) == 0
-        assert flows_of(out / kind)[0]["initial_flow"] == "dis"
-    assert np.array_equal(read_flow(out / "deep/0.flo").flow, read_flow(out / "grey/0.flo").flow)
+        assert estimate(tmp_path / kind, *FULL, "--output", output / kind) == 0
+        assert flows_of(output / kind)[0]["initial_flow"] == "dis"
+    assert np.array_equal(read_flow(output / "deep/0.flo").flow, read_flow(output / "grey/0.flo").flow)
 
 
-def test_where_dis_cannot_run_the_start_is_zero_without_a_message(estimate, network, out, tmp_path, capsys):
+def test_where_dis_cannot_run_the_start_is_zero_without_a_message(estimate, network, output, tmp_path, capsys):
     paths = [tmp_path / f"{name}.png" for name in "ab"]
     for path, frame in zip(paths, noisy_frames(2, 9, 40), strict=True):
         write_image(path, frame)
     assert estimate(*paths, *FULL) == 0
-    assert flows_of(out)[0]["initial_flow"] == "zero" and "warning" not in capsys.readouterr().err
+    assert flows_of(output)[0]["initial_flow"] == "zero" and "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,11 @@ def test_where_dis_cannot_run_the_start_is_zero_without_a_message(estimate, netw
         (["--initial-flow", "nowhere"], "--initial-flow is 'nowhere': expected dis, zero, or a folder of flow files"),
     ],
 )
-def test_a_request_without_sense_is_one_line(estimate, pair, out, capsys, options, said):
+def test_a_request_without_sense_is_one_line(estimate, pair, output, capsys, options, said):
     assert estimate(*pair, *options) == 2
-    assert said in only_error(capsys) and not out.exists()
+    assert said in only_error(capsys) and not output.exists()
     assert main(["evaluate", "sintel", *options]) == 2 and said in only_error(capsys)
-    assert main(["submit", "sintel", "--output", str(out), *options]) == 2 and said in only_error(capsys)
+    assert main(["submit", "sintel", "--output", str(output), *options]) == 2 and said in only_error(capsys)
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,13 @@ def test_the_card_travels_in_the_file(exported_file):
 
 
 @pytest.mark.timeout(1600)
-def test_estimate_gives_pytorchs_flow_and_says_what_it_runs(exported_file, network, pair, out, capsys):
-    assert estimate(exported_file, *pair, "--output", out, "--backward") == 0
-    assert np.abs(read_flow(out / "a.flo").flow - expected_flow(network, *pair, 2)).max() < 1e-3
-    assert np.abs(read_flow(out / "a_backward.flo").flow - expected_flow(network, *pair[::-1], 2)).max() < 1e-3
+def test_estimate_gives_pytorchs_flow_and_says_what_it_runs(exported_file, network, pair, output, capsys):
+    assert estimate(exported_file, *pair, "--output", output, "--backward") == 0
+    assert np.abs(read_flow(output / "a.flo").flow - expected_flow(network, *pair, 2)).max() < 1e-3
+    assert np.abs(read_flow(output / "a_backward.flo").flow - expected_flow(network, *pair[::-1], 2)).max() < 1e-3
     said = capsys.readouterr().out
     assert "small with conv_gru, 2 refinements, up to 256x256 px, CC0-1.0" in said and "ONNX Runtime" in said
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((output / "summary.json").read_text())
     assert summary["settings"]["iterations"] == 2 and summary["card"]["license"] == "CC0-1.0"
 
 
@@ -109,15 +109,15 @@ def test_a_warm_start_and_tiles_give_the_same_as_the_weights(exported_file, mode
         (["--resize", "300x300"], "the picture is 300x300 and flow.onnx takes at most 256x256"),
     ],
 )
-def test_what_the_file_cannot_do_is_refused(exported_file, pair, out, capsys, words, said):
-    assert estimate(exported_file, *pair, "--output", out, *words) == 2
-    assert said in capsys.readouterr().err.splitlines()[-1] and not out.exists()
+def test_what_the_file_cannot_do_is_refused(exported_file, pair, output, capsys, words, said):
+    assert estimate(exported_file, *pair, "--output", output, *words) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1] and not output.exists()
 
 
 @pytest.mark.timeout(1600)
-def test_a_damaged_file_is_one_line(exported_file, pair, out, tmp_path, capsys):
+def test_a_damaged_file_is_one_line(exported_file, pair, output, tmp_path, capsys):
     (tmp_path / "cut.onnx").write_bytes(exported_file.read_bytes()[:-1000])
-    assert estimate(tmp_path / "cut.onnx", *pair, "--output", out) == 2
+    assert estimate(tmp_path / "cut.onnx", *pair, "--output", output) == 2
     assert "cut.onnx is not a readable .onnx model" in only_error(capsys)
 
 

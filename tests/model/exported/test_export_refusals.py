@@ -15,24 +15,24 @@ from flowgru.model.weight_files.model_file import write_model_file
 pytest.importorskip("onnxruntime", reason="needs the extra export")
 
 
-def test_another_programs_file_is_refused(pair, out, tmp_path, capsys):
+def test_another_programs_file_is_refused(pair, output, tmp_path, capsys):
     import onnx
     from onnx import TensorProto, helper
 
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("a", "b")]
     graph = helper.make_graph([helper.make_node("Neg", ["a"], ["b"])], "other", values[:1], values[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "x.onnx")
-    assert estimate(tmp_path / "x.onnx", *pair, "--output", out) == 2
+    assert estimate(tmp_path / "x.onnx", *pair, "--output", output) == 2
     assert "x.onnx is not a model of flowgru's" in only_error(capsys)
 
 
-def test_a_missing_file_is_one_line(pair, out, capsys):
-    assert estimate("nowhere.onnx", *pair, "--output", out) == 2
+def test_a_missing_file_is_one_line(pair, output, capsys):
+    assert estimate("nowhere.onnx", *pair, "--output", output) == 2
     assert "there is no model file nowhere.onnx" in only_error(capsys)
 
 
-def test_an_archive_that_could_run_code_is_not_loaded(pair, out, capsys):
-    assert estimate("flow.pt2", *pair, "--output", out, "--device", "cpu") == 2
+def test_an_archive_that_could_run_code_is_not_loaded(pair, output, capsys):
+    assert estimate("flow.pt2", *pair, "--output", output, "--device", "cpu") == 2
     assert "flow.pt2 is named like an exported model, which flowgru estimate runs (.onnx and .xml)" in only_error(
         capsys
     )
