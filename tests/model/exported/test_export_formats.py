@@ -87,5 +87,5 @@ def test_the_default_model_is_exported_and_estimates_a_clip(tmp_path):
     assert estimate(tmp_path / "flow.onnx", tmp_path / "clip", "--output", tmp_path / "out", "--video", *alone) == 0
     pair = [str(tmp_path / "clip" / f"{number}.png") for number in (1, 2)]
     flow = read_flow(tmp_path / "out" / "1.flo").flow
-    assert np.abs(flow - expected_flow(load_model("default", "cpu"), *pair, 12)).max() < 1e-3
+    assert np.abs(flow - expected_flow(load_model("default", "cpu"), *pair, iterations=12)).max() < 1e-3
     assert (tmp_path / "out" / "flow.mp4").stat().st_size > 0
