@@ -21,7 +21,7 @@ def small_network(
     torch.manual_seed(0)
     network = FlowNetwork(NetworkConfig(preset, operator, confidence, options or {})).eval()  # pyright: ignore[reportArgumentType]
     change = network(*torch.rand(2, 1, 3, 128, 128), iterations=1).coarse
-    network.flow_head[-1].weight *= 2 / (8 * change.abs().max())  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+    network.flow_head[-1].weight *= 2 / (8 * change.abs().max())
     return network
 
 
