@@ -111,7 +111,7 @@ def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPair
     if folders and (about := folders[0] / "comparison.json").is_file():
         looks = json.loads(about.read_text("utf-8"))["config"]["training"]["data"]
         looks = {name: tuple(value) if isinstance(value, list) else value for name, value in looks.items()}
-    settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_BACK_SEED})  # pyright: ignore[reportArgumentType]
+    settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_BACK_SEED})
     return SyntheticPairs(settings, length=count)
 
 

@@ -63,35 +63,6 @@ def uninitialised_memory_is_nan() -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = before[1]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.fixture
-def estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A submission's flows come from the grey levels of their pictures."""
-    from challenge_trees import levels
-
-    monkeypatch.setattr("flowgru.commands.submit._estimator", lambda *_: levels)
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The servers ask for as many flows as the trees of the tests have."""
-    from challenge_trees import PACKAGES
-
-    from flowgru.data.sets.test_splits import CHALLENGES
-
-    for name, package in PACKAGES.items():
-        monkeypatch.setitem(CHALLENGES, name, CHALLENGES[name]._replace(num_flows=len(package)))
-
-
-@pytest.fixture
-def package(request: pytest.FixtureRequest, tmp_path: Path, estimated: None, small: None) -> Path:
-    """A submission that was written, of the benchmark that the test's parameter names."""
-    from challenge_trees import MAKERS, run
-
-    MAKERS[request.param](tmp_path)
-    assert run(request.param, "--root", tmp_path, "--output", tmp_path / "out") == 0
-    return tmp_path / "out"
-
-
 @pytest.fixture(autouse=True, scope="session")
 def ctrl_c_is_heard():
     """What is started in the background of a shell ignores Ctrl-C, and so would every command that a test starts."""
@@ -150,19 +121,19 @@ def _written(folder: Path, names: list[str]) -> list[Path]:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def output(tmp_path: Path) -> Path:
     """The folder that receives results, which is not there yet."""
     return tmp_path / "out"
 
 
 @pytest.fixture
-def estimate(model: str, out: Path) -> Callable[..., int]:
+def estimate(model: str, output: Path) -> Callable[..., int]:
     """Runs the command with a small model on the CPU and returns its exit code."""
     from flowgru.cli import main
 
     def run(*words: object) -> int:
         given = [str(word) for word in words]
-        options = {"--output": str(out), "--model": model, "--iterations": "1", "--device": "cpu"}
+        options = {"--output": str(output), "--model": model, "--iterations": "1", "--device": "cpu"}
         missing = [part for option in options.items() if option[0] not in given for part in option]
         return main(["estimate", *given, *missing])
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,7 +43,7 @@ def prepared_step(operator: UpdateOperator, height: int, width: int) -> Callable
     """One step of the operator on a picture of height x width pixels, begun already, on the operator's device."""
     device = next(operator.parameters()).device
     layout = inference_layout(device)
-    operator = copy.deepcopy(operator).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    operator = cast(Any, copy.deepcopy(operator)).to(memory_format=layout)  # torch 2.11's types lack memory_format
     sizes = (operator.hidden_size, operator.context_size, operator.motion_size)
     maps = (torch.randn(1, size, -(-height // 8), -(-width // 8), device=device) for size in sizes)
     hidden, context, motion = (each.contiguous(memory_format=layout) for each in maps)

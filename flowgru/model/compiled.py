@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def compile_network(network: FlowNetwork, backend: str = "inductor") -> FlowNetw
     One graph for each encoder, for a whole refinement with its look-up, and for the upsampling, made in the first call for
     each size of pictures. For training there is compile_parts. MachineError, in the first call, where there is no compiler.
     """
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    cast(Any, network).to(memory_format=torch.channels_last)  # torch 2.11's types lack memory_format
     modules = (network.feature_encoder, network.context_encoder, network.upsampler)
     places = [*((module, "forward") for module in modules), (network, "refine")]
     network.compiled_parts = tuple(CompiledPart(getattr(*place), backend) for place in places)

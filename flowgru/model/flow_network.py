@@ -1,7 +1,7 @@
 """The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -123,7 +123,7 @@ class FlowNetwork(nn.Module):
     def for_inference(self) -> "FlowNetwork":
         """In evaluation mode, laid out in memory for the device that it is on."""
         layout = inference_layout(next(self.parameters()).device)
-        return self.to(memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
+        return cast(Any, self).to(memory_format=layout).eval()  # torch 2.11's types lack memory_format
 
     def compile_parts(self) -> None:
         """Lets torch.compile make the parts faster, each for itself: the loop between them stays Python's.

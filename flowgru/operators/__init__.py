@@ -47,7 +47,7 @@ def make_operator(
         known = ", ".join(option_names(name)) or "none"
         raise RequestError(f"{name} has no option {min(unknown)!r}: its options are {known}")
     try:
-        return kind(hidden_size, motion_size, context_size, **options)  # pyright: ignore[reportArgumentType]
+        return kind(hidden_size, motion_size, context_size, **options)
     except ValueError as error:
         raise RequestError(str(error)) from None
 

@@ -52,7 +52,7 @@ class AnalyticScan(torch.autograd.Function):
         return states
 
     @staticmethod
-    def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor):
         decay, states = ctx.saved_tensors
         (grad,), directions = grads, ctx.directions
         if torch.is_grad_enabled():  # the gradient will be differentiated: made of differentiable operations

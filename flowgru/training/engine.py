@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -197,7 +197,7 @@ def _begin(
     if compile:
         network.compile_parts()
     if config.channels_last:
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        cast(Any, network).to(memory_format=torch.channels_last)  # torch 2.11's types lack memory_format
     if config.part == "confidence":
         network.requires_grad_(False)
         assert network.mixture_head is not None, "the loss `mixture` has one"

@@ -70,7 +70,7 @@ def batches(
 def _loader(
     data: Dataset[FlowSample], config: TrainConfig, step: int, share: int, shares: int, pin_memory: bool
 ) -> Iterable[FlowBatch]:
-    return DataLoader(  # pyright: ignore[reportReturnType]
+    return DataLoader(
         data,
         batch_sampler=StepSampler(step, config.steps, config.batch_size, share=share, shares=shares),
         collate_fn=collate,
@@ -111,7 +111,7 @@ class _Worker(multiprocessing.Process):
 
     @staticmethod
     def _Popen(process: multiprocessing.Process) -> Any:
-        started: Any = multiprocessing.Process._Popen(process)  # pyright: ignore[reportAttributeAccessIssue]
+        started: Any = multiprocessing.Process._Popen(process)
         started.terminate = partial(type(started).kill, weakref.proxy(started))
         return started
 

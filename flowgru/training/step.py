@@ -59,7 +59,7 @@ def training_step(
     loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
     for number in range(1, config.accumulate + 1):
         part = batch.part(number - 1, config.accumulate)
-        with fabric.no_backward_sync(network, enabled=number < config.accumulate):  # pyright: ignore[reportArgumentType]
+        with fabric.no_backward_sync(network, enabled=number < config.accumulate):
             prediction = network(
                 part.first,
                 part.second,
@@ -79,7 +79,7 @@ def training_step(
     mine = torch.cat(
         [torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), as_counts(asked_to_stop, loss.device)]
     )
-    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()
     stop = agreed_signal(counts)
     if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
         run.optimizer.step()

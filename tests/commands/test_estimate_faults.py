@@ -15,14 +15,14 @@ from flowgru.data.formats.flow_files import read_flow
 from flowgru.model.flow_network import FlowNetwork
 
 
-def test_a_full_disk_is_the_machines_error(estimate, pair, out, capsys, monkeypatch):
+def test_a_full_disk_is_the_machines_error(estimate, pair, output, capsys, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", no_space)
     assert estimate(*pair) == 4
     assert "No space left on device" in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(
@@ -34,47 +34,47 @@ def test_a_full_disk_is_the_machines_error(estimate, pair, out, capsys, monkeypa
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_lack_of_memory_is_explained(estimate, pair, out, capsys, monkeypatch, error):
+def test_a_lack_of_memory_is_explained(estimate, pair, output, capsys, monkeypatch, error):
     def no_memory(*_, **__):
         raise error
 
     monkeypatch.setattr(FlowNetwork, "match", no_memory)
     assert estimate(*pair) == 4
     assert "not enough memory" in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_without_cuda_auto_computes_on_the_cpu_and_says_so(estimate, pair, out, capsys):
+def test_without_cuda_auto_computes_on_the_cpu_and_says_so(estimate, pair, output, capsys):
     assert estimate(*pair, "--device", "cuda") == 4
     assert "the device cuda cannot be used" in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
     assert estimate(*pair, "--device", "auto") == 0
     assert "computing on the CPU: no CUDA device was found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_whole_files_only(model, tmp_path, out, number, code):
+def test_an_interrupted_run_leaves_whole_files_only(model, tmp_path, output, number, code):
     video = write_clip(tmp_path / "clip.mp4", moving_frames(120, *SIZE))
-    words = ["estimate", str(video), "--output", str(out), "--model", model, "--iterations", "20", "--device", "cpu"]
+    words = ["estimate", str(video), "--output", str(output), "--model", model, "--iterations", "20", "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "flowgru", *words], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
-    while not list(out.glob("*.flo")) and process.poll() is None and time.monotonic() < until:
+    while not list(output.glob("*.flo")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said
-    left = names(out)
+    left = names(output)
     assert 1 <= len(left) < 119 and all(name.endswith(".flo") for name in left)
     for name in left:
-        assert read_flow(out / name).flow.shape[:2] == SIZE
+        assert read_flow(output / name).flow.shape[:2] == SIZE
 
 
-def test_work_goes_on_when_nobody_reads_the_output(model, pair, out):
+def test_work_goes_on_when_nobody_reads_the_output(model, pair, output):
     reading, writing = os.pipe()
     os.close(reading)
-    words = ["estimate", *pair, "--output", str(out), "--model", model, "--iterations", "1", "--device", "cpu"]
+    words = ["estimate", *pair, "--output", str(output), "--model", model, "--iterations", "1", "--device", "cpu"]
     run = subprocess.run([sys.executable, "-m", "flowgru", *words], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
-    assert run.returncode == 0 and "Error" not in run.stderr and names(out) == ["a.flo", "summary.json"]
+    assert run.returncode == 0 and "Error" not in run.stderr and names(output) == ["a.flo", "summary.json"]

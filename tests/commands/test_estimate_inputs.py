@@ -30,40 +30,40 @@ def bad_video(path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "without its index", "one frame"])
-def test_a_bad_video_is_one_line_and_exit_3(estimate, tmp_path, out, capsys, kind):
+def test_a_bad_video_is_one_line_and_exit_3(estimate, tmp_path, output, capsys, kind):
     assert estimate(bad_video(tmp_path / "clip.mp4", kind)) == 3
     assert "clip.mp4" in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
-def test_on_error_skip_goes_on_with_the_other_inputs(estimate, tmp_path, folder, out, capsys):
+def test_on_error_skip_goes_on_with_the_other_inputs(estimate, tmp_path, folder, output, capsys):
     bad = bad_video(tmp_path / "bad.mp4", "text")
     assert estimate(bad, folder, "--end", 3) == 3
-    assert "bad.mp4" in only_error(capsys) and not out.exists()
+    assert "bad.mp4" in only_error(capsys) and not output.exists()
     assert estimate(bad, folder, "--end", 3, "--on-error", "skip") == 3
     assert "error: " in capsys.readouterr().err
-    assert names(out) == ["summary.json", "walk"] and names(out / "walk") == ["frame_1.flo", "frame_2.flo"]
-    clips = json.loads((out / "summary.json").read_text())["clips"]
+    assert names(output) == ["summary.json", "walk"] and names(output / "walk") == ["frame_1.flo", "frame_2.flo"]
+    clips = json.loads((output / "summary.json").read_text())["clips"]
     assert len(clips[0]["problems"]) == 1 and clips[0]["flows"] == [] and clips[1]["problems"] == []
 
 
-def test_a_video_that_ends_before_the_start_does_not_stop_the_others(estimate, tmp_path, out, capsys):
+def test_a_video_that_ends_before_the_start_does_not_stop_the_others(estimate, tmp_path, output, capsys):
     videos = [write_clip(tmp_path / f"{count}.mp4", moving_frames(count, *SIZE)) for count in (3, 8)]
     assert estimate(*videos, "--start", 6, "--on-error", "skip") == 3
     assert "3.mp4 has 3 frames, but frames from 6 on were asked for" in capsys.readouterr().err
-    assert names(out / "8") == ["frame_000006.flo", "frame_000007.flo"] and (out / "summary.json").exists()
+    assert names(output / "8") == ["frame_000006.flo", "frame_000007.flo"] and (output / "summary.json").exists()
 
 
-def test_a_truncated_video_gives_what_can_be_decoded_and_exit_3(estimate, tmp_path, out, capsys):
+def test_a_truncated_video_gives_what_can_be_decoded_and_exit_3(estimate, tmp_path, output, capsys):
     whole = write_clip(tmp_path / "whole.mkv", noisy_frames(20, *SIZE), codec_options={"g": "1", "bf": "0"})
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert estimate(cut, "--video") == 3
     said = capsys.readouterr().err
     assert "error: " in said and "frames, the file ends early" in said and "Traceback" not in said
-    (clip,) = json.loads((out / "summary.json").read_text())["clips"]
+    (clip,) = json.loads((output / "summary.json").read_text())["clips"]
     assert len(clip["problems"]) >= 1 and 5 < len(clip["flows"]) < 19
-    assert len(list(out.glob("*.flo"))) == len(clip["flows"]) and (out / "flow.mp4").exists()
+    assert len(list(output.glob("*.flo"))) == len(clip["flows"]) and (output / "flow.mp4").exists()
 
 
 class FakeSource(FrameSource):
@@ -80,15 +80,15 @@ class FakeSource(FrameSource):
             yield Frame(frame, f"f{index + 1}", None, int(index >= 4), index == 2)
 
 
-def test_flow_across_a_damaged_frame_is_marked_and_a_new_size_begins_anew(estimate, out, capsys, monkeypatch):
+def test_flow_across_a_damaged_frame_is_marked_and_a_new_size_begins_anew(estimate, output, capsys, monkeypatch):
     monkeypatch.setattr(estimation, "open_frames", lambda *_: [FakeSource()])
     assert estimate("fake.mp4", "--video") == 3
     assert "error: fake: 1 damaged frames from 3 on" in capsys.readouterr().err
-    (clip,) = json.loads((out / "summary.json").read_text())["clips"]
+    (clip,) = json.loads((output / "summary.json").read_text())["clips"]
     assert [flow["damaged"] for flow in clip["flows"]] == [False, True, True, False]
     assert [flow["name"] for flow in clip["flows"]] == ["f1", "f2", "f3", "f5"]
     for name, num_frames in (("flow.mp4", 3), ("flow_2.mp4", 1)):
-        with VideoReader(out / name) as video:
+        with VideoReader(output / name) as video:
             assert len(list(video)) == num_frames
 
 
@@ -103,14 +103,14 @@ def test_flow_across_a_damaged_frame_is_marked_and_a_new_size_begins_anew(estima
         ("nothing*.png", 2, "matches nothing"),
     ],
 )
-def test_inputs_that_are_none(estimate, tmp_path, pair, out, capsys, given, code, said):
+def test_inputs_that_are_none(estimate, tmp_path, pair, output, capsys, given, code, said):
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "folder of one").mkdir()
     write_image(tmp_path / "folder of one" / "a.png", moving_frames(1)[0])
     path = given if ":" in given else pair[0] if given == "one picture" else tmp_path / given
     assert estimate(path) == code
     assert said in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
 def damaged_picture(path: Path, kind: str) -> Path:
@@ -131,21 +131,21 @@ def damaged_picture(path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("b.png", "flipped"), ("b.jpg", "truncated"), ("b.png", "huge")])
-def test_a_damaged_picture_is_named_and_exit_3(estimate, pair, tmp_path, out, capsys, name, kind):
+def test_a_damaged_picture_is_named_and_exit_3(estimate, pair, tmp_path, output, capsys, name, kind):
     assert estimate(pair[0], damaged_picture(tmp_path / name, kind)) == 3
     assert name in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
-def test_flows_before_a_damaged_picture_are_kept(estimate, folder, out, capsys):
+def test_flows_before_a_damaged_picture_are_kept(estimate, folder, output, capsys):
     damaged_picture(folder / "frame_4.png", "truncated")
     assert estimate(folder) == 3
     assert "frame_4.png" in capsys.readouterr().err
-    assert names(out) == ["frame_1.flo", "frame_2.flo", "summary.json"]
+    assert names(output) == ["frame_1.flo", "frame_2.flo", "summary.json"]
 
 
-def test_two_sizes_are_both_named(estimate, pair, tmp_path, out, capsys):
+def test_two_sizes_are_both_named(estimate, pair, tmp_path, output, capsys):
     write_image(tmp_path / "c.png", moving_frames(1, 40, 72)[0])
     assert estimate(pair[0], tmp_path / "c.png") == 3
     assert "a is 64x48 and c 72x40: both frames of a pair must have one size" in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()

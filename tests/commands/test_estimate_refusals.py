@@ -30,38 +30,38 @@ from flowgru.estimation import clips as estimation
         (["--itertions", "3"], "did you mean --iterations?"),
     ],
 )
-def test_settings_out_of_range_are_one_line_and_exit_2(estimate, pair, out, capsys, options, said):
+def test_settings_out_of_range_are_one_line_and_exit_2(estimate, pair, output, capsys, options, said):
     assert estimate(*pair, *options) == 2
     assert said in only_error(capsys)
-    assert not out.exists()
+    assert not output.exists()
 
 
-def test_nothing_is_overwritten_unasked(estimate, pair, out, capsys, monkeypatch):
-    out.mkdir()
-    (out / "old.flo").write_bytes(b"precious")
+def test_nothing_is_overwritten_unasked(estimate, pair, output, capsys, monkeypatch):
+    output.mkdir()
+    (output / "old.flo").write_bytes(b"precious")
     monkeypatch.setattr(estimation, "load_model", lambda *_: pytest.fail("work was begun"))
     assert estimate(*pair) == 2
     assert "already holds old.flo: give --overwrite" in only_error(capsys)
-    assert names(out) == ["old.flo"] and (out / "old.flo").read_bytes() == b"precious"
+    assert names(output) == ["old.flo"] and (output / "old.flo").read_bytes() == b"precious"
 
 
-def test_overwrite_replaces_a_link_and_never_writes_through_it(estimate, pair, out, tmp_path):
-    out.mkdir()
+def test_overwrite_replaces_a_link_and_never_writes_through_it(estimate, pair, output, tmp_path):
+    output.mkdir()
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    (out / "a.flo").symlink_to(victim)
-    (out / "summary.json").symlink_to(victim)
+    (output / "a.flo").symlink_to(victim)
+    (output / "summary.json").symlink_to(victim)
     assert estimate(*pair) == 2
     assert estimate(*pair, "--overwrite") == 0
-    assert victim.read_bytes() == b"precious" and not (out / "a.flo").is_symlink()
+    assert victim.read_bytes() == b"precious" and not (output / "a.flo").is_symlink()
 
 
-def test_a_link_does_not_lead_the_results_elsewhere(estimate, folder, tmp_path, out, capsys):
+def test_a_link_does_not_lead_the_results_elsewhere(estimate, folder, tmp_path, output, capsys):
     video = write_clip(tmp_path / "clip.mp4", moving_frames(3, *SIZE))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    out.mkdir()
-    (out / "clip").symlink_to(elsewhere)
+    output.mkdir()
+    (output / "clip").symlink_to(elsewhere)
     assert estimate(video, folder) == 2
     assert "outside --output" in only_error(capsys)
     assert names(elsewhere) == []
@@ -100,7 +100,7 @@ def test_an_output_that_cannot_be_a_folder(estimate, pair, tmp_path, capsys):
     assert "cannot write into /proc/flowgru" in only_error(capsys)
 
 
-def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_path, out, capsys):
+def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_path, output, capsys):
     names = ["f.png", "f_backward.png", "g.png"]
     for name, frame in zip(names, moving_frames(3, 40, 48), strict=True):
         write_image(tmp_path / name, frame)

@@ -28,7 +28,9 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_pair_of_the_test_split_is_there_under_the_servers_name(name, tmp_path, estimated, small, capsys):
+def test_every_pair_of_the_test_split_is_there_under_the_servers_name(
+    name, tmp_path, flows_from_grey_levels, small_challenges, capsys
+):
     MAKERS[name](tmp_path)
     assert run(name, "--root", tmp_path, "--output", tmp_path / "out") == 0
     zips = {f"{name}.zip"} if name.startswith("kitti") else set()
@@ -43,7 +45,7 @@ def test_every_pair_of_the_test_split_is_there_under_the_servers_name(name, tmp_
 
 
 @pytest.mark.parametrize(
-    "package, file, first, second",
+    "submission, file, first, second",
     [
         ("sintel", "final/market_4/frame0002.flo", 102, 103),
         ("kitti2012", "000010_10.png", 20, 21),
@@ -51,10 +53,10 @@ def test_every_pair_of_the_test_split_is_there_under_the_servers_name(name, tmp_
         ("spring", "0003/flow_FW_right/flow_FW_right_0002.flo5", 2, 3),
         ("spring", "0003/flow_BW_left/flow_BW_left_0002.flo5", 2, 1),
     ],
-    indirect=["package"],
+    indirect=["submission"],
 )
-def test_each_file_holds_the_flow_of_its_pair(package, file, first, second):
-    flow, valid = read_flow(package / file)
+def test_each_file_holds_the_flow_of_its_pair(submission, file, first, second):
+    flow, valid = read_flow(submission / file)
     assert flow.shape == (HEIGHT, WIDTH, 2) and valid.all()
     expected = np.array([first + 0.01, second + 0.01], np.float32)
     if file.endswith(".png"):
@@ -62,27 +64,27 @@ def test_each_file_holds_the_flow_of_its_pair(package, file, first, second):
     np.testing.assert_array_equal(flow, np.broadcast_to(expected, flow.shape))
 
 
-@pytest.mark.parametrize("package", ["sintel"], indirect=True)
-def test_sintels_bytes_are_the_formats(package):
-    data = (package / "clean/cave_3/frame0001.flo").read_bytes()
+@pytest.mark.parametrize("submission", ["sintel"], indirect=True)
+def test_sintels_bytes_are_the_formats(submission):
+    data = (submission / "clean/cave_3/frame0001.flo").read_bytes()
     assert data[:12] == struct.pack("<fii", 202021.25, WIDTH, HEIGHT) and len(data) == 12 + 8 * WIDTH * HEIGHT
 
 
-@pytest.mark.parametrize("package", ["kitti2015"], indirect=True)
-def test_kittis_bytes_are_the_formats(package):
-    samples = cv2.imread(str(package / "flow/000000_10.png"), cv2.IMREAD_UNCHANGED)
+@pytest.mark.parametrize("submission", ["kitti2015"], indirect=True)
+def test_kittis_bytes_are_the_formats(submission):
+    samples = cv2.imread(str(submission / "flow/000000_10.png"), cv2.IMREAD_UNCHANGED)
     assert samples is not None and samples.dtype == np.uint16 and (samples[..., 0] == 1).all()
     assert (samples[..., 2] == 32768 + 10 * 64 + 1).all()  # 0.01 px is nearer to 1/64 px than to 0
 
 
-@pytest.mark.parametrize("package", ["spring"], indirect=True)
-def test_springs_files_are_hdf5_of_the_pictures_size(package):
-    with h5py.File(package / "0003/flow_FW_left/flow_FW_left_0001.flo5") as file:
+@pytest.mark.parametrize("submission", ["spring"], indirect=True)
+def test_springs_files_are_hdf5_of_the_pictures_size(submission):
+    with h5py.File(submission / "0003/flow_FW_left/flow_FW_left_0001.flo5") as file:
         stored = file["flow"]
         assert isinstance(stored, h5py.Dataset) and stored.shape == (HEIGHT, WIDTH, 2) and stored.dtype == np.float32
 
 
-def test_what_kittis_format_cannot_hold_is_clipped_and_counted(tmp_path, small, monkeypatch, capsys):
+def test_what_kittis_format_cannot_hold_is_clipped_and_counted(tmp_path, small_challenges, monkeypatch, capsys):
     make_kitti("KITTI", "image_2")(tmp_path)
     flow = torch.zeros(1, 2, HEIGHT, WIDTH)
     flow[0, 0, 0, :2] = torch.tensor([-600.0, 511.99])  # the second is within half a quantum
@@ -114,7 +116,7 @@ def test_a_file_that_does_not_give_the_flow_back_is_noticed(tmp_path, monkeypatc
         write_submitted(tmp_path / "lost.png", np.full((4, 5, 2), 0.99 / 64, np.float32))
 
 
-def test_consecutive_pairs_of_a_scene_start_where_the_one_before_leads(tmp_path, small, monkeypatch):
+def test_consecutive_pairs_of_a_scene_start_where_the_one_before_leads(tmp_path, small_challenges, monkeypatch):
     make_sintel(tmp_path)
     starts = []
 
@@ -145,15 +147,15 @@ def test_a_network_writes_what_it_estimates(tmp_path):
     np.testing.assert_allclose(read_flow(tmp_path / "out/clean/market_4/frame0002.flo").flow, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("package", ["kitti2015"], indirect=True)
-def test_flows_are_not_overwritten_unasked(package, capsys):
-    words = ("kitti2015", "--root", package.parent, "--output", package)
-    before = {path: path.stat().st_mtime_ns for path in package.rglob("*.png")}
+@pytest.mark.parametrize("submission", ["kitti2015"], indirect=True)
+def test_flows_are_not_overwritten_unasked(submission, capsys):
+    words = ("kitti2015", "--root", submission.parent, "--output", submission)
+    before = {path: path.stat().st_mtime_ns for path in submission.rglob("*.png")}
     assert run(*words) == 2
     assert "already holds flow/000000_10.png" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in package.rglob("*.png")} == before
+    assert {path: path.stat().st_mtime_ns for path in submission.rglob("*.png")} == before
     assert run(*words, "--overwrite") == 0
-    (package / "notes.txt").touch()
+    (submission / "notes.txt").touch()
     assert run(*words, "--overwrite") == 2
     assert "already holds notes.txt, which is no part of a submission" in capsys.readouterr().err
 

@@ -59,7 +59,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_package_is_refused(damage, tmp_path, estimated, small, capsys):
+def test_a_damaged_package_is_refused(damage, tmp_path, flows_from_grey_levels, small_challenges, capsys):
     name, harm, said = DAMAGES[damage]
     MAKERS[name](tmp_path)
     assert run(name, "--root", tmp_path, "--output", tmp_path / "out") == 0
@@ -79,14 +79,14 @@ def rezip(path: Path, flows: Path, names: list[str], spoil: bytes = b"") -> None
             archive.writestr(name, (flows / name).read_bytes() + spoil)
 
 
-@pytest.mark.parametrize("package", ["sintel", "kitti2012", "kitti2015", "spring"], indirect=True)
-def test_the_notes_that_macos_leaves_are_passed_over(package, request):
-    name = request.node.callspec.params["package"]
-    for path in [*package.rglob("*"), *package.parent.rglob("*.png")]:
+@pytest.mark.parametrize("submission", ["sintel", "kitti2012", "kitti2015", "spring"], indirect=True)
+def test_the_notes_that_macos_leaves_are_passed_over(submission, request):
+    name = request.node.callspec.params["submission"]
+    for path in [*submission.rglob("*"), *submission.parent.rglob("*.png")]:
         path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
         path.with_name(".DS_Store").touch()
-    assert run(name, "--root", package.parent, "--check", package) == 0
-    assert run(name, "--root", package.parent, "--output", package, "--overwrite") == 0
+    assert run(name, "--root", submission.parent, "--check", submission) == 0
+    assert run(name, "--root", submission.parent, "--output", submission, "--overwrite") == 0
 
 
 def test_another_tasks_part_of_kitti_does_not_hide_the_test_split(tmp_path):
@@ -97,22 +97,22 @@ def test_another_tasks_part_of_kitti_does_not_hide_the_test_split(tmp_path):
     assert len(open_challenge("kitti2015", tmp_path)) == 2
 
 
-@pytest.mark.parametrize("package", ["kitti2015"], indirect=True)
-def test_a_zip_beside_the_flows_must_hold_them(package, capsys):
-    words, path = ("kitti2015", "--root", package.parent, "--check", package), package / "kitti2015.zip"
+@pytest.mark.parametrize("submission", ["kitti2015"], indirect=True)
+def test_a_zip_beside_the_flows_must_hold_them(submission, capsys):
+    words, path = ("kitti2015", "--root", submission.parent, "--check", submission), submission / "kitti2015.zip"
     names = PACKAGES["kitti2015"]
     assert run(*words) == 0
-    other = package.parent / "other"
-    shutil.copytree(package / "flow", other / "flow")
+    other = submission.parent / "other"
+    shutil.copytree(submission / "flow", other / "flow")
     write_submitted(other / names[0], np.ones((HEIGHT, WIDTH, 2), np.float32), overwrite=True)
     whole = path.read_bytes()
     position = whole.index(b"IDAT")
     harms = [
         (lambda: path.write_bytes(whole[:-10]), "is damaged"),
         (lambda: path.write_bytes(whole[:position] + b"JDAT" + whole[position + 4 :]), "is damaged"),
-        (lambda: rezip(path, package, names[:1]), "does not hold the flows of its folder"),
-        (lambda: rezip(path, package / "flow", [Path(name).name for name in names]), "does not hold the flows"),
-        (lambda: rezip(path, package, names, spoil=b"0"), "holds another flow/000000_10.png"),
+        (lambda: rezip(path, submission, names[:1]), "does not hold the flows of its folder"),
+        (lambda: rezip(path, submission / "flow", [Path(name).name for name in names]), "does not hold the flows"),
+        (lambda: rezip(path, submission, names, spoil=b"0"), "holds another flow/000000_10.png"),
         (lambda: rezip(path, other, names), "holds another flow/000000_10.png"),
     ]
     for harm, said in harms:
@@ -126,14 +126,14 @@ def test_a_zip_beside_the_flows_must_hold_them(package, capsys):
     assert "ready: zip them, with their names from this folder on; upload the zip" in capsys.readouterr().out
 
 
-def test_many_faults_are_counted(tmp_path, small, capsys):
+def test_many_faults_are_counted(tmp_path, small_challenges, capsys):
     make_spring(tmp_path)
     (tmp_path / "out").mkdir()
     assert run("spring", "--root", tmp_path, "--check", tmp_path / "out") == 3
     assert "flow_FW_right_0001.flo5 is missing and 3 more" in capsys.readouterr().err
 
 
-def test_a_part_of_the_test_split_is_refused_or_not_called_ready(tmp_path, estimated, capsys):
+def test_a_part_of_the_test_split_is_refused_or_not_called_ready(tmp_path, flows_from_grey_levels, capsys):
     make_sintel(tmp_path)
     words = ("sintel", "--root", tmp_path, "--output", tmp_path / "out")
     assert run(*words) == 3

@@ -27,7 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory) -> Path:
+def report_folder(tmp_path_factory) -> Path:
     """The report of 13 rows in two regimes, not quite finished."""
     folder = tmp_path_factory.mktemp("comparison")
     unmeasured = (("conv_next", 2), ("min_gru", None))
@@ -60,15 +60,15 @@ def cells(page: str, caption: str) -> dict[str, list[str]]:
     raise AssertionError(f"no table {caption!r}")
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(full):
-    page = (full / "report.html").read_text("utf-8")
+def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(report_folder):
+    page = (report_folder / "report.html").read_text("utf-8")
     assert "<script" not in page and "<link" not in page and "@import" not in page and "url(" not in page
     assert set(re.findall(r'(?:src|href|data|action)="([^,"]*)', page)) == {"data:image/svg+xml;base64"}
     assert not re.search(r"\son\w+=", page) and "http" not in page.replace("http-equiv", "")
 
 
-def test_every_row_of_every_regime_has_its_numbers(full):
-    page = (full / "report.html").read_text("utf-8")
+def test_every_row_of_every_regime_has_its_numbers(report_folder):
+    page = (report_folder / "report.html").read_text("utf-8")
     for title in ("Equal width", "Equal parameters"):
         table = cells(page, f"{title}: cost and error")
         assert list(table) == ["row", *ROWS]
@@ -76,7 +76,7 @@ def test_every_row_of_every_regime_has_its_numbers(full):
     row = cells(page, "Equal width: cost")["conv_gru"]
     measured = {
         (m.measure, m.set, m.iterations, m.seed): m.value
-        for m in read_measurements(full / "measurements.csv")
+        for m in read_measurements(report_folder / "measurements.csv")
         if (m.regime, m.row) == ("equal_width", "conv_gru")
     }
     assert row[0] == "1,200,000"
@@ -87,10 +87,10 @@ def test_every_row_of_every_regime_has_its_numbers(full):
     assert row[5] == " ".join(estimate_texts(mean_interval(errors)))
 
 
-def test_a_difference_is_paired_by_seed_and_counted(full):
-    page = (full / "report.html").read_text("utf-8")
+def test_a_difference_is_paired_by_seed_and_counted(report_folder):
+    page = (report_folder / "report.html").read_text("utf-8")
     assert "66 compared" in words(page) and "Holm's correction for being so many" in words(page)
-    results = read_results(full)
+    results = read_results(report_folder)
     first, second = (
         results.by_seed("equal_width", row, "synthetic", 12) for row in ("conv_gru_reset_after", "conv_gru")
     )
@@ -98,19 +98,19 @@ def test_a_difference_is_paired_by_seed_and_counted(full):
     assert cells(page, "Below the diagonal: EPE on synthetic")["conv_gru_reset_after"][0] == mean + half
 
 
-def test_what_is_missing_or_diverged_is_said(full):
-    text = words((full / "report.html").read_text("utf-8"))
+def test_what_is_missing_or_diverged_is_said(report_folder):
+    text = words((report_folder / "report.html").read_text("utf-8"))
     assert "Missing at equal width: parameters, multiply_adds, ms_per_step, peak_mib: min_gru" in text
     assert "errors with seed 2: conv_next" in text
     assert "because a seed of one of the two diverged: 12" in text
     assert "Left out, because they diverged or are not measured: conv_lstm and min_gru" in text
-    table = cells((full / "report.html").read_text("utf-8"), "Equal width: cost")
+    table = cells((report_folder / "report.html").read_text("utf-8"), "Equal width: cost")
     assert table["conv_lstm"][5] == "diverged in 1 of 3" and table["conv_next"][5].endswith("(n = 2)")
     assert table["min_gru"][:5] == ["–"] * 5
 
 
-def test_the_markdown_table_has_one_line_a_row(full):
-    text = (full / "table.md").read_text("utf-8")
+def test_the_markdown_table_has_one_line_a_row(report_folder):
+    text = (report_folder / "table.md").read_text("utf-8")
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) == 2 * (2 + len(ROWS)) and len({line.count("|") for line in tables}) == 1
     assert sum(line.startswith("| conv_min_gru_no_scan |") for line in tables) == 2
@@ -272,8 +272,8 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to render the page with")
-def test_a_browser_shows_the_whole_page(full, tmp_path):
-    picture, page = tmp_path / "page.png", (full / "report.html").as_uri()
+def test_a_browser_shows_the_whole_page(report_folder, tmp_path):
+    picture, page = tmp_path / "page.png", (report_folder / "report.html").as_uri()
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,7000"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = [str(CHROMIUM), *options, profile, f"--screenshot={picture}", page]

@@ -1,10 +1,35 @@
-"""Checkpoints whose content tells their step."""
+"""Files of weights, checkpoints whose content tells their step, and what must come back of both to the last bit."""
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from flowgru.errors import RequestError
+from flowgru.model.weight_files.model_file import read_weights
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
+
+WEIGHTS = {
+    "feature.weight": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)),
+    "feature.bias": torch.arange(4, dtype=torch.float16),
+    "norm.num_batches_tracked": torch.tensor(7),
+}
+
+CARD = {"network": {"preset": "compact", "operator": "conv_gru"}, "note": "größer – 流れ", "seed": 0}
+"""A file of weights and its card, with three types of number, and letters beyond ASCII."""
+
+
+def same(a: dict, b: dict) -> bool:
+    """Whether two sets of weights have the same names, types and bits."""
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and torch.equal(a[k], b[k]) for k in a)
+
+
+def refusal(path: Path) -> str:
+    """The one line with which both readers refuse the file."""
+    with pytest.raises(RequestError) as error:
+        read_weights(path)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def weights_of(step: int) -> dict[str, torch.Tensor]:

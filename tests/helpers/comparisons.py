@@ -1,4 +1,4 @@
-"""Made-up folders of comparisons, for the tests of their report: no number in them was measured."""
+"""A comparison that is small enough to be run, and made-up folders for the report: no number in these was measured."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from flowgru.comparison.measurements import Measurement, write_measurements
+from flowgru.config import ComparisonConfig, HeldBackConfig, RowConfig, SyntheticSettings, TrainConfig
 
 ROWS = (
     "conv_gru", "conv_gru_reset_after", "seq_conv_gru", "conv_lstm", "conv_lstm_peephole", "conv_lstm_coupled",
@@ -14,6 +15,44 @@ ROWS = (
 REGIMES = ("equal_width", "equal_parameters")
 ITERATIONS = (1, 2, 4, 6, 8, 12, 16, 24, 32)
 TRAINED = 6
+
+TINY_ROWS = ("conv_gru", "conv_min_gru", "seq_conv_gru")
+
+TINY = ComparisonConfig(
+    rows=tuple(RowConfig(name, name) for name in TINY_ROWS),
+    reference="conv_gru",
+    seeds=(0, 1),
+    training=TrainConfig(data=SyntheticSettings(height=128, width=128, num_textures=4), batch_size=1),
+    test=HeldBackConfig(pairs=1, height=128, width=136),
+    iterations=(1, 3),
+)
+"""The plan of a comparison, to be looked at."""
+
+RECIPE = """
+rows: [{name: conv_gru, operator: conv_gru}, {name: control, operator: conv_min_gru}]
+reference: conv_gru
+seeds: [0]
+training:
+  data: {height: 128, width: 128, photos: null, num_textures: 4}
+  validation: {pairs: 1, height: 128, width: 128, iterations: [1]}
+  steps: 2
+  batch_size: 1
+  iterations: 1
+  workers: 0
+  log_every: 1
+  checkpoint_every: 1
+test: {pairs: 1, height: 128, width: 136}
+iterations: [1, 3]
+"""
+"""The recipe of a comparison that takes seconds."""
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    """The command line of a comparison in `folder`, whose recipe lies beside it."""
+    recipe = folder.parent / "recipe.yaml"
+    if not recipe.exists():
+        recipe.write_text(RECIPE)
+    return ["compare", "--config", str(recipe), "--output", str(folder), "--device", "cpu", *more]
 
 
 def write_comparison(

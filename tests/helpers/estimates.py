@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.model.flow_network import FlowNetwork
 
@@ -13,6 +14,12 @@ SIZE = (48, 64)
 
 def image(path: Path | str) -> torch.Tensor:
     return to_tensor(read_image(path))[None]
+
+
+def write(path: Path, flow: torch.Tensor) -> None:
+    """Writes a flow [1, 2, H, W] in the format of the file's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_flow(path, np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -24,8 +25,8 @@ WIDTH = 96
 
 def convolution(kernel: tuple[int, int] = (3, 3), inputs: int = WIDTH, outputs: int = WIDTH) -> Conv2d:
     """One that keeps the extent, laid out for inference."""
-    made = Conv2d(inputs, outputs, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
-    return made.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    made: Any = Conv2d(inputs, outputs, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
+    return made.to(memory_format=torch.channels_last)
 
 
 def parameters(conv: Conv2d) -> list[torch.Tensor]:
@@ -39,7 +40,7 @@ def picture(channels: int = WIDTH, height: int = 40, width: int = 60, batch: int
 def direct(conv: Conv2d, input: torch.Tensor) -> torch.Tensor:
     """The convolution in float64."""
     bias = None if conv.bias is None else conv.bias.double()
-    return F.conv2d(input.double(), conv.weight.double(), bias, padding=conv.padding).detach()  # pyright: ignore
+    return F.conv2d(input.double(), conv.weight.double(), bias, padding=conv.padding).detach()
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_strips_meet_without_a_seam(kernel, strip_bytes, monkeypatch):
     monkeypatch.setattr(filtering, "STRIP_BYTES", strip_bytes)
     found = filtered(input, conv.weight.detach(), None)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-5)
-    expected = F.conv2d(input.double(), conv.weight.double(), padding=conv.padding).detach()  # pyright: ignore
+    expected = F.conv2d(input.double(), conv.weight.double(), padding=conv.padding).detach()
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5)
 
 
@@ -133,7 +134,8 @@ def test_the_layer_filters_without_a_gradient_and_convolves_with_one(kernel, fil
 def test_what_it_is_not_for_is_convolved_as_ever(options, filterings):
     options = {"in_channels": 2 * WIDTH, "out_channels": WIDTH, "kernel_size": 3, "padding": 1} | options
     layout = options.pop("lies", torch.channels_last)
-    conv, input = Conv2d(**options).to(memory_format=layout), picture(options["in_channels"])  # pyright: ignore
+    conv: Any = Conv2d(**options)
+    conv, input = conv.to(memory_format=layout), picture(options["in_channels"])
     torch.testing.assert_close(conv(input), torch.nn.Conv2d.forward(conv, input))
     assert not filterings
 

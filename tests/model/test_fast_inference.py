@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,8 @@ def test_a_network_made_for_inference_gives_the_flow_of_the_plain_one(preset):
 def test_every_operator_steps_alike_and_leaves_its_inputs_alone(variant, layout):
     name, options = operator_variants()[variant]
     operator = make_operator(name, 24, 12, 8, **options).eval()
-    fast = copy.deepcopy(operator).to(memory_format=layout)
+    fast: Any = copy.deepcopy(operator)
+    fast.to(memory_format=layout)
     hidden, context, motion = (torch.randn(2, size, 9, 13).contiguous(memory_format=layout) for size in (24, 8, 12))
     kept = [values.clone() for values in (hidden, context, motion)]
     state = operator.begin(hidden, context)
@@ -93,20 +95,21 @@ def test_a_batch_norm_that_does_not_learn_is_part_of_the_convolution(relu):
     layer = ConvNorm(4, 6, 3, "batch", stride=2, relu=relu).eval()
     move_statistics(layer)
     values = torch.randn(2, 4, 9, 11, requires_grad=True)
-    found, expected = layer(values), nn.Sequential.forward(layer, values)  # pyright: ignore[reportArgumentType]
+    found, expected = layer(values), nn.Sequential.forward(layer, values)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     wanted = torch.randn_like(expected)
     leaves_of = [values, *layer.parameters()]
     for ours, theirs in zip(*(torch.autograd.grad(each, leaves_of, wanted) for each in (found, expected)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     layer.train()(values)
-    assert layer[1].num_batches_tracked == 1  # pyright: ignore[reportIndexIssue]
+    assert layer[1].num_batches_tracked == 1
 
 
 @LAYOUTS
 def test_the_flow_heads_nine_taps_are_its_convolution(layout):
-    head = FlowHead(16, 24).to(memory_format=layout)
-    nn.init.normal_(head[1].bias)  # pyright: ignore[reportArgumentType]
+    head: Any = FlowHead(16, 24)
+    head.to(memory_format=layout)
+    nn.init.normal_(head[1].bias)
     hidden = torch.randn(2, 16, 7, 10).contiguous(memory_format=layout)
     expected = head(hidden)
     assert expected.requires_grad

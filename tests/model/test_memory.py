@@ -119,10 +119,10 @@ def test_free_memory_is_at_most_what_the_machine_has():
 
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: f"{type(error).__name__} {error}")
 def test_a_lack_of_memory_is_one_line_from_every_command(error, monkeypatch, capsys):
-    def lacking(words):
+    def lacking(parser, words):
         raise error
 
-    monkeypatch.setattr("flowgru.cli._run", lacking)
+    monkeypatch.setattr("flowgru.parser.TaskParser.parse", lacking)
     assert main(["estimate"]) == 4
     assert capsys.readouterr().err.startswith("error: not enough memory: ")
 

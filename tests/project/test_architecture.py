@@ -1,8 +1,6 @@
-"""Imports go down only and never in circles, no room is crowded, each heavy dependency has one home."""
+"""Imports go down and never in circles, no room is crowded, heavy dependencies have one home, and tests mirror flowgru/."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +23,10 @@ NEIGHBOURS = {("config", "errors"), ("cli", "parser"), ("__main__", "cli")}
 """The only imports along a floor: settings refuse in the words of errors, cli has a parser, `python -m flowgru` is cli."""
 
 MOST_FILES, MOST_LINES = 15, 300
-"""In a folder of flowgru/, besides its __init__.py, and in one of its files."""
+"""In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
+
+TESTS_ALONE = {"helpers", "project"}
+"""Folders of tests/ that are no folder of flowgru/: what tests share, and the tests of the project as a whole."""
 
 HOMES = {  # package: the files, or folders of files, that may import it
     "cv2": ("data/",),
@@ -99,8 +100,8 @@ def violations(root: Path) -> list[str]:
 def crowding(root: Path) -> list[str]:
     """Folders with more files, and files with more lines, than one looks through; one line each."""
     found = []
-    for folder in (root / "flowgru", *(path for path in (root / "flowgru").rglob("*") if path.is_dir())):
-        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    for folder in (path for top in ("flowgru", "tests") for path in (root / top, *(root / top).rglob("*/"))):
+        files = [path for path in folder.glob("*.py") if path.name not in ("__init__.py", "conftest.py")]
         if len(files) > MOST_FILES:
             found.append(f"{folder.relative_to(root)} holds {len(files)} files, more than {MOST_FILES}")
         lengths = {path: len(path.read_text("utf-8").splitlines()) for path in files}
@@ -110,6 +111,16 @@ def crowding(root: Path) -> list[str]:
             if length > MOST_LINES
         ]
     return found
+
+
+def strays(root: Path) -> list[str]:
+    """Folders of tests that test no folder of flowgru/; one line each."""
+    folders = {path.parent.relative_to(root / "tests") for path in (root / "tests").rglob("*.py")}
+    return [
+        f"tests/{folder} tests no folder of flowgru/: there is no flowgru/{folder}"
+        for folder in sorted(folders)
+        if folder.parts and folder.parts[0] not in TESTS_ALONE and not (root / "flowgru" / folder).is_dir()
+    ]
 
 
 def circles(root: Path) -> list[str]:
@@ -139,13 +150,33 @@ def test_no_room_of_this_project_is_crowded_and_no_files_import_each_other():
     assert crowding(ROOT) == [] and circles(ROOT) == []
 
 
-def test_a_crowded_folder_and_a_long_file_fail(tmp_path):
+def test_the_tests_lie_where_what_they_test_lies():
+    assert strays(ROOT) == []
+
+
+@pytest.mark.parametrize("top", ["flowgru", "tests"])
+def test_a_crowded_folder_and_a_long_file_fail(tmp_path, top):
     for number in range(MOST_FILES):
-        write(tmp_path, f"flowgru/view/panel_{number}.py", "")
-    write(tmp_path, "flowgru/view/__init__.py", "")
+        write(tmp_path, f"{top}/view/panel_{number}.py", "")
+    write(tmp_path, f"{top}/view/__init__.py", "")
+    write(tmp_path, f"{top}/view/conftest.py", "")
     assert crowding(tmp_path) == []
-    write(tmp_path, "flowgru/view/one_more.py", "\n" * (MOST_LINES + 1))
+    write(tmp_path, f"{top}/view/one_more.py", "\n" * (MOST_LINES + 1))
     assert len(crowding(tmp_path)) == 2 and f"holds {MOST_FILES + 1} files" in crowding(tmp_path)[0]
+
+
+def test_a_folder_of_tests_without_one_of_the_program_fails(tmp_path):
+    for file in (
+        "flowgru/data/video/reader.py",
+        "tests/test_cli.py",
+        "tests/helpers/media.py",
+        "tests/project/test_x.py",
+    ):
+        write(tmp_path, file, "")
+    write(tmp_path, "tests/data/video/test_reader.py", "")
+    assert strays(tmp_path) == []
+    write(tmp_path, "tests/data/pictures/test_reader.py", "")
+    assert strays(tmp_path) == ["tests/data/pictures tests no folder of flowgru/: there is no flowgru/data/pictures"]
 
 
 @pytest.mark.parametrize(
@@ -239,25 +270,3 @@ def test_a_file_without_docstring_fails(tmp_path, text):
 def write(root: Path, file: str, text: str) -> None:
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(text, "utf-8")
-
-
-def loaded_after(code: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has loaded after running `code`."""
-    report = "import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
-    run = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    return set(run.stdout.rpartition("LOADED ")[2].split())
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import flowgru",
-        "import flowgru.config",
-        "import flowgru.cli",
-        "import flowgru.cli\ntry: flowgru.cli.main(['--help'])\nexcept SystemExit as end: assert not end.code",
-    ],
-)
-def test_the_door_opens_without_torch(code):
-    assert not {"torch", "cv2", "lightning", "matplotlib"} & loaded_after(code)

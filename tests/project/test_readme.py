@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import pytest_cmdline_main
 from paths import ROOT
 
 from flowgru.cli import COMMANDS
@@ -84,7 +84,7 @@ def test_the_tests_choose_their_processes_where_nobody_else_does(option, expecte
         option=SimpleNamespace(tx=[], maxprocesses=None, dist="no", **option),
         pluginmanager=SimpleNamespace(has_plugin=lambda name: name == "xdist"),
     )
-    pytest_cmdline_main(config)
+    runpy.run_path(str(ROOT / "tests/conftest.py"))["pytest_cmdline_main"](config)
     assert config.option.numprocesses == expected
 
 

@@ -160,7 +160,7 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor):
         points, first, *maps = ctx.saved_tensors
         correlation = ctx.correlation
         grad = grads[0].reshape(len(points), len(maps), -1)

@@ -90,7 +90,7 @@ class _Patches(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor):
         first, second, corners = ctx.saved_tensors
         first_grad, second_grad = torch.empty_like(first), torch.zeros_like(second)
         given = (first, second, corners, grads[0].contiguous(), first_grad, second_grad)

@@ -164,7 +164,7 @@ def _safetensors_weights(path: Path) -> dict[str, Tensor]:
 
 def _safetensors_card(path: Path) -> dict[str, Any] | None:
     try:
-        with safetensors.safe_open(path, "pt") as file:  # pyright: ignore[reportGeneralTypeIssues]
+        with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_CARD)
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error}") from None

@@ -72,7 +72,7 @@ def warp_error(sample: FlowSample, flow: Tensor) -> float:
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("part", PARTS)
 def test_warping_the_second_picture_still_gives_the_first(pairs: list[FlowSample], part: str, sparse: bool) -> None:
-    settings = replace(NOTHING, **PARTS[part], sparse=sparse)  # pyright: ignore[reportArgumentType]
+    settings = replace(NOTHING, **PARTS[part], sparse=sparse)
     true, shifted = [], []
     for index, pair in enumerate(pairs):
         sample = augment(thinned(pair) if sparse else pair, settings, Draws(0, index))
@@ -89,12 +89,12 @@ def test_warping_the_second_picture_still_gives_the_first(pairs: list[FlowSample
 def test_what_comes_in_is_not_changed(pairs: list[FlowSample], sparse: bool) -> None:
     before = [value.clone() for value in tensors(pairs[0])]
     for index in range(6):
-        augment(pairs[0], replace(NOTHING, **PARTS["all"], sparse=sparse), Draws(0, index))  # pyright: ignore[reportArgumentType]
+        augment(pairs[0], replace(NOTHING, **PARTS["all"], sparse=sparse), Draws(0, index))
     assert all(torch.equal(value, old) for value, old in zip(tensors(pairs[0]), before, strict=True))
 
 
 def test_colours_and_boxes_of_one_picture_leave_geometry_alone(pairs: list[FlowSample]) -> None:
-    coloured = replace(NOTHING, scaling=1.0, asymmetric=1.0, **PARTS["recoloured"])  # pyright: ignore[reportArgumentType]
+    coloured = replace(NOTHING, scaling=1.0, asymmetric=1.0, **PARTS["recoloured"])
     for index, pair in enumerate(pairs[:4]):
         plain = augment(pair, replace(NOTHING, scaling=1.0), Draws(0, index))
         changed = augment(pair, coloured, Draws(0, index))

@@ -115,4 +115,4 @@ def test_the_stages_have_rafts_published_numbers() -> None:
 )
 def test_settings_that_cannot_be_drawn_from_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(RequestError, match=next(iter(wrong)).replace("height", "crop")):
-        replace(NOTHING, **wrong)  # pyright: ignore[reportArgumentType]
+        replace(NOTHING, **wrong)

@@ -35,13 +35,15 @@ FLAT = np.zeros((3, 4, 2), np.float32)
 
 @pytest.mark.parametrize("suffix", ["flo", "npz", "flo5", "pfm"])
 @ON_ONE_FOLDER
-@given(made=flow_maps())
-def test_exact_formats_give_back_every_bit(tmp_path: Path, suffix: str, made: tuple[np.ndarray, np.ndarray]) -> None:
+@given(flow_and_mask=flow_maps())
+def test_exact_formats_give_back_every_bit(
+    tmp_path: Path, suffix: str, flow_and_mask: tuple[np.ndarray, np.ndarray]
+) -> None:
     path = tmp_path / f"a.{suffix}"
-    write_flow(path, *made, overwrite=True)
+    write_flow(path, *flow_and_mask, overwrite=True)
     flow, valid = read_flow(path)
-    assert flow.tobytes() == made[0].tobytes()
-    np.testing.assert_array_equal(valid, made[1])
+    assert flow.tobytes() == flow_and_mask[0].tobytes()
+    np.testing.assert_array_equal(valid, flow_and_mask[1])
     first_bytes = path.read_bytes()
     write_flow(path, flow, valid, overwrite=True)
     if suffix in ("flo", "pfm"):
@@ -49,13 +51,15 @@ def test_exact_formats_give_back_every_bit(tmp_path: Path, suffix: str, made: tu
 
 
 @ON_ONE_FOLDER
-@given(made=flow_maps(st.floats(-512, 511.875, width=32)))
-def test_the_kitti_format_rounds_to_the_nearest_step(tmp_path: Path, made: tuple[np.ndarray, np.ndarray]) -> None:
+@given(flow_and_mask=flow_maps(st.floats(-512, 511.875, width=32)))
+def test_the_kitti_format_rounds_to_the_nearest_step(
+    tmp_path: Path, flow_and_mask: tuple[np.ndarray, np.ndarray]
+) -> None:
     path = tmp_path / "a.png"
-    write_flow(path, *made, overwrite=True)
+    write_flow(path, *flow_and_mask, overwrite=True)
     flow, valid = read_flow(path)
-    np.testing.assert_array_equal(valid, made[1])
-    assert np.abs(flow - made[0]).max() <= 1 / 128
+    np.testing.assert_array_equal(valid, flow_and_mask[1])
+    assert np.abs(flow - flow_and_mask[0]).max() <= 1 / 128
     write_flow(path, flow, valid, overwrite=True)
     np.testing.assert_array_equal(read_flow(path).flow, flow)
 

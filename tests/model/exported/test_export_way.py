@@ -33,7 +33,7 @@ def model(tmp_path_factory) -> str:
     network = FlowNetwork(NetworkConfig("small", "conv_gru")).eval()
     with torch.no_grad():
         change = network(torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128), iterations=1).coarse
-        network.flow_head[-1].weight *= 2 / (8 * change.abs().max())  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+        network.flow_head[-1].weight *= 2 / (8 * change.abs().max())
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
     write_model_file(path, network.state_dict(), {"network": {"preset": "small", "operator": "conv_gru"}, **WAY})
     return str(path)

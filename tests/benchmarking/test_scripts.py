@@ -1,44 +1,23 @@
-"""What is timed is right first, is compared round by round, and says its conditions."""
+"""The scripts of benchmarks/ compare what they time first, and leave out and say what is wrong or cannot be run."""
 
 import argparse
 import importlib
-import itertools
 import json
-import math
+import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_rows import rows
 from paths import ROOT
 
-from flowgru.benchmarking.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, speed_ratio
-from flowgru.cli import main
-from flowgru.config import NetworkConfig
-from flowgru.data.formats.images import write_image
-from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants
 
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out
 
-STATED = {"size", "dtype", "iterations", "device", "threads", "correlation", "warm-up", "rounds", "clock", "torch"}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    torch.manual_seed(0)
-    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru", hidden_size=8)).eval()
-    with torch.no_grad():
-        for parameter in network.flow_head.parameters():
-            parameter *= 0.1
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    write_model_file(path, network.state_dict(), {"network": asdict(network.config)})
-    return str(path)
 
 
 @pytest.fixture
@@ -56,118 +35,6 @@ def script(monkeypatch):
     for name in names:
         sys.modules.pop(name, None)
     sys.modules.update({name: module for name, module in before.items() if module is not None})
-
-
-def rows(path: Path) -> list[dict]:
-    """The rows of a file of JSON lines; every one must come with its conditions."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert lines and all(line["conditions"].keys() >= STATED for line in lines)
-    return [line["row"] for line in lines]
-
-
-def test_a_ratio_is_that_of_the_rounds_not_of_the_medians():
-    assert speed_ratio([1.0, 10.0, 4.0], [1.0, 5.0, 1.0]) == Ratio(2, 1, 4)
-
-
-def test_what_is_short_runs_several_times_in_its_turn(monkeypatch):
-    now, runs = itertools.count(), []
-    clock = [0.0]
-    monkeypatch.setitem(CLOCKS, "wall", lambda: clock[0])
-
-    def action(name: str, seconds: float):
-        def run() -> None:
-            runs.append((name, next(now)))
-            clock[0] += seconds
-
-        return run
-
-    actions = {"short": action("short", 0.25), "long": action("long", 2.0)}
-    times = interleaved_seconds(actions, 2, CPU, warm_up=2, least=1.0)
-    assert times == {"short": [0.25, 0.25], "long": [2.0, 2.0]}
-    assert [name for name, _ in runs] == ["short", "long"] * 2 + [*["short"] * 4, "long"] * 2
-
-
-def test_a_table_is_markdown_under_its_conditions_and_each_row_is_a_line_of_json(tmp_path):
-    said = conditions(
-        CPU, size="8x8 px", dtype="float32", iterations="1", correlation="none", rounds=3, warm_up="1", early_exit="no"
-    )
-    lines: list[str] = []
-    table = Table("Title", said, ["what", "ms", "ratio", "none"], say=lines.append, lines=tmp_path / "rows.jsonl")
-    table.add("a", 1234.5, Ratio(2.0, 1.0, 3.0), None)
-    table.add("b", (0.5, 0.25), 1200000, math.pi)
-    text = "\n".join(lines)
-    assert "threads: 1; " in text and "early exit: no; " in text
-    assert "| a | 1,234 | 2.00 (1.00-3.00) | - |" in text and "| b | 0.5 / 0.25 | 1,200,000 | 3.14 |" in text
-    first, _ = rows(tmp_path / "rows.jsonl")
-    assert first == {"what": "a", "ms": 1234.5, "ratio": {"median": 2, "lowest": 1, "highest": 3}, "none": None}
-
-
-def test_every_combination_of_the_settings_is_a_case_against_the_first(model, tmp_path, capsys):
-    words = f"benchmark --model {model} --size 40x48 --iterations 1,2 --correlation all_pairs,on_demand --no-memory"
-    words += f" --frames 3 --rounds 1 --threads 1 --json {tmp_path / 'result.json'}"
-    assert main(words.split()) == 0
-    found = json.loads((tmp_path / "result.json").read_text())
-    assert found["conditions"].keys() >= STATED and found["conditions"]["size"] == "40x48 px"
-    cases = [(row["refinements"], row["correlation"]) for row in found["rows"]]
-    assert cases == [*itertools.product((1, 2), ("all_pairs", "on_demand"))]
-    differences = [row["mean difference from the first's flow, px"] for row in found["rows"]]
-    assert differences[0] is None and differences[1] < 1e-5 < differences[2]
-    assert all(row["s a pair"] > 0 and row["video, frames/s"] > 0 for row in found["rows"])
-    printed = capsys.readouterr().out
-    assert "### Models and settings" in printed and printed.count("\n| /") == 4
-
-
-def test_the_peak_of_memory_is_that_of_a_process_of_its_own(model, tmp_path, capsys):
-    words = f"benchmark --model {model} --size 40x48 --iterations 1 --frames 2 --rounds 1 --json {tmp_path / 'a.json'}"
-    ballast = torch.ones(2**28)  # 1 GiB, which a measurement in this process would see
-    assert main(words.split()) == 0
-    (row,) = json.loads((tmp_path / "a.json").read_text())["rows"]
-    assert 100 < row["peak MiB"] < 1000 and ballast[0] == 1
-
-
-def test_the_users_own_clip_is_measured_at_its_own_size_or_another(model, tmp_path, capsys):
-    (tmp_path / "clip").mkdir()
-    for number in range(5):
-        picture = (torch.rand(24, 40, 3) * 255).byte().numpy()
-        write_image(tmp_path / "clip" / f"{number}.png", picture)
-    for size, expected in (("", "24x40"), (" --size 32x48", "32x48")):
-        words = f"benchmark --model {model} --clip {tmp_path / 'clip'} --iterations 1 --no-memory --frames 3 --rounds 1"
-        assert main((words + size).split()) == 0
-        assert f"size: {expected} px" in (out := capsys.readouterr().out) and "video: 3 frames of" in out
-
-
-def test_operators_are_listed_with_parameters_and_time_of_a_step(tmp_path, capsys):
-    words = ["benchmark", "--operators", "min_gru,conv_min_gru form=cand", "--size", "16x24", "--preset", "small"]
-    assert main([*words, "--rounds", "1", "--json", str(tmp_path / "a.json")]) == 0
-    found = json.loads((tmp_path / "a.json").read_text())
-    assert [row["operator"] for row in found["rows"]] == ["seq_conv_gru", "min_gru", "conv_min_gru form=cand"]
-    assert found["rows"][0]["parameters"] == 697_536 and all(row["ms per step"] > 0 for row in found["rows"])
-    assert found["conditions"].keys() >= STATED
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        ("--size 40", 2, "--size is '40': expected HEIGHTxWIDTH"),
-        ("--iterations 0", 2, "--iterations is 0: it must be 1 or more"),
-        ("--frames 1", 2, "--frames is 1: it must be 2 or more"),
-        ("--precision 31", 2, "--precision is '31': expected a list, each entry one of 32, bf16, 16"),
-        ("--operators conv_gro", 2, "--operators: there is no 'conv_gro': give all, or some of conv_gru"),
-        ("--model nothing.pth --frames 2 --size 16x16", 2, "there is no model file nothing.pth"),
-        ("--clip nothing.mp4", 3, "nothing.mp4"),
-        ("--json {taken}", 2, "exists already: give --overwrite or another --json"),
-    ],
-)
-def test_what_makes_no_sense_is_one_line(words, code, said, tmp_path, capsys):
-    (tmp_path / "taken.json").write_text("precious")
-    assert main(["benchmark", *words.format(taken=tmp_path / "taken.json").split()]) == code
-    assert said in (text := capsys.readouterr().err) and len(text.splitlines()) == 1
-    assert (tmp_path / "taken.json").read_text() == "precious"
-
-
-def test_help_needs_no_torch():
-    code = "import sys; from flowgru.cli import main; main(['benchmark', '--help']); sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 SMALL = ("--networks", "small", "--size", "128x128", "--rounds", 1)
@@ -318,16 +185,10 @@ def test_a_script_that_would_not_end_is_stopped_and_written_as_not_run(tmp_path)
     assert "Not run to its end: the time was over" in text and "Not run: no time was left" in text
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            ["--operators", "all", "--iterations", "3"],
-            "--iterations has no effect here: --operators measures steps alone",
-        ),
-        (["--preset", "small"], "--preset has no effect here: it belongs to --operators"),
-    ],
-)
-def test_an_option_without_effect_is_refused(words, said, capsys):
-    assert main(["benchmark", *words]) == 2
-    assert said in capsys.readouterr().err
+def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, capsys):
+    monkeypatch.setattr("flowgru.benchmarking.operator_table.broken_contract", lambda operator: "it is lazy")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr(sys, "argv", ["operators.py", "--threads", str(torch.get_num_threads())])
+    with pytest.raises(SystemExit, match="conv_gru breaks the contract of update operators and nothing is timed"):
+        runpy.run_path(str(ROOT / "benchmarks/operators.py"), run_name="__main__")
+    assert "ms per step" not in capsys.readouterr().out

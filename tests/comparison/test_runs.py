@@ -1,0 +1,55 @@
+"""The runs of a comparison begin alike, and one that diverges is measured as such."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from comparisons import TINY
+
+from flowgru.comparison.plan import reference_network, run_config
+from flowgru.comparison.runs import train_and_measure
+from flowgru.config import NetworkConfig
+from flowgru.errors import RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.transfer import transfer
+from flowgru.training.engine import Diverged
+from flowgru.training.run import _new_network
+
+
+def test_networks_begin_with_the_same_weights_where_they_fit():
+    torch.manual_seed(7)
+    source = FlowNetwork(reference_network(TINY))
+    started = []
+    for row in TINY.rows:
+        torch.manual_seed(0)
+        run = run_config(TINY, NetworkConfig(operator=row.operator), 0, 5, Path("initial"))
+        started.append(_new_network(run, source, announce=False).state_dict())
+    for weights in started:
+        for name, value in source.state_dict().items():
+            if not name.startswith("operator."):
+                assert torch.equal(weights[name], value), name
+
+
+def test_only_the_initial_parts_are_taken_over():
+    torch.manual_seed(1)
+    source, target = (FlowNetwork(NetworkConfig(operator="conv_gru")) for _ in range(2))
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    left = transfer(source, target, parts=["motion_encoder"])
+    for name, value in target.state_dict().items():
+        taken = name.startswith("motion_encoder.")
+        assert torch.equal(value, (source.state_dict() if taken else before)[name]) and (name in left) != taken
+    with pytest.raises(RequestError, match=r"initial_parts is \('operator',\): it must be out of feature_encoder, "):
+        replace(TINY, initial_parts=("operator",))
+
+
+def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monkeypatch):
+    def diverge(*_, **__):
+        raise Diverged("10 steps in a row gave no finite loss")
+
+    monkeypatch.setattr("flowgru.comparison.runs.train", diverge)
+    run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
+    measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
+    assert [one[:-1] for one in measured] == [("", "", 1, "epe", "synthetic", count, None) for count in (1, 3)]
+    assert all(math.isnan(one.value) for one in measured)

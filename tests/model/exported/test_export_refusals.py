@@ -1,0 +1,71 @@
+"""What cannot be exported, and what is no exported file, is refused in one line."""
+
+import pytest
+from estimates import only_error
+from exports import estimate
+
+from flowgru.cli import main
+from flowgru.errors import RequestError
+from flowgru.model.exported import formats
+from flowgru.model.weight_files.loading import load_model
+
+pytest.importorskip("onnxruntime", reason="needs the extra export")
+
+
+def test_another_programs_file_is_refused(pair, output, tmp_path, capsys):
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("a", "b")]
+    graph = helper.make_graph([helper.make_node("Neg", ["a"], ["b"])], "other", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "x.onnx")
+    assert estimate(tmp_path / "x.onnx", *pair, "--output", output) == 2
+    assert "x.onnx is not a model of flowgru's" in only_error(capsys)
+
+
+def test_a_missing_file_is_one_line(pair, output, capsys):
+    assert estimate("nowhere.onnx", *pair, "--output", output) == 2
+    assert "there is no model file nowhere.onnx" in only_error(capsys)
+
+
+def test_an_archive_that_could_run_code_is_not_loaded(pair, output, capsys):
+    assert estimate("flow.pt2", *pair, "--output", output, "--device", "cpu") == 2
+    assert "flow.pt2 is named like an exported model, which flowgru estimate runs (.onnx and .xml)" in only_error(
+        capsys
+    )
+
+
+def test_an_exported_file_is_no_file_of_weights():
+    with pytest.raises(RequestError, match=r"flow\.onnx is named like an exported model"):
+        load_model("flow.onnx", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--format", "tflite"], "expected one of onnx, torch-export, openvino"),
+        (["--iterations", "0"], "--iterations is 0"),
+        (["--max-size", "250"], "--max-size is 250: it must be a multiple of 8"),
+        (["--format", "openvino"], "a file of the format openvino ends in .xml"),
+        (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--model", "flow.onnx"], "name the weights it was made from"),
+    ],
+)
+def test_a_request_without_sense_is_one_line(tmp_path, capsys, words, said):
+    assert main(["export", "--output", str(tmp_path / "flow.onnx"), *words]) == 2
+    assert said in only_error(capsys) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "taken"), [("flow.onnx", "flow.onnx"), ("flow.xml", "flow.bin")])
+def test_nothing_is_overwritten_unasked(tmp_path, capsys, name, taken):
+    (tmp_path / taken).write_text("mine")
+    kind = "onnx" if name.endswith(".onnx") else "openvino"
+    assert main(["export", "--output", str(tmp_path / name), "--format", kind]) == 2
+    assert f"{taken} exists already: give --overwrite" in only_error(capsys)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(taken, "mine")]
+
+
+def test_a_missing_package_is_named_with_the_command_that_brings_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else name)
+    assert main(["export", "--output", str(tmp_path / "flow.onnx")]) == 2
+    assert only_error(capsys) == "error: the package onnxscript is missing: pip install 'flowgru[export]'"

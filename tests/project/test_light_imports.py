@@ -1,0 +1,29 @@
+"""Importing flowgru, and asking a command for help, loads no heavy package."""
+
+import subprocess
+import sys
+
+import pytest
+from paths import ROOT
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after running `code`."""
+    report = "import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(run.stdout.rpartition("LOADED ")[2].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import flowgru",
+        "import flowgru.config",
+        "import flowgru.cli",
+        "import flowgru.cli\ntry: flowgru.cli.main(['--help'])\nexcept SystemExit as end: assert not end.code",
+    ],
+)
+def test_the_door_opens_without_torch(code):
+    assert not {"torch", "cv2", "lightning", "matplotlib"} & loaded_after(code)
