@@ -9,7 +9,7 @@ from flowgru.view.arrows import draw_arrows
 from flowgru.view.colour_wheel import flow_to_image, robust_max
 from flowgru.view.error_map import error_legend, error_map
 from flowgru.view.legend import colour_wheel_legend, lay_into_corner
-from flowgru.view.panels import flow_panel, side_by_side
+from flowgru.view.panels import flow_panel, flow_sheet, side_by_side
 
 
 def test_a_panel_is_the_frame_and_its_flow_with_the_legend_in_the_corner():
@@ -27,6 +27,20 @@ def test_a_panel_is_the_frame_and_its_flow_with_the_legend_in_the_corner():
     with_arrows = flow_panel(image, flow, max_flow=2.0, arrows=True)
     assert np.array_equal(with_arrows[:, :240], draw_arrows(image, flow))
     assert np.array_equal(with_arrows[:, 240:], panel[:, 240:])
+
+
+def test_a_sheet_shows_a_frame_and_flows_of_one_scale_row_by_row():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    flows = [np.full((40, 60, 2), value, np.float32) for value in (0, 1, 2, -1)]
+    sheet = flow_sheet(image, flows, max_flow=4.0)
+    assert sheet.shape == (120, 120, 3) and np.array_equal(sheet[:40, :60], image)
+    for number, flow in enumerate(flows, start=1):
+        top, left = 40 * (number // 2), 60 * (number % 2)
+        assert np.array_equal(sheet[top : top + 40, left : left + 60], flow_to_image(flow, 4.0))
+    assert (sheet[80:, 60:] == 255).all()
+    assert flow_sheet(image, flows, max_flow=4.0, columns=1).shape == (200, 60, 3)
+    with pytest.raises(RequestError, match="expected"):
+        flow_sheet(image, [flows[0][:, 1:]], max_flow=4.0)
 
 
 @pytest.mark.parametrize("length", [0.0, -1.0, float("nan"), float("inf")])
