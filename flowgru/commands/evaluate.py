@@ -138,7 +138,7 @@ def _network(
         **asdict(way),
         **({} if way.initial_flow != "given" else {"initial_flow": initial_flow}),
         "warm_start": warm_start,
-        "device": str(next(network.parameters()).device),
+        "device": str(network.device),
         "torch": torch.__version__,
         **({} if way == Way(way.iterations) else {"opencv": OPENCV_VERSION}),
     }

@@ -84,7 +84,7 @@ class PairMatcher:
         self.notice = ""
         self.encoded: EncodedTiles | None = None
         self.grey: Grey | None = None
-        self.device = network.device if isinstance(network, ExportedFlow) else next(network.parameters()).device
+        self.device = network.device
         self.forget()
 
     def forget(self) -> None:

@@ -141,7 +141,7 @@ def network_estimator(
 
     warm_start: carry the coarse flow along by itself, for the next pair to start at ("warm-start", RAFT, section 3.3).
     """
-    device = next(network.parameters()).device
+    device = network.device
 
     def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
         greys = grey_of(way, first), grey_of(way, second)

@@ -1,7 +1,8 @@
 """The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,44 +14,12 @@ from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation.choice import Correlation, CorrelationMethod, correlate
 from flowgru.model.encoders import Encoder
-from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
+from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import Start, start_from
 from flowgru.model.motion_encoder import MotionEncoder
+from flowgru.model.prediction import EncodedFrame, FlowPrediction
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
-
-
-class EncodedFrame(NamedTuple):
-    """All that is computed of one frame alone, so that a video computes it once."""
-
-    features: Features
-    """What is matched."""
-    context: Features | None
-    """What starts the hidden state and guides it; None for a frame that is only ever the second of a pair."""
-    padding: Padding
-    """What was added to the frame's sides."""
-
-    @property
-    def picture_shape(self) -> list[int]:
-        """[B, 3, H, W] of the frame that was encoded."""
-        batch, _, height, width = self.features.shape
-        left, right, top, bottom = self.padding
-        return [batch, 3, 8 * height - top - bottom, 8 * width - left - right]
-
-
-class FlowPrediction(NamedTuple):
-    """The flow from the first to the second picture."""
-
-    flows: tuple[Flow, ...]
-    """After each refinement, or after the last one only."""
-    coarse: CoarseFlow
-    """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
-    confidence: Float[Tensor, "B H W"] | None = None
-    """In [0, 1]: the share of the narrow distribution (1 px) in the error's; None for a network that does not say."""
-    mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
-    """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
-    num_refinements: int = 0
-    """How many there were, without those that only settled."""
 
 
 class FlowNetwork(nn.Module):
@@ -80,6 +49,11 @@ class FlowNetwork(nn.Module):
         self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
         self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
         self.mixture_head = MixtureHead(sizes.hidden_size, sizes.flow_head) if config.confidence else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where it computes."""
+        return next(self.parameters()).device
 
     def forward(
         self,
@@ -122,7 +96,7 @@ class FlowNetwork(nn.Module):
 
     def for_inference(self) -> "FlowNetwork":
         """In evaluation mode, laid out in memory for the device that it is on."""
-        layout = inference_layout(next(self.parameters()).device)
+        layout = inference_layout(self.device)
         return self.to(memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
 
     def compile_parts(self) -> None:
@@ -156,17 +130,8 @@ class FlowNetwork(nn.Module):
         stop_below: float | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
-        for name, count, least in (("iterations", iterations, 1), ("hold", hold, 0), ("settling", settling, 0)):
-            if count < least:
-                raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
-        if stop_below is not None and not 0 < stop_below < math.inf:
-            raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
-        if first.picture_shape != second.picture_shape:
-            raise RequestError(
-                f"first is {first.picture_shape} and second {second.picture_shape}: "
-                "both frames of a pair must have one size"
-            )
-        assert first.context is not None, "the first frame of a pair is encoded with its context"
+        _check_counts(iterations=iterations, hold=hold, settling=settling)
+        _check_pair(first, second, stop_below)
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
         flow = start.coarse.to(first.features.device, torch.float32)
         correlation = correlate(
@@ -178,25 +143,22 @@ class FlowNetwork(nn.Module):
             memory_budget=self.memory_budget,
             compiled=bool(self.compiled_parts),
         )
+        assert first.context is not None
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
-        flows, mixtures = [], []
-        for iteration in range(-settling, iterations):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
-                before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
-                flow, hidden, state = self.refine(before, correlation, state)
-                still = stop_below is not None and iteration >= 0 and update_length(flow - before) < stop_below
-                last = still or iteration == iterations - 1
-                if last or (iteration >= 0 and not final_only):
-                    upsampled, mixture = self.upsample(flow, hidden, start, first.padding)
-                    flows.append(upsampled)
-                    mixtures.append(mixture)
-                if last:
-                    break
+        steps = self.refinements(correlation, *self.settle(flow, correlation, state, settling), iterations, stop_below)
+        del state  # each refinement makes a new one
+        outputs, num_refinements = [], 0
+        for flow, hidden in steps:
+            num_refinements += 1
+            if not final_only:
+                outputs.append(self.upsample(flow, hidden, start, first.padding))
+        if final_only:
+            outputs.append(self.upsample(flow, hidden, start, first.padding))
+        flows, mixtures = zip(*outputs, strict=True)
         if self.mixture_head is None:
-            return FlowPrediction(tuple(flows), flow, num_refinements=iteration + 1)
-        confidence = mixtures[-1][:, :2].softmax(dim=1)[:, 1]
-        return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures), iteration + 1)
+            return FlowPrediction(flows, flow, num_refinements=num_refinements)
+        return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements)
 
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
         """The operator's state after `count` refinements that leave the flow where it is.
@@ -210,26 +172,51 @@ class FlowNetwork(nn.Module):
             _, state = self.operator.step(motion, state)
         return state
 
+    def settle(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> tuple[CoarseFlow, Any]:
+        """The flow and the operator's state after `count` refinements that record no gradient."""
+        with torch.no_grad():
+            for _ in range(count):
+                flow, _, state = self.refine(flow.detach(), correlation, state)
+        return flow, state
+
+    def refinements(
+        self, correlation: Correlation, flow: CoarseFlow, state: Any, count: int, stop_below: float | None
+    ) -> Iterator[tuple[CoarseFlow, Features]]:
+        """The flow, and what the heads read, after each of `count` refinements, or until one moves it too little."""
+        for _ in range(count):
+            before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
+            flow, hidden, state = self.refine(before, correlation, state)
+            yield flow, hidden
+            if stop_below is not None and update_length(flow - before) < stop_below:
+                break
+
     def look_up(self, flow: CoarseFlow, correlation: Correlation) -> Features:
         """The motion features: the flow, and how well the pictures match around where it leads."""
         grid = pixel_grid(*flow.shape[-2:], like=flow)
         return self.motion_encoder(flow, correlation.lookup(grid + flow))
 
+    def read_out(self, hidden: Features, flow: CoarseFlow) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """The flow of the padded picture in pixels and what the mixture head says of its error: no channels without one."""
+        values = 8 * flow
+        if self.mixture_head is not None:
+            values = torch.cat([values, self.mixture_head(hidden)], dim=1)
+        values = self.upsampler(hidden, values)
+        return values[:, :2], values[:, 2:]
+
     def upsample(
         self, flow: CoarseFlow, hidden: Features, start: Start, padding: Padding
     ) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
-        """The flow at the picture's size, and what the mixture head says of its error there (no channels without one).
+        """`read_out` without the padding.
 
         With config.keep_detail the detail of a start at the picture's size stays: what is upsampled is how far the coarse
         flow has moved away from the coarse start, so a flow that has not moved is the start exactly.
         """
-        keeps = self.config.keep_detail and start.full is not None
-        values = 8 * (flow - start.coarse.to(flow)) if keeps else 8 * flow
-        if self.mixture_head is not None:
-            values = torch.cat([values, self.mixture_head(hidden)], dim=1)
-        upsampled = padding.remove(self.upsampler(hidden, values))
-        full, mixture = upsampled[:, :2], upsampled[:, 2:]
-        return (full + start.full.to(full) if keeps and start.full is not None else full), mixture
+        if not self.config.keep_detail or start.full is None:
+            full, mixture = self.read_out(hidden, flow)
+            return padding.remove(full), padding.remove(mixture)
+        moved, mixture = self.read_out(hidden, flow - start.coarse.to(flow))
+        moved = padding.remove(moved)
+        return moved + start.full.to(moved), padding.remove(mixture)
 
     def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
         """One refinement: the flow after it, what the heads read, and the operator's next state."""
@@ -246,6 +233,25 @@ def update_length(update: CoarseFlow) -> float:
 def inference_layout(device: torch.device) -> torch.memory_format:
     """How weights and maps lie in memory where the device convolves them fastest."""
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
+def _check_counts(**counts: int) -> None:
+    """RequestError for a number of refinements that cannot be."""
+    for name, count in counts.items():
+        least = 1 if name == "iterations" else 0
+        if count < least:
+            raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
+
+
+def _check_pair(first: EncodedFrame, second: EncodedFrame, stop_below: float | None) -> None:
+    """RequestError for frames of two sizes, and for a length to stop below that is none."""
+    if stop_below is not None and not 0 < stop_below < math.inf:
+        raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
+    if first.picture_shape != second.picture_shape:
+        raise RequestError(
+            f"first is {first.picture_shape} and second {second.picture_shape}: both frames of a pair must have one size"
+        )
+    assert first.context is not None, "the first frame of a pair is encoded with its context"
 
 
 def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:

@@ -41,7 +41,7 @@ def estimate_memory(
     How many of them live at once was measured (see results/memory.md); half precision takes less.
     """
     sizes = network.sizes
-    device = next(network.parameters()).device
+    device = network.device
     tile_height, tile_width = tile_shape or (height, width)
     padding = padding_for(tile_height, tile_width)
     rows, columns = (tile_height + padding.top + padding.bottom) // 8, (tile_width + padding.left + padding.right) // 8

@@ -12,8 +12,8 @@ from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.exported.runtimes import Arrays, open_file
-from flowgru.model.flow_network import FlowPrediction
 from flowgru.model.initial_flow import start_from
+from flowgru.model.prediction import FlowPrediction
 from flowgru.types import CoarseFlow, Flow, Images
 
 
