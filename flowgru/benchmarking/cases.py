@@ -19,20 +19,18 @@ from flowgru.benchmarking.operator_table import operator_table
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import SyntheticSettings
 from flowgru.config.benchmark import BenchmarkSettings
+from flowgru.config.model_settings import CorrelationMethod, Precision
 from flowgru.config.way import Way
 from flowgru.console import say
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.estimation.matcher import Precision
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import written_whole
 from flowgru.model.compiled import compile_network
-from flowgru.model.correlation.choice import CorrelationMethod
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
-from flowgru.model.memory_estimate import estimate_memory
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.types import Images
@@ -56,8 +54,8 @@ def video_flows(
 
 def method_text(network: FlowNetwork, frames: Images) -> str:
     """How the network computes the matches of such frames, and what chose that."""
-    method = estimate_memory(network, *frames.shape[2:]).method
-    return f"auto: {method}" if network.correlation == "auto" else method
+    method = network.expected_memory(*frames.shape[2:]).method
+    return f"auto: {method}" if network.plan.correlation == "auto" else method
 
 
 def moving_frames(height: int, width: int, num_frames: int) -> Images:

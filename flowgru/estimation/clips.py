@@ -13,17 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.config.estimation import EstimateSettings
-from flowgru.config.way import resolve_way
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.expected_memory import ExpectedMemory
-from flowgru.estimation.exported import description, is_exported, open_exported
-from flowgru.estimation.geometry import occlusion_mask
+from flowgru.estimation.geometry import occlusion_mask, size_text
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
-from flowgru.estimation.matcher import PairNetwork
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.opening import is_exported, open_network
 from flowgru.estimation.outputs import (
     EXTENSIONS,
     VIDEO,
@@ -35,10 +34,9 @@ from flowgru.estimation.outputs import (
     write_summary,
 )
 from flowgru.estimation.side_by_side import write_side_by_side
-from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, pair_flows
+from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
-from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.version import VERSION
 
 
@@ -77,16 +75,10 @@ class Estimation:
         refuse_clashing_names(
             paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
         )
-        self.network: PairNetwork
-        if is_exported(settings.model):
-            self.network = open_exported(settings)
-            self.device = self.network.device
-            say(description(self.network))
-        else:
-            self.device = _device(settings)
-            self.network = load_model(
-                settings.model, self.device, correlation=settings.correlation, compile=settings.compile
-            )
+        self.network = open_network(settings.of_model())
+        self.device = self.network.device
+        if settings.device == "auto" and self.device.type == "cpu" and not is_exported(settings.model):
+            warn("computing on the CPU: no CUDA device was found")
         if settings.confidence and not self.network.config.confidence:
             raise RequestError(
                 f"--confidence: the model {settings.model} does not say how sure it is; train one with "
@@ -94,12 +86,16 @@ class Estimation:
             )
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
-        self.way = resolve_way(
-            self.network.card,
-            iterations=settings.iterations,
-            initial_flow=settings.initial_flow,
-            hold=settings.hold,
-            polish=settings.polish,
+        self.way = settings.of_model().way(self.network.card)
+        self.matcher = PairMatcher(
+            self.network,
+            self.way,
+            warm_start=settings.warm_start,
+            backward=settings.backward,
+            resize=settings.size_to_compute(),
+            precision=settings.precision,
+            tiles=settings.of_model().rows_and_columns(),
+            stop_below=settings.stop_below,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.given: dict[str, PairGiven] = {}
@@ -170,18 +166,8 @@ class Estimation:
         settings = self.settings
         expected = source.expected_frames
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
-        pairs = pair_flows(
-            self.expected_memory.announced(_stream(source, settings.stride)),
-            self.network,
-            self.way,
-            given=self.given.get(source.name),
-            warm_start=settings.warm_start,
-            backward=settings.backward,
-            resize=settings.size_to_compute(),
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-            stop_below=settings.stop_below,
-        )
+        frames = self.expected_memory.announced(_stream(source, settings.stride))
+        pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name))
         with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
             for pair in pairs:
@@ -257,7 +243,7 @@ def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
             continue
         if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
             raise InputFileError(
-                f"{before.name} is {_size(before.image)} and {frame.name} {_size(frame.image)}: "
+                f"{before.name} is {size_text(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
                 "both frames of a pair must have one size"
             )
         before = frame
@@ -269,27 +255,9 @@ def _read_initial_flow(folder: FlowFolder, first: Frame, backward: bool, size: t
     return folder.read(f"{first.name}_backward" if backward else first.name, size)
 
 
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
-
-
 def _rounded(length: np.floating) -> float | None:
     return round(float(length), 4) if np.isfinite(length) else None  # JSON knows no NaN
 
 
 def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
     return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
-
-
-def _device(settings: EstimateSettings) -> torch.device:
-    """The device that will compute. MachineError where it, or the precision on it, is not to be had."""
-    device = choose_device(None if settings.device == "auto" else settings.device)
-    if settings.device == "auto" and device.type == "cpu":
-        warn("computing on the CPU: no CUDA device was found")
-    if (
-        settings.precision == "bf16"
-        and device.type == "cuda"
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
-    return device

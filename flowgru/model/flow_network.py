@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
-from flowgru.model.correlation.choice import Correlation, CorrelationMethod, correlate
+from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
 from flowgru.model.encoders import Encoder
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import Start, start_from
+from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
 from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.model.prediction import EncodedFrame, FlowPrediction
 from flowgru.operators import make_operator
@@ -32,10 +34,8 @@ class FlowNetwork(nn.Module):
         self.config = config
         self.card: dict[str, Any] = {}
         """What the model file says of itself (data, licence, recommended iterations, ...); empty for a new network."""
-        self.correlation: CorrelationMethod = "auto"
-        """How matches are computed; it changes memory and time, and the flow by rounding only."""
-        self.memory_budget: int | None = None
-        """Bytes that the correlation may take; None lets auto see what is free."""
+        self.plan = MatchPlan()
+        """How matches are computed where `match` is given no plan."""
         self.compiled_parts: tuple[Any, ...] = ()
         """What compile_network has compiled."""
         self.sizes = sizes = config.sizes
@@ -68,6 +68,7 @@ class FlowNetwork(nn.Module):
         settling: int = 0,
         stop_below: float | None = None,
         padding: PaddingMode = "sintel",
+        plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
@@ -76,7 +77,8 @@ class FlowNetwork(nn.Module):
         state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
         it away. `settling` refinements without gradient run next: training then sees states deep into a refinement at
         the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
-        awkward size grow. RequestError where the pictures, or the start, have another size.
+        awkward size grow; `plan` how matches are computed, else it is the network's own plan. RequestError where the
+        pictures, or the start, have another size.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -92,6 +94,7 @@ class FlowNetwork(nn.Module):
             final_only=final_only,
             settling=settling,
             stop_below=stop_below,
+            plan=plan,
         )
 
     def for_inference(self) -> "FlowNetwork":
@@ -128,19 +131,21 @@ class FlowNetwork(nn.Module):
         final_only: bool = False,
         settling: int = 0,
         stop_below: float | None = None,
+        plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
         _check_counts(iterations=iterations, hold=hold, settling=settling)
         _check_pair(first, second, stop_below)
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
         flow = start.coarse.to(first.features.device, torch.float32)
+        plan = plan or self.plan
         correlation = correlate(
             first.features,
             second.features,
             levels=self.sizes.correlation_levels,
             radius=self.sizes.correlation_radius,
-            method=self.correlation,
-            memory_budget=self.memory_budget,
+            method=plan.correlation,
+            memory_budget=plan.memory_budget,
             compiled=bool(self.compiled_parts),
         )
         assert first.context is not None
@@ -159,6 +164,33 @@ class FlowNetwork(nn.Module):
         if self.mixture_head is None:
             return FlowPrediction(flows, flow, num_refinements=num_refinements)
         return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements)
+
+    def smaller_plan(self, plan: MatchPlan) -> MatchPlan | None:
+        """The correlation on demand, where the plan has another one."""
+        return None if plan.correlation == "on_demand" else replace(plan, correlation="on_demand")
+
+    def expected_memory(
+        self,
+        height: int,
+        width: int,
+        *,
+        num_tiles: int = 1,
+        tile_shape: tuple[int, int] | None = None,
+        after: int = 0,
+        plan: MatchPlan | None = None,
+    ) -> MemoryEstimate:
+        """The most memory that a pair of that size will take on the network's device, see estimate_memory."""
+        return estimate_memory(
+            self.sizes,
+            height,
+            width,
+            num_weights=sum(each.numel() for each in self.parameters()),
+            device=self.device,
+            plan=plan or self.plan,
+            num_tiles=num_tiles,
+            tile_shape=tile_shape,
+            after=after,
+        )
 
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
         """The operator's state after `count` refinements that leave the flow where it is.

@@ -25,6 +25,7 @@ import sys, torch
 from flowgru.config import NetworkConfig
 from flowgru.grid import pixel_grid, splat
 from flowgru.model.compiled import compile_network, compile_seconds
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 
 torch.set_num_threads(1)
@@ -35,7 +36,7 @@ def make(preset, operator, correlation):
     for module in network.modules():  # as if it had learned something
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
-    network.correlation = correlation
+    network.plan = MatchPlan(correlation)
     return network
 
 @torch.inference_mode()
