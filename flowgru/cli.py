@@ -70,8 +70,8 @@ EXTRAS = {
 LESS_MEMORY = {
     "estimate": "estimate at a smaller size (--resize 0.5)",
     "train": "train with smaller crops or a smaller --batch-size",
-    "evaluate": "run on a device with more memory (--device cpu, if that is the CPU)",
-    "submit": "run on a device with more memory (--device cpu, if that is the CPU)",
+    "evaluate": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
+    "submit": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
     "benchmark": "measure at a smaller --size",
 }
 """What a user can do about a lack of memory, by command."""
