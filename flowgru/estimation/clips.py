@@ -7,19 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from flowgru.config.estimation import EstimateSettings
 from flowgru.console import progress, say, warn
-from flowgru.data.formats.flow_files import write_flow
-from flowgru.data.formats.images import to_tensor, write_image
+from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.expected_memory import ExpectedMemory
-from flowgru.estimation.geometry import occlusion_mask, size_text
+from flowgru.estimation.geometry import size_text
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported, open_network
@@ -33,6 +29,7 @@ from flowgru.estimation.outputs import (
     remove_empty,
     write_summary,
 )
+from flowgru.estimation.pair_files import write_pair
 from flowgru.estimation.side_by_side import write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
 from flowgru.model.compiled import compile_seconds
@@ -172,7 +169,13 @@ class Estimation:
             began = time.perf_counter()
             for pair in pairs:
                 self._say_compiled(pair)
-                record = self._write_pair(pair, folder)
+                record = write_pair(
+                    pair,
+                    folder,
+                    extension=self.extension,
+                    with_confidence=settings.confidence,
+                    overwrite=settings.overwrite,
+                )
                 now = time.perf_counter()
                 report.flows.append({**record, "seconds": round(now - began, 4)})
                 began = now
@@ -187,28 +190,6 @@ class Estimation:
             height, width = pair.forward.shape[1:]
             say(f"compiling for {width}x{height} took {seconds - self.compile_seconds:.1f} s, once for this size")
             self.compile_seconds = seconds
-
-    def _write_pair(self, pair: PairFlow, folder: Path) -> dict[str, Any]:
-        """Writes what one pair gives, each file whole, and returns what the summary says of it."""
-        name, overwrite = pair.first.name, self.settings.overwrite
-        write_flow(folder / f"{name}{self.extension}", _as_array(pair.forward), overwrite=overwrite)
-        if pair.backward is not None:
-            write_flow(folder / f"{name}_backward{self.extension}", _as_array(pair.backward), overwrite=overwrite)
-            mask = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
-            write_image(folder / f"{name}_occlusion.png", np.repeat(mask[..., None], 3, axis=2), overwrite=overwrite)
-        if pair.confidence is not None and self.settings.confidence:
-            levels = (pair.confidence * 255).round().byte().cpu().numpy()
-            write_image(folder / f"{name}_confidence.png", np.repeat(levels[..., None], 3, axis=2), overwrite=overwrite)
-        lengths = torch.linalg.vector_norm(pair.forward, dim=0).cpu().numpy()
-        return {
-            "name": name,
-            "time": pair.first.time,
-            "mean": _rounded(lengths.mean()),
-            "max": _rounded(lengths.max()),
-            "refinements": pair.num_refinements,
-            "damaged": pair.first.damaged or pair.second.damaged,
-            **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
-        }
 
     def _given_flows(self) -> dict[str, str | None]:
         """The folder that initial flows were read from, if there is one."""
@@ -253,11 +234,3 @@ def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
 def _read_initial_flow(folder: FlowFolder, first: Frame, backward: bool, size: tuple[int, ...]) -> InitialFlow:
     """The initial flow of a pair, in a file that is named as its result."""
     return folder.read(f"{first.name}_backward" if backward else first.name, size)
-
-
-def _rounded(length: np.floating) -> float | None:
-    return round(float(length), 4) if np.isfinite(length) else None  # JSON knows no NaN
-
-
-def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
-    return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
