@@ -39,7 +39,7 @@ from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, 
 from flowgru.config import NetworkConfig
 from flowgru.config.model_settings import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.raft_names import to_our_names
@@ -182,7 +182,7 @@ def contest(name: str, frames: Tensor, given: argparse.Namespace, device: torch.
             for precision, dtype in precisions.items():  # a network of its own: what is compiled stays so
                 network = copy.deepcopy(ours)
                 network.plan = MatchPlan(method)
-                network = compile_network(network) if form == "compiled" else network
+                network = compile_for_inference(network) if form == "compiled" else network
                 label = f"flowgru, {form}, {method_text(network, frames)}" + ", autocast" * (precision != "32")
                 found[label] = Contestant(ours_as(network, precision), dtype)
     for path in given.exported:

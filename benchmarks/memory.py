@@ -31,7 +31,7 @@ from reporting import arguments, begin, furthest, refuse, size_of
 from flowgru.benchmarking.cases import moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import free_memory, peak_memory
@@ -180,7 +180,7 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         theirs = getattr(optical_flow, f"raft_{given.networks[0]}")().eval().to(device)
         theirs.load_state_dict(case["theirs"])
     elif method.endswith(",compiled"):
-        compile_network(ours)
+        compile_for_inference(ours)
     del case
 
     def flow(iterations: int) -> torch.Tensor:

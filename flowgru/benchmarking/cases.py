@@ -28,7 +28,7 @@ from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import written_whole
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
 from flowgru.model.weight_files.loading import choose_device, load_model
@@ -77,7 +77,7 @@ class Case:
     def network(self, device: torch.device) -> FlowNetwork:
         """The model, ready to be timed."""
         network = load_model(self.model, device, correlation=self.correlation)
-        return compile_network(network) if self.compile else network
+        return compile_for_inference(network) if self.compile else network
 
 
 class Benchmark:

@@ -1,6 +1,5 @@
 """The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import Start, start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
 from flowgru.model.motion_encoder import MotionEncoder
-from flowgru.model.prediction import EncodedFrame, FlowPrediction
+from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
 
@@ -37,7 +36,7 @@ class FlowNetwork(nn.Module):
         self.plan = MatchPlan()
         """How matches are computed where `match` is given no plan."""
         self.compiled_parts: tuple[Any, ...] = ()
-        """What compile_network has compiled."""
+        """What compile_for_inference has compiled."""
         self.sizes = sizes = config.sizes
         floor = config.texture_floor if sizes.normalized_features else None
         self.feature_encoder = Encoder(sizes, sizes.feature_norm, sizes.feature_size, match_floor=floor)
@@ -102,15 +101,6 @@ class FlowNetwork(nn.Module):
         layout = inference_layout(self.device)
         return self.to(memory_format=layout).eval()  # pyright: ignore[reportCallIssue]
 
-    def compile_parts(self) -> None:
-        """Lets torch.compile make the parts faster, each for itself: the loop between them stays Python's.
-
-        Every new picture size costs minutes of compiling.
-        """
-        for part in (self.feature_encoder, self.context_encoder, self.motion_encoder, self.flow_head, self.upsampler):
-            part.compile(dynamic=False)
-        self.operator.step = torch.compile(self.operator.step, dynamic=False)
-
     def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> EncodedFrame:
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
         height, width = frame.shape[-2:]
@@ -134,8 +124,8 @@ class FlowNetwork(nn.Module):
         plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
-        _check_counts(iterations=iterations, hold=hold, settling=settling)
-        _check_pair(first, second, stop_below)
+        check_counts(iterations=iterations, hold=hold, settling=settling)
+        check_pair(first, second, stop_below)
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
         flow = start.coarse.to(first.features.device, torch.float32)
         plan = plan or self.plan
@@ -265,25 +255,6 @@ def update_length(update: CoarseFlow) -> float:
 def inference_layout(device: torch.device) -> torch.memory_format:
     """How weights and maps lie in memory where the device convolves them fastest."""
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
-
-
-def _check_counts(**counts: int) -> None:
-    """RequestError for a number of refinements that cannot be."""
-    for name, count in counts.items():
-        least = 1 if name == "iterations" else 0
-        if count < least:
-            raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
-
-
-def _check_pair(first: EncodedFrame, second: EncodedFrame, stop_below: float | None) -> None:
-    """RequestError for frames of two sizes, and for a length to stop below that is none."""
-    if stop_below is not None and not 0 < stop_below < math.inf:
-        raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
-    if first.picture_shape != second.picture_shape:
-        raise RequestError(
-            f"first is {first.picture_shape} and second {second.picture_shape}: both frames of a pair must have one size"
-        )
-    assert first.context is not None, "the first frame of a pair is encoded with its context"
 
 
 def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:

@@ -1,10 +1,12 @@
-"""What a network gives: a frame encoded, and the flow of a pair."""
+"""What a network gives, a frame encoded and the flow of a pair, and what it asks of a pair before it matches it."""
 
+import math
 from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.errors import RequestError
 from flowgru.grid import Padding
 from flowgru.types import CoarseFlow, Features, Flow
 
@@ -40,3 +42,22 @@ class FlowPrediction(NamedTuple):
     """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
     num_refinements: int = 0
     """How many there were, without those that only settled."""
+
+
+def check_counts(**counts: int) -> None:
+    """RequestError for a number of refinements that cannot be."""
+    for name, count in counts.items():
+        least = 1 if name == "iterations" else 0
+        if count < least:
+            raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
+
+
+def check_pair(first: EncodedFrame, second: EncodedFrame, stop_below: float | None) -> None:
+    """RequestError for frames of two sizes, and for a length to stop below that is none."""
+    if stop_below is not None and not 0 < stop_below < math.inf:
+        raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
+    if first.picture_shape != second.picture_shape:
+        raise RequestError(
+            f"first is {first.picture_shape} and second {second.picture_shape}: both frames of a pair must have one size"
+        )
+    assert first.context is not None, "the first frame of a pair is encoded with its context"

@@ -14,7 +14,7 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
@@ -88,7 +88,7 @@ def load_model(
     network.card = {**card, "network": asdict(config)}
     network.plan = plan
     network = network.to(chosen).for_inference()
-    return compile_network(network) if compile else network
+    return compile_for_inference(network) if compile else network
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
