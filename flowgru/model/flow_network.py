@@ -105,7 +105,7 @@ class FlowNetwork(nn.Module):
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
         height, width = frame.shape[-2:]
         added = padding_for(height, width, padding)
-        frame = _to_network_range(frame, added)
+        frame = F.pad(to_network_range(frame), added, mode="replicate")  # the edge pixels repeated outwards
         context = self.context_encoder(frame) if with_context else None
         return EncodedFrame(self.feature_encoder(frame), context, added)
 
@@ -257,6 +257,6 @@ def inference_layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
-def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:
-    """Pictures in [0, 1] to [-1, 1], their edge pixels repeated outwards."""
-    return F.pad(2 * images - 1, padding, mode="replicate")
+def to_network_range(images: Images) -> Images:
+    """Pictures in [0, 1] as the network sees them, in [-1, 1]."""
+    return 2 * images - 1
