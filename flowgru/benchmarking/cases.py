@@ -4,7 +4,6 @@ import itertools
 import json
 import statistics
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +43,8 @@ def video_flows(
     MachineError where memory does not suffice: a smaller plan would not be what was to be measured.
     """
     stream = (StreamFrame(frames[index : index + 1], index) for index in range(len(frames)))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="not enough memory")
-        try:
-            return [pair.forward for pair in pair_flows(stream, network, Way(iterations), precision=precision)]
-        except UserWarning as lack:
-            raise MachineError(str(lack).split(":")[0]) from None
+    pairs = pair_flows(stream, network, Way(iterations), precision=precision, on_lack="fail")
+    return [pair.forward for pair in pairs]
 
 
 def method_text(network: FlowNetwork, frames: Images) -> str:
