@@ -12,7 +12,7 @@ from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, lacks_memory
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
@@ -75,9 +75,11 @@ def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, car
     """RequestError for a network that PyTorch's tracer, or a converter, cannot take."""
     try:
         FORMATS[settings.format].write(trace(exportable, settings.max_size), exportable.output_names, path, card)
-    except (OSError, MemoryError):
+    except OSError:
         raise
     except Exception as error:  # they have many kinds of their own
+        if lacks_memory(error):
+            raise
         config, reason = exportable.network.config, (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise RequestError(
             f"{config.preset} with {config.operator} cannot be exported as {settings.format}: {reason}"

@@ -13,13 +13,13 @@ from torch import Tensor
 from flowgru.config.model_settings import Precision
 from flowgru.config.way import Way
 from flowgru.data.polish import Grey
+from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow
 from flowgru.estimation.initial_flow import InitialFlow, carried_along
 from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
 from flowgru.estimation.tiles import blend, tile_layout
 from flowgru.grid import PaddingMode
-from flowgru.model.memory import lacks_memory
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
 

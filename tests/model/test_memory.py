@@ -15,13 +15,14 @@ from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
+from flowgru.errors import MachineError, lacks_memory
 from flowgru.estimation.stream import estimate_flow
 from flowgru.model.buffers import idle_bytes
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.memory import free_memory, lacks_memory, taken_memory
+from flowgru.model.memory import free_memory, taken_memory
 
 CPU = torch.device("cpu")
 
@@ -33,6 +34,13 @@ LACKS = [
     RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeError("CUDA error: out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    RuntimeError("std::bad_alloc"),
+    OSError(12, "Cannot allocate memory"),
+    Exception("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8"),
+    Exception("BFCArena::AllocateRawInternal Available memory of 4 is smaller than requested bytes of 8"),
+    Exception(
+        "OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 8 bytes in function 'OutOfMemoryError'"
+    ),
 ]
 
 
@@ -125,7 +133,16 @@ def test_a_lack_of_memory_is_one_line_from_every_command(error, monkeypatch, cap
 
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: f"{type(error).__name__} {error}")
 def test_a_lack_of_memory_is_recognised(error):
-    assert lacks_memory(error) and not lacks_memory(RuntimeError("shapes do not fit")) and not lacks_memory(OSError())
+    assert lacks_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shapes do not fit"), OSError(), KeyboardInterrupt(), MachineError("out of memory: use --tiles 2x2")],
+    ids=repr,
+)
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not lacks_memory(error)
 
 
 @pytest.fixture

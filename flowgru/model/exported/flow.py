@@ -13,7 +13,7 @@ from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
-from flowgru.model.exported.runtimes import Arrays, open_file
+from flowgru.model.exported.runtimes import open_file
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory import taken_memory
 from flowgru.model.memory_estimate import MemoryEstimate
@@ -98,7 +98,7 @@ class ExportedFlow:
             inputs["initial_flow"] = _array(start.coarse)
         elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
-        found = {name: torch.from_numpy(np.array(values)) for name, values in self._run(inputs).items()}
+        found = {name: torch.from_numpy(np.array(values)) for name, values in self.opened.run(inputs).items()}
         confidence = found.get("confidence")
         if confidence is not None:
             confidence = first.padding.remove(confidence[:, None])[:, 0]
@@ -130,15 +130,6 @@ class ExportedFlow:
         correlation = pyramid_bytes(1, rows, columns, self.config.sizes.correlation_levels)
         peak = 36 * height * width + max(correlation, after)
         return MemoryEstimate(self.device, "all_pairs", taken_memory(self.device) + peak)
-
-    def _run(self, inputs: Arrays) -> Arrays:
-        """MemoryError where there is not enough: each runtime has a class of its own for it."""
-        try:
-            return self.opened.run(inputs)
-        except Exception as error:
-            if any(word in str(error).lower() for word in ("allocat", "bad_alloc", "out of memory")):
-                raise MemoryError(str(error)) from None
-            raise
 
 
 def _array(values: Tensor) -> np.ndarray:
