@@ -91,14 +91,22 @@ class Benchmark:
         finally:
             torch.set_num_threads(threads)
         if self.settings.json is not None:
-            with written_whole(self.settings.json, self.settings.overwrite) as temporary:
+            with written_whole(self.settings.json, overwrite=self.settings.overwrite) as temporary:
                 report = {"title": table.title, "conditions": table.said, "rows": table.records}
                 temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
 
     def _operators(self) -> Table:
         settings = self.settings
         height, width = settings.height_and_width() or (440, 1024)
-        return operator_table(settings.operators, settings.preset, height, width, settings.rounds, self.device, say=say)
+        return operator_table(
+            settings.operators,
+            preset=settings.preset,
+            height=height,
+            width=width,
+            rounds=settings.rounds,
+            device=self.device,
+            say=say,
+        )
 
     def _cases(self) -> Table:
         settings = self.settings

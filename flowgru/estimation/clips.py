@@ -231,6 +231,6 @@ def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
         yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
 
 
-def _read_initial_flow(folder: FlowFolder, first: Frame, backward: bool, size: tuple[int, ...]) -> InitialFlow:
+def _read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
     """The initial flow of a pair, in a file that is named as its result."""
     return folder.read(f"{first.name}_backward" if backward else first.name, size)

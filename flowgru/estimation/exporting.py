@@ -50,11 +50,11 @@ def export_network(settings: ExportSettings) -> None:
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if not starts:
         way = replace(way, initial_flow="zero")
-    card = _card(settings, network, way, starts)
+    card = _card(settings, network, way, warm_start=starts)
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
     say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
-    with written_whole(paths[0], settings.overwrite) as temporary:
+    with written_whole(paths[0], overwrite=settings.overwrite) as temporary:
         beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
         try:
             _write(settings, exportable, temporary, card)
@@ -97,7 +97,7 @@ def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFl
     return difference
 
 
-def _card(settings: ExportSettings, network: FlowNetwork, way: Way, starts: bool) -> dict[str, Any]:
+def _card(settings: ExportSettings, network: FlowNetwork, way: Way, *, warm_start: bool) -> dict[str, Any]:
     """What the file says of itself: the network's own card, and what was fixed by exporting it."""
     origin = origin_of(settings.model, network.card)
     return {
@@ -108,7 +108,7 @@ def _card(settings: ExportSettings, network: FlowNetwork, way: Way, starts: bool
             "model": Path(origin["name"]).name,
             "sha256": origin.get("sha256"),
             "max_size": settings.max_size,
-            "warm_start": starts,
+            "warm_start": warm_start,
             "flowgru": VERSION,
             "torch": torch.__version__,
         },

@@ -1,7 +1,7 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -49,8 +49,13 @@ class PairFlow(NamedTuple):
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
 
 
-PairGiven = Callable[[Any, bool, tuple[int, ...]], InitialFlow]
-"""From the source of a pair's first frame, whether backward, and the frames' size to where that flow begins."""
+@runtime_checkable
+class PairGiven(Protocol):
+    """Says where the flow of a pair begins."""
+
+    def __call__(self, source: Any, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
+        """source: of the pair's first frame. size: (height, width) of the frames. backward: which of the two flows."""
+        ...
 
 
 def estimate_flow(
@@ -91,7 +96,7 @@ def estimate_flow(
     given = None
     if initial_flow is not None and not isinstance(initial_flow, str):
         flows = GivenFlows(initial_flow)
-        given = lambda first, backward, size: flows.next(size)  # noqa: E731
+        given = lambda source, size, /, *, backward: flows.next(size)  # noqa: E731
     pairs = pair_flows(
         _stream(frames), model, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=stop_below
     )
@@ -172,7 +177,9 @@ def matched_flows(
             previous, carried = frame if starts_pair else None, nowhere
             continue
         size = tuple(frame.image.shape[2:])
-        starts = nowhere if given is None else [given(previous.source, direction, size) for direction in directions]
+        starts = (
+            nowhere if given is None else [given(previous.source, size, backward=backward) for backward in directions]
+        )
         if not (matcher.warm_start and _is_cut(previous.image, frame.image)):
             starts = [warm or start for warm, start in zip(carried, starts, strict=True)]
         result = matcher.match(previous.image, frame.image, starts, with_context=starts_pair)
