@@ -37,9 +37,10 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from flowgru.benchmarking.cases import method_text, moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
+from flowgru.config.model_settings import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
-from flowgru.estimation.matcher import Precision
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.raft_names import to_our_names
 
@@ -180,8 +181,8 @@ def contest(name: str, frames: Tensor, given: argparse.Namespace, device: torch.
         for form in ("eager", "compiled") if given.compile else ("eager",):
             for precision, dtype in precisions.items():  # a network of its own: what is compiled stays so
                 network = copy.deepcopy(ours)
-                network.correlation = method
-                network = compile_network(network) if form == "compiled" else network
+                network.plan = MatchPlan(method)
+                network = compile_for_inference(network) if form == "compiled" else network
                 label = f"flowgru, {form}, {method_text(network, frames)}" + ", autocast" * (precision != "32")
                 found[label] = Contestant(ours_as(network, precision), dtype)
     for path in given.exported:

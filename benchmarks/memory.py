@@ -31,10 +31,10 @@ from reporting import arguments, begin, furthest, refuse, size_of
 from flowgru.benchmarking.cases import moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
-from flowgru.model.compiled import compile_network
+from flowgru.model.compiled import compile_for_inference
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import free_memory, peak_memory
-from flowgru.model.memory_estimate import estimate_memory
 
 GIB = 2**30
 TORCHVISION = 1.4
@@ -97,7 +97,7 @@ def contest(size: str, network: str, given: argparse.Namespace, table: Table) ->
     contestants = {"torchvision": Contestant(theirs_as(theirs))}
     for method in ("all_pairs", "on_demand"):
         chosen = copy.deepcopy(ours)
-        chosen.correlation = method
+        chosen.plan = MatchPlan(method)
         contestants[method] = Contestant(ours_as(chosen, "32"))
     with torch.inference_mode():
         if wrong := check(contestants, moving_frames(192, 256, 2).to(device))[1]:
@@ -167,8 +167,8 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     frames = case["frames"].to(device)
     ours = FlowNetwork(NetworkConfig(**case["config"])).to(device).for_inference()
     ours.load_state_dict(case["ours"])
-    ours.correlation = "on_demand" if method.startswith("on_demand") else "all_pairs"
-    expected = estimate_memory(ours, *frames.shape[2:]).num_bytes * (TORCHVISION if method == "torchvision" else 1.0)
+    ours.plan = MatchPlan("on_demand" if method.startswith("on_demand") else "all_pairs")
+    expected = ours.expected_memory(*frames.shape[2:]).num_bytes * (TORCHVISION if method == "torchvision" else 1.0)
     if expected > min(limit, free := free_memory(device)):
         least = f"the limit is {given.limit_gib:g}" if limit < free else f"{free / GIB:.1f} are free"
         return {"not run": f"expected to take {expected / GIB:.1f} GiB; {least}"}
@@ -180,7 +180,7 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         theirs = getattr(optical_flow, f"raft_{given.networks[0]}")().eval().to(device)
         theirs.load_state_dict(case["theirs"])
     elif method.endswith(",compiled"):
-        compile_network(ours)
+        compile_for_inference(ours)
     del case
 
     def flow(iterations: int) -> torch.Tensor:

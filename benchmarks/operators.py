@@ -24,7 +24,16 @@ def main() -> None:
     given = parser.parse_args()
     device, size = begin(given), size_of(given.size)
     try:
-        operator_table(given.operators, given.preset, *size, given.rounds, device, clock=given.clock, lines=given.json)
+        operator_table(
+            given.operators,
+            preset=given.preset,
+            height=size[0],
+            width=size[1],
+            rounds=given.rounds,
+            device=device,
+            clock=given.clock,
+            lines=given.json,
+        )
     except RequestError as error:
         sys.exit(str(error))
 

@@ -77,7 +77,7 @@ def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, itera
 
 
 def estimate(network: FlowNetwork, pair: FlowSample, precision: str, iterations: int) -> Flow:
-    device = next(network.parameters()).device
+    device = network.device
     with torch.autocast(device.type, dtype=TYPES.get(precision), enabled=precision != "32"):
         frames = pair.first[None].to(device), pair.second[None].to(device)
         return network(*frames, iterations=iterations, final_only=True).flows[-1].float().cpu()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from flowgru.errors import NO_MEMORY, FlowgruError, RequestError
+from flowgru.errors import FlowgruError, RequestError, lacks_memory
 from flowgru.parser import TaskParser
 from flowgru.version import VERSION
 
@@ -70,8 +70,8 @@ EXTRAS = {
 LESS_MEMORY = {
     "estimate": "estimate at a smaller size (--resize 0.5)",
     "train": "train with smaller crops or a smaller --batch-size",
-    "evaluate": "run on a device with more memory (--device cpu, if that is the CPU)",
-    "submit": "run on a device with more memory (--device cpu, if that is the CPU)",
+    "evaluate": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
+    "submit": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
     "benchmark": "measure at a smaller --size",
 }
 """What a user can do about a lack of memory, by command."""
@@ -148,7 +148,7 @@ def _explain(error: Exception, command: str) -> int:
         return _say(str(error), code)
     if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
         return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
-    if type(error).__name__ in ("OutOfMemoryError", "MemoryError") or any(words in str(error) for words in NO_MEMORY):
+    if lacks_memory(error):
         advice = LESS_MEMORY.get(command, "close other programs, or use a machine with more")
         return _say(
             "error: not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "

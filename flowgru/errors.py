@@ -4,9 +4,6 @@ An error text is one line: what was got, what was expected, how to fix it. The c
 exits with the class's code; a traceback is shown only with --debug.
 """
 
-NO_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
-"""Words by which PyTorch, CUDA and its libraries say that memory could not be had, where no class of an error says it."""
-
 
 class FlowgruError(Exception):
     """Base of every error a user can cause or meet; anything else that escapes is a bug (exit code 1)."""
@@ -30,3 +27,29 @@ class MachineError(FlowgruError, RuntimeError):
     """The machine refuses: disk, permission, memory or device."""
 
     exit_code = 4
+
+
+NO_MEMORY = (
+    "allocate memory",  # PyTorch on a CPU, ONNX Runtime, the operating system
+    "failed to allocate",  # OpenCV, OpenVINO
+    "could not allocate",
+    "is smaller than requested bytes",  # ONNX Runtime's arena
+    "bad_alloc",  # C++
+    "out of memory",  # CUDA
+    "alloc_failed",  # cuBLAS, cuDNN
+    "allocation_failed",  # cuDNN
+)
+"""Words by which libraries say that memory could not be had, where no class of an error says it; in small letters."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had; often its words alone tell it from any other.
+
+    Those of this project never do: whoever raises them has answered the lack already.
+    """
+    if isinstance(error, FlowgruError):
+        return False
+    if {"MemoryError", "OutOfMemoryError"} & {kind.__name__ for kind in type(error).__mro__}:  # torch's, without torch
+        return True
+    text = str(error).lower()
+    return any(words in text for words in NO_MEMORY)

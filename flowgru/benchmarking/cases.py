@@ -4,7 +4,6 @@ import itertools
 import json
 import statistics
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +18,18 @@ from flowgru.benchmarking.operator_table import operator_table
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import SyntheticSettings
 from flowgru.config.benchmark import BenchmarkSettings
+from flowgru.config.model_settings import CorrelationMethod, Precision
 from flowgru.config.way import Way
 from flowgru.console import say
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.estimation.matcher import Precision
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import written_whole
-from flowgru.model.compiled import compile_network
-from flowgru.model.correlation.choice import CorrelationMethod
+from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
-from flowgru.model.memory_estimate import estimate_memory
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.types import Images
@@ -46,18 +43,14 @@ def video_flows(
     MachineError where memory does not suffice: a smaller plan would not be what was to be measured.
     """
     stream = (StreamFrame(frames[index : index + 1], index) for index in range(len(frames)))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="not enough memory")
-        try:
-            return [pair.forward for pair in pair_flows(stream, network, Way(iterations), precision=precision)]
-        except UserWarning as lack:
-            raise MachineError(str(lack).split(":")[0]) from None
+    pairs = pair_flows(stream, network, Way(iterations), precision=precision, on_lack="fail")
+    return [pair.forward for pair in pairs]
 
 
 def method_text(network: FlowNetwork, frames: Images) -> str:
     """How the network computes the matches of such frames, and what chose that."""
-    method = estimate_memory(network, *frames.shape[2:]).method
-    return f"auto: {method}" if network.correlation == "auto" else method
+    method = network.expected_memory(*frames.shape[2:]).method
+    return f"auto: {method}" if network.plan.correlation == "auto" else method
 
 
 def moving_frames(height: int, width: int, num_frames: int) -> Images:
@@ -79,7 +72,7 @@ class Case:
     def network(self, device: torch.device) -> FlowNetwork:
         """The model, ready to be timed."""
         network = load_model(self.model, device, correlation=self.correlation)
-        return compile_network(network) if self.compile else network
+        return compile_for_inference(network) if self.compile else network
 
 
 class Benchmark:
@@ -98,14 +91,22 @@ class Benchmark:
         finally:
             torch.set_num_threads(threads)
         if self.settings.json is not None:
-            with written_whole(self.settings.json, self.settings.overwrite) as temporary:
+            with written_whole(self.settings.json, overwrite=self.settings.overwrite) as temporary:
                 report = {"title": table.title, "conditions": table.said, "rows": table.records}
                 temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
 
     def _operators(self) -> Table:
         settings = self.settings
         height, width = settings.height_and_width() or (440, 1024)
-        return operator_table(settings.operators, settings.preset, height, width, settings.rounds, self.device, say=say)
+        return operator_table(
+            settings.operators,
+            preset=settings.preset,
+            height=height,
+            width=width,
+            rounds=settings.rounds,
+            device=self.device,
+            say=say,
+        )
 
     def _cases(self) -> Table:
         settings = self.settings

@@ -19,12 +19,12 @@ REFERENCE_OPERATOR = "seq_conv_gru"
 
 def operator_table(
     names: Sequence[str],
+    *,
     preset: str,
     height: int,
     width: int,
     rounds: int,
     device: torch.device,
-    *,
     clock: str = "wall",
     say: Callable[[str], object] = print,
     lines: Path | None = None,

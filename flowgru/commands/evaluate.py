@@ -1,12 +1,13 @@
 """`flowgru evaluate`: the errors of a model, or of a baseline, on benchmark pairs with known flow."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowgru.config.way import COMPUTED, Options, Way, check_way, resolve_way
+from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.way import COMPUTED, Way
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 
@@ -30,6 +31,9 @@ def evaluate(
     output: str | None = None,
     worst: int = 5,
     device: str = "auto",
+    precision: Precision = "32",
+    correlation: CorrelationMethod = "auto",
+    tiles: str = "1x1",
     overwrite: bool = False,
 ) -> int:
     """Prints the errors of a model, or of a classical baseline, on benchmark pairs with known flow.
@@ -39,7 +43,7 @@ def evaluate(
     data: Data sets, such as chairs, sintel (both passes), sintel_clean, kitti2015, middlebury; or a manifest.csv, whose
         column `set` gives each of its groups a column of the table.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
-    model: default, raft_large, raft_small, or a file of weights.
+    model: default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml).
     iterations: Refinements of each flow; without it the number in the model's card, else 12.
     initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
         that are named as the pairs in pairs.csv (those of my/manifest.csv lie in manifest/); without it what the model's
@@ -56,19 +60,32 @@ def evaluate(
     output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures.
     worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+    precision: Bits of the arithmetic; bf16 and 16 compute in mixed precision.
+    correlation: How matches are computed: all_pairs keeps those of all pairs of pixels, on_demand computes what it needs in
+        each refinement, in little memory; auto takes all_pairs where it fits.
+    tiles: ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold.
     overwrite: Replace results that are already there; without it the command refuses before any work.
     """
-    options = iterations, initial_flow, hold, polish
-    given = model != "default" or device != "auto" or warm_start or any(option is not None for option in options)
-    if baseline is not None and given:
+    settings = ModelSettings(
+        model=model,
+        iterations=iterations,
+        initial_flow=initial_flow,
+        hold=hold,
+        polish=polish,
+        warm_start=warm_start,
+        device=device,
+        precision=precision,
+        correlation=correlation,
+        tiles=tiles,
+    )
+    if baseline is not None and settings != ModelSettings():
         raise RequestError(
-            "--baseline has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start or --device: give one "
-            "or the others"
+            "--baseline has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device, "
+            "--precision, --correlation or --tiles: give one or the others"
         )
     for name, value in (("worst", worst), ("static", static)):
         if value < 0:
             raise RequestError(f"--{name} is {value}: it must be 0 or more")
-    check_way(initial_flow, iterations=iterations, hold=hold)
     if output == "":
         raise RequestError("--output is empty: name a folder")
     from flowgru.console import warn
@@ -78,11 +95,11 @@ def evaluate(
 
     sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
     if output is not None:
-        refuse_existing(Path(output), overwrite)
+        refuse_existing(Path(output), overwrite=overwrite)
     if baseline is not None:
-        estimator_for, method = _baseline(baseline)
+        estimator_for, method = open_baseline(baseline)
     else:
-        estimator_for, method = _network(model, options, warm_start, device)
+        estimator_for, method = open_model(settings)
     method["static_pairs"] = static
     if output is not None:
         make_folders([Path(output)])
@@ -93,7 +110,7 @@ def evaluate(
         measured.append(_measure(estimator_for(pairs.name), pairs, static, given, worst if output else 0))
     print_table(method, measured)
     if output is not None:
-        write_results(Path(output), method, measured, overwrite)
+        write_results(Path(output), method, measured, overwrite=overwrite)
     damaged = [line for found in measured for line in found.evaluation.damaged]
     for line in damaged:
         warn(f"error: {line}; this pair was left out")
@@ -107,38 +124,46 @@ def _read_initial_flow(folder: "FlowFolder", data_set: str, name: str, size: tup
     return folder.read(name, size)
 
 
-def _baseline(name: str) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
+def open_baseline(name: str) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
+    """What makes the estimator of a data set, and what the report says of it."""
     from flowgru.data.classical import BASELINES, OPENCV_VERSION
     from flowgru.evaluation.evaluate import picture_estimator
 
     return lambda _: picture_estimator(BASELINES[name]), {"baseline": name, "opencv": OPENCV_VERSION}
 
 
-def _network(
-    model: str, options: Options, warm_start: bool, device: str
-) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
+def open_model(settings: ModelSettings) -> "tuple[Callable[[str], Estimator], dict[str, Any]]":
     """What makes the estimator of a data set, which pads as is usual there, and what the report says of it."""
     import torch
 
     from flowgru.data.classical import OPENCV_VERSION
     from flowgru.data.sets.layouts import padding_mode
+    from flowgru.estimation.opening import open_network
     from flowgru.evaluation.evaluate import network_estimator
-    from flowgru.model.weight_files.loading import load_model
 
-    network = load_model(model, device=None if device == "auto" else device)
-    iterations, initial_flow, hold, polish = options
-    way = resolve_way(network.card, iterations=iterations, initial_flow=initial_flow, hold=hold, polish=polish)
+    network = open_network(settings)
+    way = settings.way(network.card)
 
     def estimator_for(name: str) -> "Estimator":
-        return network_estimator(network, way, padding=padding_mode(name), warm_start=warm_start)
+        return network_estimator(
+            network,
+            way,
+            padding=padding_mode(name),
+            warm_start=settings.warm_start,
+            precision=settings.precision,
+            tiles=settings.rows_and_columns(),
+        )
 
+    computed = {"precision": settings.precision, "correlation": settings.correlation, "tiles": settings.tiles}
+    usual = {field.name: field.default for field in fields(ModelSettings)}
     return estimator_for, {
-        "model": model,
+        "model": settings.model,
         "way": str(way),
         **asdict(way),
-        **({} if way.initial_flow != "given" else {"initial_flow": initial_flow}),
-        "warm_start": warm_start,
-        "device": str(next(network.parameters()).device),
+        **({} if way.initial_flow != "given" else {"initial_flow": settings.initial_flow}),
+        "warm_start": settings.warm_start,
+        "device": str(network.device),
+        **{name: value for name, value in computed.items() if value != usual[name]},
         "torch": torch.__version__,
         **({} if way == Way(way.iterations) else {"opencv": OPENCV_VERSION}),
     }

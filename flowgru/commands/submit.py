@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowgru.config.way import COMPUTED, Options, check_way, resolve_way
+from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.way import COMPUTED
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def submit(
     warm_start: bool = False,
     partial: bool = False,
     device: str = "auto",
+    precision: Precision = "32",
+    correlation: CorrelationMethod = "auto",
+    tiles: str = "1x1",
     overwrite: bool = False,
 ) -> None:
     """Writes the flows of a benchmark's test split as its server takes them, and checks them before it says so.
@@ -35,7 +39,7 @@ def submit(
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     output: Folder that receives the flows and, for KITTI, the zip to upload.
     check: Only check the flows in this folder, which may come from anywhere; nothing is written.
-    model: default, raft_large, raft_small, or a file of weights.
+    model: default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml).
     iterations: Refinements of each flow; without it the number in the model's card, else 12.
     initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
         that are named as the flows that are written; without it what the model's card says, else zero.
@@ -46,6 +50,10 @@ def submit(
     warm_start: Sintel only: start each pair of a scene at the flow of the pair before, carried along by itself.
     partial: Go on where pairs of the test split are missing, to try the command out; a server wants them all.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+    precision: Bits of the arithmetic; bf16 and 16 compute in mixed precision.
+    correlation: How matches are computed: all_pairs keeps those of all pairs of pixels, on_demand computes what it needs in
+        each refinement, in little memory; auto takes all_pairs where it fits.
+    tiles: ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold.
     overwrite: Replace flows that are already there; without it the command refuses before any work.
     """
     from flowgru.data.sets.test_splits import CHALLENGES, open_challenge
@@ -57,14 +65,23 @@ def submit(
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
     if output == "" or check == "":
         raise RequestError(f"--{'output' if output == '' else 'check'} is empty: name a folder")
-    options = iterations, initial_flow, hold, polish
-    given = model != "default" or warm_start or device != "auto" or any(option is not None for option in options)
-    if check is not None and (given or overwrite):
+    settings = ModelSettings(
+        model=model,
+        iterations=iterations,
+        initial_flow=initial_flow,
+        hold=hold,
+        polish=polish,
+        warm_start=warm_start,
+        device=device,
+        precision=precision,
+        correlation=correlation,
+        tiles=tiles,
+    )
+    if check is not None and (settings != ModelSettings() or overwrite):
         raise RequestError(
-            "--check only reads: it has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device "
-            "or --overwrite; give --output instead to estimate flows"
+            "--check only reads: it has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device, "
+            "--precision, --correlation, --tiles or --overwrite; give --output instead to estimate flows"
         )
-    check_way(initial_flow, iterations=iterations, hold=hold)
     if warm_start and name != "sintel":
         raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
     challenge, pairs = CHALLENGES[name], open_challenge(name, Path(root))
@@ -76,13 +93,13 @@ def submit(
     package = Path(output or check or "")
     zip_name = f"{name}.zip"
     if check is None:
-        _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite)
-        estimator = _estimator(name, model, options, warm_start, device)
-        _write_flows(name, package, pairs, estimator, initial_flow, overwrite)
+        _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite=overwrite)
+        estimator = open_estimator(name, settings)
+        _write_flows(name, package, pairs, estimator, initial_flow=initial_flow, overwrite=overwrite)
     _report(name, challenge, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
 
 
-def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
+def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
     """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
     from flowgru.data.sets.submissions import files_in
 
@@ -95,28 +112,36 @@ def _refuse_existing(folder: Path, own: set[str], overwrite: bool) -> None:
         raise RequestError(f"{folder} already holds {min(present)}: give --overwrite or another --output")
 
 
-def _estimator(name: str, model: str, options: Options, warm_start: bool, device: str) -> "Estimator":
+def open_estimator(benchmark: str, settings: ModelSettings) -> "Estimator":
+    """The model that the settings name, padding as is usual for the benchmark; says its way."""
     from flowgru.console import say
     from flowgru.data.sets.layouts import padding_mode
+    from flowgru.estimation.opening import open_network
     from flowgru.evaluation.evaluate import network_estimator
-    from flowgru.model.weight_files.loading import load_model
 
-    network = load_model(model, device=None if device == "auto" else device)
-    iterations, initial_flow, hold, polish = options
-    way = resolve_way(network.card, iterations=iterations, initial_flow=initial_flow, hold=hold, polish=polish)
-    say(f"{model}: {way}")
-    return network_estimator(network, way, padding=padding_mode(name), warm_start=warm_start)
+    network = open_network(settings)
+    way = settings.way(network.card)
+    say(f"{settings.model}: {way}")
+    return network_estimator(
+        network,
+        way,
+        padding=padding_mode(benchmark),
+        warm_start=settings.warm_start,
+        precision=settings.precision,
+        tiles=settings.rows_and_columns(),
+    )
 
 
 def _write_flows(
     name: str,
     folder: Path,
     pairs: "list[UnknownFlow]",
-    estimate: "Estimator",
+    estimator: "Estimator",
+    *,
     initial_flow: str | None,
     overwrite: bool,
 ) -> None:
-    """One file for each pair; a pair that begins where the last one ended starts at that one's carried flow, if any."""
+    """One file for each pair; pairs that follow each other are a Chain."""
     import torch
 
     from flowgru.console import progress, warn
@@ -124,18 +149,16 @@ def _write_flows(
     from flowgru.data.sets.submissions import write_submitted
     from flowgru.estimation.initial_flow import FlowFolder
     from flowgru.estimation.outputs import make_folders
+    from flowgru.evaluation.evaluate import Chain
 
-    starts = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow)
+    given = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow).read
     make_folders([folder])
-    carried, ended_with, num_clipped = None, None, 0
+    chain, num_clipped = Chain(estimator, given), 0
     with progress(name, len(pairs)) as advance, torch.inference_mode():
         for pair in pairs:
             first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
-            start = carried if pair.first == ended_with else None
-            if start is None and starts is not None:
-                start = starts.read(pair.target.rpartition(".")[0], tuple(first.shape[2:]))
-            flow, carried, _ = estimate(first, second, start)
-            ended_with = pair.second
+            start = chain.start(pair, pair.target.rpartition(".")[0], tuple(first.shape[2:]))
+            flow = chain.estimate(first, second, start).flow
             array = flow[0].float().permute(1, 2, 0).cpu().numpy()
             num_clipped += write_submitted(folder / pair.target, array, overwrite=overwrite)
             advance()

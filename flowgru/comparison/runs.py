@@ -52,11 +52,10 @@ def train_and_measure(
     for checkpoint in CheckpointStore(folder).checkpoints():  # ten times as large as the model, and of no more use
         shutil.rmtree(checkpoint)
     network = load_model(folder / MODEL, device)
-    where = next(network.parameters()).device
     measured = training_curves(folder / LOG, run.seed)
     for name in sets:
         pairs, padding = measured_pairs(config, name), padding_mode(name)
-        measured += errors(name, validate(network, pairs, config.iterations, where, padding=padding))
+        measured += errors(name, validate(network, pairs, config.iterations, network.device, padding=padding))
     return measured
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from flowgru.config.model_settings import CorrelationMethod, Precision
 from flowgru.config.require import require
 from flowgru.errors import RequestError
 
@@ -17,9 +18,9 @@ class BenchmarkSettings:
     """Models: default, raft_large, raft_small, or files of weights."""
     iterations: tuple[int, ...] = (12,)
     """Refinements of each flow."""
-    correlation: tuple[Literal["auto", "all_pairs", "on_demand"], ...] = ("auto",)
+    correlation: tuple[CorrelationMethod, ...] = ("auto",)
     """How matches are computed, see flowgru estimate."""
-    precision: tuple[Literal["32", "bf16", "16"], ...] = ("32",)
+    precision: tuple[Precision, ...] = ("32",)
     """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
     compile: bool = False
     """Also measure every case compiled by torch.compile, which takes minutes before the first time."""

@@ -2,10 +2,10 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from flowgru.config.way import check_way
+from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
 from flowgru.errors import RequestError
 
 
@@ -57,12 +57,12 @@ class EstimateSettings:
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda, cuda:1."""
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: Precision = "32"
     """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
     compile: bool = False
     """Let torch.compile make the model faster. It pays for many frames of one size: the first pair of every size takes a
     minute or more, which is printed. Needs a C++ compiler."""
-    correlation: Literal["auto", "all_pairs", "on_demand"] = "auto"
+    correlation: CorrelationMethod = "auto"
     """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
     memory; auto takes all_pairs where it fits into a quarter of the free memory, on a CPU at most 1 GiB."""
     tiles: str = "1x1"
@@ -79,16 +79,18 @@ class EstimateSettings:
         ):
             if value < least:
                 raise RequestError(f"--{name} is {value}: it must be {least} or more")
-        check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
+        self.of_model()
         if not self.output:
             raise RequestError("--output is empty: name a folder")
         if self.end is not None and self.end <= self.start:
             raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
-        for name, length in (("max-flow", self.max_flow), ("stop-below", self.stop_below)):
-            if length is not None and not 0 < length < math.inf:
-                raise RequestError(f"--{name} is {length}: it must be above 0, in pixels")
+        if self.max_flow is not None and not 0 < self.max_flow < math.inf:
+            raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
         self.size_to_compute()
-        self.rows_and_columns()
+
+    def of_model(self) -> ModelSettings:
+        """Those that say which model estimates flow, and how."""
+        return ModelSettings(**{each.name: getattr(self, each.name) for each in fields(ModelSettings)})
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""
@@ -101,9 +103,3 @@ class EstimateSettings:
         elif re.fullmatch(r"\d*\.?\d+", self.resize) and 0 < float(self.resize) <= 16:
             return float(self.resize)
         raise RequestError(f"--resize is {self.resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")
-
-    def rows_and_columns(self) -> tuple[int, int]:
-        """--tiles as (rows, columns)."""
-        if not (found := re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", self.tiles)):
-            raise RequestError(f"--tiles is {self.tiles!r}: expected ROWSxCOLUMNS, such as 2x2, and at most 99x99")
-        return int(found[1]), int(found[2])

@@ -10,9 +10,6 @@ from flowgru.errors import RequestError
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
 
-Options = tuple[int | None, str | None, int | None, bool | None]
-"""--iterations, --initial-flow, --hold and --polish, as far as they are given."""
-
 
 @dataclass(frozen=True)
 class Way:

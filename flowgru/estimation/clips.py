@@ -7,23 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from flowgru.config.estimation import EstimateSettings
-from flowgru.config.way import resolve_way
 from flowgru.console import progress, say, warn
-from flowgru.data.formats.flow_files import write_flow
-from flowgru.data.formats.images import to_tensor, write_image
+from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.expected_memory import ExpectedMemory
-from flowgru.estimation.exported import description, is_exported, open_exported
-from flowgru.estimation.geometry import occlusion_mask
+from flowgru.estimation.geometry import size_text
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
-from flowgru.estimation.matcher import PairNetwork
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.opening import is_exported, open_network
 from flowgru.estimation.outputs import (
     EXTENSIONS,
     VIDEO,
@@ -34,11 +29,11 @@ from flowgru.estimation.outputs import (
     remove_empty,
     write_summary,
 )
+from flowgru.estimation.pair_files import write_pair
 from flowgru.estimation.side_by_side import write_side_by_side
-from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, pair_flows
+from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
-from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.version import VERSION
 
 
@@ -77,16 +72,10 @@ class Estimation:
         refuse_clashing_names(
             paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
         )
-        self.network: PairNetwork
-        if is_exported(settings.model):
-            self.network = open_exported(settings)
-            self.device = self.network.device
-            say(description(self.network))
-        else:
-            self.device = _device(settings)
-            self.network = load_model(
-                settings.model, self.device, correlation=settings.correlation, compile=settings.compile
-            )
+        self.network = open_network(settings.of_model())
+        self.device = self.network.device
+        if settings.device == "auto" and self.device.type == "cpu" and not is_exported(settings.model):
+            warn("computing on the CPU: no CUDA device was found")
         if settings.confidence and not self.network.config.confidence:
             raise RequestError(
                 f"--confidence: the model {settings.model} does not say how sure it is; train one with "
@@ -94,12 +83,16 @@ class Estimation:
             )
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
-        self.way = resolve_way(
-            self.network.card,
-            iterations=settings.iterations,
-            initial_flow=settings.initial_flow,
-            hold=settings.hold,
-            polish=settings.polish,
+        self.way = settings.of_model().way(self.network.card)
+        self.matcher = PairMatcher(
+            self.network,
+            self.way,
+            warm_start=settings.warm_start,
+            backward=settings.backward,
+            resize=settings.size_to_compute(),
+            precision=settings.precision,
+            tiles=settings.of_model().rows_and_columns(),
+            stop_below=settings.stop_below,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.given: dict[str, PairGiven] = {}
@@ -170,23 +163,19 @@ class Estimation:
         settings = self.settings
         expected = source.expected_frames
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
-        pairs = pair_flows(
-            self.expected_memory.announced(_stream(source, settings.stride)),
-            self.network,
-            self.way,
-            given=self.given.get(source.name),
-            warm_start=settings.warm_start,
-            backward=settings.backward,
-            resize=settings.size_to_compute(),
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-            stop_below=settings.stop_below,
-        )
+        frames = self.expected_memory.announced(_stream(source, settings.stride))
+        pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name))
         with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
             for pair in pairs:
                 self._say_compiled(pair)
-                record = self._write_pair(pair, folder)
+                record = write_pair(
+                    pair,
+                    folder,
+                    extension=self.extension,
+                    with_confidence=settings.confidence,
+                    overwrite=settings.overwrite,
+                )
                 now = time.perf_counter()
                 report.flows.append({**record, "seconds": round(now - began, 4)})
                 began = now
@@ -201,28 +190,6 @@ class Estimation:
             height, width = pair.forward.shape[1:]
             say(f"compiling for {width}x{height} took {seconds - self.compile_seconds:.1f} s, once for this size")
             self.compile_seconds = seconds
-
-    def _write_pair(self, pair: PairFlow, folder: Path) -> dict[str, Any]:
-        """Writes what one pair gives, each file whole, and returns what the summary says of it."""
-        name, overwrite = pair.first.name, self.settings.overwrite
-        write_flow(folder / f"{name}{self.extension}", _as_array(pair.forward), overwrite=overwrite)
-        if pair.backward is not None:
-            write_flow(folder / f"{name}_backward{self.extension}", _as_array(pair.backward), overwrite=overwrite)
-            mask = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
-            write_image(folder / f"{name}_occlusion.png", np.repeat(mask[..., None], 3, axis=2), overwrite=overwrite)
-        if pair.confidence is not None and self.settings.confidence:
-            levels = (pair.confidence * 255).round().byte().cpu().numpy()
-            write_image(folder / f"{name}_confidence.png", np.repeat(levels[..., None], 3, axis=2), overwrite=overwrite)
-        lengths = torch.linalg.vector_norm(pair.forward, dim=0).cpu().numpy()
-        return {
-            "name": name,
-            "time": pair.first.time,
-            "mean": _rounded(lengths.mean()),
-            "max": _rounded(lengths.max()),
-            "refinements": pair.num_refinements,
-            "damaged": pair.first.damaged or pair.second.damaged,
-            **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
-        }
 
     def _given_flows(self) -> dict[str, str | None]:
         """The folder that initial flows were read from, if there is one."""
@@ -257,39 +224,13 @@ def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
             continue
         if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
             raise InputFileError(
-                f"{before.name} is {_size(before.image)} and {frame.name} {_size(frame.image)}: "
+                f"{before.name} is {size_text(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
                 "both frames of a pair must have one size"
             )
         before = frame
         yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
 
 
-def _read_initial_flow(folder: FlowFolder, first: Frame, backward: bool, size: tuple[int, ...]) -> InitialFlow:
+def _read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
     """The initial flow of a pair, in a file that is named as its result."""
     return folder.read(f"{first.name}_backward" if backward else first.name, size)
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def _rounded(length: np.floating) -> float | None:
-    return round(float(length), 4) if np.isfinite(length) else None  # JSON knows no NaN
-
-
-def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
-    return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
-
-
-def _device(settings: EstimateSettings) -> torch.device:
-    """The device that will compute. MachineError where it, or the precision on it, is not to be had."""
-    device = choose_device(None if settings.device == "auto" else settings.device)
-    if settings.device == "auto" and device.type == "cpu":
-        warn("computing on the CPU: no CUDA device was found")
-    if (
-        settings.precision == "bf16"
-        and device.type == "cuda"
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
-    return device

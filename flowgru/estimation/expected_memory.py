@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from flowgru.config.estimation import EstimateSettings
 from flowgru.config.way import Way
 from flowgru.console import say, warn
-from flowgru.estimation.exported import exported_memory
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.matcher import PairNetwork
 from flowgru.estimation.steps import memory_of
 from flowgru.estimation.stream import StreamFrame
 from flowgru.estimation.tiles import tile_layout
-from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.memory import free_memory, taken_memory
-from flowgru.model.memory_estimate import estimate_memory
+from flowgru.model.pair_network import PairNetwork
 
 
 class ExpectedMemory:
@@ -35,19 +32,15 @@ class ExpectedMemory:
     def _announce(self, size: tuple[int, ...]) -> None:
         network, settings = self.network, self.settings
         computed = computed_size(size, settings.size_to_compute())
-        tiles = tile_layout(*computed, *settings.rows_and_columns())
+        tiles = tile_layout(*computed, *settings.of_model().rows_and_columns())
         kept, polishing = memory_of(self.way, *computed)
-        if isinstance(network, ExportedFlow):
-            expected = exported_memory(network, *tiles[0][2:], after=polishing)
-        else:
-            shape = tiles[0][2:]
-            expected = estimate_memory(network, *computed, num_tiles=len(tiles), tile_shape=shape, after=polishing)
+        expected = network.expected_memory(*computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing)
         expected = expected._replace(num_bytes=expected.num_bytes + kept)
         self.num_bytes[size] = expected.num_bytes
         gib = expected.num_bytes / 2**30
         say(f"{size[1]}x{size[0]} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
         if expected.num_bytes - taken_memory(expected.device) > (free := free_memory(expected.device)):
-            on_demand = "" if isinstance(network, ExportedFlow) else "--correlation on_demand, "
+            on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""
             polish = "--no-polish, " if self.way.polish else ""
             warn(
                 f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}{polish}--tiles 2x2 or --resize 0.5 take less"

@@ -12,7 +12,7 @@ from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, lacks_memory
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
@@ -45,11 +45,11 @@ def export_network(settings: ExportSettings) -> None:
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if not starts:
         way = replace(way, initial_flow="zero")
-    card = _card(settings, network, way, starts)
+    card = _card(settings, network, way, warm_start=starts)
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
     say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
-    with written_whole(paths[0], settings.overwrite) as temporary:
+    with written_whole(paths[0], overwrite=settings.overwrite) as temporary:
         beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
         try:
             _write(settings, exportable, temporary, card)
@@ -70,9 +70,11 @@ def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, car
     """RequestError for a network that PyTorch's tracer, or a converter, cannot take."""
     try:
         FORMATS[settings.format].write(trace(exportable, settings.max_size), exportable.output_names, path, card)
-    except (OSError, MemoryError):
+    except OSError:
         raise
     except Exception as error:  # they have many kinds of their own
+        if lacks_memory(error):
+            raise
         config, reason = exportable.network.config, (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise RequestError(
             f"{config.preset} with {config.operator} cannot be exported as {settings.format}: {reason}"
@@ -90,7 +92,7 @@ def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFl
     return difference
 
 
-def _card(settings: ExportSettings, network: FlowNetwork, way: Way, starts: bool) -> dict[str, Any]:
+def _card(settings: ExportSettings, network: FlowNetwork, way: Way, *, warm_start: bool) -> dict[str, Any]:
     """What the file says of itself: the network's own card, and what was fixed by exporting it."""
     origin = origin_of(settings.model, network.card)
     return {
@@ -101,7 +103,7 @@ def _card(settings: ExportSettings, network: FlowNetwork, way: Way, starts: bool
             "model": Path(origin["name"]).name,
             "sha256": origin.get("sha256"),
             "max_size": settings.max_size,
-            "warm_start": starts,
+            "warm_start": warm_start,
             "flowgru": VERSION,
             "torch": torch.__version__,
         },

@@ -15,6 +15,11 @@ def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def size_text(shape: tuple[int, ...]) -> str:
+    """(height, width) as WIDTHxHEIGHT."""
+    return f"{shape[1]}x{shape[0]}"
+
+
 def resize_flow(flow: Float[Tensor, "B 2 h w"], size: tuple[int, ...]) -> Float[Tensor, "B 2 H W"]:
     """The flow of a resized picture at another size, in that size's pixels."""
     height, width = flow.shape[2:]

@@ -1,6 +1,6 @@
 """Where the refinement of a pair begins: at the flow of DIS, at zero, or at a flow from a file or from the caller."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from flowgru.data.classical import dis_or_zero
 from flowgru.data.formats.flow_files import READABLE, read_flow
 from flowgru.data.polish import Grey
 from flowgru.errors import InputFileError, RequestError
+from flowgru.grid import splat
 from flowgru.model.initial_flow import fill_unknown
 from flowgru.types import CoarseFlow, Flow
 
@@ -24,8 +25,8 @@ class InitialFlow(NamedTuple):
     """dis, zero, warm (the flow of the pair before, carried along), given, or the file that it comes from."""
     flow: Flow | None = None
     """[1, 2, H, W] in pixels of the picture, every pixel known."""
-    coarse: CoarseFlow | None = None
-    """Of the padded picture, in coarse pixels."""
+    coarse: tuple[CoarseFlow, ...] | None = None
+    """Of each tile's padded picture, in coarse pixels."""
 
 
 ZERO = InitialFlow("zero")
@@ -35,6 +36,17 @@ def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
     """DIS's flow, or zero where the pictures are too small or thin for it."""
     flow = dis_or_zero(first, second)
     return ZERO if flow is None else InitialFlow("dis", _as_tensor(flow))
+
+
+def carried_along(coarse: Sequence[CoarseFlow], *, backward: bool) -> InitialFlow | None:
+    """Where the next pair begins: the coarse flow of each tile, carried along by itself ("warm-start", RAFT, section 3.3).
+
+    The next pair's first frame shows what moved on by the forward flow, or against the backward flow. None for a flow that
+    is not finite: it leads nowhere.
+    """
+    if not all(bool(flow.isfinite().all()) for flow in coarse):
+        return None
+    return InitialFlow("warm", coarse=tuple(splat(flow, -flow if backward else flow) for flow in coarse))
 
 
 class FlowFolder:

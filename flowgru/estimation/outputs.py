@@ -81,7 +81,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:
     """Writes summary.json into the output folder."""
-    with written_whole(root / SUMMARY, overwrite) as temporary:
+    with written_whole(root / SUMMARY, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,17 +1,24 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.config.model_settings import Precision
 from flowgru.config.way import COMPUTED, Way, resolve_way
 from flowgru.data.formats.images import to_tensor
 from flowgru.errors import RequestError
+from flowgru.estimation.geometry import size_text
 from flowgru.estimation.initial_flow import GivenFlows, InitialFlow
-from flowgru.estimation.matcher import PairMatcher, PairNetwork, Precision, size_text
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
+
+CUT = 0.1
+"""Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
 
 
 class StreamFrame(NamedTuple):
@@ -42,8 +49,13 @@ class PairFlow(NamedTuple):
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
 
 
-PairGiven = Callable[[Any, bool, tuple[int, ...]], InitialFlow]
-"""From the source of a pair's first frame, whether backward, and the frames' size to where that flow begins."""
+@runtime_checkable
+class PairGiven(Protocol):
+    """Says where the flow of a pair begins."""
+
+    def __call__(self, source: Any, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
+        """source: of the pair's first frame. size: (height, width) of the frames. backward: which of the two flows."""
+        ...
 
 
 def estimate_flow(
@@ -84,7 +96,7 @@ def estimate_flow(
     given = None
     if initial_flow is not None and not isinstance(initial_flow, str):
         flows = GivenFlows(initial_flow)
-        given = lambda first, backward, size: flows.next(size)  # noqa: E731
+        given = lambda source, size, /, *, backward: flows.next(size)  # noqa: E731
     pairs = pair_flows(
         _stream(frames), model, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=stop_below
     )
@@ -121,6 +133,7 @@ def pair_flows(
     precision: Precision = "32",
     tiles: tuple[int, int] = (1, 1),
     stop_below: float | None = None,
+    on_lack: Literal["shrink", "fail"] = "shrink",
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
@@ -132,31 +145,49 @@ def pair_flows(
     tiles: rows and columns of overlapping tiles.
     stop_below: ends refinements early, see FlowNetwork.forward.
 
-    Where memory does not suffice, the pair is tried again with the correlation on demand, then in 2x2 tiles, with a warning;
-    the network keeps that correlation. MachineError where that does not help.
+    on_lack: where memory does not suffice, "shrink" tries the pair again with the correlation on demand, then in 2x2 tiles,
+    with a warning, and further pairs of that size as well. MachineError where that does not help, or where it is "fail".
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
-    matcher = PairMatcher(network, way, warm_start, backward, resize, precision, tiles, stop_below)
-    previous: StreamFrame | None = None
+    matcher = PairMatcher(
+        network,
+        way,
+        warm_start=warm_start,
+        backward=backward,
+        resize=resize,
+        precision=precision,
+        tiles=tiles,
+        stop_below=stop_below,
+        on_lack=on_lack,
+    )
+    return matched_flows(frames, matcher, given=given)
+
+
+def matched_flows(
+    frames: Iterable[StreamFrame], matcher: PairMatcher, *, given: PairGiven | None = None
+) -> Iterator[PairFlow]:
+    """`pair_flows` by a matcher that may have matched other frames before."""
+    directions = (False, True)[: 1 + matcher.backward]
+    nowhere = (None,) * len(directions)
+    previous, carried = None, nowhere
     for frame, following in _with_following(frames):
         starts_pair = following is not None and _are_pair(frame, following)
-        if previous is None and not starts_pair:
+        if previous is None:
+            previous, carried = frame if starts_pair else None, nowhere
             continue
-        if previous is None:
-            matcher.forget()
-        begins = starts_pair or (backward and previous is not None)
-        if previous is None:
-            matcher.advance(None, frame.image, with_context=begins)
-        else:
-            size = tuple(frame.image.shape[2:])
-            directions = (False, True)[: 1 + backward] if given is not None else ()
-            starts = [given(previous.source, direction, size) for direction in directions if given is not None]
-            found = matcher.advance(previous.image, frame.image, with_context=begins, given=starts)
-            assert found is not None
-            back, sure = (None if part is None else part.clone() for part in (found.backward, found.confidence))
-            more = found.num_refinements, found.initial_flows
-            yield PairFlow(previous.source, frame.source, found.forward.clone(), back, sure, *more)
+        size = tuple(frame.image.shape[2:])
+        starts = (
+            nowhere if given is None else [given(previous.source, size, backward=backward) for backward in directions]
+        )
+        if not (matcher.warm_start and _is_cut(previous.image, frame.image)):
+            starts = [warm or start for warm, start in zip(carried, starts, strict=True)]
+        result = matcher.match(previous.image, frame.image, starts, with_context=starts_pair)
+        carried = result.carried
+        # In inference mode none of them could be trained with, or changed in place.
+        flow, back, sure = (None if part is None else part.clone() for part in result[:3])
+        assert flow is not None
+        yield PairFlow(previous.source, frame.source, flow, back, sure, result.num_refinements, result.initial_flows)
         previous = frame if starts_pair else None
 
 
@@ -178,3 +209,12 @@ def _with_following(frames: Iterable[StreamFrame]) -> Iterator[tuple[StreamFrame
 
 def _are_pair(first: StreamFrame, second: StreamFrame) -> bool:
     return first.segment == second.segment and first.image.shape == second.image.shape
+
+
+def _is_cut(first: Images, second: Images) -> bool:
+    """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by more than CUT on average.
+
+    Too eager on purpose: after a false cut the refinement merely begins where it does without a warm start.
+    """
+    thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
+    return (thumbnails[0] - thumbnails[1]).abs().mean().item() > CUT

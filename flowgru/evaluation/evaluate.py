@@ -6,15 +6,16 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from flowgru.config.model_settings import Precision
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.errors import InputFileError
 from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.estimation.steps import begin, beside, finish, grey_of
+from flowgru.estimation.matcher import PairMatcher
 from flowgru.evaluation.metrics import FlowErrors
-from flowgru.grid import PaddingMode, splat
-from flowgru.model.flow_network import FlowNetwork
+from flowgru.grid import PaddingMode
+from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Flow, Images
 
 
@@ -76,6 +77,39 @@ Watcher = Callable[[PairErrors, FlowSample, Flow], None]
 """Is told of every pair once it is measured."""
 
 
+class Chain:
+    """Estimates pairs in their order: one that goes on where the last one ended starts where that estimate leads.
+
+    Every other pair, so the first of each scene and pass, starts anew, or where `given` says.
+    """
+
+    def __init__(self, estimator: Estimator, given: GivenStart | None = None) -> None:
+        self.estimator, self.given = estimator, given
+        self.last: Any = None
+        self.carried: InitialFlow | None = None
+
+    def start(self, files: Any, name: str, size: tuple[int, ...]) -> InitialFlow | None:
+        """Where the next pair starts, which is of these files (`first` and `second`; None where nobody knows them)."""
+        carried = self.carried if _follows(self.last, files) else None
+        self.last, self.carried = files, None
+        return self.given(name, size) if carried is None and self.given is not None else carried
+
+    def estimate(self, first: Images, second: Images, start: InitialFlow | None) -> Estimate:
+        """The estimate of that pair."""
+        found = self.estimator(first, second, start)
+        self.carried = found.carried
+        return found
+
+    def interrupt(self) -> None:
+        """The next pair starts anew."""
+        self.carried = None
+
+
+def _follows(before: Any, pair: Any) -> bool:
+    """Whether one pair of files goes on where the other ended; the way back would start at the opposite flow."""
+    return before is not None and pair is not None and pair.first == before.second and pair.second != before.first
+
+
 def evaluate(
     estimate: Estimator,
     dataset: Samples,
@@ -87,34 +121,30 @@ def evaluate(
 ) -> Evaluation:
     """The errors of an estimator on every pair of a data set, one pair at a time.
 
-    A pair that begins with the very file that ended the one before, and does not lead back, starts where that estimate
-    leads; every other pair, so the first of each scene and pass, starts anew, or where `given` says. The flow from the
+    Pairs that follow each other are a Chain, in which `given` says where those start that follow none. The flow from the
     first picture to itself (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set,
     always anew.
 
     InputFileError at a pair whose files are damaged; with on_damaged, which is told why, the others are measured.
     """
-    total, groups, pairs, damaged, carried = FlowErrors(), {}, [], [], None
+    total, groups, pairs, damaged, chain = FlowErrors(), {}, [], [], Chain(estimate, given)
     files = getattr(dataset, "pairs", [None] * len(dataset))
     num_static = min(static_pairs, len(dataset))
     static = {number * len(dataset) // num_static for number in range(num_static)}
     for index in range(len(dataset)):
         try:
             sample, group = dataset[index], getattr(files[index], "set", None) or None
-            follows = index > 0 and _follows(files[index - 1], files[index])
-            start = carried if follows else None
-            if start is None and given is not None:
-                start = given(sample.name, tuple(sample.first.shape[1:]))
+            start = chain.start(files[index], sample.name, tuple(sample.first.shape[1:]))
         except InputFileError as error:
             if on_damaged is None:
                 raise
             damaged.append(str(error))
             on_damaged(damaged[-1])
-            carried = None
+            chain.interrupt()
             continue
         errors = FlowErrors()
         with torch.inference_mode():
-            flow, carried, began = estimate(sample.first[None], sample.second[None], start)
+            flow, _, began = chain.estimate(sample.first[None], sample.second[None], start)
             if index in static:
                 errors.update_static(estimate(sample.first[None], sample.first[None]).flow[0])
         errors.update(flow[0], sample)
@@ -129,38 +159,26 @@ def evaluate(
     )
 
 
-def _follows(before: Any, pair: Any) -> bool:
-    """Whether one pair of files goes on where the other ended; the way back would start at the opposite flow."""
-    return pair is not None and pair.first == before.second and pair.second != before.first
-
-
 def network_estimator(
-    network: FlowNetwork, way: Way, *, padding: PaddingMode = "sintel", warm_start: bool = False
+    network: PairNetwork,
+    way: Way,
+    *,
+    padding: PaddingMode = "sintel",
+    warm_start: bool = False,
+    precision: Precision = "32",
+    tiles: tuple[int, int] = (1, 1),
 ) -> Estimator:
-    """A network's flow on its way, computed on the network's device.
+    """A network's flow on its way, computed on the network's device as pair_flows computes it.
 
-    warm_start: carry the coarse flow along by itself, for the next pair to start at ("warm-start", RAFT, section 3.3).
+    warm_start: carry the coarse flow along by itself, for the next pair to start at.
     """
-    device = next(network.parameters()).device
+    matcher = PairMatcher(
+        network, way, padding=padding, warm_start=warm_start, precision=precision, tiles=tiles, can_resize=False
+    )
 
     def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
-        greys = grey_of(way, first), grey_of(way, second)
-        started = beside(device, lambda: begin(way, *greys) if start is None else start)
-        encoded = network.encode(first.to(device), padding=padding)
-        other = network.encode(second.to(device), with_context=False, padding=padding)
-        began = started()
-        found = network.match(
-            encoded,
-            other,
-            iterations=way.iterations,
-            initial_flow=began.flow,
-            initial_coarse=began.coarse,
-            hold=way.hold,
-            final_only=True,
-        )
-        carries = warm_start and bool(found.coarse.isfinite().all())
-        carried = InitialFlow("warm", coarse=splat(found.coarse, found.coarse)) if carries else None
-        return Estimate(finish(way, found.flows[-1], began, *greys), carried, began.name)
+        found = matcher.match(first, second, [start])
+        return Estimate(found.forward[None], found.carried[0], found.initial_flows[0])
 
     return estimate
 

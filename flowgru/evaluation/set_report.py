@@ -28,7 +28,7 @@ class MeasuredSet(NamedTuple):
     worst: "list[WorstPair]"
 
 
-def refuse_existing(folder: Path, overwrite: bool) -> None:
+def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     """RequestError where write_results has no folder to write to, or would replace what is there without `overwrite`."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
@@ -80,7 +80,7 @@ def _unit(metric: str) -> str:
     return "px" if metric.startswith(("epe", "static")) else "%"
 
 
-def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], overwrite: bool) -> None:
+def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], *, overwrite: bool) -> None:
     """The whole report as JSON, and one line per pair as CSV.
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
@@ -93,11 +93,11 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     if "model" in method:
         for name, entry in report["sets"].items():
             entry["padding"] = padding_mode(name)
-    with written_whole(folder / REPORT, overwrite) as temporary:
+    with written_whole(folder / REPORT, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
     rows = [row for measured in sets for row in measured.evaluation.pairs]
     with (
-        written_whole(folder / PAIRS, overwrite) as temporary,
+        written_whole(folder / PAIRS, overwrite=overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         lines = csv.DictWriter(file, ["pair", "set", *METRICS, "initial_flow"])

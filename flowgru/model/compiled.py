@@ -1,4 +1,4 @@
-"""torch.compile for estimation: each part of the network is one graph, made once for each size of pictures."""
+"""torch.compile for a network: each part of it is one graph, made once for each size of pictures."""
 
 import time
 from collections.abc import Callable
@@ -52,19 +52,31 @@ class CompiledPart:
         return result
 
 
-def compile_network(network: FlowNetwork, backend: str = "inductor") -> FlowNetwork:
+def compile_for_inference(network: FlowNetwork, backend: str = "inductor") -> FlowNetwork:
     """Lets torch.compile make the network's estimates faster, and returns it; its flow differs by rounding only.
 
-    One graph for each encoder, for a whole refinement with its look-up, and for the upsampling, made in the first call for
-    each size of pictures. For training there is compile_parts. MachineError, in the first call, where there is no compiler.
+    One graph for each encoder, for a whole refinement with its look-up, and for the read-out, made in the first call for
+    each size of pictures. It can be trained no more. MachineError, in the first call, where there is no compiler.
     """
     cast(Any, network).to(memory_format=torch.channels_last)  # torch 2.11's types lack memory_format
-    modules = (network.feature_encoder, network.context_encoder, network.upsampler)
-    places = [*((module, "forward") for module in modules), (network, "refine")]
+    encoders = ((encoder, "forward") for encoder in (network.feature_encoder, network.context_encoder))
+    places = [*encoders, (network, "refine"), (network, "read_out")]
     network.compiled_parts = tuple(CompiledPart(getattr(*place), backend) for place in places)
     for (module, name), part in zip(places, network.compiled_parts, strict=True):
         setattr(module, name, part)
     return network
+
+
+def compile_for_training(network: FlowNetwork, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Lets torch.compile make the network's training faster: every part for itself, the loop between them stays Python's.
+
+    A graph of a whole refinement would keep more for its gradient. Every new size of pictures costs minutes of compiling.
+    """
+    parts = [network.feature_encoder, network.context_encoder, network.motion_encoder, network.flow_head]
+    for part in (*parts, network.upsampler, network.mixture_head):
+        if part is not None:
+            part.compile(dynamic=False, backend=backend)
+    network.operator.step = torch.compile(network.operator.step, dynamic=False, backend=backend)
 
 
 def compile_seconds(network: object) -> float:

@@ -1,7 +1,8 @@
 """The network around the update operator: the loop of RAFT (Teed and Deng 2020, arXiv 2003.12039, section 3.3)."""
 
-import math
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,46 +12,15 @@ from torch import Tensor, nn
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
-from flowgru.model.correlation.choice import Correlation, CorrelationMethod, correlate
+from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
 from flowgru.model.encoders import Encoder
-from flowgru.model.heads import FlowHead, MixtureHead, Upsampler
+from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
+from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
 from flowgru.model.motion_encoder import MotionEncoder
+from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
-
-
-class EncodedFrame(NamedTuple):
-    """All that is computed of one frame alone, so that a video computes it once."""
-
-    features: Features
-    """What is matched."""
-    context: Features | None
-    """What starts the hidden state and guides it; None for a frame that is only ever the second of a pair."""
-    padding: Padding
-    """What was added to the frame's sides."""
-
-    @property
-    def picture_shape(self) -> list[int]:
-        """[B, 3, H, W] of the frame that was encoded."""
-        batch, _, height, width = self.features.shape
-        left, right, top, bottom = self.padding
-        return [batch, 3, 8 * height - top - bottom, 8 * width - left - right]
-
-
-class FlowPrediction(NamedTuple):
-    """The flow from the first to the second picture."""
-
-    flows: tuple[Flow, ...]
-    """After each refinement, or after the last one only."""
-    coarse: CoarseFlow
-    """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
-    confidence: Float[Tensor, "B H W"] | None = None
-    """In [0, 1]: the share of the narrow distribution (1 px) in the error's; None for a network that does not say."""
-    mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
-    """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
-    num_refinements: int = 0
-    """How many there were, without those that only settled."""
 
 
 class FlowNetwork(nn.Module):
@@ -63,12 +33,10 @@ class FlowNetwork(nn.Module):
         self.config = config
         self.card: dict[str, Any] = {}
         """What the model file says of itself (data, licence, recommended iterations, ...); empty for a new network."""
-        self.correlation: CorrelationMethod = "auto"
-        """How matches are computed; it changes memory and time, and the flow by rounding only."""
-        self.memory_budget: int | None = None
-        """Bytes that the correlation may take; None lets auto see what is free."""
+        self.plan = MatchPlan()
+        """How matches are computed where `match` is given no plan."""
         self.compiled_parts: tuple[Any, ...] = ()
-        """What compile_network has compiled."""
+        """What compile_for_inference has compiled."""
         self.sizes = sizes = config.sizes
         floor = config.texture_floor if sizes.normalized_features else None
         self.feature_encoder = Encoder(sizes, sizes.feature_norm, sizes.feature_size, match_floor=floor)
@@ -80,6 +48,11 @@ class FlowNetwork(nn.Module):
         self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
         self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
         self.mixture_head = MixtureHead(sizes.hidden_size, sizes.flow_head) if config.confidence else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where it computes."""
+        return next(self.parameters()).device
 
     def forward(
         self,
@@ -94,6 +67,7 @@ class FlowNetwork(nn.Module):
         settling: int = 0,
         stop_below: float | None = None,
         padding: PaddingMode = "sintel",
+        plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
@@ -102,7 +76,8 @@ class FlowNetwork(nn.Module):
         state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
         it away. `settling` refinements without gradient run next: training then sees states deep into a refinement at
         the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
-        awkward size grow. RequestError where the pictures, or the start, have another size.
+        awkward size grow; `plan` how matches are computed, else it is the network's own plan. RequestError where the
+        pictures, or the start, have another size.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -118,27 +93,19 @@ class FlowNetwork(nn.Module):
             final_only=final_only,
             settling=settling,
             stop_below=stop_below,
+            plan=plan,
         )
 
     def for_inference(self) -> "FlowNetwork":
         """In evaluation mode, laid out in memory for the device that it is on."""
-        layout = inference_layout(next(self.parameters()).device)
+        layout = inference_layout(self.device)
         return cast(Any, self).to(memory_format=layout).eval()  # torch 2.11's types lack memory_format
-
-    def compile_parts(self) -> None:
-        """Lets torch.compile make the parts faster, each for itself: the loop between them stays Python's.
-
-        Every new picture size costs minutes of compiling.
-        """
-        for part in (self.feature_encoder, self.context_encoder, self.motion_encoder, self.flow_head, self.upsampler):
-            part.compile(dynamic=False)
-        self.operator.step = torch.compile(self.operator.step, dynamic=False)
 
     def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> EncodedFrame:
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
         height, width = frame.shape[-2:]
         added = padding_for(height, width, padding)
-        frame = _to_network_range(frame, added)
+        frame = F.pad(to_network_range(frame), added, mode="replicate")  # the edge pixels repeated outwards
         context = self.context_encoder(frame) if with_context else None
         return EncodedFrame(self.feature_encoder(frame), context, added)
 
@@ -154,49 +121,66 @@ class FlowNetwork(nn.Module):
         final_only: bool = False,
         settling: int = 0,
         stop_below: float | None = None,
+        plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
-        for name, count, least in (("iterations", iterations, 1), ("hold", hold, 0), ("settling", settling, 0)):
-            if count < least:
-                raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
-        if stop_below is not None and not 0 < stop_below < math.inf:
-            raise RequestError(f"stop_below is {stop_below}: it must be above 0, in pixels")
-        if first.picture_shape != second.picture_shape:
-            raise RequestError(
-                f"first is {first.picture_shape} and second {second.picture_shape}: "
-                "both frames of a pair must have one size"
-            )
-        assert first.context is not None, "the first frame of a pair is encoded with its context"
+        check_counts(iterations=iterations, hold=hold, settling=settling)
+        check_pair(first, second, stop_below)
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
         flow = start.to(first.features.device, torch.float32)
+        plan = plan or self.plan
         correlation = correlate(
             first.features,
             second.features,
             levels=self.sizes.correlation_levels,
             radius=self.sizes.correlation_radius,
-            method=self.correlation,
-            memory_budget=self.memory_budget,
+            method=plan.correlation,
+            memory_budget=plan.memory_budget,
             compiled=bool(self.compiled_parts),
         )
+        assert first.context is not None
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
-        flows, mixtures = [], []
-        for iteration in range(-settling, iterations):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= 0):
-                before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
-                flow, hidden, state = self.refine(before, correlation, state)
-                still = stop_below is not None and iteration >= 0 and update_length(flow - before) < stop_below
-                last = still or iteration == iterations - 1
-                if last or (iteration >= 0 and not final_only):
-                    upsampled, mixture = self.upsample(flow, hidden, first.padding)
-                    flows.append(upsampled)
-                    mixtures.append(mixture)
-                if last:
-                    break
+        steps = self.refinements(correlation, *self.settle(flow, correlation, state, settling), iterations, stop_below)
+        del state  # each refinement makes a new one
+        outputs, num_refinements = [], 0
+        for flow, hidden in steps:
+            num_refinements += 1
+            if not final_only:
+                outputs.append(self.upsample(flow, hidden, first.padding))
+        if final_only:
+            outputs.append(self.upsample(flow, hidden, first.padding))
+        flows, mixtures = zip(*outputs, strict=True)
         if self.mixture_head is None:
-            return FlowPrediction(tuple(flows), flow, num_refinements=iteration + 1)
-        confidence = mixtures[-1][:, :2].softmax(dim=1)[:, 1]
-        return FlowPrediction(tuple(flows), flow, confidence, tuple(mixtures), iteration + 1)
+            return FlowPrediction(flows, flow, num_refinements=num_refinements)
+        return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements)
+
+    def smaller_plan(self, plan: MatchPlan) -> MatchPlan | None:
+        """The correlation on demand, where the plan has another one."""
+        return None if plan.correlation == "on_demand" else replace(plan, correlation="on_demand")
+
+    def expected_memory(
+        self,
+        height: int,
+        width: int,
+        *,
+        num_tiles: int = 1,
+        tile_shape: tuple[int, int] | None = None,
+        after: int = 0,
+        plan: MatchPlan | None = None,
+    ) -> MemoryEstimate:
+        """The most memory that a pair of that size will take on the network's device, see estimate_memory."""
+        return estimate_memory(
+            self.sizes,
+            height,
+            width,
+            num_weights=sum(each.numel() for each in self.parameters()),
+            device=self.device,
+            plan=plan or self.plan,
+            num_tiles=num_tiles,
+            tile_shape=tile_shape,
+            after=after,
+        )
 
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
         """The operator's state after `count` refinements that leave the flow where it is.
@@ -210,18 +194,41 @@ class FlowNetwork(nn.Module):
             _, state = self.operator.step(motion, state)
         return state
 
+    def settle(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> tuple[CoarseFlow, Any]:
+        """The flow and the operator's state after `count` refinements that record no gradient."""
+        with torch.no_grad():
+            for _ in range(count):
+                flow, _, state = self.refine(flow.detach(), correlation, state)
+        return flow, state
+
+    def refinements(
+        self, correlation: Correlation, flow: CoarseFlow, state: Any, count: int, stop_below: float | None
+    ) -> Iterator[tuple[CoarseFlow, Features]]:
+        """The flow, and what the heads read, after each of `count` refinements, or until one moves it too little."""
+        for _ in range(count):
+            before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
+            flow, hidden, state = self.refine(before, correlation, state)
+            yield flow, hidden
+            if stop_below is not None and update_length(flow - before) < stop_below:
+                break
+
     def look_up(self, flow: CoarseFlow, correlation: Correlation) -> Features:
         """The motion features: the flow, and how well the pictures match around where it leads."""
         grid = pixel_grid(*flow.shape[-2:], like=flow)
         return self.motion_encoder(flow, correlation.lookup(grid + flow))
 
-    def upsample(self, flow: CoarseFlow, hidden: Features, padding: Padding) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
-        """The flow at the picture's size, and what the mixture head says of its error there (no channels without one)."""
+    def read_out(self, hidden: Features, flow: CoarseFlow) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """The flow of the padded picture in pixels and what the mixture head says of its error: no channels without one."""
         values = 8 * flow
         if self.mixture_head is not None:
             values = torch.cat([values, self.mixture_head(hidden)], dim=1)
-        upsampled = padding.remove(self.upsampler(hidden, values))
-        return upsampled[:, :2], upsampled[:, 2:]
+        values = self.upsampler(hidden, values)
+        return values[:, :2], values[:, 2:]
+
+    def upsample(self, flow: CoarseFlow, hidden: Features, padding: Padding) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """`read_out` without the padding."""
+        full, mixture = self.read_out(hidden, flow)
+        return padding.remove(full), padding.remove(mixture)
 
     def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
         """One refinement: the flow after it, what the heads read, and the operator's next state."""
@@ -240,6 +247,6 @@ def inference_layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
-def _to_network_range(images: Images, padding: Padding) -> Float[Tensor, "B 3 H8 W8"]:
-    """Pictures in [0, 1] to [-1, 1], their edge pixels repeated outwards."""
-    return F.pad(2 * images - 1, padding, mode="replicate")
+def to_network_range(images: Images) -> Images:
+    """Pictures in [0, 1] as the network sees them, in [-1, 1]."""
+    return 2 * images - 1

@@ -44,6 +44,11 @@ class MixtureHead(nn.Sequential):
         super().__init__(relu_conv(hidden_size, inner_size, 3), Conv2d(inner_size, 3, 3, padding=1))
 
 
+def narrow_share(mixture: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B H W"]:
+    """The share of the narrow distribution in MixtureHead's mixture, in [0, 1]: how sure the network is."""
+    return mixture[:, :2].softmax(dim=1)[:, 1]
+
+
 class Upsampler(nn.Module):
     """Coarse values -> values in each pixel of the picture: convex with a mask off the hidden state, or bilinear."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from flowgru.errors import NO_MEMORY
 from flowgru.model.buffers import idle_bytes
 
 
@@ -47,10 +46,3 @@ def peak_memory(device: torch.device) -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return 0
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had; often it is a RuntimeError like any other."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
-    )

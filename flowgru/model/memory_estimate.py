@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import torch
 
+from flowgru.config import NetworkSizes
 from flowgru.grid import padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
-from flowgru.model.correlation.choice import CorrelationMethod, preferred_method
+from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan, preferred_method
 from flowgru.model.correlation.on_demand import WORKING_BYTES
-from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import taken_memory
 
 
@@ -23,16 +23,20 @@ class MemoryEstimate(NamedTuple):
 
 
 def estimate_memory(
-    network: FlowNetwork,
+    sizes: NetworkSizes,
     height: int,
     width: int,
     *,
+    num_weights: int,
+    device: torch.device,
+    plan: MatchPlan,
     num_tiles: int = 1,
     tile_shape: tuple[int, int] | None = None,
     after: int = 0,
 ) -> MemoryEstimate:
-    """The peak of an inference in 32 bits on a pair of pictures of height x width pixels, on the network's device.
+    """The peak of an inference in 32 bits on a pair of pictures of height x width pixels.
 
+    num_weights: numbers in the network's parameters, which are on `device`.
     num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
     after: bytes on the CPU that are taken while the pair is encoded and its refinement is over.
 
@@ -40,18 +44,16 @@ def estimate_memory(
     picture's resolution at once, or the refinement is, with the correlation, the motion features and the upsampling's mask.
     How many of them live at once was measured (see results/memory.md); half precision takes less.
     """
-    sizes = network.sizes
-    device = next(network.parameters()).device
     tile_height, tile_width = tile_shape or (height, width)
     padding = padding_for(tile_height, tile_width)
     rows, columns = (tile_height + padding.top + padding.bottom) // 8, (tile_width + padding.left + padding.right) // 8
     cells = 4 * rows * columns  # bytes of one channel at an eighth of the resolution
-    method = network.correlation
+    method = plan.correlation
     if method == "auto":
         with torch.no_grad():
-            method = preferred_method(1, rows, columns, sizes.correlation_levels, device, network.memory_budget)
+            method = preferred_method(1, rows, columns, sizes.correlation_levels, device, plan.memory_budget)
 
-    weights = sum(4 * each.numel() for each in network.parameters())
+    weights = 4 * num_weights
     kept = 2 * num_tiles * cells * (sizes.feature_size + sizes.hidden_size + sizes.context_size)
     pictures = (2 * 12 + 12) * height * width  # both in 32 bits; in 8, and the flow
     halves = 4.25 if sizes.feature_norm == "instance" and not sizes.bottleneck else 6.25

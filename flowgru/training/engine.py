@@ -25,6 +25,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.validation import pair_errors
+from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.arithmetic import arithmetic
@@ -195,7 +196,7 @@ def _begin(
     torch.manual_seed(config.seed)
     network = make_network() if checkpoint is None else FlowNetwork(config.network)
     if compile:
-        network.compile_parts()
+        compile_for_training(network)
     if config.channels_last:
         cast(Any, network).to(memory_format=torch.channels_last)  # torch 2.11's types lack memory_format
     if config.part == "confidence":

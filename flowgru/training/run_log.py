@@ -127,7 +127,7 @@ class RunLog:
         """First frame, estimated flow and true flow of one pair, below each other, for TensorBoard."""
         if self._board is None:
             return
-        device = next(network.parameters()).device
+        device = network.device
         pair = sample.first[None].to(device), sample.second[None].to(device)
         padding = padding_mode(name.removesuffix(FROM_DIS))
         start = None if sample.initial_flow is None else sample.initial_flow[None].to(device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.model.flow_network import FlowPrediction
+from flowgru.model.prediction import FlowPrediction
 from flowgru.processes.signals import agreed_signal, as_counts
 from flowgru.training.objective import mixture_loss, sequence_loss
 from flowgru.training.run_state import Run, drawn_refinements

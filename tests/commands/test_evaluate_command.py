@@ -79,7 +79,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
 
 def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_path, monkeypatch, capsys):
     broken = picture_estimator(lambda first, second: np.full((*first.shape[:2], 2), np.nan, np.float32))
-    monkeypatch.setattr("flowgru.commands.evaluate._baseline", lambda _: (lambda _: broken, {}))
+    monkeypatch.setattr("flowgru.commands.evaluate.open_baseline", lambda _: (lambda _: broken, {}))
     output = tmp_path / "out"
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -24,9 +24,9 @@ def counted(network, monkeypatch) -> dict[str, list]:
     calls: dict[str, list] = {"encode": [], "match": []}
     encode, match = network.encode, network.match
 
-    def count_encode(frame, *, with_context=True):
+    def count_encode(frame, *, with_context=True, **options):
         calls["encode"].append(with_context)
-        return encode(frame, with_context=with_context)
+        return encode(frame, with_context=with_context, **options)
 
     def count_match(first, second, **options):
         calls["match"].append(options["initial_coarse"])

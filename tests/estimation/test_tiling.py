@@ -57,7 +57,7 @@ def test_tiles_too_small_to_show_a_motion_are_refused():
 def test_tiles_are_rows_and_columns(words):
     with pytest.raises(RequestError, match="expected ROWSxCOLUMNS"):
         EstimateSettings("out", tiles=words)
-    assert EstimateSettings("out", tiles="3x12").rows_and_columns() == (3, 12)
+    assert EstimateSettings("out", tiles="3x12").of_model().rows_and_columns() == (3, 12)
 
 
 def seam_error(first, second) -> float:

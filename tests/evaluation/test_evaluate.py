@@ -110,10 +110,10 @@ def test_only_a_pair_that_begins_with_the_file_that_ended_the_last_one_starts_wh
 
     def estimate(first, second, start=None, /):
         if not first.equal(second):
-            starts.append(None if start is None else start.coarse.flatten()[0].item())
+            starts.append(None if start is None else start.coarse[0].flatten()[0].item())
         elif start is not None:
             raise AssertionError("a static pair starts anew")
-        carried = InitialFlow("warm", coarse=torch.full((1, 2, 1, 1), float(len(starts))))
+        carried = InitialFlow("warm", coarse=(torch.full((1, 2, 1, 1), float(len(starts))),))
         return Estimate(torch.zeros(1, 2, *first.shape[2:]), carried)
 
     evaluate(estimate, Listed(make_samples(1.0, 2.0, 3.0, 4.0, 5.0), files), static_pairs=5)

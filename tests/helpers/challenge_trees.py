@@ -60,7 +60,7 @@ def levels(first, second, start=None, /) -> Estimate:
     """A flow of the grey levels of both pictures, so that a file tells which pair it is of; 1/100 px off a quantum."""
     u, v = (round(image.mean().item() * 255) + 0.01 for image in (first, second))
     flow = torch.tensor([u, v]).reshape(1, 2, 1, 1).expand(1, 2, *first.shape[2:])
-    return Estimate(flow, InitialFlow("warm", coarse=torch.full((1, 2, 1, 1), u)))
+    return Estimate(flow, InitialFlow("warm", coarse=(torch.full((1, 2, 1, 1), u),)))
 
 
 def run(*words: object) -> int:

@@ -24,18 +24,19 @@ PREAMBLE = """
 import sys, torch
 from flowgru.config import NetworkConfig
 from flowgru.grid import pixel_grid, splat
-from flowgru.model.compiled import compile_network, compile_seconds
+from flowgru.model.compiled import compile_for_inference, compile_for_training, compile_seconds
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 
 torch.set_num_threads(1)
 
 def make(preset, operator, correlation):
     torch.manual_seed(0)
-    network = FlowNetwork(NetworkConfig(preset, operator)).eval()
+    network = FlowNetwork(NetworkConfig(preset, operator, True)).eval()  # with a head that says how sure it is
     for module in network.modules():  # as if it had learned something
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
-    network.correlation = correlation
+    network.plan = MatchPlan(correlation)
     return network
 
 @torch.inference_mode()
@@ -61,7 +62,7 @@ ONE_GRAPH_A_SIZE = """
 from torch._dynamo.utils import counters
 
 network, plain = (make("compact", sys.argv[1], sys.argv[2]) for _ in range(2))
-compile_network(network, backend="eager")
+compile_for_inference(network, backend="eager")
 frames = pictures(3, 140, 170)
 flows = video(network, frames)
 assert counters["stats"]["unique_graphs"] == 4 and not counters["graph_break"], counters
@@ -78,10 +79,31 @@ video(network, pictures(2, 200, 170))
 assert counters["stats"]["unique_graphs"] == 8 and compile_seconds(network) > seconds, counters
 """
 
+EVERY_PART = """
+graphs = []
+network = FlowNetwork(NetworkConfig("large", "conv_gru", True))
+compile_for_training(network, backend=lambda graph, inputs: (graphs.append(graph), graph.forward)[1])
+sizes = network.sizes
+hidden, motion = torch.rand(1, sizes.hidden_size, 8, 8), torch.rand(1, sizes.motion_size, 8, 8)
+state = network.operator.begin(hidden, torch.rand(1, sizes.context_size, 8, 8))
+for part, *inputs in (
+    (network.feature_encoder, torch.rand(1, 3, 64, 64)),
+    (network.context_encoder, torch.rand(1, 3, 64, 64)),
+    (network.motion_encoder, torch.rand(1, 2, 8, 8), torch.rand(1, 324, 8, 8)),
+    (network.operator.step, motion, state),
+    (network.flow_head, hidden),
+    (network.mixture_head, hidden),
+    (network.upsampler, hidden, torch.rand(1, 5, 8, 8)),
+):
+    before = len(graphs)
+    part(*inputs)
+    assert len(graphs) > before, part
+"""
+
 SAME_FLOW = """
 for correlation in ("all_pairs", "on_demand"):
     network, plain = (make(sys.argv[1], sys.argv[2], correlation) for _ in range(2))
-    compile_network(network)
+    compile_for_inference(network)
     frames = pictures(3, 140, 170)
     for hold in (0, 2):  # held refinements run beside the compiled ones
         for flow, expected in zip(video(network, frames, hold=hold), video(plain, frames, hold=hold)):
@@ -169,7 +191,14 @@ def test_what_cannot_be_compiled_is_an_error_of_the_machine():
 
 
 def test_a_loaded_model_is_compiled_where_that_is_asked_for():
-    assert [len(load_model(device="cpu", compile=compile).compiled_parts) for compile in (False, True)] == [0, 4]
+    plain, compiled = (load_model(device="cpu", compile=compile) for compile in (False, True))
+    assert not plain.compiled_parts and len(compiled.compiled_parts) == 4
+    assert {compiled.refine, compiled.read_out} < {*compiled.compiled_parts}
+
+
+def test_every_part_is_compiled_for_training():
+    run = run_alone(EVERY_PART)
+    assert run.returncode == 0, run.stderr[-3000:]
 
 
 each_method = pytest.mark.parametrize("method", ["all_pairs", "on_demand"])

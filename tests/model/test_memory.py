@@ -15,14 +15,14 @@ from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
+from flowgru.errors import MachineError, lacks_memory
 from flowgru.estimation.stream import estimate_flow
 from flowgru.model.buffers import idle_bytes
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
-from flowgru.model.correlation.choice import CorrelationMethod
+from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.memory import free_memory, lacks_memory, taken_memory
-from flowgru.model.memory_estimate import estimate_memory
+from flowgru.model.memory import free_memory, taken_memory
 
 CPU = torch.device("cpu")
 
@@ -34,6 +34,13 @@ LACKS = [
     RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeError("CUDA error: out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    RuntimeError("std::bad_alloc"),
+    OSError(12, "Cannot allocate memory"),
+    Exception("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8"),
+    Exception("BFCArena::AllocateRawInternal Available memory of 4 is smaller than requested bytes of 8"),
+    Exception(
+        "OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 8 bytes in function 'OutOfMemoryError'"
+    ),
 ]
 
 
@@ -89,17 +96,14 @@ def test_the_estimate_knows_what_makes_the_difference():
     def increment(
         network: FlowNetwork, height: int, width: int, method: CorrelationMethod = "on_demand", **tiles
     ) -> int:
-        network.correlation = method
-        return estimate_memory(network, height, width, **tiles).num_bytes - here
+        return network.expected_memory(height, width, plan=MatchPlan(method), **tiles).num_bytes - here
 
     assert increment(large, 1088, 1920) > increment(small, 1088, 1920)
     assert increment(large, 1088, 1920, "all_pairs") > increment(large, 1088, 1920) + 5 * 2**30
     tiled = increment(large, 4320, 7680, num_tiles=16, tile_shape=(1336, 2368))
     assert tiled < increment(large, 4320, 7680) / 2
-    large.correlation = "auto"
-    assert estimate_memory(large, 1088, 1920).method == "on_demand"
-    large.memory_budget = 2**40
-    assert estimate_memory(large, 1088, 1920).method == "all_pairs"
+    assert large.expected_memory(1088, 1920).method == "on_demand"
+    assert large.expected_memory(1088, 1920, plan=MatchPlan(memory_budget=2**40)).method == "all_pairs"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process inherits the peak of the one that started it")
@@ -129,7 +133,16 @@ def test_a_lack_of_memory_is_one_line_from_every_command(error, monkeypatch, cap
 
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: f"{type(error).__name__} {error}")
 def test_a_lack_of_memory_is_recognised(error):
-    assert lacks_memory(error) and not lacks_memory(RuntimeError("shapes do not fit")) and not lacks_memory(OSError())
+    assert lacks_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shapes do not fit"), OSError(), KeyboardInterrupt(), MachineError("out of memory: use --tiles 2x2")],
+    ids=repr,
+)
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not lacks_memory(error)
 
 
 @pytest.fixture
@@ -146,7 +159,7 @@ def failing(network: FlowNetwork, monkeypatch: pytest.MonkeyPatch, error: Except
     match, tried = network.match, []
 
     def lacking(first, second, **options):
-        tried.append((network.correlation, tuple(first.picture_shape[2:])))
+        tried.append((options["plan"].correlation, tuple(first.picture_shape[2:])))
         if not until(*tried[-1]):
             raise error
         return match(first, second, **options)
@@ -223,7 +236,7 @@ def address_space_after_loading() -> int:
 
 def test_a_smaller_plan_begins_without_the_memory_of_the_larger_one(monkeypatch):
     network = FlowNetwork(NetworkConfig("compact", "conv_gru")).for_inference()
-    network.correlation = "all_pairs"
+    network.plan = MatchPlan("all_pairs")
     idle, look_up = [], OnDemandCorrelation.lookup
 
     def lacking(*_):

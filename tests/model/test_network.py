@@ -11,6 +11,7 @@ import torch
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import upsample_bilinear
+from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.operators import UPDATE_OPERATORS
 
@@ -232,7 +233,7 @@ def test_compiled_parts_give_the_flow_and_the_gradients_of_the_plain_ones(operat
     plain = make("compact", operator)
     compiled = make("compact", operator)
     compiled.load_state_dict(plain.state_dict())
-    compiled.compile_parts()
+    compile_for_training(compiled)
     pair = torch.rand(2, 1, 3, 128, 128)
     flows, gradients = [], []
     for network in (plain, compiled):

@@ -11,7 +11,7 @@ from fake_cuda import fake_cuda
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import sample_windows, window_offsets
-from flowgru.model.correlation.choice import CorrelationMethod
+from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.operators import UPDATE_OPERATORS, make_operator, option_names
 from flowgru.training.objective import mixture_loss, sequence_loss
@@ -76,7 +76,7 @@ def test_a_network_gives_flow_in_float32_in_every_precision(
 ):
     with fake_cuda():
         network = FlowNetwork(config).train(training)
-        network.correlation = correlation
+        network.plan = MatchPlan(correlation)
         first, second = torch.rand(2, 2, 3, 128, 160)
         with autocast(precision), torch.set_grad_enabled(training):
             found = network(first, second, iterations=2, settling=1, final_only=not training)

@@ -1,10 +1,12 @@
 """How well the two pictures match: the correlation of their features, and the look-up around where the flow points."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import torch
 
+from flowgru.config.model_settings import CorrelationMethod
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
 from flowgru.model.buffers import release
@@ -14,14 +16,23 @@ from flowgru.model.correlation.on_demand import WORKING_BYTES, OnDemandCorrelati
 from flowgru.model.memory import free_memory
 from flowgru.types import Features
 
-CorrelationMethod = Literal["auto", "all_pairs", "on_demand"]
-"""all_pairs keeps the volume of all matches, on_demand computes what is looked up in every refinement again.
-
-auto takes all_pairs where its pyramid fits the memory budget.
-"""
-
 LARGEST_PYRAMID = 2**30
 """Bytes above which auto prefers on_demand on a CPU, however much memory is free: there it is no slower."""
+
+
+@dataclass(frozen=True)
+class MatchPlan:
+    """How the matches of a pair are computed; it changes memory and time, and the flow by rounding only.
+
+    RequestError for an unknown method, and for a budget that is none.
+    """
+
+    correlation: CorrelationMethod = "auto"
+    memory_budget: int | None = None
+    """Bytes that the correlation may take; None lets auto see what is free."""
+
+    def __post_init__(self) -> None:
+        check_method(self.correlation, self.memory_budget)
 
 
 @runtime_checkable
@@ -94,10 +105,9 @@ def takes_triton(device: torch.device) -> bool:
     return device.type == "cuda" and find_spec("triton") is not None
 
 
-def check_method(method: str, memory_budget: int | None) -> CorrelationMethod:
-    """The method of that name. RequestError for an unknown one, and for a budget that is none."""
+def check_method(method: str, memory_budget: int | None) -> None:
+    """RequestError for an unknown method, and for a budget that is none."""
     if method not in get_args(CorrelationMethod):
         raise RequestError(f"unknown correlation {method!r}: choose one of {', '.join(get_args(CorrelationMethod))}")
     if memory_budget is not None and memory_budget < 1:
         raise RequestError(f"memory_budget is {memory_budget}: it must be 1 or more, in bytes")
-    return method  # pyright: ignore[reportReturnType]

@@ -6,9 +6,9 @@ from torch._higher_order_ops.while_loop import while_loop
 from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from flowgru.grid import pixel_grid
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
-from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.flow_network import FlowNetwork, to_network_range
+from flowgru.model.heads import narrow_share
 from flowgru.scan.fixed_depth import scans_of_up_to
 from flowgru.types import CoarseFlow, Features, Images
 
@@ -27,7 +27,7 @@ class ExportableFlow(nn.Module):
     start. A network that says how sure it is gives confidence [1, H, W] as its last output.
 
     The refinements are one loop in the graph, and those that hold are one before it, so that the file does not grow with
-    them, and tracing neither. The flow is that of FlowNetwork.match.
+    them, and tracing neither. What is in the loop, and what is read out after it, are FlowNetwork's own methods.
     """
 
     def __init__(self, network: FlowNetwork, iterations: int, *, hold: int = 0, warm_start: bool = False) -> None:
@@ -46,7 +46,7 @@ class ExportableFlow(nn.Module):
 
     def forward(self, first: Images, second: Images, initial_flow: CoarseFlow | None = None) -> tuple[Tensor, ...]:
         network, sizes = self.network, self.network.sizes
-        first, second = 2 * first - 1, 2 * second - 1
+        first, second = to_network_range(first), to_network_range(second)
         correlation = AllPairsCorrelation(
             network.feature_encoder(first),
             network.feature_encoder(second),
@@ -54,26 +54,24 @@ class ExportableFlow(nn.Module):
             sizes.correlation_radius,
         )
         hidden, context = network.context_encoder(first).split([sizes.hidden_size, sizes.context_size], dim=1)
-        grid = pixel_grid(*hidden.shape[2:], like=hidden)
-        start = torch.zeros_like(grid) if initial_flow is None else initial_flow
+        start = torch.zeros_like(hidden[:, :2]) if initial_flow is None else initial_flow
         parts, _ = tree_flatten(network.operator.begin(hidden, context))
         constant, carried = self._split(parts)
 
         def refined(iteration: Tensor, flow: Tensor, _: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
             state = tree_unflatten(self._joined(constant, carried), self.state_form)
-            motion = network.motion_encoder(flow, correlation.lookup(grid + flow))
-            hidden, state = network.operator.step(motion, state)
-            flow = flow + network.flow_head(hidden)
+            flow, hidden, state = network.refine(flow, correlation, state)
             return iteration + 1, *map(_plain, (flow, hidden, *self._split(tree_flatten(state)[0])[1]))
 
         def unfinished(iteration: Tensor, *_: Tensor) -> Tensor:
             return iteration < self.iterations
 
         if self.held:
-            carried = self._hold(network.motion_encoder(start, correlation.lookup(grid + start)), constant, carried)
+            carried = self._hold(network.look_up(start, correlation), constant, carried)
         begin = (torch.zeros((), dtype=torch.int64), *map(_plain, (start, hidden, *carried)))
         _, flow, hidden, *_ = while_loop(unfinished, refined, begin)
-        return self._read(flow, hidden)
+        upsampled, mixture = network.read_out(hidden, flow)
+        return upsampled, flow, *([] if network.mixture_head is None else [narrow_share(mixture)])
 
     def _hold(self, motion: Features, constant: list[Tensor], carried: list[Tensor]) -> list[Tensor]:
         """What of the operator's state moves, after the refinements that leave the flow where it is."""
@@ -88,15 +86,6 @@ class ExportableFlow(nn.Module):
 
         _, *carried = while_loop(unfinished, settled, (torch.zeros((), dtype=torch.int64), *map(_plain, carried)))
         return carried
-
-    def _read(self, flow: CoarseFlow, hidden: Features) -> tuple[Tensor, ...]:
-        """The outputs, in the order of output_names."""
-        values, mixture_head = 8 * flow, self.network.mixture_head
-        if mixture_head is not None:
-            values = torch.cat([values, mixture_head(hidden)], dim=1)
-        values = self.network.upsampler(hidden, values)
-        confidence = [] if mixture_head is None else [values[:, 2:4].softmax(dim=1)[:, 1]]
-        return values[:, :2], flow, *confidence
 
     def _split(self, parts: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """What stays the same in every refinement, and what does not."""

@@ -11,9 +11,13 @@ from torch import Tensor
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for
-from flowgru.model.exported.runtimes import Arrays, open_file
-from flowgru.model.flow_network import FlowPrediction
+from flowgru.model.correlation.all_pairs import pyramid_bytes
+from flowgru.model.correlation.choice import MatchPlan
+from flowgru.model.exported.runtimes import open_file
 from flowgru.model.initial_flow import start_from
+from flowgru.model.memory import taken_memory
+from flowgru.model.memory_estimate import MemoryEstimate
+from flowgru.model.prediction import FlowPrediction
 from flowgru.types import CoarseFlow, Flow, Images
 
 
@@ -42,6 +46,7 @@ class ExportedFlow:
         self.max_size: int = self.card["export"]["max_size"]
         self.warm_start = "initial_flow" in self.opened.input_names
         self.device = torch.device("cpu")
+        self.plan = MatchPlan("all_pairs")
         try:
             self.config = NetworkConfig(**self.card["network"])
         except TypeError:
@@ -70,8 +75,14 @@ class ExportedFlow:
         hold: int = 0,
         final_only: bool = True,
         stop_below: float | None = None,
+        plan: MatchPlan | None = None,
     ) -> FlowPrediction:
-        """The flow of a pair. RequestError for other numbers of refinements, or a start, that the file does not have."""
+        """The flow of a pair.
+
+        RequestError for other numbers of refinements, or a start or a plan, that the file does not have.
+        """
+        if plan is not None and plan != self.plan:
+            raise RequestError(f"the correlation is {plan.correlation} and {self.path.name} keeps all pairs of pixels")
         for name, wanted, fixed in (("iterations", iterations, self.iterations), ("hold", hold, self.hold)):
             if wanted != fixed:
                 raise RequestError(
@@ -87,7 +98,7 @@ class ExportedFlow:
             inputs["initial_flow"] = _array(start)
         elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
-        found = {name: torch.from_numpy(np.array(values)) for name, values in self._run(inputs).items()}
+        found = {name: torch.from_numpy(np.array(values)) for name, values in self.opened.run(inputs).items()}
         confidence = found.get("confidence")
         if confidence is not None:
             confidence = first.padding.remove(confidence[:, None])[:, 0]
@@ -95,14 +106,30 @@ class ExportedFlow:
             (first.padding.remove(found["flow"]),), found["coarse_flow"], confidence, num_refinements=self.iterations
         )
 
-    def _run(self, inputs: Arrays) -> Arrays:
-        """MemoryError where there is not enough: each runtime has a class of its own for it."""
-        try:
-            return self.opened.run(inputs)
-        except Exception as error:
-            if any(word in str(error).lower() for word in ("allocat", "bad_alloc", "out of memory")):
-                raise MemoryError(str(error)) from None
-            raise
+    def smaller_plan(self, plan: MatchPlan) -> MatchPlan | None:
+        """None: the file has one plan."""
+
+    def expected_memory(
+        self,
+        height: int,
+        width: int,
+        *,
+        num_tiles: int = 1,
+        tile_shape: tuple[int, int] | None = None,
+        after: int = 0,
+        plan: MatchPlan | None = None,
+    ) -> MemoryEstimate:
+        """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large.
+
+        tile_shape: (height, width) of the tiles that are computed one after the other.
+        after: bytes that are taken once its flow is there.
+        """
+        height, width = tile_shape or (height, width)
+        padding = padding_for(height, width)
+        rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
+        correlation = pyramid_bytes(1, rows, columns, self.config.sizes.correlation_levels)
+        peak = 36 * height * width + max(correlation, after)
+        return MemoryEstimate(self.device, "all_pairs", taken_memory(self.device) + peak)
 
 
 def _array(values: Tensor) -> np.ndarray:

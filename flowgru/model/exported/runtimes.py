@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, lacks_memory
 from flowgru.model.exported.formats import CARD, INPUT_NAMES
 
 Arrays = dict[str, np.ndarray]
@@ -97,6 +97,8 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each runtime has kinds of its own for what is damaged
+        if lacks_memory(error):
+            raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RequestError(f"{path} is not a readable {path.suffix} model ({reason})") from None
     try:

@@ -14,8 +14,8 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError
-from flowgru.model.compiled import compile_network
-from flowgru.model.correlation.choice import CorrelationMethod, check_method
+from flowgru.model.compiled import compile_for_inference
+from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
 from flowgru.model.weight_files.raft_names import (
@@ -39,7 +39,7 @@ RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
 
 RUNNABLE = (".onnx", ".xml")
-"""Endings of exported models that `flowgru estimate` runs."""
+"""Endings of exported models that `flowgru estimate`, `evaluate` and `submit` run."""
 
 EXPORTED = (*RUNNABLE, ".pt2")
 """Endings of all files that `flowgru export` writes; loading a .pt2 could run what is in it."""
@@ -68,7 +68,7 @@ def load_model(
     RequestError where there is no such model or its weights do not fit, MachineError where the device or the download
     refuses.
     """
-    method = check_method(correlation, memory_budget)
+    plan = MatchPlan(correlation, memory_budget)
     chosen = choose_device(device)
     name = str(source)
     if source in RELEASED:
@@ -86,9 +86,9 @@ def load_model(
     config = _config_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
     network = _filled_network(config, weights, naming, name)
     network.card = {**card, "network": asdict(config)}
-    network.correlation, network.memory_budget = method, memory_budget
+    network.plan = plan
     network = network.to(chosen).for_inference()
-    return compile_network(network) if compile else network
+    return compile_for_inference(network) if compile else network
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -124,7 +124,7 @@ def _model_path(source: str | Path) -> Path:
     path = Path(source)
     if path.suffix in EXPORTED:
         raise RequestError(
-            f"{source} is named like an exported model, which flowgru estimate runs ({' and '.join(RUNNABLE)}): "
+            f"{source} is named like an exported model; flowgru estimate, evaluate and submit run {' and '.join(RUNNABLE)}: "
             "here, name the weights it was made from"
         )
     if not path.exists():

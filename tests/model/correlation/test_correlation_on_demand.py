@@ -118,7 +118,7 @@ def test_a_network_gives_the_same_flow_and_gradients_either_way(preset, operator
     frames = torch.rand(2, 1, 3, 136, 152)
     results = []
     for method in ("all_pairs", "on_demand"):
-        network.correlation = method
+        network.plan = choice.MatchPlan(method)
         network.zero_grad()
         flow = network(*frames, iterations=2).flows[-1]
         flow.square().mean().backward()
@@ -158,7 +158,7 @@ def test_a_training_does_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPa
 
 def test_a_model_is_loaded_with_its_correlation():
     network = load_model(device="cpu", correlation="on_demand", memory_budget=10**6)
-    assert (network.correlation, network.memory_budget) == ("on_demand", 10**6)
+    assert network.plan == choice.MatchPlan("on_demand", 10**6)
     with pytest.raises(RequestError, match="memory_budget is 0: it must be 1 or more"):
         load_model(device="cpu", memory_budget=0)
 

@@ -1,15 +1,15 @@
-"""An exported file as `flowgru estimate` takes it: what it is, and which settings it cannot follow."""
+"""Opens the model of a command: weights, or an exported file, which cannot follow every setting."""
 
 from pathlib import Path
 
-from flowgru.config.estimation import EstimateSettings
-from flowgru.errors import RequestError
-from flowgru.grid import padding_for
-from flowgru.model.correlation.all_pairs import pyramid_bytes
+import torch
+
+from flowgru.config.model_settings import ModelSettings
+from flowgru.console import say
+from flowgru.errors import MachineError, RequestError
 from flowgru.model.exported.flow import ExportedFlow
-from flowgru.model.memory import taken_memory
-from flowgru.model.memory_estimate import MemoryEstimate
-from flowgru.model.weight_files.loading import RUNNABLE
+from flowgru.model.pair_network import PairNetwork
+from flowgru.model.weight_files.loading import RUNNABLE, choose_device, load_model
 
 
 def is_exported(model: str) -> bool:
@@ -17,7 +17,27 @@ def is_exported(model: str) -> bool:
     return Path(model).suffix in RUNNABLE
 
 
-def open_exported(settings: EstimateSettings) -> ExportedFlow:
+def open_network(settings: ModelSettings) -> PairNetwork:
+    """The model that the settings name, ready to be used. What an exported file is, is said.
+
+    RequestError for a model that cannot be read, or not be used as the settings ask; MachineError where the device, or the
+    precision on it, is not to be had.
+    """
+    if is_exported(settings.model):
+        exported = open_exported(settings)
+        say(description(exported))
+        return exported
+    device = choose_device(None if settings.device == "auto" else settings.device)
+    if (
+        settings.precision == "bf16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
+    return load_model(settings.model, device, correlation=settings.correlation, compile=settings.compile)
+
+
+def open_exported(settings: ModelSettings) -> ExportedFlow:
     """The model that the settings name. RequestError where it cannot be run, or not as the settings ask."""
     network = ExportedFlow(settings.model)
     name = network.path.name
@@ -54,15 +74,3 @@ def description(network: ExportedFlow) -> str:
         f"refinements, up to {network.max_size}x{network.max_size} px, {card.get('license')}; by flowgru "
         f"{card['export'].get('flowgru')}, in {network.runtime}"
     )
-
-
-def exported_memory(network: ExportedFlow, height: int, width: int, *, after: int = 0) -> MemoryEstimate:
-    """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large.
-
-    after: bytes that are taken once its flow is there.
-    """
-    padding = padding_for(height, width)
-    rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
-    correlation = pyramid_bytes(1, rows, columns, network.config.sizes.correlation_levels)
-    peak = 36 * height * width + max(correlation, after)
-    return MemoryEstimate(network.device, "all_pairs", taken_memory(network.device) + peak)

@@ -1,0 +1,75 @@
+"""How a pair is computed, as far as it changes memory; where memory does not suffice, the next smaller way."""
+
+from typing import NamedTuple
+
+import torch
+
+from flowgru.config.way import Way
+from flowgru.errors import MachineError
+from flowgru.estimation.geometry import computed_size, size_text
+from flowgru.model.buffers import release
+from flowgru.model.correlation.choice import MatchPlan
+from flowgru.model.pair_network import PairNetwork
+
+LEAST_TO_CUT = 512
+"""Pixels on the shorter side of a picture below which a lack of memory is not answered by cutting it into tiles."""
+
+
+class Plan(NamedTuple):
+    """How a pair is computed, as far as it changes memory."""
+
+    match: MatchPlan
+    tiles: tuple[int, int]
+    """Rows and columns."""
+
+
+class Plans:
+    """One plan for all frames, and a smaller one for the sizes of frames that it has no memory for."""
+
+    def __init__(
+        self,
+        network: PairNetwork,
+        way: Way,
+        *,
+        tiles: tuple[int, int],
+        resize: tuple[int, int] | float | None,
+        shrink: bool,
+        can_resize: bool,
+    ) -> None:
+        """resize, can_resize: see PairMatcher. shrink: whether there may be smaller plans at all."""
+        self.network, self.way = network, way
+        self.resize = resize
+        self.may_shrink, self.can_resize = shrink, can_resize
+        self.plan = Plan(network.plan, tiles)
+        self.smaller: dict[tuple[int, ...], Plan] = {}
+
+    def of(self, size: tuple[int, ...]) -> Plan:
+        """The plan for frames of that size."""
+        return self.smaller.get(size, self.plan)
+
+    def shrink(self, size: tuple[int, ...]) -> str:
+        """Gives back what memory it can, takes the next smaller plan for frames of that size, and returns a line about it.
+
+        MachineError where there is none, or where none is wanted.
+        """
+        release()
+        device = self.network.device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        lack = f"not enough memory for frames of {size_text(size)} on {device}"
+        if not self.may_shrink:
+            raise MachineError(lack)
+        plan = self.of(size)
+        if (match := self.network.smaller_plan(plan.match)) is not None:
+            self.smaller[size] = plan._replace(match=match)
+            return f"{lack}: computing with the correlation on demand (--correlation on_demand)"
+        if plan.tiles == (1, 1) and min(computed_size(size, self.resize)) >= LEAST_TO_CUT:
+            self.smaller[size] = plan._replace(tiles=(2, 2))
+            return f"{lack}: computing in 2x2 tiles (--tiles 2x2)"
+        rows, columns = plan.tiles
+        how = " with the correlation on demand" if plan.match.correlation == "on_demand" else ""
+        less = ", ".join(["--no-polish"] * self.way.polish + ["--resize 0.5"] * self.can_resize)
+        raise MachineError(
+            f"{lack}, even in {rows}x{columns} tiles{how}: use {less}{' or ' if less else ''}more tiles, such as "
+            f"--tiles {2 * rows}x{2 * columns}"
+        )
