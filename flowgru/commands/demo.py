@@ -41,7 +41,7 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
         errors.append(np.linalg.norm(found.flow - truth.flow, axis=2)[truth.valid].mean())
     first = exact[0]
     view([str(folder / first.name)], output=output, overwrite=True)
-    say(f"EPE against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
+    say(f"EPE per image against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
     say(f"frames beside their flow: {folder / 'flow.mp4'}")
     say(f"first flow as a picture:  {folder / first.with_suffix('.png').name}")
     return 0

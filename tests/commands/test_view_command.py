@@ -140,7 +140,9 @@ def test_the_demo_prints_the_error_and_leaves_a_video_and_a_picture(tmp_path, mo
     for _ in range(2):  # a second demo replaces the first
         assert main(["demo", "--output", str(out), "--model", model, "--device", "cpu"]) == 0
         said = capsys.readouterr().out
-        assert "EPE against the exact flow: 7.500 px, mean of 2 pairs" in said  # the network says that nothing moves
+        assert (
+            "EPE per image against the exact flow: 7.500 px, mean of 2 pairs" in said
+        )  # the network says that nothing moves
         for name in ("flow.mp4", "frame_0001.png"):
             assert str(out / name) in said and (out / name).exists()
 

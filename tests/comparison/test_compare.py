@@ -101,12 +101,14 @@ def test_a_comparison_measures_all_that_it_promises(finished):
     }
     for regime in ("equal_width", "equal_parameters"):
         mine = {key[2:]: value for key, value in found.items() if key[0] == regime}
-        assert {key for key in mine if key[1] == "epe"} == {(0, "epe", "synthetic", n, None) for n in (1, 3)}
+        assert {key for key in mine if key[1] == "epe_per_image"} == {
+            (0, "epe_per_image", "synthetic", n, None) for n in (1, 3)
+        }
         assert {key[4] for key in mine if key[1] == "training_loss"} == {1, 2}
         assert {key[3] for key in mine if key[1] == "ms_per_pair"} == {1, 3}
         for measure in ("parameters", "operator_parameters", "hidden_size", "multiply_adds", "ms_per_step", "peak_mib"):
             assert mine[None, measure, "", None, None] > 0, measure
-        assert mine[None, "zero_epe", "synthetic", None, None] > 0
+        assert mine[None, "zero_epe_per_image", "synthetic", None, None] > 0
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -159,7 +161,7 @@ def test_the_measured_error_is_that_of_the_model_file(finished):
     network = load_model(finished / "runs/equal_width/conv_gru/seed0/model.safetensors", "cpu")
     errors = validate(network, measured_pairs(config, "synthetic"), (1, 3), torch.device("cpu"))
     for one in read_measurements(finished / "measurements.csv"):
-        if one.measure == "epe" and one.iterations is not None:
+        if one.measure == "epe_per_image" and one.iterations is not None:
             assert one.value == pytest.approx(errors[one.iterations], rel=1e-5)
 
 
@@ -540,21 +542,23 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
     monkeypatch.setattr("flowgru.comparison.runs.train", diverge)
     run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
     measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
-    assert [one[:-1] for one in measured] == [("", "", 1, "epe", "synthetic", count, None) for count in (1, 3)]
+    assert [one[:-1] for one in measured] == [
+        ("", "", 1, "epe_per_image", "synthetic", count, None) for count in (1, 3)
+    ]
     assert all(math.isnan(one.value) for one in measured)
 
 
 @pytest.mark.slow
 def test_a_training_that_diverges_is_a_result_and_not_begun_again(tmp_path, started):
     more = ("--training.optimizer.learning-rate", "1e30", "--operators", "control", "--seeds", "0")
-    for said in ("EPE synthetic nan px", "1 of 1 runs are finished already"):
+    for said in ("EPE per image synthetic nan px", "1 of 1 runs are finished already"):
         process = started(tmp_path / "results", *more)
         out, error = process.communicate(timeout=900)
         assert process.returncode == 0, error
         assert said in out
     measured = read_measurements(tmp_path / "results/measurements.csv")
     assert "ms_per_step" in {one.measure for one in measured}
-    assert all(math.isnan(one.value) for one in measured if one.measure == "epe")
+    assert all(math.isnan(one.value) for one in measured if one.measure == "epe_per_image")
 
 
 @pytest.mark.slow

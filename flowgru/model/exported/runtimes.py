@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from flowgru.config.renamed import with_names_of_today
 from flowgru.errors import RequestError
 from flowgru.model.exported.formats import CARD, INPUT_NAMES
 
@@ -108,4 +109,4 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
         sound, card = False, {}
     if not sound:
         raise RequestError(f"{path} is not a model of flowgru's: its card is missing; make one with flowgru export")
-    return opened, card
+    return opened, with_names_of_today(card)

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from flowgru.config.renamed import with_names_of_today
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.model.weight_files.torch_file import read_torch_file
@@ -181,7 +182,7 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
         raise RequestError(f"the card of {path} is not JSON ({_one_line(error)[:120]})") from None
     if not isinstance(card, dict):
         raise RequestError(f"the card of {path} is a {type(card).__name__}: expected a JSON object")
-    return card
+    return with_names_of_today(card)
 
 
 def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
