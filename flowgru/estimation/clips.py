@@ -16,6 +16,7 @@ from flowgru.config.estimation import EstimateSettings
 from flowgru.config.way import resolve_way
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.errors import InputFileError, MachineError, RequestError
@@ -25,7 +26,6 @@ from flowgru.estimation.geometry import occlusion_mask
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.matcher import PairNetwork
 from flowgru.estimation.outputs import (
-    EXTENSIONS,
     VIDEO,
     clip_folders,
     make_folders,
@@ -68,7 +68,7 @@ class Estimation:
     def __init__(self, inputs: list[str], settings: EstimateSettings) -> None:
         self.settings = settings
         self.root = Path(settings.output)
-        self.extension = EXTENSIONS[settings.format]
+        self.extension = FLOW_FORMATS[settings.format].suffix
         self.sources = open_frames(inputs, settings.start, settings.end)
         self.folders = clip_folders(self.root, [source.name for source in self.sources])
         pictures = settings.backward or settings.confidence or self.extension == ".png"
