@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import json
 import re
@@ -14,7 +13,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, did_you_mean, nearest
 
 
 class TaskParser:
@@ -122,9 +121,7 @@ class TaskParser:
         if unknown is None:
             return f"{option}: {' '.join(message.split())}"
         spelled = f"{unknown[1]}.{unknown[2]}" if unknown[1] else unknown[2]
-        near = difflib.get_close_matches(spelled, types, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"an entry has {', '.join(types)}"
-        return f"{option}: unknown {spelled} in an entry: {hint}"
+        return f"{option}: unknown {spelled} in an entry: {did_you_mean(spelled, types)}known are {', '.join(types)}"
 
     def _explain(self, message: str) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
@@ -145,10 +142,9 @@ class TaskParser:
             return " ".join(message.split())
         got = unknown[2] or next((word for word in unknown[1].split() if word.startswith("-")), unknown[1])
         spelled = got.split("=")[0].lstrip("-").replace("-", "_")
-        near = difflib.get_close_matches(spelled, self._types, n=1)
-        if not near:  # within one group only the last part differs
-            near = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]][:1]
-        hint = f"did you mean --{near[0].replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
+        alike = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]]  # of another group
+        near = nearest(spelled, self._types) or next(iter(alike), None)
+        hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
         return f"unknown argument {got}: {hint}"
 
 

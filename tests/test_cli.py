@@ -128,7 +128,7 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("wrok a", "error: no command 'wrok': did you mean work?"),
+        ("wrok a", "error: no command 'wrok': did you mean 'work'?"),
         ("work a --outptu o", "error: unknown argument --outptu: did you mean --output?"),
         ("work a --output o --inner.learning-rat=1", "did you mean --inner.learning-rate?"),
         ("work a --output o --rate 1", "unknown argument --rate"),
@@ -146,8 +146,8 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
         ),
         ("work a --output o --kind x", "--kind is 'x': expected one of plain, odd"),
         ("work a --output o --parts 3", "--parts is '3': expected a list, each entry a mapping with name, inner"),
-        ('work a --output o --parts [{"nam":"x"}]', "--parts: unknown nam in an entry: did you mean name?"),
-        ('work a --output o --parts [{"inner":{"learning_rat":1}}]', "did you mean inner.learning_rate?"),
+        ('work a --output o --parts [{"nam":"x"}]', "--parts: unknown nam in an entry: did you mean 'name'?"),
+        ('work a --output o --parts [{"inner":{"learning_rat":1}}]', "did you mean 'inner.learning_rate'?"),
         ('work a --output o --parts [{"inner":{"learning_rate":1}}]', "--parts: an entry lacks name"),
         (
             'work a --output o --parts [{"name":"x","inner":{"learning_rate":"fast"}}]',

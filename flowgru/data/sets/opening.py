@@ -1,6 +1,5 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
-import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import Masks, picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
 from flowgru.data.sets.manifest import list_manifest
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, did_you_mean
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -95,8 +94,7 @@ def find_dataset(name: str, root: str | Path) -> FoundSet:
     if name.lower().endswith(MANIFEST_SUFFIX):
         return FoundSet(Path(name).parent, list_manifest(Path(name)), None)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, DATASETS)
         raise RequestError(
             f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
         )

@@ -15,9 +15,9 @@ from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import UnknownFlow
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, MachineError, RequestError, one_line
 from flowgru.files.atomic import written_whole
-from flowgru.files.bounded import one_line, read_bytes
+from flowgru.files.bounded import read_bytes
 
 QUANTUM = 1 / 64
 """Step of a KITTI flow map, in pixels; the other formats hold float32 as it is."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from flowgru.config.renamed import with_names_of_today
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, one_line
 from flowgru.model.exported.formats import CARD, INPUT_NAMES
 
 Arrays = dict[str, np.ndarray]
@@ -98,8 +98,7 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each runtime has kinds of its own for what is damaged
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RequestError(f"{path} is not a readable {path.suffix} model ({reason})") from None
+        raise RequestError(f"{path} is not a readable {path.suffix} model ({one_line(error)})") from None
     try:
         card = json.loads(opened.card or "")
         export = card["export"]
