@@ -43,10 +43,19 @@ class TaskParser:
             found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
+        self._refuse_empty_texts(found)
         return {
             name: _build(self._settings[name], found) if name in self._settings else found[name]
             for name in [*self._settings, *self._words_and_options()]
         }
+
+    def _refuse_empty_texts(self, found: Namespace) -> None:
+        """RequestError for a text without a letter: as a path it would be the working directory."""
+        for name, hint in self._types.items():
+            value = found.get(name)
+            texts = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(text, str) and not text.strip() for text in texts):
+                raise RequestError(f"{_shown(name, hint)} is empty: give a name or a path, or leave it out")
 
     def _without_names(self, words: list[str]) -> list[str]:
         """The words, with `--data sintel` for what is a mere word: `sintel`."""
@@ -132,10 +141,7 @@ class TaskParser:
             option, expected = key[1].replace("_", "-"), _type_text(self._types[key[1]])
             return f"--{option} is {value[1].strip()!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
-            names = [
-                name.upper().removesuffix("S") if self._types.get(name) == list[str] else f"--{name.replace('_', '-')}"
-                for name in missing[1].split(", ")
-            ]
+            names = [_shown(name, self._types.get(name)) for name in missing[1].split(", ")]
             return f"{' and '.join(names)} must be given; {self._parser.prog} --help lists the options"
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
         if not unknown:
@@ -146,6 +152,11 @@ class TaskParser:
         near = nearest(spelled, self._types) or next(iter(alike), None)
         hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
         return f"unknown argument {got}: {hint}"
+
+
+def _shown(name: str, hint: Any) -> str:
+    """A parameter as a user writes it: a word that follows the command, or an option."""
+    return name.upper().removesuffix("S") if hint == list[str] else f"--{name.replace('_', '-')}"
 
 
 def _build(settings: type, found: Namespace | dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from paths import ROOT
 
 from flowgru import cli
 from flowgru.cli import COMMANDS, Command, main
@@ -128,6 +129,7 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("work a --output=", "error: --output is empty: give a name or a path, or leave it out"),
         ("wrok a", "error: no command 'wrok': did you mean 'work'?"),
         ("work a --outptu o", "error: unknown argument --outptu: did you mean --output?"),
         ("work a --output o --inner.learning-rat=1", "did you mean --inner.learning-rate?"),
@@ -265,3 +267,42 @@ def test_a_reader_that_stops_reading_and_a_locale_without_unicode_end_quietly():
     assert (found.returncode, found.stderr) == (0, b"")
     found = subprocess.run([sys.executable, "-m", "flowgru", "wörk"], capture_output=True, env=environment)
     assert found.returncode == 2 and b"w\\xf6rk" in found.stderr
+
+
+RECIPE = ("--config", str(ROOT / "configs/compare.yaml"))
+EMPTY = [
+    ("estimate", "in.mp4", "--output"),
+    ("view", "a.flo", "--output"),
+    ("demo", "--output"),
+    ("evaluate", "sintel", "--output"),
+    ("evaluate", "sintel", "--root"),
+    ("submit", "sintel", "--output"),
+    ("submit", "sintel", "--check"),
+    ("export", "--output"),
+    ("train", "--output"),
+    ("train", "--output", "run", "--init-from"),
+    ("compare", *RECIPE, "--output"),
+    ("benchmark", "--json"),
+]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("words", EMPTY, ids=" ".join)
+def test_an_empty_path_is_refused_by_every_command_before_any_work(words, empty, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, empty]) == 2
+    assert error_line(capsys) == f"error: {words[-1]} is empty: give a name or a path, or leave it out"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_word_or_entry_or_line_of_a_file_is_refused_too(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("output: ''\n")
+    for words, said in (
+        (["work", "", "--output", "o"], "INPUT is empty"),
+        (["work", "a", "", "--output", "o"], "INPUT is empty"),
+        (["work", "a", "--config", str(tmp_path / "c.yaml")], "--output is empty"),
+        (["compare", *RECIPE, "--output", "o", "--sets", '["sintel", ""]'], "--sets is empty"),
+    ):
+        assert main(words) == 2
+        assert said in error_line(capsys)
+    assert not called

@@ -69,8 +69,6 @@ def evaluate(
         if value < 0:
             raise RequestError(f"--{name} is {value}: it must be 0 or more")
     check_way(initial_flow, iterations=iterations, hold=hold)
-    if output == "":
-        raise RequestError("--output is empty: name a folder")
     from flowgru.console import warn
     from flowgru.data.sets.opening import open_dataset
     from flowgru.estimation.initial_flow import FlowFolder

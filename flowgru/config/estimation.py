@@ -81,8 +81,6 @@ class EstimateSettings:
             if value < least:
                 raise RequestError(f"--{name} is {value}: it must be {least} or more")
         check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
-        if not self.output:
-            raise RequestError("--output is empty: name a folder")
         if self.end is not None and self.end <= self.start:
             raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
         for name, length in (("max-flow", self.max_flow), ("stop-below", self.stop_below)):
