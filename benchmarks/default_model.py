@@ -59,7 +59,7 @@ def main() -> None:
 
     zero = [endpoint_error(0 * pair.flow[None], pair.flow[None], pair.valid[None]).item() for pair in held_back]
     report: dict[str, dict] = {
-        "held-back generated pairs, 440x1024: EPE in px after refinements": {
+        "held-back generated pairs, 440x1024: epe_per_image in px after refinements": {
             "zero flow": sum(zero) / len(zero),
             **validate(network, held_back, ITERATIONS, torch.device("cpu")),
         },
@@ -74,7 +74,7 @@ def main() -> None:
                 print(f"{name}: not scored, {error}")
                 continue
             real[name] = evaluate(network_estimator(network, Way(24)), pairs).metrics["epe_per_image"]
-        report["real pairs: EPE in px after 24 refinements, mean over images"] = real
+        report["real pairs: epe_per_image in px after 24 refinements"] = real
     print(json.dumps(report, indent=1))
 
 

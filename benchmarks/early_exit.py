@@ -51,7 +51,7 @@ class Point(NamedTuple):
     data: str
     way: str
     refinements: float
-    epe: float
+    epe_per_image: float
     ms: float | None
 
 
@@ -126,9 +126,11 @@ def curves(
     """Prints a table, and returns its points."""
     zero = statistics.fmean(endpoint_error(0 * p.flow[None], p.flow[None], p.valid[None]).item() for p in pairs)
     height, width = pairs[0].first.shape[1:]
-    print(f"\n{data}: {len(pairs)} pairs, the first {height}x{width}, EPE of zero flow {zero:.3f} px; float32, CPU,")
-    print(f"{given.threads} threads, torch {torch.__version__}, median of {given.rounds} interleaved rounds\n")
-    print("| method | pair | refinements, mean | EPE, px | ms a pair |\n|---|---|---|---|---|", flush=True)
+    print(
+        f"\n{data}: {len(pairs)} pairs, the first {height}x{width}, EPE per image of zero flow {zero:.3f} px; float32,"
+    )
+    print(f"CPU, {given.threads} threads, torch {torch.__version__}, median of {given.rounds} interleaved rounds\n")
+    print("| method | pair | refinements, mean | EPE per image, px | ms a pair |\n|---|---|---|---|---|", flush=True)
     scores = {name: [score(network, pairs, ways) for network in networks] for name, networks in methods.items()}
     timed = pairs[:: max(1, len(pairs) // given.timed_pairs)][: given.timed_pairs]
     for pair in timed:
@@ -142,7 +144,7 @@ def curves(
             point = Point(name, data, str(way), means[0], means[1], times.get((name, way)))
             points.append(point)
             ms = "" if point.ms is None else f"{point.ms:.1f}"
-            print(f"| {name} | {point.way} | {point.refinements:.1f} | {point.epe:.3f} | {ms} |", flush=True)
+            print(f"| {name} | {point.way} | {point.refinements:.1f} | {point.epe_per_image:.3f} | {ms} |", flush=True)
     return points
 
 

@@ -38,7 +38,8 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}, {given.iterations} refinements; px, means over pairs\n")
     print(
-        "| model | set | pairs | precision | EPE in 32 bits | EPE | difference | worst pair | flows apart, mean / 99 % |"
+        "| model | set | pairs | precision | EPE per image in 32 bits | EPE per image | difference "
+        "| worst pair | flows apart, mean / 99 % |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for model in given.models:

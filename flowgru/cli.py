@@ -7,7 +7,6 @@ one option. A task returns its exit code, or None for 0.
 Exit codes: 0 done, 1 a bug, 2 the request, 3 an input file, 4 the machine, 130 Ctrl-C, 143 SIGTERM.
 """
 
-import difflib
 import importlib
 import io
 import os
@@ -19,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from flowgru.errors import FlowgruError, RequestError, lacks_memory
+from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory
 from flowgru.parser import TaskParser
 from flowgru.version import VERSION
 
@@ -114,8 +113,7 @@ def _run(words: list[str]) -> int:
         print(f"flowgru {VERSION}")
         return 0
     if words[0] not in COMMANDS:
-        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(words[0], COMMANDS)
         raise RequestError(f"no command {words[0]!r}: {hint}known are {', '.join(COMMANDS)}")
     command = COMMANDS[words[0]]
     task: Callable[..., int | None] = getattr(importlib.import_module(command.module), command.function)

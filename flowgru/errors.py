@@ -4,6 +4,9 @@ An error text is one line: what was got, what was expected, how to fix it. The c
 exits with the class's code; a traceback is shown only with --debug.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class FlowgruError(Exception):
     """Base of every error a user can cause or meet; anything else that escapes is a bug (exit code 1)."""
@@ -53,3 +56,27 @@ def lacks_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return any(words in text for words in NO_MEMORY)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is spelled most like `name`, in whatever case; None where none is like it."""
+    spelled = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), spelled, n=1)
+    return spelled[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the nearest known name and a space after it, to stand before `known are ...`; empty without one."""
+    near = nearest(name, known)
+    return "" if near is None else f"did you mean {near!r}? "
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """The text of another library's error without line breaks, cut to `limit` characters; its kind where it has none."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """As one_line, of an error whose first line says all that a user can act on, such as those of CUDA and compilers."""
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split())[:limit] if lines else type(error).__name__

@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import json
 import re
@@ -14,7 +13,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, did_you_mean, nearest
 
 
 class TaskParser:
@@ -44,10 +43,19 @@ class TaskParser:
             found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
+        self._refuse_empty_texts(found)
         return {
             name: _build(self._settings[name], found) if name in self._settings else found[name]
             for name in [*self._settings, *self._words_and_options()]
         }
+
+    def _refuse_empty_texts(self, found: Namespace) -> None:
+        """RequestError for a text without a letter: as a path it would be the working directory."""
+        for name, hint in self._types.items():
+            value = found.get(name)
+            texts = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(text, str) and not text.strip() for text in texts):
+                raise RequestError(f"{_shown(name, hint)} is empty: give a name or a path, or leave it out")
 
     def _without_names(self, words: list[str]) -> list[str]:
         """The words, with `--data sintel` for what is a mere word: `sintel`."""
@@ -122,9 +130,7 @@ class TaskParser:
         if unknown is None:
             return f"{option}: {' '.join(message.split())}"
         spelled = f"{unknown[1]}.{unknown[2]}" if unknown[1] else unknown[2]
-        near = difflib.get_close_matches(spelled, types, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"an entry has {', '.join(types)}"
-        return f"{option}: unknown {spelled} in an entry: {hint}"
+        return f"{option}: unknown {spelled} in an entry: {did_you_mean(spelled, types)}known are {', '.join(types)}"
 
     def _explain(self, message: str) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
@@ -135,21 +141,22 @@ class TaskParser:
             option, expected = key[1].replace("_", "-"), _type_text(self._types[key[1]])
             return f"--{option} is {value[1].strip()!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
-            names = [
-                name.upper().removesuffix("S") if self._types.get(name) == list[str] else f"--{name.replace('_', '-')}"
-                for name in missing[1].split(", ")
-            ]
+            names = [_shown(name, self._types.get(name)) for name in missing[1].split(", ")]
             return f"{' and '.join(names)} must be given; {self._parser.prog} --help lists the options"
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
         if not unknown:
             return " ".join(message.split())
         got = unknown[2] or next((word for word in unknown[1].split() if word.startswith("-")), unknown[1])
         spelled = got.split("=")[0].lstrip("-").replace("-", "_")
-        near = difflib.get_close_matches(spelled, self._types, n=1)
-        if not near:  # within one group only the last part differs
-            near = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]][:1]
-        hint = f"did you mean --{near[0].replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
+        alike = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]]  # of another group
+        near = nearest(spelled, self._types) or next(iter(alike), None)
+        hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
         return f"unknown argument {got}: {hint}"
+
+
+def _shown(name: str, hint: Any) -> str:
+    """A parameter as a user writes it: a word that follows the command, or an option."""
+    return name.upper().removesuffix("S") if hint == list[str] else f"--{name.replace('_', '-')}"
 
 
 def _build(settings: type, found: Namespace | dict[str, Any]) -> Any:

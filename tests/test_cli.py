@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from paths import ROOT
 
 from flowgru import cli
 from flowgru.cli import COMMANDS, Command, main
@@ -128,7 +129,8 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("wrok a", "error: no command 'wrok': did you mean work?"),
+        ("work a --output=", "error: --output is empty: give a name or a path, or leave it out"),
+        ("wrok a", "error: no command 'wrok': did you mean 'work'?"),
         ("work a --outptu o", "error: unknown argument --outptu: did you mean --output?"),
         ("work a --output o --inner.learning-rat=1", "did you mean --inner.learning-rate?"),
         ("work a --output o --rate 1", "unknown argument --rate"),
@@ -146,8 +148,8 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
         ),
         ("work a --output o --kind x", "--kind is 'x': expected one of plain, odd"),
         ("work a --output o --parts 3", "--parts is '3': expected a list, each entry a mapping with name, inner"),
-        ('work a --output o --parts [{"nam":"x"}]', "--parts: unknown nam in an entry: did you mean name?"),
-        ('work a --output o --parts [{"inner":{"learning_rat":1}}]', "did you mean inner.learning_rate?"),
+        ('work a --output o --parts [{"nam":"x"}]', "--parts: unknown nam in an entry: did you mean 'name'?"),
+        ('work a --output o --parts [{"inner":{"learning_rat":1}}]', "did you mean 'inner.learning_rate'?"),
         ('work a --output o --parts [{"inner":{"learning_rate":1}}]', "--parts: an entry lacks name"),
         (
             'work a --output o --parts [{"name":"x","inner":{"learning_rate":"fast"}}]',
@@ -265,3 +267,17 @@ def test_a_reader_that_stops_reading_and_a_locale_without_unicode_end_quietly():
     assert (found.returncode, found.stderr) == (0, b"")
     found = subprocess.run([sys.executable, "-m", "flowgru", "wörk"], capture_output=True, env=environment)
     assert found.returncode == 2 and b"w\\xf6rk" in found.stderr
+
+
+def test_an_empty_word_or_entry_or_line_of_a_file_is_refused_too(capsys, tmp_path):
+    (tmp_path / "c.yaml").write_text("output: ''\n")
+    recipe = str(ROOT / "configs/compare.yaml")
+    for words, said in (
+        (["work", "", "--output", "o"], "INPUT is empty"),
+        (["work", "a", "", "--output", "o"], "INPUT is empty"),
+        (["work", "a", "--config", str(tmp_path / "c.yaml")], "--output is empty"),
+        (["compare", "--config", recipe, "--output", "o", "--sets", '["sintel", ""]'], "--sets is empty"),
+    ):
+        assert main(words) == 2
+        assert said in error_line(capsys)
+    assert not called

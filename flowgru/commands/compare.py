@@ -32,8 +32,6 @@ def compare(
         config = replace(config, training=replace(config.training, steps=steps))
     if jobs < 1:
         raise RequestError(f"--jobs is {jobs}: it must be 1 or more")
-    if output == "":
-        raise RequestError("--output is empty: name a folder")
     from flowgru.comparison.comparison import Comparison
     from flowgru.comparison.folder import ComparisonFolder
     from flowgru.comparison.plan import plan_rows, select_rows

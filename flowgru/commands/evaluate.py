@@ -86,8 +86,6 @@ def evaluate(
     for name, value in (("worst", worst), ("static", static)):
         if value < 0:
             raise RequestError(f"--{name} is {value}: it must be 0 or more")
-    if output == "":
-        raise RequestError("--output is empty: name a folder")
     from flowgru.console import warn
     from flowgru.data.sets.opening import open_dataset
     from flowgru.estimation.initial_flow import FlowFolder

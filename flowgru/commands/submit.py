@@ -63,8 +63,6 @@ def submit(
         raise RequestError(f"unknown benchmark {' '.join(benchmark)!r}: expected one of {', '.join(CHALLENGES)}")
     if (output is None) == (check is None):
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
-    if output == "" or check == "":
-        raise RequestError(f"--{'output' if output == '' else 'check'} is empty: name a folder")
     settings = ModelSettings(
         model=model,
         iterations=iterations,

@@ -3,26 +3,27 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from flowgru.config.choices import FlowFormat
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from flowgru.data.formats.flow_files import FlowFile
+    from flowgru.data.formats.flow_formats import FlowFile
 
 
 def view(
     flows: list[str],
     output: str | None = None,
-    format: Literal["png", "flo", "png16", "npz", "flo5"] = "png",
+    format: Literal["png", FlowFormat] = "png",
     max_flow: float | None = None,
     overwrite: bool = False,
 ) -> int:
     """Prints the statistics of flow files and, with --output, writes pictures of them or converts them.
 
-    flows: Flow files: .flo, 16-bit .png, .pfm, .flo5, .npz or .npy.
+    flows: Flow files; the first bytes of a file tell its format.
     output: Folder that receives one file for each flow; without it only the statistics are printed.
-    format: png is a picture in colours with a legend; the others are flow file formats (png16: KITTI's).
+    format: png is a picture in colours with a legend; the others are formats of flow files, see estimate's --format.
     max_flow: Length in pixels of the strongest colour; without it the largest 99th percentile, one scale for all.
     overwrite: Replace files that are already there.
     """
@@ -30,12 +31,13 @@ def view(
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
     from flowgru.console import say, warn
     from flowgru.data.formats.flow_files import read_flow, write_flow
+    from flowgru.data.formats.flow_formats import FLOW_FORMATS
     from flowgru.data.formats.images import write_image
-    from flowgru.estimation.outputs import EXTENSIONS, make_folders
+    from flowgru.estimation.outputs import make_folders
     from flowgru.view.colour_wheel import suggest_max_flow
 
     sources = [Path(flow) for flow in flows]
-    targets = _targets(sources, output, EXTENSIONS.get(format, ".png"), overwrite)
+    targets = _targets(sources, output, ".png" if format == "png" else FLOW_FORMATS[format].suffix, overwrite)
     readable = []
     for path in sources:
         try:

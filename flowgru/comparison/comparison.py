@@ -49,7 +49,7 @@ class Comparison:
                 self.folder.note(zero_flow=zero)
             say(f"{name}: zero flow is off by {zero[name]:.3f} px")
         self.folder.add(
-            Measurement(one.regime, one.row.name, None, "zero_epe", name, None, None, zero[name])
+            Measurement(one.regime, one.row.name, None, "zero_epe_per_image", name, None, None, zero[name])
             for one in self.planned
             for name in self.sets
         )

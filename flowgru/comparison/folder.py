@@ -74,7 +74,7 @@ class ComparisonFolder:
         return tuple(
             name
             for name in sets
-            if any((regime, row, seed, "epe", name, count, None) not in self._found for count in iterations)
+            if any((regime, row, seed, "epe_per_image", name, count, None) not in self._found for count in iterations)
         )
 
     def has(self, regime: str, row: str, measure: str) -> bool:

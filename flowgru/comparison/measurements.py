@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from flowgru.config.renamed import PER_IMAGE
 from flowgru.errors import InputFileError
 from flowgru.files.atomic import written_whole
 from flowgru.files.bounded import read_bytes
@@ -22,8 +23,8 @@ class Measurement(NamedTuple):
     """Seed of the training; None for what needs none (parameters, time, memory)."""
     measure: str
     """What was measured: parameters, operator_parameters, hidden_size, multiply_adds, ms_per_step, ms_per_pair (with
-    `iterations`), peak_mib, training_loss, training_epe (with `step`), epe (with `set` and `iterations`), zero_epe (with
-    `set`: the error of zero flow)."""
+    `iterations`), peak_mib, training_loss, training_epe_per_image (with `step`), epe_per_image (with `set` and
+    `iterations`), zero_epe_per_image (with `set`: the error of zero flow)."""
     set: str
     """The data set of an end-point error; empty otherwise."""
     iterations: int | None
@@ -35,7 +36,7 @@ class Measurement(NamedTuple):
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """All measurements of a file. InputFileError, with the line, where one cannot be read."""
+    """All measurements of a file, under the names of today. InputFileError, with the line, where one cannot be read."""
     try:
         reader = csv.reader(io.StringIO(read_bytes(path).decode("utf-8"), newline=""), strict=True)
     except UnicodeDecodeError as error:
@@ -69,6 +70,7 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
 def _measurement(
     regime: str, row: str, seed: str, measure: str, data_set: str, iterations: str, step: str, value: str
 ) -> Measurement:
+    measure = PER_IMAGE.get(measure, measure)
     return Measurement(regime, row, _count(seed), measure, data_set, _count(iterations), _count(step), float(value))
 
 

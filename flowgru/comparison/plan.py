@@ -1,13 +1,12 @@
 """Which networks a comparison trains: every row in every regime, with the width that the regime gives it."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowgru.benchmarking.costs import count_parameters
 from flowgru.config import PRESETS, ComparisonConfig, NetworkConfig, Regime, RowConfig, TrainConfig
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, did_you_mean
 
 TOLERANCE = 0.03
 """By this share the parameters of a whole network may differ from the reference's, where they are called equal."""
@@ -48,8 +47,7 @@ def select_rows(config: ComparisonConfig, names: Sequence[str]) -> list[RowConfi
     rows = {row.name: row for row in config.rows}
     for name in names:
         if name not in rows:
-            near = difflib.get_close_matches(name, rows, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(name, rows)
             raise RequestError(f"--operators names the unknown row {name!r}: {hint}known are {', '.join(rows)}")
     return [rows[name] for name in dict.fromkeys(names)] or [*config.rows]
 

@@ -45,8 +45,8 @@ class Results:
 
     @cached_property
     def sets(self) -> list[str]:
-        """The data sets with an end-point error, held-back generated pairs first."""
-        names = dict.fromkeys(m.set for m in self.measurements if m.measure == "epe")
+        """The data sets with errors, held-back generated pairs first."""
+        names = dict.fromkeys(m.set for m in self.measurements if m.measure == "epe_per_image")
         return sorted(names, key=lambda name: name != "synthetic")
 
     @cached_property
@@ -68,19 +68,21 @@ class Results:
         return next(iter(self._values.get((regime, row, measure, "", iterations), {}).values()), None)
 
     def by_seed(self, regime: str, row: str, data_set: str, iterations: int | None) -> dict[int, float]:
-        """The end-point errors of a row, by seed."""
-        found = self._values.get((regime, row, "epe", data_set, iterations), {})
+        """epe_per_image of a row, by seed."""
+        found = self._values.get((regime, row, "epe_per_image", data_set, iterations), {})
         return {seed: value for seed, value in sorted(found.items(), key=str) if seed is not None}
 
-    def zero_epe(self, data_set: str) -> float | None:
+    def zero_error(self, data_set: str) -> float | None:
         """The error of zero flow on a set."""
-        return next((m.value for m in self.measurements if m.measure == "zero_epe" and m.set == data_set), None)
+        return next(
+            (m.value for m in self.measurements if m.measure == "zero_epe_per_image" and m.set == data_set), None
+        )
 
     def curve(self, regime: str, row: str, measure: str) -> dict[int, dict[int, float]]:
         """A measure of the training by seed and step."""
         return self._curves.get((regime, row, measure), {})
 
-    def iterations(self, measure: str = "epe", data_set: str | None = None) -> list[int]:
+    def iterations(self, measure: str = "epe_per_image", data_set: str | None = None) -> list[int]:
         """The numbers of refinements for which there is a measure, ascending."""
         return sorted(
             {number for name, place, number in self._numbers if name == measure and data_set in (None, place)}

@@ -25,6 +25,7 @@ from flowgru.training.checkpoints import CheckpointStore
 from flowgru.training.engine import Diverged
 from flowgru.training.pairs import SYNTHETIC
 from flowgru.training.run import train
+from flowgru.training.run_log import line_values
 from flowgru.training.sampler import collate
 
 MODEL, LOG = "model.safetensors", "log.jsonl"
@@ -34,13 +35,16 @@ TIMED_STEPS, WARM_UP_STEPS = 16, 8
 def train_and_measure(
     config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, sets: tuple[str, ...]
 ) -> list[Measurement]:
-    """Trains, or goes on with training, and measures the error on `sets`; regime and row are left to the caller.
+    """Trains, or goes on with training, and measures epe_per_image on `sets`; regime and row are left to the caller.
 
     A training that diverges is a result too: all its errors are NaN, and no mean over the other seeds hides it.
     """
 
     def errors(name: str, by_count: Mapping[int, float]) -> list[Measurement]:
-        return [Measurement("", "", run.seed, "epe", name, count, None, error) for count, error in by_count.items()]
+        return [
+            Measurement("", "", run.seed, "epe_per_image", name, count, None, error)
+            for count, error in by_count.items()
+        ]
 
     if not (folder / MODEL).exists():
         try:
@@ -63,11 +67,8 @@ def training_curves(log: Path, seed: int) -> list[Measurement]:
     """Loss and end-point error of the training from its log, each the mean since the line before."""
     curves = []
     for line in log.read_text().splitlines() if log.exists() else ():
-        try:
-            values = json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
-        for name in ("loss", "epe"):
+        values = line_values(line)
+        for name in ("loss", "epe_per_image"):
             if values.get(name) is not None:
                 curves.append(Measurement("", "", seed, f"training_{name}", "", None, values["step"], values[name]))
     return curves
@@ -88,7 +89,7 @@ def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
 
 
 def zero_error(config: ComparisonConfig, name: str) -> float:
-    """Mean end-point error of zero flow in pixels, over the pairs of that name."""
+    """epe_per_image of zero flow in pixels, over the pairs of that name."""
     data = measured_pairs(config, name)
     errors = []
     for index in range(len(data)):  # pyright: ignore[reportArgumentType]

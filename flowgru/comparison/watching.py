@@ -38,9 +38,11 @@ class Watch:
 
     def ended(self, job: Job, measured: Sequence[Measurement]) -> None:
         self._end(job)
-        last = {one.set: one for one in measured if one.measure == "epe"}
+        last = {one.set: one for one in measured if one.measure == "epe_per_image"}
         errors = ", ".join(f"{one.set} {one.value:.3f} px after {one.iterations}" for one in last.values())
-        say(f"finished {self._num_ended} of {self._num_all}: {job.name}, EPE {errors} refinements{self._left()}")
+        say(
+            f"finished {self._num_ended} of {self._num_all}: {job.name}, EPE per image {errors} refinements{self._left()}"
+        )
 
     def failed(self, job: Job, error: FlowgruError) -> None:
         self._end(job)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
 from flowgru.errors import RequestError
 
@@ -31,8 +32,8 @@ class EstimateSettings:
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
     0.05 is hardly seen in the error. --iterations stays the most there are."""
-    format: Literal["flo", "png16", "npz", "flo5"] = "flo"
-    """Flow file format: .flo (Middlebury, Sintel), 16-bit .png (KITTI), .npz (NumPy) or .flo5 (Spring)."""
+    format: FlowFormat = "flo"
+    """Flow file format: png16 is the 16-bit .png of KITTI; each other format has the name of its files' ending."""
     video: bool = False
     """Also write flow.mp4: the frames beside their flow in colours of one scale, with a legend."""
     arrows: bool = False
@@ -80,8 +81,6 @@ class EstimateSettings:
             if value < least:
                 raise RequestError(f"--{name} is {value}: it must be {least} or more")
         self.of_model()
-        if not self.output:
-            raise RequestError("--output is empty: name a folder")
         if self.end is not None and self.end <= self.start:
             raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:

@@ -11,6 +11,7 @@ import torch
 
 from flowgru.config.estimation import EstimateSettings
 from flowgru.console import progress, say, warn
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.errors import InputFileError, RequestError
@@ -20,7 +21,6 @@ from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.estimation.outputs import (
-    EXTENSIONS,
     VIDEO,
     clip_folders,
     make_folders,
@@ -63,7 +63,7 @@ class Estimation:
     def __init__(self, inputs: list[str], settings: EstimateSettings) -> None:
         self.settings = settings
         self.root = Path(settings.output)
-        self.extension = EXTENSIONS[settings.format]
+        self.extension = FLOW_FORMATS[settings.format].suffix
         self.sources = open_frames(inputs, settings.start, settings.end)
         self.folders = clip_folders(self.root, [source.name for source in self.sources])
         pictures = settings.backward or settings.confidence or self.extension == ".png"

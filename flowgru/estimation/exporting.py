@@ -12,7 +12,7 @@ from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import MachineError, RequestError, lacks_memory
+from flowgru.errors import MachineError, RequestError, first_line, lacks_memory
 from flowgru.files.atomic import written_whole
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
@@ -75,9 +75,9 @@ def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, car
     except Exception as error:  # they have many kinds of their own
         if lacks_memory(error):
             raise
-        config, reason = exportable.network.config, (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        config = exportable.network.config
         raise RequestError(
-            f"{config.preset} with {config.operator} cannot be exported as {settings.format}: {reason}"
+            f"{config.preset} with {config.operator} cannot be exported as {settings.format}: {first_line(error)}"
         ) from error
 
 

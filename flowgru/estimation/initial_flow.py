@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.classical import dis_or_zero
-from flowgru.data.formats.flow_files import READABLE, read_flow
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
 from flowgru.errors import InputFileError, RequestError
 from flowgru.grid import splat
@@ -63,10 +64,10 @@ class FlowFolder:
 
         InputFileError where the file is missing or damaged, of another size, or without any known pixel.
         """
-        path = next((path for end in READABLE if (path := self.folder / f"{name}{end}").is_file()), None)
+        path = next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
         if path is None:
             raise InputFileError(
-                f"{self.folder} has no initial flow {name}: expected a file {name} with one of {', '.join(READABLE)}"
+                f"{self.folder} has no initial flow {name}: expected a file {name} with one of {', '.join(BY_SUFFIX)}"
             )
         stored, valid = read_flow(path)
         if valid.shape != tuple(size):

@@ -11,9 +11,6 @@ from flowgru.data.formats.images import PICTURE_SUFFIXES
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
 
-EXTENSIONS = {"flo": ".flo", "png16": ".png", "npz": ".npz", "flo5": ".flo5"}
-"""The ending of each flow file format."""
-
 SUMMARY = "summary.json"
 VIDEO = "flow.mp4"
 

@@ -4,24 +4,13 @@ Every measure is a mean, kept as a sum and a count in double precision, so that 
 order. The error of a pixel is the distance between its estimated and true displacement (end-point error, EPE), in
 pixels; "pooled" means over the valid pixels of all pictures together.
 
-epe             pooled
-epe_per_image   mean of the pictures' own means (RAFT on KITTI; ptlflow)
-epe_all_pixels  pooled over every pixel whose true flow is given, masked as invalid or not (RAFT on Chairs and Sintel)
-inlier_Npx      percent of the valid pixels with an error below N pixels (RAFT's 1px, 3px, 5px are these as fractions)
-outlier_Npx     percent with an error above N pixels (Spring)
-fl_all          percent with an error above 3 pixels and above 5 % of the true length (KITTI's Fl-all, RAFT's F1-all)
-wauc            weighted area under the curve of inliers over thresholds up to 5 pixels, in percent (VIPER, Spring)
-epe_s0_10, epe_s10_40, epe_s40_plus   pooled where the true flow is below 10, 10 to below 40, and 40 pixels or longer
-epe_matched, epe_unmatched            pooled where the pixel is seen in the second picture, or occluded
-                                      (these five: Sintel)
-static_flow     mean length of the flow that is estimated from the first picture to itself, over all pixels; the truth is 0
-
 A measure over no pixel is NaN. An estimate that is not finite makes every mean error it enters infinite, and is an
 outlier.
 """
 
 import math
 import warnings
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,22 +25,47 @@ WAUC_STEPS = 100
 WAUC_LIMIT = 5.0
 """Largest threshold of wauc, in pixels."""
 
-METRICS = (
-    "epe",
-    "epe_per_image",
-    "epe_all_pixels",
-    *(f"inlier_{threshold}px" for threshold in PIXEL_THRESHOLDS),
-    *(f"outlier_{threshold}px" for threshold in PIXEL_THRESHOLDS),
-    "fl_all",
-    "wauc",
-    "epe_s0_10",
-    "epe_s10_40",
-    "epe_s40_plus",
-    "epe_matched",
-    "epe_unmatched",
-    "static_flow",
-)
-"""The names of the measures, in the order of a report."""
+
+class Metric(NamedTuple):
+    """A measure, beside its name in METRICS."""
+
+    unit: str
+    says: str
+    """What is averaged over what, and who reports it so."""
+
+
+METRICS = {
+    "epe": Metric("px", "end-point error, pooled"),
+    "epe_per_image": Metric("px", "mean of the pictures' own mean end-point errors (RAFT on KITTI; ptlflow)"),
+    "epe_all_pixels": Metric(
+        "px", "pooled over every pixel whose true flow is given, masked as invalid or not (RAFT on Chairs and Sintel)"
+    ),
+    **{
+        f"inlier_{threshold}px": Metric(
+            "%", f"valid pixels with an error below {threshold} px (RAFT's {threshold}px is this as a fraction)"
+        )
+        for threshold in PIXEL_THRESHOLDS
+    },
+    **{
+        f"outlier_{threshold}px": Metric("%", f"valid pixels with an error above {threshold} px (Spring)")
+        for threshold in PIXEL_THRESHOLDS
+    },
+    "fl_all": Metric(
+        "%", "valid pixels with an error above 3 px and above 5 % of the true length (KITTI's Fl-all, RAFT's F1-all)"
+    ),
+    "wauc": Metric(
+        "%", f"weighted area under the curve of inliers over thresholds up to {WAUC_LIMIT:g} px (VIPER, Spring)"
+    ),
+    "epe_s0_10": Metric("px", "pooled where the true flow is shorter than 10 px (Sintel)"),
+    "epe_s10_40": Metric("px", "pooled where the true flow has 10 px to below 40 px (Sintel)"),
+    "epe_s40_plus": Metric("px", "pooled where the true flow has 40 px or more (Sintel)"),
+    "epe_matched": Metric("px", "pooled where the pixel is seen in the second picture (Sintel)"),
+    "epe_unmatched": Metric("px", "pooled where the pixel is occluded in the second picture (Sintel)"),
+    "static_flow": Metric(
+        "px", "mean length of the flow from the first picture to itself, over all pixels; the truth is 0"
+    ),
+}
+"""The measures by their names, in the order of a report; FlowErrors gathers them."""
 
 
 def endpoint_error(flow: Flow, target: Flow, valid: Valid) -> Float[Tensor, "B"]:

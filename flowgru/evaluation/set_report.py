@@ -57,9 +57,9 @@ def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_row("pairs", *(count for _, count, _, _ in columns))
     table.add_row("true flow from", *(folder for _, _, folder, _ in columns), end_section=True)
-    for name in METRICS:
+    for name, metric in METRICS.items():
         values = [metrics[name] for *_, metrics in columns]
-        table.add_row(f"{name} [{_unit(name)}]", *map(_cell, values))
+        table.add_row(f"{name} [{metric.unit}]", *map(_cell, values))
     # A file or pipe has no width that could cut the columns.
     console = Console(markup=False, width=None if sys.stdout.isatty() else 40 * (1 + len(columns)))
     with console.capture() as capture:
@@ -76,12 +76,8 @@ def _group_size(evaluation: "Evaluation", group: str) -> int:
     return sum(pair.group == group for pair in evaluation.pairs)
 
 
-def _unit(metric: str) -> str:
-    return "px" if metric.startswith(("epe", "static")) else "%"
-
-
 def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], *, overwrite: bool) -> None:
-    """The whole report as JSON, and one line per pair as CSV.
+    """The whole report as JSON, which says what each measure is, and one line per pair as CSV.
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
@@ -89,7 +85,11 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     from flowgru.evaluation.metrics import METRICS
     from flowgru.files.atomic import written_whole
 
-    report = {"method": method, "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets}}
+    report = {
+        "method": method,
+        "measures": {name: metric._asdict() for name, metric in METRICS.items()},
+        "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets},
+    }
     if "model" in method:
         for name, entry in report["sets"].items():
             entry["padding"] = padding_mode(name)

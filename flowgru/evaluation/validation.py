@@ -22,7 +22,7 @@ def validate(
     *,
     padding: PaddingMode = "sintel",
 ) -> dict[int, float]:
-    """Mean end-point error in pixels over the pairs after each number of refinements, in float32 without TF32."""
+    """epe_per_image in pixels after each number of refinements: the mean of the pairs' means, in float32 without TF32."""
     means = pair_errors(network, data, iterations, device, padding=padding).nanmean(dim=0)
     return dict(zip(iterations, means.tolist(), strict=True))
 

@@ -34,8 +34,3 @@ def check_length(path: Path, found: int, expected: int, claim: str) -> None:
     if found != expected:
         difference = "too short" if found < expected else "too long"
         raise InputFileError(f"{path} is {difference}: {claim} needs {expected} bytes, there are {found}")
-
-
-def one_line(error: BaseException) -> str:
-    """The text of another library's error, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

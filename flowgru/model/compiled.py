@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, first_line
 from flowgru.model.flow_network import FlowNetwork
 
 MOST_GRAPHS = 1000
@@ -42,7 +42,7 @@ class CompiledPart:
             with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=MOST_GRAPHS):
                 result = self.function(*given)
         except ShortenTraceback as error:
-            reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+            reason = first_line(getattr(error, "inner_exception", error))
             raise MachineError(
                 f"torch.compile cannot work here ({reason}): install a C++ compiler and Python's headers, or leave "
                 "--compile out"

@@ -1,11 +1,10 @@
 """The recurrent update operators: one step of refinement each, all behind the same two methods."""
 
-import difflib
 import inspect
 from typing import get_args
 
 from flowgru.config.network import OptionValue
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, did_you_mean
 from flowgru.operators.base import UpdateOperator
 from flowgru.operators.conv_gru import ConvGRU
 from flowgru.operators.conv_lstm import ConvLSTM
@@ -32,9 +31,8 @@ def find_operator(name: str) -> type[UpdateOperator]:
     """The operator of that name. RequestError, with the nearest name, where there is none."""
     if name in UPDATE_OPERATORS:
         return UPDATE_OPERATORS[name]
-    near = difflib.get_close_matches(name, UPDATE_OPERATORS, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise RequestError(f"unknown update operator {name!r}{hint} Known: {', '.join(UPDATE_OPERATORS)}")
+    hint = did_you_mean(name, UPDATE_OPERATORS)
+    raise RequestError(f"unknown update operator {name!r}: {hint}known are {', '.join(UPDATE_OPERATORS)}")
 
 
 def make_operator(

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowgru.errors import one_line
 from flowgru.operators.base import UpdateOperator
 
 HEIGHT, WIDTH, REFINEMENTS = 5, 7, 3
@@ -30,7 +31,7 @@ def broken_contract(operator: UpdateOperator) -> str | None:
         together = _refined(operator, hidden, context, motion)
         alone = _refined(operator, hidden[:1], context[:1], motion[:1])
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        return f"its step fails ({type(error).__name__}: {' '.join(str(error).split())[:150]})"
+        return f"its step fails ({type(error).__name__}: {one_line(error, 150)})"
     for number, found in enumerate(together, start=1):
         if found.shape != hidden.shape:
             return f"step {number} gives {list(found.shape)}: expected {list(hidden.shape)}"

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
-from flowgru.errors import FlowgruError, MachineError
+from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
 from flowgru.training.sampler import FlowBatch, StepSampler, collate
 
@@ -56,7 +56,7 @@ def batches(
                 first = step * config.batch_size
                 raise MachineError(
                     f"a process that reads pairs died twice, the last time at step {step + 1} "
-                    f"(pairs {first} to {first + config.batch_size - 1}: {' '.join(str(error).split())[:150]}): "
+                    f"(pairs {first} to {first + config.batch_size - 1}: {one_line(error, 150)}): "
                     f"give fewer --workers or more memory{_shared_memory()}"
                 ) from None
             restarted = True

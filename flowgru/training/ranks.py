@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from flowgru.errors import FlowgruError, MachineError
+from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import Stopped
 
 GRACE_SECONDS = 20.0
@@ -143,7 +143,7 @@ class _Family(threading.Thread):
                 raise death from None
             time.sleep(0.1)  # one that was started is ended meanwhile, by its starter or by its own `run`
         raise MachineError(
-            f"another process of this run has died or cannot be reached ({' '.join(str(error).split())[:150]}): "
+            f"another process of this run has died or cannot be reached ({one_line(error, 150)}): "
             "the same command goes on from the last checkpoint"
         ) from None
 

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from flowgru.config.renamed import with_names_of_today
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.model.flow_network import FlowNetwork
@@ -54,15 +55,15 @@ class RunLog:
         validation_due: the checkpoint does not know of the validation of its own step. Newer checkpoints that were damaged
         are named, and by which machine the run is resumed, where it is another one.
         """
-        self.total, self.sums = total, dict(sums or {})
+        self.total, self.sums = total, with_names_of_today(sums or {})
         for damage in passed_over:
             self.warn(f"passed over a damaged checkpoint: {damage}")
         with self._or_without_log():
             if self.path.exists():
                 lines = self.path.read_text("utf-8", errors="replace").splitlines()
-                kept = [line for line in lines if _is_known(line, step, validation_due)]
+                kept = [values for line in lines if _is_known(values := line_values(line), step, validation_due)]
                 staged = self.path.with_suffix(".tmp")
-                staged.write_text("".join(f"{line}\n" for line in kept))
+                staged.write_text("".join(f"{json.dumps(values)}\n" for values in kept))
                 staged.replace(self.path)
             self._board = SummaryWriter(self.path.parent / "tensorboard", purge_step=step + 1)
         if step:
@@ -76,20 +77,20 @@ class RunLog:
         if loss is not None:
             self._add(loss=loss, finite=1.0)
         if error is not None and not math.isnan(error):  # a step without a valid pixel has no error
-            self._add(epe=error, measured=1.0)
+            self._add(epe_per_image=error, measured=1.0)
         self._add(wait=wait, seconds=seconds, steps=1.0)
-        loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe", "measured")
+        loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe_per_image", "measured")
         steps_per_second = self.sums["steps"] / self.sums["seconds"]
         wait_share = self.sums["wait"] / self.sums["seconds"]
         remaining = timedelta(seconds=round((self.total - step) / steps_per_second))
         text = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}"
-        text += "" if error_mean is None else f"  EPE {error_mean:.3f} px"
+        text += "" if error_mean is None else f"  EPE per image {error_mean:.3f} px"
         text += f"  {steps_per_second:.2f} steps/s  waiting for data {wait_share:.0%}  remaining {remaining}"
         if self._show:
             self._show(step, text)
         if step % self.every and step != self.total:
             return
-        values = {"loss": loss_mean, "epe": error_mean, "learning_rate": learning_rate}
+        values = {"loss": loss_mean, "epe_per_image": error_mean, "learning_rate": learning_rate}
         speed = {"steps_per_second": steps_per_second, "data_wait_share": wait_share}
         self._write(step=step, **values, **speed)
         self._plot("train", {name: value for name, value in {**values, **speed}.items() if value is not None}, step)
@@ -107,18 +108,20 @@ class RunLog:
         self.console.print(f"step {step + 1} skipped: {why}")
 
     def validation(self, step: int, sets: dict[str, dict[int, float]]) -> None:
-        """Error on each validation set after each number of refinements; null in the file where it is not finite."""
+        """epe_per_image on each validation set after each number of refinements; null in the file where it is not finite."""
         self._write(
             step=step,
-            validation_epe={
+            validation_epe_per_image={
                 name: {str(count): error if math.isfinite(error) else None for count, error in errors.items()}
                 for name, errors in sets.items()
             },
         )
         for name, errors in sets.items():
-            self._plot(f"validation/{name}", {f"epe_after_{count}": error for count, error in errors.items()}, step)
+            self._plot(
+                f"validation/{name}", {f"epe_per_image_after_{count}": error for count, error in errors.items()}, step
+            )
             shown = ", ".join(f"{error:.3f} after {count}" for count, error in errors.items())
-            self.console.print(f"step {step}/{self.total}  {name}: EPE {shown} refinements")
+            self.console.print(f"step {step}/{self.total}  {name}: EPE per image {shown} refinements")
 
     @torch.inference_mode()
     def picture(
@@ -179,10 +182,18 @@ class RunLog:
             )
 
 
-def _is_known(line: str, step: int, validation_due: bool) -> bool:
-    """Whether a line speaks of what a checkpoint of `step` knows; one that was torn or damaged speaks of nothing."""
+def line_values(line: str) -> dict[str, Any]:
+    """What a line of the log says, under today's names; nothing where it was torn or damaged."""
     try:
         values = json.loads(line)
-        return values["step"] < step or (values["step"] == step and not (validation_due and "validation_epe" in values))
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
+        return {}
+    return with_names_of_today(values) if isinstance(values, dict) else {}
+
+
+def _is_known(values: dict[str, Any], step: int, validation_due: bool) -> bool:
+    """Whether a line speaks of what a checkpoint of `step` knows."""
+    number = values.get("step")
+    if not isinstance(number, int):
         return False
+    return number < step or (number == step and not (validation_due and "validation_epe_per_image" in values))

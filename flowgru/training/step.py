@@ -32,7 +32,7 @@ class StepResult(NamedTuple):
     loss: float | None
     """Mean over the whole batch; None where loss or gradient was not finite, and the step was skipped."""
     error: float | None
-    """Mean end-point error in pixels; None as the loss, NaN where no pixel was valid."""
+    """epe_per_image in pixels, over the batch; None as the loss, NaN where no pixel was valid."""
     names: tuple[str, ...]
     """The samples of a step that was skipped because of them."""
     stop: signal.Signals | None

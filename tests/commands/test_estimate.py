@@ -91,7 +91,7 @@ def test_a_pattern_of_frames(estimate, folder, output):
 
 @pytest.mark.parametrize(
     ("kind", "suffix", "tolerance"),
-    [("flo", ".flo", 0), ("png16", ".png", 1 / 128), ("npz", ".npz", 0), ("flo5", ".flo5", 0)],
+    [("flo", ".flo", 0), ("png16", ".png", 1 / 128), ("npz", ".npz", 0), ("flo5", ".flo5", 0), ("pfm", ".pfm", 0)],
 )
 def test_every_format_holds_the_same_flow(estimate, pair, output, network, kind, suffix, tolerance):
     assert estimate(*pair, "--format", kind) == 0

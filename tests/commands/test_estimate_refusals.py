@@ -5,7 +5,7 @@ from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
 from flowgru.data.formats.images import write_image
-from flowgru.estimation import clips as estimation
+from flowgru.estimation import opening
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_settings_out_of_range_are_one_line_and_exit_2(estimate, pair, output, c
 def test_nothing_is_overwritten_unasked(estimate, pair, output, capsys, monkeypatch):
     output.mkdir()
     (output / "old.flo").write_bytes(b"precious")
-    monkeypatch.setattr(estimation, "load_model", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(opening, "load_model", lambda *_: pytest.fail("work was begun"))
     assert estimate(*pair) == 2
     assert "already holds old.flo: give --overwrite" in only_error(capsys)
     assert names(output) == ["old.flo"] and (output / "old.flo").read_bytes() == b"precious"

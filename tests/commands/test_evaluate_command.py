@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -16,6 +17,7 @@ from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.opening import open_dataset
 from flowgru.evaluation.evaluate import picture_estimator
+from flowgru.evaluation.metrics import METRICS, FlowErrors, Metric
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -208,3 +210,18 @@ def test_a_wrong_request_is_one_line(words, code, said, middlebury, capsys):
     assert run(*words, "--root", middlebury) == code
     error = capsys.readouterr().err
     assert said in error and len(error.splitlines()) == 1
+
+
+def test_a_measure_has_the_unit_that_its_table_says_whatever_its_name(middlebury, tmp_path, monkeypatch, capsys):
+    class Errors(FlowErrors):
+        def update(self, flow, sample):
+            super().update(flow, sample)
+            self._add("angle", torch.full((2,), 45.0))
+
+    monkeypatch.setitem(METRICS, "angle", Metric("deg", "mean angle between estimated and true flow"))
+    monkeypatch.setattr("flowgru.evaluation.evaluate.FlowErrors", Errors)
+    assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", tmp_path / "out") == 0
+    assert re.search(r"angle \[deg\] .* 45.000 ", capsys.readouterr().out)
+    report = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert report["measures"]["angle"] == {"unit": "deg", "says": "mean angle between estimated and true flow"}
+    assert report["measures"].keys() == report["sets"]["middlebury"]["metrics"].keys()

@@ -9,6 +9,7 @@ from flowgru.cli import main
 from flowgru.commands import demo
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import read_image, write_image
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
@@ -57,10 +58,12 @@ def test_a_large_picture_has_a_legend(tmp_path):
     assert (corner != 255).any()
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("flo", ".flo"), ("png16", ".png"), ("npz", ".npz"), ("flo5", ".flo5")])
+@pytest.mark.parametrize(
+    ("format", "suffix"), [(name, format.suffix) for name, format in FLOW_FORMATS.items() if format.write]
+)
 def test_conversion_keeps_flow_and_known_pixels(path, tmp_path, format, suffix):
     assert main(["view", path, "--output", str(tmp_path / "out"), "--format", format]) == 0
-    before, after = read_flow(path), read_flow(tmp_path / "out" / f"a{suffix}")
+    before, after = read_flow(path), read_flow(tmp_path / "out" / f"a{FLOW_FORMATS[format].suffix}")
     assert np.array_equal(before.flow, after.flow) and np.array_equal(before.valid, after.valid)
 
 

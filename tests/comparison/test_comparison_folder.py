@@ -47,12 +47,14 @@ def test_a_comparison_measures_all_that_it_promises(finished_comparison):
     }
     for regime in ("equal_width", "equal_parameters"):
         mine = {key[2:]: value for key, value in found.items() if key[0] == regime}
-        assert {key for key in mine if key[1] == "epe"} == {(0, "epe", "synthetic", n, None) for n in (1, 3)}
+        assert {key for key in mine if key[1] == "epe_per_image"} == {
+            (0, "epe_per_image", "synthetic", n, None) for n in (1, 3)
+        }
         assert {key[4] for key in mine if key[1] == "training_loss"} == {1, 2}
         assert {key[3] for key in mine if key[1] == "ms_per_pair"} == {1, 3}
         for measure in ("parameters", "operator_parameters", "hidden_size", "multiply_adds", "ms_per_step", "peak_mib"):
             assert mine[None, measure, "", None, None] > 0, measure
-        assert mine[None, "zero_epe", "synthetic", None, None] > 0
+        assert mine[None, "zero_epe_per_image", "synthetic", None, None] > 0
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -105,7 +107,7 @@ def test_the_measured_error_is_that_of_the_model_file(finished_comparison):
     network = load_model(finished_comparison / "runs/equal_width/conv_gru/seed0/model.safetensors", "cpu")
     errors = validate(network, measured_pairs(config, "synthetic"), (1, 3), torch.device("cpu"))
     for one in read_measurements(finished_comparison / "measurements.csv"):
-        if one.measure == "epe" and one.iterations is not None:
+        if one.measure == "epe_per_image" and one.iterations is not None:
             assert one.value == pytest.approx(errors[one.iterations], rel=1e-5)
 
 

@@ -102,14 +102,14 @@ def test_a_signal_saves_all_trainings_and_leaves_no_process(tmp_path, started, n
 @pytest.mark.slow
 def test_a_training_that_diverges_is_a_result_and_not_begun_again(tmp_path, started):
     more = ("--training.optimizer.learning-rate", "1e30", "--operators", "control", "--seeds", "0")
-    for said in ("EPE synthetic nan px", "1 of 1 runs are finished already"):
+    for said in ("EPE per image synthetic nan px", "1 of 1 runs are finished already"):
         process = started(tmp_path / "results", *more)
         out, error = process.communicate(timeout=900)
         assert process.returncode == 0, error
         assert said in out
     measured = read_measurements(tmp_path / "results/measurements.csv")
     assert "ms_per_step" in {one.measure for one in measured}
-    assert all(math.isnan(one.value) for one in measured if one.measure == "epe")
+    assert all(math.isnan(one.value) for one in measured if one.measure == "epe_per_image")
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def test_every_row_of_every_regime_has_its_numbers(report_folder):
     assert row[1] == number_text(measured["multiply_adds", "", None, None] / 1e9)
     assert row[2] == number_text(measured["ms_per_step", "", None, None])
     assert row[3] == number_text(measured["ms_per_pair", "", 12, None])
-    errors = [measured["epe", "synthetic", 12, seed] for seed in (0, 1, 2)]
+    errors = [measured["epe_per_image", "synthetic", 12, seed] for seed in (0, 1, 2)]
     assert row[5] == " ".join(estimate_texts(mean_interval(errors)))
 
 
@@ -95,7 +95,7 @@ def test_a_difference_is_paired_by_seed_and_counted(report_folder):
         results.by_seed("equal_width", row, "synthetic", 12) for row in ("conv_gru_reset_after", "conv_gru")
     )
     mean, half = estimate_texts(mean_interval([first[seed] - second[seed] for seed in (0, 1, 2)]), "+")
-    assert cells(page, "Below the diagonal: EPE on synthetic")["conv_gru_reset_after"][0] == mean + half
+    assert cells(page, "Below the diagonal: EPE per image on synthetic")["conv_gru_reset_after"][0] == mean + half
 
 
 def test_what_is_missing_or_diverged_is_said(report_folder):
@@ -167,9 +167,12 @@ def test_manifests_go_by_the_end_of_their_paths(tmp_path):
 
 def test_every_set_has_its_errors_beside_those_of_zero_flow(tmp_path):
     page = small(tmp_path, sets=("synthetic", "streets"))
-    table = cells(page, "EPE [px]; the lowest mean")
+    table = cells(page, "EPE per image [px]; the lowest mean")
     assert list(table) == ["row", *TWO, "zero flow"] and table["zero flow"] == ["24.3", "22.3"]
-    assert "EPE on streets [px] after so many refinements" in page and "guesses no motion, is 24.3 px" in words(page)
+    assert (
+        "EPE per image on streets [px] after so many refinements" in page
+        and "guesses no motion, is 24.3 px" in words(page)
+    )
     assert cells(page, "Equal width: cost")["conv_gru"][5:7] == table["conv_gru"]
 
 
@@ -248,7 +251,7 @@ def test_more_refinements_help_or_not_by_the_stated_rule(errors, verdict):
     ],
 )
 def test_a_damaged_folder_is_one_line_and_exit_code_3(tmp_path, monkeypatch, capsys, damage, said):
-    line = Measurement("equal_width", "conv_gru", 0, "epe", "synthetic", 12, None, 1.0)
+    line = Measurement("equal_width", "conv_gru", 0, "epe_per_image", "synthetic", 12, None, 1.0)
     write_measurements(tmp_path / "measurements.csv", [line] * 98)
     (tmp_path / "comparison.json").write_text('{"rows": {}}')
     damage(tmp_path)

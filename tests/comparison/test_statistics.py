@@ -108,9 +108,9 @@ def test_equal_points_are_both_on_the_front_and_a_tie_in_one_coordinate_is_beate
 
 def test_measurements_come_back_as_they_were_written(tmp_path):
     written = [
-        Measurement("equal_width", 'conv, "odd"', 0, "epe", "my set", 12, None, 1 / 3),
+        Measurement("equal_width", 'conv, "odd"', 0, "epe_per_image", "my set", 12, None, 1 / 3),
         Measurement("equal_width", "conv_gru", None, "ms_per_step", "", None, None, 4.0),
-        Measurement("equal_width", "conv_gru", 2, "training_epe", "", None, 50, math.inf),
+        Measurement("equal_width", "conv_gru", 2, "training_epe_per_image", "", None, 50, math.inf),
     ]
     write_measurements(tmp_path / "m.csv", written[:1])
     write_measurements(tmp_path / "m.csv", written)

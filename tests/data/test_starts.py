@@ -151,7 +151,9 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
-    (validation,) = [line["validation_epe"] for line in log_lines(whole) if "validation_epe" in line]
+    (validation,) = [
+        line["validation_epe_per_image"] for line in log_lines(whole) if "validation_epe_per_image" in line
+    ]
     assert set(validation) == {"synthetic", "synthetic from dis"}
     assert validation["synthetic"] != validation["synthetic from dis"]
     card = load_model(whole / "model.safetensors", "cpu").card

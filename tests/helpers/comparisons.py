@@ -69,7 +69,9 @@ def write_comparison(
     draw = random.Random(1)
     lines = []
     for regime in regimes:
-        lines += [Measurement("equal_width", rows[0], None, "zero_epe", s, None, None, 15.3 + len(s)) for s in sets]
+        lines += [
+            Measurement("equal_width", rows[0], None, "zero_epe_per_image", s, None, None, 15.3 + len(s)) for s in sets
+        ]
         for index, row in enumerate(rows):
             cost = 1.0 + 0.1 * index + draw.random()
             for measure, value in (
@@ -87,7 +89,7 @@ def write_comparison(
                 luck = draw.gauss(0.0, 0.08)
                 for step in range(50, 1501, 50):
                     value = quality + 6 * math.exp(-step / 400) + draw.gauss(0.0, 0.15) + luck
-                    lines.append(Measurement(regime, row, seed, "training_epe", "", None, step, value))
+                    lines.append(Measurement(regime, row, seed, "training_epe_per_image", "", None, step, value))
                     lines.append(Measurement(regime, row, seed, "training_loss", "", None, step, 3.1 * value))
                 for place, data_set in enumerate(sets):
                     for number in ITERATIONS:
@@ -95,7 +97,9 @@ def write_comparison(
                         value = quality + 1.3 * place + shape + luck + draw.gauss(0.0, 0.03)
                         bad = (row, seed) in diverged and number >= 12
                         lines.append(
-                            Measurement(regime, row, seed, "epe", data_set, number, None, math.nan if bad else value)
+                            Measurement(
+                                regime, row, seed, "epe_per_image", data_set, number, None, math.nan if bad else value
+                            )
                         )
     lines = [line for line in lines if (line.row, line.seed) not in unmeasured]
     folder.mkdir(parents=True, exist_ok=True)

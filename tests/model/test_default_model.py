@@ -38,7 +38,18 @@ def test_the_file_is_at_most_6_megabytes():
 
 
 def test_the_card_says_how_it_was_made(network):
-    wanted = {"network", "iterations", "data", "steps", "seed", "hours", "command", "license", "epe", "candidates"}
+    wanted = {
+        "network",
+        "iterations",
+        "data",
+        "steps",
+        "seed",
+        "hours",
+        "command",
+        "license",
+        "epe_per_image",
+        "candidates",
+    }
     assert wanted <= network.card.keys()
 
 

@@ -105,10 +105,10 @@ def test_an_unknown_option_of_an_operator_is_refused_with_those_it_has():
 
 def test_an_unknown_operator_gets_the_nearest_name():
     with pytest.raises(
-        RequestError, match=r"unknown update operator 'mingru'; did you mean 'min_gru'\? Known: .*conv_gru"
+        RequestError, match=r"unknown update operator 'mingru': did you mean 'min_gru'\? known are .*conv_gru"
     ):
         find_operator("mingru")
-    with pytest.raises(RequestError, match=r"unknown update operator 'zzz'\. Known: "):
+    with pytest.raises(RequestError, match=r"unknown update operator 'zzz': known are "):
         find_operator("zzz")
     with pytest.raises(RequestError, match="did you mean 'seq_conv_gru'"):
         FlowNetwork(NetworkConfig("compact", "seqconvgru"))

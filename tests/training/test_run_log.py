@@ -60,8 +60,8 @@ def test_the_log_is_json_also_without_errors_that_are_numbers(tmp_path):
     log.validation(4, {"synthetic": {1: math.inf}})
     log.close()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line.get("epe") for line in lines] == [3.0, None, None]
-    assert lines[2]["validation_epe"] == {"synthetic": {"1": None}}
+    assert [line.get("epe_per_image") for line in lines] == [3.0, None, None]
+    assert lines[2]["validation_epe_per_image"] == {"synthetic": {"1": None}}
 
 
 def test_the_remaining_time_may_be_days(tmp_path, capsys):
@@ -123,5 +123,5 @@ def test_a_terminal_shows_every_step_below_the_lines(tmp_path, monkeypatch):
         log.step(1, 0.5, 1.25, 1e-4, 0.5, 2.0)
         log.close()
     assert isinstance(shown, Terminal)
-    text = "loss 0.500  EPE 1.250 px  0.50 steps/s  waiting for data 25%  remaining 0:06:38"
+    text = "loss 0.500  EPE per image 1.250 px  0.50 steps/s  waiting for data 25%  remaining 0:06:38"
     assert "1/200" in shown.getvalue() and text in shown.getvalue()

@@ -209,13 +209,13 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     one, two = (log_lines(tmp_path / devices) for devices in ("1", "2"))
     assert len(one) == 13 and [line["step"] for line in one] == [line["step"] for line in two]
     for alone, shared in zip(one, two, strict=True):
-        if "validation_epe" in alone:
-            assert shared["validation_epe"]["synthetic"] == pytest.approx(
-                alone["validation_epe"]["synthetic"], rel=1e-4
+        if "validation_epe_per_image" in alone:
+            assert shared["validation_epe_per_image"]["synthetic"] == pytest.approx(
+                alone["validation_epe_per_image"]["synthetic"], rel=1e-4
             )
         else:
             assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-            assert shared["epe"] == pytest.approx(alone["epe"], rel=1e-5)
+            assert shared["epe_per_image"] == pytest.approx(alone["epe_per_image"], rel=1e-5)
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, capsys):
@@ -258,7 +258,7 @@ def test_the_model_file_says_where_it_comes_from(tmp_path):
     assert card is not None
     assert card["network"] == asdict(TINY.network)
     assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")
-    errors = {int(count): error for count, error in card["held_back_epe"]["synthetic"].items()}
+    errors = {int(count): error for count, error in card["held_back_epe_per_image"]["synthetic"].items()}
     assert errors.keys() == {1, 2} and errors[card["iterations"]] == min(errors.values())
 
 

@@ -81,6 +81,6 @@ def test_kill_minus_nine_before_a_validation_that_was_made_up_for_is_saved_logs_
         with monkeypatch.context() as patch, pytest.raises(raised):
             patch.setattr(home, name, interrupted)
             train(config, str(tmp_path / "cut"), device="cpu")
-    assert "validation_epe" in log_lines(tmp_path / "cut")[-1]
+    assert "validation_epe_per_image" in log_lines(tmp_path / "cut")[-1]
     train(config, str(tmp_path / "cut"), device="cpu")
     assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")

@@ -41,7 +41,7 @@ class RegimeNumbers:
             f"errors, and the time for a pair, are those after {self.headline} refinements. Bold: the lowest mean."
         )
         header = ["row", "parameters", "multiply-adds [G] / step", "ms / step", "ms / pair", "peak memory [MiB]"]
-        header += [f"EPE on {data_set} [px]" for data_set in results.sets[:2]]
+        header += [f"EPE per image on {data_set} [px]" for data_set in results.sets[:2]]
         header += [f"more refinements, {self.main_set}"] if results.trained_iterations and results.sets else []
         best = [self._best(data_set) for data_set in results.sets[:2]]
         rows = []
@@ -79,14 +79,15 @@ class RegimeNumbers:
             yield "There is no error yet." if not self.results.sets else "Every row has diverged, or has no error yet."
             return
         error = self._epe_text(best, self.main_set)
-        zero = number_text(self.results.zero_epe(self.main_set))
+        zero = number_text(self.results.zero_error(self.main_set))
         yield (
-            f"The lowest EPE on {self.main_set} after {self.headline} refinements is {error} px, of {best}; that of zero "
-            f"flow, which guesses no motion, is {zero} px."
+            f"The lowest EPE per image on {self.main_set} after {self.headline} refinements is {error} px, of {best}; that "
+            f"of zero flow, which guesses no motion, is {zero} px."
         )
         yield self._differences(self.main_set).in_words()
         if front := self._front():
-            yield f"The Pareto front of EPE and time for a pair, which no other row beats in both: {joined(front)}."
+            said = "The Pareto front of EPE per image and time for a pair, which no other row beats in both"
+            yield f"{said}: {joined(front)}."
         verdicts = {row: self.verdict(row, self.main_set) for row in self.rows}
         trained = self.results.trained_iterations
         for word, said in (("helps", "Better"), ("flat", "About the same"), ("diverges", "Worse (they diverge)")):
@@ -113,7 +114,7 @@ class RegimeNumbers:
     def _differences(self, data_set: str) -> Differences:
         number = self.results.headline_iterations(data_set)
         errors = {row: self.results.by_seed(self.regime, row, data_set, number) for row in self.rows}
-        return Differences(errors, f"EPE on {data_set} after {number} refinements")
+        return Differences(errors, f"EPE per image on {data_set} after {number} refinements")
 
     def _points(self, iterations: int | None) -> dict[str, tuple[float, float]]:
         """Time for a pair and error of each row that has both."""

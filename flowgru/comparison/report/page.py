@@ -35,8 +35,8 @@ def _page(results: Results, regimes: list[RegimeReport]) -> Iterator[str]:
         "p",
         "Networks that differ in their recurrent update operator (at equal parameters also in the width of its hidden "
         "state), trained by one recipe on the same pairs in the same order. "
-        "EPE is the mean end-point error in pixels: the length of the difference between "
-        "estimated and true flow; less is better.",
+        "EPE per image (epe_per_image) is the mean over the pairs of each pair's mean end-point error in pixels, which is "
+        "the length of the difference between estimated and true flow; less is better.",
     )
     for report in regimes:
         if missing := results.missing(report.regime):

@@ -54,7 +54,7 @@ class RegimeReport(RegimeNumbers):
         return details("What the rows are", [table("Operator, options and size of each row.", header, rows)])
 
     def _curves(self, row: str) -> dict[int, dict[int, float]]:
-        return self.results.curve(self.regime, row, "training_epe")
+        return self.results.curve(self.regime, row, "training_epe_per_image")
 
     def _training_curves(self) -> str:
         lines = []
@@ -68,8 +68,8 @@ class RegimeReport(RegimeNumbers):
                 lines.append(Line(row, list(map(float, steps)), means, low, high))
         if not lines:
             return ""
-        svg = curve_panels(lines, self.looks, "training step", "EPE on training pairs [px]")
-        caption = "EPE on the training pairs, in front of that of the other rows in grey"
+        svg = curve_panels(lines, self.looks, "training step", "EPE per image on training pairs [px]")
+        caption = "EPE per image on the training pairs, in front of that of the other rows in grey"
         if len(self.results.seeds) > 1:
             caption += ": mean over the seeds, and a band from the lowest to the highest seed"
         return figure(svg, f"Training curves of {len(lines)} rows", f"{caption}.")
@@ -87,14 +87,16 @@ class RegimeReport(RegimeNumbers):
             rows.append([row, *cells, (verdict, "bad" if "diverge" in verdict else "")])
             if any(estimate is not None for estimate in estimates):
                 lines.append(_line(row, list(map(float, numbers)), estimates))
-        yield element("h3", f"More or fewer refinements: EPE on {data_set}")
+        yield element("h3", f"More or fewer refinements: EPE per image on {data_set}")
         caption = "Bars: 95 % intervals. " if len(self.results.seeds) > 1 else ""
         caption += "A line ends where a seed diverged. The legend has the order of the lines' right ends."
-        svg = iteration_lines(lines, self.looks, trained, "refinements", f"EPE on {data_set} [px]")
-        yield figure(svg, f"EPE on {data_set} after different numbers of refinements", caption)
+        svg = iteration_lines(lines, self.looks, trained, "refinements", f"EPE per image on {data_set} [px]")
+        yield figure(svg, f"EPE per image on {data_set} after different numbers of refinements", caption)
         marked = [f"{number} (trained)" if number == trained else str(number) for number in numbers]
-        yield table(f"EPE on {data_set} [px] after so many refinements.", ["row", *marked, "beyond trained"], rows)
-        yield element("h3", f"Differences between rows: EPE on {data_set}")
+        yield table(
+            f"EPE per image on {data_set} [px] after so many refinements.", ["row", *marked, "beyond trained"], rows
+        )
+        yield element("h3", f"Differences between rows: EPE per image on {data_set}")
         differences = self._differences(data_set)
         yield element("p", differences.in_words())
         if differences.found:
@@ -108,13 +110,13 @@ class RegimeReport(RegimeNumbers):
             return
         lines = [_line(row, [x], [self.epe(row, self.main_set, self.headline)]) for row, (x, _) in points.items()]
         axis = f"ms for a pair, {self.headline} refinements"
-        svg = front_chart(lines, self.looks, self._front(), axis, f"EPE on {self.main_set} [px]")
+        svg = front_chart(lines, self.looks, self._front(), axis, f"EPE per image on {self.main_set} [px]")
         caption = (
             f"Filled and named: the Pareto front, {joined(self._front())}. It beats every other row that is shown."
         )
         if left_out := [row for row in self.rows if row not in points]:
             caption += f" Left out, because they diverged or are not measured: {joined(left_out)}."
-        yield figure(svg, "EPE against time for a pair", caption)
+        yield figure(svg, "EPE per image against time for a pair", caption)
         every = {
             (row, number): point
             for number in self.results.iterations("ms_per_pair")
@@ -125,8 +127,8 @@ class RegimeReport(RegimeNumbers):
             [row, str(number), number_text(every[row, number][0]), self._epe_text(row, self.main_set, number)]
             for row, number in front
         ]
-        title = f"The front over all numbers of refinements: the lowest EPE on {self.main_set} for the time."
-        yield table(title, ["row", "refinements", "ms / pair", "EPE [px]"], rows)
+        title = f"The front over all numbers of refinements: the lowest EPE per image on {self.main_set} for the time."
+        yield table(title, ["row", "refinements", "ms / pair", "EPE per image [px]"], rows)
 
     def _other_sets(self) -> Iterator[str]:
         """The error on every set side by side."""
@@ -143,9 +145,9 @@ class RegimeReport(RegimeNumbers):
                 texts = {data_set: self._epe_text(row, data_set) for data_set in part}
                 marks = {d: "bad" if "diverged" in texts[d] else "best" if row == best[d] else "" for d in part}
                 rows.append([row, *((texts[data_set], marks[data_set]) for data_set in part)])
-            rows.append(["zero flow", *(number_text(self.results.zero_epe(data_set)) for data_set in part)])
+            rows.append(["zero flow", *(number_text(self.results.zero_error(data_set)) for data_set in part)])
             header = [f"{data_set}, {numbers[data_set]} refinements" for data_set in part]
-            yield table("EPE [px]; the lowest mean is bold, zero flow has the error of guessing no motion.",
+            yield table("EPE per image [px]; the lowest mean is bold, zero flow has the error of guessing no motion.",
                         ["row", *header], rows)  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from flowgru.errors import InputFileError
-from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, one_line, read_bytes
+from flowgru.errors import InputFileError, one_line
+from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
 
 _MAX_BYTES = 8 * MAX_PIXELS
 _MAX_HEADER = 2**16

@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, one_line
 from flowgru.files.atomic import written_whole
-from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, one_line, read_bytes
+from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".tif", ".tiff", ".webp")
 _WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".ppm": "PPM", ".bmp": "BMP", ".tif": "TIFF"}

@@ -9,7 +9,9 @@ from typing import NamedTuple
 from flowgru.data.formats.flow_arrays import npy_size
 from flowgru.data.formats.flow_files import flow_size
 from flowgru.data.formats.images import image_size
-from flowgru.data.sets.layouts.pairing import Layout, Listing, PairFiles
+from flowgru.data.sets.layouts.layout import Layout
+from flowgru.data.sets.layouts.masks import picture_masks
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles
 from flowgru.data.sets.opening import find_dataset, read_pair
 from flowgru.errors import InputFileError
 
@@ -64,7 +66,7 @@ def check_dataset(
     InputFileError where nothing of the set is found.
     """
     folder, listing, layout = find_dataset(name, root)
-    pairs = listing.pairs
+    pairs, read_masks = listing.pairs, picture_masks if layout is None else layout.read_masks
     damaged: dict[str, None] = {}  # a picture lies in two pairs and is reported once
     size_of = cache(_size)
     files: set[Path] = set()
@@ -78,7 +80,8 @@ def check_dataset(
         if not pairs or any(str(part) in line for line in damaged for part in pairs[index] if isinstance(part, Path)):
             continue
         try:
-            known.append(read_pair(pairs[index], pairs[index].name).valid.float().mean().item())
+            sample = read_pair(pairs[index], pairs[index].name, read_masks)
+            known.append(sample.valid.float().mean().item())
         except InputFileError as error:
             damaged[str(error)] = None
         else:

@@ -8,12 +8,11 @@ pair under) and `name` may be left out, as columns or as cells.
 """
 
 import csv
-import difflib
 import io
 from pathlib import Path
 
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, did_you_mean
 from flowgru.files.bounded import read_bytes
 
 REQUIRED = ("first", "second", "flow")
@@ -52,8 +51,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     header = [cell.strip() for cell in table[0]] if table else []
     for column in header:
         if column not in COLUMNS:
-            near = difflib.get_close_matches(column, COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(column, COLUMNS)
             raise InputFileError(f"{path} row 1 has the column {column!r}: {hint}known are {','.join(COLUMNS)}")
     if lacking := [column for column in REQUIRED if column not in header]:
         raise InputFileError(f"{path} row 1 has no column {lacking[0]!r}: expected a header like {','.join(COLUMNS)}")

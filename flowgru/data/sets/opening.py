@@ -1,24 +1,23 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 from torch.utils.data import Dataset
 
-from flowgru.data.formats.flow_arrays import read_npy_mask
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.layouts.chairs import split_pairs
-from flowgru.data.sets.layouts.pairing import Layout, Listing, PairFiles, folder_content, some
+from flowgru.data.sets.layouts.layout import Layout
+from flowgru.data.sets.layouts.masks import Masks, picture_masks
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
 from flowgru.data.sets.manifest import list_manifest
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, did_you_mean
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -35,10 +34,12 @@ class FoundSet(NamedTuple):
 class FlowPairs(Dataset[FlowSample]):
     """The pairs of one set, in the order of their names; each is read from its files when it is asked for."""
 
-    def __init__(self, name: str, folder: Path, pairs: list[PairFiles], num_full: int | None = None) -> None:
+    def __init__(self, name: str, folder: Path, pairs: list[PairFiles], layout: Layout | None = None) -> None:
         self.name = name
         self.folder = folder
         self.pairs = pairs
+        self._read_masks = picture_masks if layout is None else layout.read_masks
+        num_full = None if layout is None else layout.num_pairs
         self.num_full = len(pairs) if num_full is None else num_full
         """Pairs in the full set, of which some may be absent; those that are there, where its number is not known."""
 
@@ -57,7 +58,7 @@ class FlowPairs(Dataset[FlowSample]):
 
     def __getitem__(self, index: int) -> FlowSample:
         """Reads one pair. InputFileError where a file is damaged, or its size is not that of the others."""
-        return read_pair(self.pairs[index], name=f"{self.name}/{self.pairs[index].name}")
+        return read_pair(self.pairs[index], f"{self.name}/{self.pairs[index].name}", self._read_masks)
 
     def _flow_folder(self, folder: Path) -> str:
         inside = folder.relative_to(self.folder).parts if folder.is_relative_to(self.folder) else folder.parts
@@ -82,7 +83,7 @@ def open_dataset(name: str, root: str | Path) -> FlowPairs:
     if not listing.pairs:
         source = f"; download {layout.source}" if layout is not None else ""
         raise InputFileError(f"{where} holds no pair with a flow: found {folder_content(folder)}{source}")
-    return FlowPairs(name, folder, listing.pairs, layout.num_pairs if layout is not None else None)
+    return FlowPairs(name, folder, listing.pairs, layout)
 
 
 def find_dataset(name: str, root: str | Path) -> FoundSet:
@@ -93,8 +94,7 @@ def find_dataset(name: str, root: str | Path) -> FoundSet:
     if name.lower().endswith(MANIFEST_SUFFIX):
         return FoundSet(Path(name).parent, list_manifest(Path(name)), None)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, DATASETS)
         raise RequestError(
             f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
         )
@@ -161,14 +161,12 @@ def _spelled(root: Path, candidate: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def read_pair(files: PairFiles, name: str) -> FlowSample:
+def read_pair(files: PairFiles, name: str, read_masks: Callable[[PairFiles], Masks] = picture_masks) -> FlowSample:
     """The pictures, flow and masks of one pair. InputFileError where they have different sizes."""
     first, second = read_image(files.first), read_image(files.second)
     flow, known = read_flow(files.flow)
     flow, known = (part[:: files.flow_stride, :: files.flow_stride] for part in (flow, known))
-    # TartanAir: 0 all is seen, 1 and 10 occluded, 100 out of view.
-    invalid = None if files.invalid is None else _read_mask(files.invalid, npy_above=50)
-    occlusion = None if files.occlusion is None else _read_mask(files.occlusion, npy_above=0)
+    invalid, occlusion = read_masks(files)
     valid = None if files.valid is None else read_image(files.valid).any(axis=2)
     parts = {
         files.second: second,
@@ -198,10 +196,3 @@ def read_pair(files: PairFiles, name: str) -> FlowSample:
         occlusion=None if occlusion is None else torch.from_numpy(occlusion),
         name=name,
     )
-
-
-def _read_mask(path: Path, npy_above: int) -> Bool[np.ndarray, "H W"]:
-    """True where a black-and-white picture is white, or a .npy mask is above a value."""
-    if path.suffix.lower() == ".npy":
-        return read_npy_mask(path) > npy_above
-    return read_image(path)[..., 0] > 127

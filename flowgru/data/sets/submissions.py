@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flowgru.data.formats.flow_files import UNKNOWN_ABOVE, read_flow, write_flow
+from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import UnknownFlow
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, MachineError, RequestError, one_line
 from flowgru.files.atomic import written_whole
-from flowgru.files.bounded import one_line, read_bytes
-
-SIGNATURES = {".flo": b"PIEH", ".png": PNG_SIGNATURE, ".flo5": b"\x89HDF\r\n\x1a\n"}
-"""The first bytes of each kind of file that is handed in."""
+from flowgru.files.bounded import read_bytes
 
 QUANTUM = 1 / 64
 """Step of a KITTI flow map, in pixels; the other formats hold float32 as it is."""
@@ -71,7 +69,7 @@ def files_in(folder: Path) -> set[str]:
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:
     """What is wrong with one file."""
-    if not read_bytes(path, 16).startswith(SIGNATURES[path.suffix]):
+    if not BY_SUFFIX[path.suffix].fits(read_bytes(path, 16)):
         return f"is no {path.suffix} file"
     try:
         valid = read_flow(path).valid

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from flowgru.data.draws import Draws
+from flowgru.data.formats.images import PICTURE_SUFFIXES, read_image
 from flowgru.errors import InputFileError, RequestError
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
 SKIMAGE_PHOTOS = (
     "astronaut.png",
     "brick.png",
@@ -52,9 +52,9 @@ def _photos_of(photos: str) -> tuple[Path, ...]:
         folder = Path(photos)
         if not folder.is_dir():
             raise RequestError(f'photos {photos!r} is no folder: name one, or "skimage", or leave it out')
-        paths = tuple(sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in PICTURE_ENDINGS))
+        paths = tuple(sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in PICTURE_SUFFIXES))
     if not paths:
-        raise RequestError(f"photos {photos!r}: no pictures in {folder} ({', '.join(PICTURE_ENDINGS)})")
+        raise RequestError(f"photos {photos!r}: no pictures in {folder} ({', '.join(PICTURE_SUFFIXES)})")
     return paths
 
 
@@ -69,11 +69,11 @@ def photo_crops(draws: Draws, paths: tuple[Path, ...], number: int, side: int) -
 
 @functools.lru_cache(maxsize=1)
 def read_photo(path: Path) -> Image.Image:
+    """The picture as Pillow's own. InputFileError where it cannot be read."""
     try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputFileError(f"{path}: not a readable picture ({error}); remove it from the photos") from error
+        return Image.fromarray(read_image(path))
+    except InputFileError as error:
+        raise InputFileError(f"{error}; remove it from the photos") from error
 
 
 def photo_crop(draws: Draws, photo: Image.Image, side: int) -> Crop:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flowgru.errors import InputFileError, RequestError
-from flowgru.files.bounded import one_line, read_bytes
+from flowgru.errors import InputFileError, RequestError, one_line
+from flowgru.files.bounded import read_bytes
 
 # Containers that hold the pictures themselves: no playlists or pattern readers, which open further files.
 _CONTAINERS = (

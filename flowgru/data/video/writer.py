@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, one_line
 from flowgru.files.atomic import written_whole
-from flowgru.files.bounded import one_line
 
 _WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from flowgru.errors import RequestError, lacks_memory
+from flowgru.config.renamed import with_names_of_today
+from flowgru.errors import RequestError, lacks_memory, one_line
 from flowgru.model.exported.formats import CARD, INPUT_NAMES
 
 Arrays = dict[str, np.ndarray]
@@ -99,8 +100,7 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
     except Exception as error:  # each runtime has kinds of its own for what is damaged
         if lacks_memory(error):
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RequestError(f"{path} is not a readable {path.suffix} model ({reason})") from None
+        raise RequestError(f"{path} is not a readable {path.suffix} model ({one_line(error)})") from None
     try:
         card = json.loads(opened.card or "")
         export = card["export"]
@@ -110,4 +110,4 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
         sound, card = False, {}
     if not sound:
         raise RequestError(f"{path} is not a model of flowgru's: its card is missing; make one with flowgru export")
-    return opened, card
+    return opened, with_names_of_today(card)

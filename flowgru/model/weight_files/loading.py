@@ -1,7 +1,6 @@
 """From a name or a file of weights to a network that is ready to use."""
 
 import contextlib
-import difflib
 import itertools
 import os
 import pickle
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from flowgru.config import PRESETS, NetworkConfig
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.flow_network import FlowNetwork
@@ -108,7 +107,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     try:
         torch.zeros(1, device=tried)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a torch without CUDA asserts
-        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        reason = first_line(error).rstrip(".")
         raise MachineError(f"the device {chosen} cannot be used ({reason}): name another one, such as cpu") from None
     return chosen
 
@@ -129,9 +128,8 @@ def _model_path(source: str | Path) -> Path:
         )
     if not path.exists():
         names = ("default", *RELEASED)
-        near = difflib.get_close_matches(str(source), names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"name a file, or one of {', '.join(names)}"
-        raise RequestError(f"there is no model file {source}: {hint}")
+        hint = did_you_mean(str(source), names)
+        raise RequestError(f"there is no model file {source}: {hint}name a file, or one of {', '.join(names)}")
     return path
 
 
@@ -153,7 +151,7 @@ def _released_weights(name: str) -> tuple[Weights, dict[str, Any]]:
         ) from None
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise MachineError(
-            f"{name} from {released.url} is damaged ({' '.join(str(error).split())[:120]}): delete {cached} if it exists "
+            f"{name} from {released.url} is damaged ({one_line(error, 120)}): delete {cached} if it exists "
             "and try again"
         ) from None
     return weights, {"source": released.url}

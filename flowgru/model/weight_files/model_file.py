@@ -12,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from flowgru.errors import MachineError, RequestError
+from flowgru.config.renamed import with_names_of_today
+from flowgru.errors import MachineError, RequestError, one_line
 from flowgru.files.atomic import written_whole
 from flowgru.model.weight_files.torch_file import read_torch_file
 
@@ -159,7 +160,7 @@ def _safetensors_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise MachineError(f"cannot read {path}: {error}") from None
     except (safetensors.SafetensorError, KeyError, RuntimeError) as error:
-        raise RequestError(f"{path} is not a readable checkpoint ({_one_line(error)})") from None
+        raise RequestError(f"{path} is not a readable checkpoint ({one_line(error)})") from None
 
 
 def _safetensors_card(path: Path) -> dict[str, Any] | None:
@@ -170,7 +171,7 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
         raise MachineError(f"cannot read {path}: {error}") from None
     except safetensors.SafetensorError as error:
         hint = (
-            "it is truncated, or longer than its header says" if "not fully covered" in str(error) else _one_line(error)
+            "it is truncated, or longer than its header says" if "not fully covered" in str(error) else one_line(error)
         )
         raise RequestError(f"{path} is not a readable checkpoint ({hint})") from None
     if text is None:
@@ -178,10 +179,10 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"the card of {path} is not JSON ({_one_line(error)[:120]})") from None
+        raise RequestError(f"the card of {path} is not JSON ({one_line(error, 120)})") from None
     if not isinstance(card, dict):
         raise RequestError(f"the card of {path} is a {type(card).__name__}: expected a JSON object")
-    return card
+    return with_names_of_today(card)
 
 
 def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -197,7 +198,3 @@ def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _listed(names: list[str]) -> str:
     """The first few names; "..." stands for the others."""
     return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

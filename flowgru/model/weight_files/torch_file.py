@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, one_line
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training programs keep the weights beside their own state."""
@@ -56,8 +56,8 @@ def _content(path: Path) -> Any:
     except PermissionError as error:
         raise MachineError(f"cannot read {path}: {error.strerror}") from None
     except Exception as error:  # damaged files raise nearly every kind, OSError, KeyError and struct.error among them
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RequestError(f"{path} is not a readable checkpoint (it is truncated or damaged: {reason})") from None
+        reason = f"it is truncated or damaged: {one_line(error)}"
+        raise RequestError(f"{path} is not a readable checkpoint ({reason})") from None
 
 
 def _check_zip(path: Path) -> None:

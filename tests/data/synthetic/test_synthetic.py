@@ -18,6 +18,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs, draw_layers
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import pixel_grid
 from flowgru.errors import InputFileError, RequestError
+from flowgru.files.bounded import MAX_PIXELS
 
 SMALL = SyntheticSettings(height=96, width=128, num_textures=16)
 CLEAN = dataclasses.replace(SMALL, height=192, width=256, colour=0.0, shadow=0.0, blur=0.0, noise=0.0)
@@ -177,3 +178,25 @@ def test_photos_that_are_not_there_are_the_users_to_mend(tmp_path: Path, monkeyp
 def test_settings_that_cannot_be_drawn_from_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         SyntheticSettings(**wrong)  # pyright: ignore[reportArgumentType]
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["own.png", "own.jpg", "own.pgm", "own.tif"])
+def test_a_photo_that_is_a_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def start(*words: object, **_: object) -> None:
+        raise AssertionError(f"{words} was started")
+
+    for starter in ("Popen", "run", "check_call", "call", "check_output"):
+        monkeypatch.setattr(f"subprocess.{starter}", start)
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    with pytest.raises(InputFileError, match=rf"{name} cannot be read as a picture .*; remove it from the photos"):
+        SyntheticPairs(dataclasses.replace(SMALL, photos=str(tmp_path)))[0]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_photo_larger_than_any_picture_may_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "large.ppm").write_bytes(b"P6 10000 17000 255\n")
+    with pytest.raises(InputFileError, match=f"10000x17000 pixels: at most {MAX_PIXELS} are read; remove it"):
+        SyntheticPairs(dataclasses.replace(SMALL, photos=str(tmp_path)))[0]

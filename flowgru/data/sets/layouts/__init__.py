@@ -5,11 +5,11 @@ A set that is published in several layouts has one entry for each, and the first
 
 from flowgru.data.sets.layouts.chairs import TRAIN, VALIDATION, chairs_pairs
 from flowgru.data.sets.layouts.driving import hd1k_pairs, kitti_pairs
+from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.middlebury import middlebury_pairs
-from flowgru.data.sets.layouts.pairing import Layout
 from flowgru.data.sets.layouts.sintel import SCENES, sintel_pairs
 from flowgru.data.sets.layouts.spring import CAMERAS, FLOWS, spring_pairs
-from flowgru.data.sets.layouts.tartanair import tartanair_pairs
+from flowgru.data.sets.layouts.tartanair import tartanair_masks, tartanair_pairs
 from flowgru.data.sets.layouts.things import things_pairs, things_subset_pairs
 from flowgru.grid import PaddingMode
 
@@ -24,6 +24,7 @@ def _chairs(num_pairs: int, split: int | None) -> tuple[Layout, ...]:
             chairs_pairs,
             num_pairs,
             source=f"FlyingChairs.zip from {_FREIBURG}/FlyingChairs.en.html",
+            licence="FlyingChairs: for research only",
             split=split,
         ),
     )
@@ -31,6 +32,7 @@ def _chairs(num_pairs: int, split: int | None) -> tuple[Layout, ...]:
 
 def _things(*passes: str) -> tuple[Layout, ...]:
     source = f"{_FREIBURG}/SceneFlowDatasets.en.html"
+    licence = "FlyingThings3D: for research only"
     archives = " and ".join(f"{name}pass" for name in passes)
     return (
         Layout(
@@ -38,6 +40,7 @@ def _things(*passes: str) -> tuple[Layout, ...]:
             things_pairs(*passes),
             num_pairs=None,
             source=f"the RGB images ({archives}) and the optical flow of FlyingThings3D from {source}",
+            licence=licence,
             holds="optical_flow",
         ),
         Layout(
@@ -45,6 +48,7 @@ def _things(*passes: str) -> tuple[Layout, ...]:
             things_subset_pairs(*passes),
             num_pairs=None,
             source=f"the RGB images ({archives}), flow and flow occlusions of the DispNet/FlowNet2.0 subset from {source}",
+            licence=licence,
             holds="train/flow",
         ),
     )
@@ -57,6 +61,7 @@ def _sintel(*passes: str) -> tuple[Layout, ...]:
             sintel_pairs(*passes),
             1_041 * len(passes),  # 1064 frames of 23 scenes; no flow leads on from the last of each
             source="MPI-Sintel-complete.zip from http://sintel.is.tue.mpg.de/downloads",
+            licence="Sintel: CC BY 3.0",
             scenes=SCENES,
             parts=(*passes, "flow"),
         ),
@@ -79,6 +84,8 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             kitti_pairs("colored_0", "image_0"),
             num_pairs=194,
             source=f"data_stereo_flow.zip from {_KITTI}/eval_stereo_flow.php?benchmark=flow",
+            licence="KITTI 2012: CC BY-NC-SA 3.0",
+            padding="kitti",
         ),
     ),
     "kitti2015": (
@@ -87,6 +94,8 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             kitti_pairs("image_2"),
             num_pairs=200,
             source=f"data_scene_flow.zip from {_KITTI}/eval_scene_flow.php?benchmark=flow",
+            licence="KITTI 2015: CC BY-NC-SA 3.0",
+            padding="kitti",
         ),
     ),
     "hd1k": (
@@ -95,6 +104,7 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             hd1k_pairs,
             num_pairs=None,
             source="hd1k_full_package.zip from http://hci-benchmark.iwr.uni-heidelberg.de",
+            licence="HD1K: as its page says",
             scenes=tuple(f"{number:06}" for number in range(36)),  # RAFT reads these
         ),
     ),
@@ -104,6 +114,7 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             spring_pairs,
             num_pairs=19_852,  # 4 flows for each of 5000 frames but the last (FW) or first (BW) of 37 scenes
             source="the frames and the flow (FW, BW, left, right) of the training part from https://spring-benchmark.org",
+            licence="Spring: as its page says",
             parts=(*(f"*/frame_{camera}" for camera in CAMERAS), *(f"*/flow_{kind}" for kind in FLOWS)),
         ),
     ),
@@ -114,6 +125,7 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             num_pairs=8,  # of 12 scenes; the others have no published flow
             parts=("other-data", "other-gt-flow"),
             source="other-color-twoframes.zip and other-gt-flow.zip from https://vision.middlebury.edu/flow/data",
+            licence="Middlebury: for research only",
         ),
     ),
     "tartanair": (
@@ -122,29 +134,18 @@ DATASETS: dict[str, tuple[Layout, ...]] = {
             tartanair_pairs,
             num_pairs=None,
             source="image_left, flow_flow and flow_mask of each environment from https://theairlab.org/tartanair-dataset",
+            licence="TartanAir: as its page says",
+            read_masks=tartanair_masks,
         ),
     ),
 }
 
-LICENCES = {
-    "chairs": "FlyingChairs: for research only",
-    "things": "FlyingThings3D: for research only",
-    "sintel": "Sintel: CC BY 3.0",
-    "kitti2012": "KITTI 2012: CC BY-NC-SA 3.0",
-    "kitti2015": "KITTI 2015: CC BY-NC-SA 3.0",
-    "hd1k": "HD1K: as its page says",
-    "spring": "Spring: as its page says",
-    "middlebury": "Middlebury: for research only",
-    "tartanair": "TartanAir: as its page says",
-}
-"""The terms of each family of sets, which weights trained on it inherit."""
-
 
 def licence_of(name: str) -> str:
     """The terms of a data set; those of a manifest's pairs are its owner's to know."""
-    return LICENCES[name.split("_")[0]] if name in DATASETS else f"{name}: as its owner allows"
+    return DATASETS[name][0].licence if name in DATASETS else f"{name}: as its owner allows"
 
 
 def padding_mode(name: str) -> PaddingMode:
-    """The padding that published errors on a data set were measured with; a manifest's is that of most sets."""
-    return "kitti" if name in ("kitti2012", "kitti2015") else "sintel"
+    """The padding of a data set's published errors; a manifest's is that of most sets."""
+    return DATASETS[name][0].padding if name in DATASETS else "sintel"

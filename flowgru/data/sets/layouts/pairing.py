@@ -21,9 +21,9 @@ class PairFiles(NamedTuple):
     second: Path
     flow: Path
     invalid: Path | None = None
-    """White where the flow is not to be judged; TartanAir's mask."""
+    """Mask of the pixels whose flow is not to be judged."""
     occlusion: Path | None = None
-    """White where the first picture's pixel is not seen in the second; TartanAir's mask."""
+    """Mask of the first picture's pixels that are not seen in the second."""
     valid: Path | None = None
     """Black where the flow is not known."""
     flow_stride: int = 1
@@ -41,27 +41,6 @@ class Listing(NamedTuple):
     """Files that a pair needs and that are not there, as paths in the folder."""
     lone: list[str]
     """Files that are there and in no pair."""
-
-
-class Layout(NamedTuple):
-    """Where a set lies below the data root, and how its files are paired."""
-
-    folders: tuple[str, ...]
-    """The names that the set's folder may have, in any case; the first that holds pairs is read."""
-    list_pairs: Callable[[Path], Listing]
-    """What lies in that folder."""
-    num_pairs: int | None
-    """Pairs in the full set; None where that is not known."""
-    source: str
-    """What to download, and where."""
-    holds: str = ""
-    """A folder inside that tells this layout from another of the same set."""
-    split: int | None = None
-    """Which pairs of the split file are read; None reads all pairs, and no such file."""
-    scenes: tuple[str, ...] = ()
-    """Folders in which the full set's pairs lie, where they are known."""
-    parts: tuple[str, ...] = ()
-    """Patterns of folders inside, of each of which there is at least one in the full set."""
 
 
 def paired(pairs: Iterable[PairFiles], present: set[Path], folder: Path) -> Listing:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from flowgru.data.formats.flow_arrays import read_npy_mask
+from flowgru.data.sets.layouts.masks import Masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles, matching, paired
 
 
@@ -27,6 +29,14 @@ def tartanair_pairs(folder: Path) -> Listing:
             files = (pictures / f"{first}_left.png", pictures / f"{second}_left.png", flow)
             pairs.append(PairFiles(name, *files, invalid=mask, occlusion=mask))
     return paired(pairs, present, folder)
+
+
+def tartanair_masks(files: PairFiles) -> Masks:
+    """One mask says both: 0 where all is seen, 1 and 10 where a pixel is occluded, 100 where it is out of view."""
+    if files.invalid is None:
+        return Masks(None, None)
+    mask = read_npy_mask(files.invalid)
+    return Masks(invalid=mask > 50, occlusion=mask > 0)
 
 
 def _trajectories(folder: Path) -> Iterator[Path]:

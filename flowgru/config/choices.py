@@ -1,0 +1,6 @@
+"""Choices that several commands offer, as words; what stands behind a word is a table of the same names."""
+
+from typing import Literal
+
+FlowFormat = Literal["flo", "png16", "npz", "flo5", "pfm"]
+"""Formats in which flows are written, see flowgru.data.formats.flow_formats.FLOW_FORMATS."""
