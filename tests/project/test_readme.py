@@ -1,4 +1,4 @@
-"""What the README tells a user to type is what the program takes."""
+"""What the README and the pages of docs/ tell a user to type is what the program takes."""
 
 import hashlib
 import importlib
@@ -18,7 +18,8 @@ from flowgru.cli import COMMANDS
 from flowgru.parser import TaskParser
 
 README = (ROOT / "README.md").read_text()
-SOURCES = [README, *(path.read_text() for path in sorted((ROOT / "configs").glob("*.yaml")))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.glob("docs/*.md"))]
+SOURCES = [path.read_text() for path in (*PAGES, *sorted(ROOT.glob("configs/*.yaml")))]
 COMMAND = rf"^[# ]*(flowgru (?:{'|'.join(COMMANDS)}) .*)$"
 LINES = [line for text in SOURCES for line in re.findall(COMMAND, text, re.MULTILINE)]
 
@@ -36,9 +37,10 @@ def test_there_are_commands_to_check():
     assert {line.split()[1] for line in LINES} >= {"estimate", "view", "train", "evaluate"}
 
 
-@pytest.mark.parametrize("name", re.findall(r"\]\(([^)#]+)\)", README))
-def test_every_link_leads_somewhere(name):
-    assert (ROOT / name).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_three_python_lines_work():
