@@ -25,9 +25,9 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.validation import pair_errors
+from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
-from flowgru.training.arithmetic import arithmetic
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
