@@ -99,3 +99,5 @@ def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height,
     found = correlation_triton.TritonCorrelation(first, second, 1, radius).lookup(torch.zeros(batch, 2, height, width))
     found.sum().backward()
     check(compiled, ["_match", "_match_backward"])
+    added = [line for line in compiled[1].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
+    assert added and all(".relaxed." in line for line in added), added[:2]
