@@ -66,6 +66,10 @@ EXTRAS = {
 }
 """The extra of flowgru that brings an optional package."""
 
+EITHER = {"train": ("steps", "minutes")}
+"""Options of a command of which one is given at most; the configuration, which is not the command line, may have the
+first of them all the same."""
+
 LESS_MEMORY = {
     "estimate": "estimate at a smaller size (--resize 0.5)",
     "train": "train with smaller crops or a smaller --batch-size",
@@ -118,7 +122,7 @@ def _run(words: list[str]) -> int:
     command = COMMANDS[words[0]]
     task: Callable[..., int | None] = getattr(importlib.import_module(command.module), command.function)
     parser = TaskParser(f"flowgru {words[0]}", task)
-    return task(**parser.parse(words[1:])) or 0
+    return task(**parser.parse(words[1:], EITHER.get(words[0], ()))) or 0
 
 
 def _overview() -> str:

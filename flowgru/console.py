@@ -51,8 +51,8 @@ def progress(name: str, total: int | None, unit: str = "frames") -> Iterator[Adv
 
 
 @contextmanager
-def lines_over_bar(total: int) -> Iterator[tuple["Console", Callable[[int, str], None] | None]]:
-    """A console for the lines of a long run, and on a terminal what shows a step and a text in a bar below them.
+def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int, int, str], None] | None]]:
+    """A console for the lines of a long run, and on a terminal what shows a step of a total and a text in a bar below.
 
     Once whoever reads stdout has closed it, the run goes on in silence.
     Nothing here is a thread of its own: a process that is forked meanwhile inherits no lock that is never given back.
@@ -83,11 +83,11 @@ def lines_over_bar(total: int) -> Iterator[tuple["Console", Callable[[int, str],
         task = bar.add_task("", total=total, text="starting")
         bar.refresh()
 
-        def show(step: int, text: str) -> None:
+        def show(step: int, total: int, text: str) -> None:
             nonlocal shown
             now = time.perf_counter()
             due = now - shown >= SECONDS_BETWEEN_FRAMES or step == total
-            bar.update(task, completed=step, text=text, refresh=due)
+            bar.update(task, completed=step, total=total, text=text, refresh=due)
             shown = now if due else shown
 
         yield console, show

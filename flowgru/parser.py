@@ -37,13 +37,19 @@ class TaskParser:
                 self._add(parameter.name, hint, parameter.default, text, word=hint == list[str])
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
-    def parse(self, words: list[str]) -> dict[str, Any]:
-        """The task's parameters. RequestError, one line with a hint, where the words do not make sense."""
+    def parse(self, words: list[str], either: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The task's parameters; of the options `either`, the words may have one.
+
+        RequestError, one line with a hint, where the words do not make sense.
+        """
         try:
             found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
         self._refuse_empty_texts(found)
+        given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
+        if len(given) > 1:
+            raise RequestError(" and ".join(f"--{name} is {found[name]}" for name in given) + ": give one of them")
         return {
             name: _build(self._settings[name], found) if name in self._settings else found[name]
             for name in [*self._settings, *self._words_and_options()]

@@ -1,6 +1,10 @@
 """`flowgru train`: from a configuration to a model file; the same command starts a run and goes on with it."""
 
+import math
+import time
+
 from flowgru.config import TrainConfig
+from flowgru.errors import RequestError
 
 
 def train(
@@ -10,6 +14,7 @@ def train(
     device: str = "auto",
     devices: int = 1,
     compile: bool = False,
+    minutes: float | None = None,
 ) -> None:
     """Trains a network; called again with the same configuration it goes on where it stopped.
 
@@ -21,7 +26,14 @@ def train(
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     devices: GPUs, or processes on a CPU, that share each batch; under torchrun, torchrun's processes do.
     compile: Let torch.compile make the network's parts faster; the first steps then take minutes.
+    minutes: Instead of --steps: a new run first measures its speed, for a tenth of the time or a little more, and then
+        makes as many steps as let it end, validated and saved, within so many minutes. Their number is noted in the
+        folder, and a run that was stopped goes on to the same step, however long that takes; one that was stopped while
+        it measured begins anew.
     """
+    began = time.monotonic()
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise RequestError(f"--minutes is {minutes:g}: it must be above 0, and finite")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 
-    run(config, output, resume=resume, device=device, devices=devices, compile=compile)
+    run(config, output, resume=resume, device=device, devices=devices, compile=compile, minutes=minutes, began=began)

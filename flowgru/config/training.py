@@ -155,7 +155,8 @@ class TrainConfig:
     """Processes that generate pairs; 0 generates them in the training process."""
     generate_on: Literal["cpu", "cuda"] = "cpu"
     """Where generated pairs are made: by the workers on the CPU, or by the training process on its GPU (with workers 0,
-    and not for `stage` or `sets`, whose changes are made on the CPU)."""
+    and not for `stage` or `sets`, whose changes are made on the CPU). A GPU draws other noise, and rounds differently:
+    without noise, levels of the pictures may differ by 1 of 255 from those that a CPU makes."""
     log_every: int = 20
     """Steps between two lines of the log."""
     checkpoint_every: int = 200

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from flowgru.data.sample import FlowSample
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.grid import PaddingMode
-from flowgru.model.cuda_convolutions import convolutions
+from flowgru.layers.arithmetic import convolutions
 from flowgru.model.flow_network import FlowNetwork
 
 

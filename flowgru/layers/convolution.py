@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowgru.layers.winograd import empty_output, filtered
+from flowgru.tracing import is_exporting
 
 KERNELS = ((3, 3), (1, 5), (5, 1))
 """Of the networks' kernels, those for which it is faster (benchmarks/convolution.py)."""
@@ -38,7 +39,7 @@ def pays(input: Tensor, weight: Tensor) -> bool:
     keeps its convolutions, which other runtimes know how to compute.
     """
     return (
-        not torch.compiler.is_exporting()
+        not is_exporting()
         and not torch.jit.is_tracing()
         and not torch.is_grad_enabled()
         and tuple(weight.shape[2:]) in KERNELS

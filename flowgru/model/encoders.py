@@ -63,7 +63,8 @@ class MatchNorm(nn.Module):
         self.floor = floor
 
     def forward(self, features: Features) -> Features:
-        centred = (features - features.mean(dim=(2, 3), keepdim=True)).float()
+        features = features.float()  # in sixteen bits the mean, and what is left of small differences, would be rounded
+        centred = features - features.mean(dim=(2, 3), keepdim=True)
         return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + self.floor)
 
 

@@ -28,10 +28,12 @@ def carry(passing: Tensor, value: Tensor, routes: tuple[tuple[tuple[int, bool], 
     """Each group of channels carried across the picture on its route, passing through pixels by `passing`.
 
     passing in [0, 1] and value are [B, C, h, w], C a multiple of the number of routes. Along each way of a route
-    s_p = passing_p s_{p-1} + (1 - passing_p) value_p, and s = value in the pixels where a scan starts.
+    s_p = passing_p s_{p-1} + (1 - passing_p) value_p, and s = value in the pixels where a scan starts. The result has
+    value's type; passing may be wider.
     """
     for ways in zip(*routes, strict=True):
-        entering = torch.addcmul(value, passing, value, value=-1)
+        wide = value.to(torch.promote_types(value.dtype, passing.dtype))
+        entering = torch.addcmul(wide, passing, wide, value=-1).to(value.dtype)
         size = value.shape[1] // len(ways)
         for group, (axis, reverse) in enumerate(ways):
             start = -1 if reverse else 0
@@ -44,8 +46,10 @@ def carry(passing: Tensor, value: Tensor, routes: tuple[tuple[tuple[int, bool], 
 def pass_through(logits: Tensor, gate: Gate, cap: float) -> Tensor:
     """What a pixel lets through, in [0, cap]: cap sigma(a), or cap exp(-exp(-a)) (the decay of RWKV-6, arXiv 2404.05892).
 
-    exp(-exp(-a)) opens like the sigmoid, 1 - A = exp(-a) from above, but shuts double-exponentially.
+    exp(-exp(-a)) opens like the sigmoid, 1 - A = exp(-a) from above, but shuts double-exponentially. In float32 for logits
+    in sixteen bits: bfloat16 has no number between 0.996 and 1, so it carries over 255 pixels at most, or over all.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     passing = torch.sigmoid(logits) if gate == "sigmoid" else torch.exp(-torch.exp(-logits.clamp(min=-SHUT)))
     return passing if cap == 1 else cap * passing
 

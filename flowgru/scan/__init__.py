@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowgru.scan.analytic import FORMS, AnalyticScan, gpu_kernels
+from flowgru.scan.analytic import FORMS, AnalyticScan
 from flowgru.scan.fixed_depth import fixed_depth_scan
+from flowgru.scan.launched import gpu_kernels
 from flowgru.scan.log_space import log_space_scan
 from flowgru.scan.parallel import associative_scan
 from flowgru.scan.sequential import sequential_scan
+from flowgru.tracing import is_exporting
 
 DIFFERENTIABLE = {"sequential": sequential_scan, "fixed_depth": fixed_depth_scan, "log_space": log_space_scan}
 """Forms with PyTorch's own gradient; they run forwards only."""
@@ -28,10 +30,10 @@ VECTOR_SLICE = 2048
 def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
     """The implementation that really runs when `backend` is asked for to scan `update` along `dim`.
 
-    auto is triton on a CUDA device where triton imports. On a CPU it is in_place where slices are long and their elements
-    neighbours in memory, else blelloch, which is also what a compiled graph gets: it is short and has no loop. An exported
-    graph, which may leave the length open, gets fixed_depth. ValueError for an unknown backend and for one that cannot run
-    here.
+    auto is triton on a CUDA device where triton imports, in a compiled graph too. On a CPU it is in_place where slices are
+    long and their elements neighbours in memory, else blelloch, which is also what a compiled graph gets there: it is short
+    and has no loop. An exported graph, which may leave the length open, gets fixed_depth. ValueError for an unknown backend
+    and for one that cannot run here.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown scan backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -41,12 +43,12 @@ def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
         raise ValueError(f"scan backend 'triton' cannot run: {reason}; 'auto' takes the fastest that can")
     if backend != "auto":
         return backend
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return "fixed_depth"
-    if torch.compiler.is_compiling():
-        return "blelloch"
     if update.device.type == "cuda" and not _why_not_triton(update):
         return "triton"
+    if torch.compiler.is_compiling():
+        return "blelloch"
     slices_are_vectors = update.stride(dim) > 1 and update.numel() >= VECTOR_SLICE * update.shape[dim]
     return "in_place" if update.device.type == "cpu" and slices_are_vectors else "blelloch"
 

@@ -4,13 +4,12 @@ With g the incoming gradient, G[t] = g[t] + decay[t+1] * G[t+1]; then d update =
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from flowgru.scan import parallel
+from flowgru.scan.launched import launched_gradient, launched_scan
 
 FORMS: dict[str, Callable[[Tensor, Tensor, Tensor, int, bool], None]] = {
     "in_place": parallel.in_place_scan,
@@ -23,16 +22,6 @@ Direction = tuple[int, bool, str]
 """The axis, whether from its last index to the first, and the form that does it. All forms are triton, or none is."""
 
 
-@cache
-def gpu_kernels() -> ModuleType | None:
-    """triton_kernels.py, or None where triton is not installed."""
-    try:
-        from flowgru.scan import triton_kernels
-    except ImportError:
-        return None
-    return triton_kernels
-
-
 class AnalyticScan(torch.autograd.Function):
     """AnalyticScan.apply(decay, update, directions): one Direction for each group of channels (dimension 1), from zero.
 
@@ -41,10 +30,10 @@ class AnalyticScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, decay: Tensor, update: Tensor, directions: tuple[Direction, ...]) -> Tensor:
-        states = torch.empty_like(update)
         if directions[0][2] == "triton":
-            _kernels().scan(decay, update, states, directions)
+            states = launched_scan(decay, update, *_axes(directions))
         else:
+            states = torch.empty_like(update)
             for dim, reverse, form, a, b, h in _groups(directions, decay, update, states):
                 FORMS[form](a.narrow(dim, 0 if reverse else 1, a.shape[dim] - 1), b, h, dim, reverse)
         ctx.save_for_backward(decay, states)
@@ -57,10 +46,9 @@ class AnalyticScan(torch.autograd.Function):
         (grad,), directions = grads, ctx.directions
         if torch.is_grad_enabled():  # the gradient will be differentiated: made of differentiable operations
             return *_differentiable_gradient(decay, states, grad, directions), None
-        decay_grad, update_grad = torch.empty_like(decay), torch.empty_like(states)
         if directions[0][2] == "triton":
-            _kernels().gradient(decay, states, grad, decay_grad, update_grad, directions)
-            return decay_grad, update_grad, None
+            return *launched_gradient(decay, states, grad, *_axes(directions)), None
+        decay_grad, update_grad = torch.empty_like(decay), torch.empty_like(states)
         for dim, reverse, form, *tensors in _groups(directions, decay, states, grad, decay_grad, update_grad):
             a, h, g, da, db = tensors
             steps = a.shape[dim] - 1
@@ -103,7 +91,6 @@ def _joined(groups: list[Tensor]) -> Tensor:
     return groups[0] if len(groups) == 1 else torch.cat(groups, 1)
 
 
-def _kernels() -> ModuleType:
-    kernels = gpu_kernels()
-    assert kernels is not None
-    return kernels
+def _axes(directions: tuple[Direction, ...]) -> tuple[list[int], list[bool]]:
+    """The axis of each direction, and whether it runs from the last index to the first."""
+    return [dim for dim, _, _ in directions], [reverse for _, reverse, _ in directions]

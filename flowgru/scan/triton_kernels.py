@@ -145,28 +145,31 @@ def _gradient_kernel(
 INTERPRETED = not isinstance(_scan_kernel, triton.JITFunction)
 """Whether the kernels run in Triton's interpreter, on any device."""
 
+Direction = tuple[int, bool]
+"""The axis, and whether from its last index to the first: one for each group of channels."""
 
-def scan(decay: Tensor, update: Tensor, states: Tensor, directions: tuple[tuple[int, bool, str], ...]) -> None:
-    """Writes h[t] = decay[t] * h[t-1] + update[t], h[-1] = 0, into `states`; directions as in analytic.py."""
+
+def scan(decay: Tensor, update: Tensor, states: Tensor, directions: tuple[Direction, ...]) -> None:
+    """Writes h[t] = decay[t] * h[t-1] + update[t], h[-1] = 0, into `states`."""
     _launch(_scan_kernel, (decay, update, states), directions)
 
 
 def gradient(
     decay: Tensor, states: Tensor, grad: Tensor, decay_grad: Tensor, update_grad: Tensor,
-    directions: tuple[tuple[int, bool, str], ...],
+    directions: tuple[Direction, ...],
 ) -> None:  # fmt: skip
     """Writes the gradients of `scan` into decay_grad and update_grad, from its states and their gradient."""
     _launch(_gradient_kernel, (decay, states, grad, decay_grad, update_grad), directions)
 
 
-def _launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[tuple[int, bool, str], ...]) -> None:
+def _launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[Direction, ...]) -> None:
     if len(directions) == 1:
         tensors, directions = _with_four_axes(tensors, directions[0])
     sizes = tensors[0].shape
     if not sizes.numel():
         return
     steps = {axis: min(LONGEST_TILE, triton.next_power_of_2(sizes[axis])) for axis in (2, 3)}
-    num_lanes = max(sizes[1] // len(directions) * sizes[0] * sizes[5 - dim] for dim, *_ in directions)
+    num_lanes = max(sizes[1] // len(directions) * sizes[0] * sizes[5 - dim] for dim, _ in directions)
     lanes = min(TILE // max(steps.values()), triton.next_power_of_2(num_lanes))
     double = any(x.dtype == torch.float64 for x in tensors)
     with torch.cuda.device_of(tensors[0]):
@@ -176,17 +179,15 @@ def _launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[tuple[int, bo
             *(x.stride() for x in tensors),
             ACCUMULATOR=tl.float64 if double else tl.float32,
             NUM_GROUPS=len(directions),
-            ROWS=sum((dim == 3) << group for group, (dim, *_) in enumerate(directions)),
-            REVERSED=sum(reverse << group for group, (_, reverse, _) in enumerate(directions)),
+            ROWS=sum((dim == 3) << group for group, (dim, _) in enumerate(directions)),
+            REVERSED=sum(reverse << group for group, (_, reverse) in enumerate(directions)),
             LANES=lanes,
             ROW_STEPS=steps[3],
             COLUMN_STEPS=steps[2],
         )
 
 
-def _with_four_axes(
-    tensors: tuple[Tensor, ...], direction: tuple[int, bool, str]
-) -> tuple[tuple[Tensor, ...], tuple[tuple[int, bool, str]]]:
+def _with_four_axes(tensors: tuple[Tensor, ...], direction: Direction) -> tuple[tuple[Tensor, ...], tuple[Direction]]:
     """Views of tensors of up to four axes as [., ., ., scanned axis]."""
-    dim, reverse, form = direction
-    return tuple(x.movedim(dim, -1)[(None,) * (4 - x.dim())] for x in tensors), ((3, reverse, form),)
+    dim, reverse = direction
+    return tuple(x.movedim(dim, -1)[(None,) * (4 - x.dim())] for x in tensors), ((3, reverse),)

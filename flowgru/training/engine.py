@@ -11,8 +11,9 @@ stop are agreed in every step, so all of them always take the same way. Only the
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -25,18 +26,20 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.validation import pair_errors
+from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
-from flowgru.training.arithmetic import arithmetic
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, Run, RunningMean
+from flowgru.training.sampler import FlowBatch
 from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
+from flowgru.training.time_limit import ENDLESS, TimeLimit, limited
 
 MOST_SKIPPED_IN_A_ROW = 10
 """Steps with a loss or gradient that is not finite after which a run gives up."""
@@ -112,17 +115,33 @@ def train_network(
     checkpoint: Checkpoint | None = None,
     compile: bool = False,
     origin: dict[str, Any] | None = None,
+    limit: TimeLimit | None = None,
 ) -> Run:
-    """Trains from `checkpoint`, or without one from make_network(), to config.steps.
+    """Trains from `checkpoint`, or without one from make_network(), to config.steps, or to what `limit` allows.
 
     The processes of `fabric` are launched already, inside `together`; store, log and checkpoint are those of the first
     one and None in the others. `origin` says where make_network's weights come from, and stays with the run.
-    Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing finite comes out any more, and MachineError
-    where the disk refuses every checkpoint.
+    `limit`, for a new run, chooses the steps. Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing
+    finite comes out any more, and MachineError where the disk refuses every checkpoint.
     """
+
+    def load() -> Generator[FlowBatch]:
+        return batches(
+            training_data,
+            config,
+            run.step,
+            share=fabric.global_rank,
+            shares=fabric.world_size,
+            pin_memory=fabric.device.type == "cuda" and config.generate_on == "cpu",
+        )
+
+    if limit is not None:
+        config = replace(config, steps=ENDLESS)
     run, wrapped = _begin(fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile)
     if checkpoint is None:
         run.origin = origin or {}
+    if limit is not None:
+        config = limited(limit, fabric, wrapped, run, config, load, validation_data, store)
     if log:
         log.begin(
             run.step,
@@ -132,17 +151,9 @@ def train_network(
             resumed_by=run.resumed_by,
             sums=checkpoint.state.get("log") if checkpoint else None,
         )
-    loader = batches(
-        training_data,
-        config,
-        run.step,
-        share=fabric.global_rank,
-        shares=fabric.world_size,
-        pin_memory=fabric.device.type == "cuda" and config.generate_on == "cpu",
-    )
     skipped = 0
     saving = Saving(fabric, store, log, config.checkpoint_every)
-    with closing(loader), stop_signals() as asked_to_stop, arithmetic(fabric.device):
+    with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
         if run.validation_due:
             stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
             _save_and_stop(fabric, saving, run, stop, must=True)

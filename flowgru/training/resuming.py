@@ -44,6 +44,15 @@ def checkpoint_of(store: CheckpointStore, resume: str, named: Checkpoint | None)
     return named
 
 
+def noted_steps(folder: Path) -> int | None:
+    """The number of steps of the run in the folder; None where none has begun. RequestError where it cannot be read."""
+    noted = CheckpointStore(folder).read_config()
+    try:
+        return None if noted is None else int(json.loads(noted)["steps"])
+    except (ValueError, TypeError, KeyError):
+        raise RequestError(f"the configuration noted in {folder} is damaged: name another --output") from None
+
+
 def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> None:
     """Refuses to go on with a run of another configuration than the one noted in its folder."""
     try:

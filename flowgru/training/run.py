@@ -1,8 +1,9 @@
 """A whole training run, from a configuration to a model file; the same call starts it and goes on with it."""
 
 import json
+import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,8 +21,9 @@ from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
-from flowgru.training.resuming import checkpoint_of, ends_otherwise, named_checkpoint, require_same_config
+from flowgru.training.resuming import checkpoint_of, ends_otherwise, named_checkpoint, noted_steps, require_same_config
 from flowgru.training.run_log import RunLog
+from flowgru.training.time_limit import TimeLimit
 
 
 def train(
@@ -31,17 +33,24 @@ def train(
     device: str = "auto",
     devices: int = 1,
     compile: bool = False,
+    minutes: float | None = None,
+    began: float | None = None,
 ) -> None:
     """Trains a network and writes it with its card; the settings are those of the command, flowgru.commands.train.
 
+    minutes: how long a new run may take from `began` on, by time.monotonic(); the number of its steps follows from that.
     RequestError where they make no sense, before the folder is made; see train_network for what may happen later.
     """
+    began = time.monotonic() if began is None else began
     with torch.device("meta"):  # an operator that cannot be made is refused before the folder is
         weights = FlowNetwork(config.network).state_dict().values()
     fabric = connect(choose_device(None if device == "auto" else device), devices, config.precision)
     _require_whole_parts(config, fabric.world_size)
     folder = Path(output)
     if fabric.is_global_zero:
+        begun_in = folder if resume in ("auto", "never") else Path(resume).parent
+        if minutes is not None and (steps := noted_steps(begun_in)) is not None:
+            config, minutes = replace(config, steps=steps), None
         require_space(folder, sum(value.numel() * value.element_size() for value in weights), config.keep_checkpoints)
     training_data = training_pairs(config)
     validation_data = validation_pairs(config)
@@ -55,12 +64,19 @@ def train(
         store = log = checkpoint = None
         if fabric.is_global_zero:
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
-            checkpoint = _begun(store, config, folder, resume, named)
-            console, show = stack.enter_context(lines_over_bar(config.steps))
+            checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
+            console, show = stack.enter_context(lines_over_bar(config.steps if minutes is None else None))
             log = RunLog(folder, config.log_every, console, show)
             stack.callback(log.close)
         stack.enter_context(together(fabric))
         fabric.launch()
+        config, minutes = fabric.broadcast((config, minutes))
+
+        def chosen(with_steps: TrainConfig, seconds: float) -> None:
+            if store and log:
+                store.write_config(_as_text(with_steps))
+                log.console.print(f"{with_steps.steps} steps fit, and are expected to take {seconds / 60:.3g} minutes")
+
         run = train_network(
             fabric,
             config,
@@ -72,12 +88,15 @@ def train(
             checkpoint=checkpoint,
             compile=compile,
             origin=origin,
+            limit=None if minutes is None else TimeLimit(began, minutes, chosen),
         )
         if not log:
             return
         how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
         path = folder / "model.safetensors"
-        write_model_file(path, run.mean.weights, card_of(config, run, folder, how), overwrite=True)
+        write_model_file(
+            path, run.mean.weights, card_of(replace(config, steps=run.step), run, folder, how), overwrite=True
+        )
         log.console.print(f"wrote {path}")
 
 
@@ -91,9 +110,9 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
 
 
 def _begun(
-    store: CheckpointStore, config: TrainConfig, folder: Path, resume: str, named: Checkpoint | None
+    store: CheckpointStore, config: TrainConfig, folder: Path, resume: str, named: Checkpoint | None, *, limited: bool
 ) -> Checkpoint | None:
-    """Where the run goes on from, None where it begins; its configuration is noted in its folder.
+    """Where the run goes on from, None where it begins; its configuration is noted in its folder, once its steps are known.
 
     RequestError where the folder holds another run.
     """
@@ -101,10 +120,18 @@ def _begun(
     if noted is not None:
         require_same_config(noted, config, folder, "name another --output")
     checkpoint = checkpoint_of(store, resume, named)
+    if limited:
+        if checkpoint is not None:
+            raise RequestError(f"{folder} has checkpoints and no config.yaml: --minutes cannot know their run's steps")
+        return None
     step = 0 if checkpoint is None else checkpoint.step
     if noted is None or ends_otherwise(noted, config, step, folder):
-        store.write_config(json.dumps(asdict(config), indent=1))
+        store.write_config(_as_text(config))
     return checkpoint
+
+
+def _as_text(config: TrainConfig) -> str:
+    return json.dumps(asdict(config), indent=1)
 
 
 def _new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bool) -> FlowNetwork:

@@ -27,7 +27,11 @@ class RunLog:
     """
 
     def __init__(
-        self, folder: Path, every: int, console: Console | None = None, show: Callable[[int, str], None] | None = None
+        self,
+        folder: Path,
+        every: int,
+        console: Console | None = None,
+        show: Callable[[int, int, str], None] | None = None,
     ) -> None:
         """`show` is told of every step, with what a line would say of it."""
         self.path = folder / "log.jsonl"
@@ -87,7 +91,7 @@ class RunLog:
         text += "" if error_mean is None else f"  EPE per image {error_mean:.3f} px"
         text += f"  {steps_per_second:.2f} steps/s  waiting for data {wait_share:.0%}  remaining {remaining}"
         if self._show:
-            self._show(step, text)
+            self._show(step, self.total, text)
         if step % self.every and step != self.total:
             return
         values = {"loss": loss_mean, "epe_per_image": error_mean, "learning_rate": learning_rate}

@@ -18,22 +18,18 @@ FREE_MEMORY = 70 * 2**30
 def fake_cuda() -> Iterator[None]:
     """All tensors are fake, new ones are on the device cuda, and torch.autocast("cuda") works.
 
-    What a Triton kernel is given must be on the device; the kernel itself is left out.
+    What the look-up's Triton kernel is given must be on the device; the kernel itself is left out.
     """
     from flowgru.model.correlation.choice import takes_triton
-    from flowgru.scan.analytic import gpu_kernels
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patched.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: True)
         patched.setattr("flowgru.model.correlation.choice.free_memory", lambda device: FREE_MEMORY)
-        kernels = [gpu_kernels()]
         if takes_triton(torch.device("cuda")):
             from flowgru.model.correlation import triton
 
-            kernels.append(triton)
-        for module in filter(None, kernels):
-            patched.setattr(module, "_launch", _check_launch)
+            patched.setattr(triton, "_launch", _check_launch)
         with FakeTensorMode(allow_non_fake_inputs=False), torch.device("cuda"):
             yield
 

@@ -16,6 +16,7 @@ triton = pytest.importorskip("triton")
 
 from flowgru.model.correlation import triton as correlation_triton  # noqa: E402
 from flowgru.scan import triton_kernels  # noqa: E402
+from flowgru.scan.analytic import AnalyticScan  # noqa: E402
 
 SHARED_MEMORY = 227 * 1024
 """Bytes that a program may have on an H100."""
@@ -85,11 +86,8 @@ FOUR_WAYS = ((3, False, "triton"), (3, True, "triton"), (2, False, "triton"), (2
     ],
 )
 def test_the_scan_and_its_gradient_compile(compiled, shape, dtype, layout, ways):
-    decay, update, states, decay_grad, update_grad = (
-        torch.rand(shape).to(dtype).contiguous(memory_format=layout) for _ in range(5)
-    )
-    triton_kernels.scan(decay, update, states, ways)
-    triton_kernels.gradient(decay, states, states.new_ones(()).expand(shape), decay_grad, update_grad, ways)
+    decay, update = (torch.rand(shape).to(dtype).contiguous(memory_format=layout).requires_grad_() for _ in range(2))
+    AnalyticScan.apply(decay, update, ways).sum().backward()  # the incoming gradient is one number, expanded
     check(compiled, ["_scan_kernel", "_gradient_kernel"])
 
 
@@ -101,3 +99,5 @@ def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height,
     found = correlation_triton.TritonCorrelation(first, second, 1, radius).lookup(torch.zeros(batch, 2, height, width))
     found.sum().backward()
     check(compiled, ["_match", "_match_backward"])
+    added = [line for line in compiled[1].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
+    assert added and all(".relaxed." in line for line in added), added[:2]

@@ -14,7 +14,7 @@ from flowgru.operators import make_operator
 from flowgru.operators.conv_min_gru import ConvMinGRU
 from flowgru.operators.conv_min_lstm import ConvMinLSTM
 from flowgru.operators.min_cells import MinGRUCell, MinLSTMCell, g, log_g
-from flowgru.operators.spatial_scan import pass_through
+from flowgru.operators.spatial_scan import RIGHT, carry, pass_through
 from flowgru.scan import linear_scan
 
 HIDDEN, INPUT, CONTEXT, BATCH = 8, 6, 4, 3
@@ -231,3 +231,16 @@ def test_a_value_that_an_option_cannot_have_is_refused(kind, options, said):
     with pytest.raises(RequestError) as refusal:
         init(kind.__new__(kind), *SIZES, **options)
     assert str(refusal.value) == said
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "exp"])
+def test_in_sixteen_bits_what_a_pixel_lets_through_is_not_rounded_to_all(gate):
+    logits = torch.full((1, 1, 1, 1000), 7.0).bfloat16()
+    passing = pass_through(logits, gate, 1.0)
+    expected = pass_through(logits.double(), gate, 1.0)
+    torch.testing.assert_close((1 - passing).double(), 1 - expected, rtol=1e-3, atol=0)
+    value = torch.zeros(1, 1, 1, 1000).bfloat16()
+    value[..., 0] = 1
+    carried = carry(passing, value, ((RIGHT,),))
+    assert carried.dtype == torch.bfloat16
+    torch.testing.assert_close(carried[..., -1].double(), expected[..., 0] ** 999, rtol=2e-2, atol=0)  # 0.4

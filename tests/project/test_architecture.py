@@ -8,7 +8,7 @@ import pytest
 from paths import ROOT
 
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
-    {"config", "types", "errors", "version"},
+    {"config", "types", "errors", "tracing", "version"},
     {"scan", "grid", "layers", "files", "processes", "console"},
     {"operators", "data"},
     {"model", "view"},
@@ -37,7 +37,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "skimage": ("data/",),
     "scipy": ("comparison/statistics.py", "model/initial_flow.py"),
     "torchvision": ("model/weight_files/loading.py",),
-    "triton": ("scan/", "model/correlation/triton.py"),
+    "triton": ("scan/triton_kernels.py", "model/correlation/triton.py"),
     "onnx": ("model/exported/",),
     "onnxruntime": ("model/exported/",),
     "openvino": ("model/exported/",),

@@ -15,10 +15,9 @@ from flowgru.commands.train import train
 from flowgru.config import NetworkConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.validation import validate
-from flowgru.model.cuda_convolutions import convolutions
+from flowgru.layers.arithmetic import arithmetic, convolutions
 from flowgru.model.flow_network import FlowNetwork, inference_layout
 from flowgru.training import engine
-from flowgru.training.arithmetic import arithmetic
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -272,9 +272,10 @@ def test_an_exported_scan_takes_sequences_of_any_length():
 
 COMPILED = """
 import torch
-from flowgru.scan import scan_directions
+from flowgru.scan import preferred_backend, scan_directions
 
 def scan(decay, update):
+    assert preferred_backend("auto", update) == "blelloch"  # and not what an exported graph gets
     return scan_directions(decay, update, ((3, False), (3, True), (2, False), (2, True)))
 
 leaves = [torch.rand(1, 8, 12, 20, requires_grad=True) for _ in range(2)]

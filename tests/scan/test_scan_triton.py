@@ -1,4 +1,8 @@
-"""The Triton kernels keep the contract of test_scan.py, in Triton's interpreter, which is chosen before the import."""
+"""The Triton kernels keep the contract of test_scan.py, and stay one launch in a compiled graph.
+
+They run in Triton's interpreter, which is chosen before the import. Graphs are compiled in processes of their own:
+PyTorch's compiler cannot trace the tests' type checks.
+"""
 
 import os
 import subprocess
@@ -9,15 +13,20 @@ from interpreter import needs_interpreter
 from paths import ROOT
 
 
-def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    helpers = os.pathsep.join(filter(None, [str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, *arguments],
-        env={**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": helpers, **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=880,
     )
+
+
+def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(*arguments, TRITON_INTERPRET="1")
 
 
 @needs_interpreter
@@ -44,3 +53,96 @@ print(*kernels)
 def test_four_directions_are_one_launch_and_so_is_their_gradient():
     run = interpreted("-c", LAUNCHES)
     assert run.stdout.split() == ["_scan_kernel", "_gradient_kernel"], run.stderr[-3000:]
+
+
+COMPILED = """
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from functorch.compile import make_boxed_func
+from flowgru.scan import scan_directions
+
+ways, operations = ((3, False), (3, True), (2, False), (2, True)), []
+
+def note(graph, inputs):
+    operations.append([str(node.target) for node in graph.graph.nodes if "flowgru" in str(node.target)])
+    return make_boxed_func(graph)
+
+def scan(decay, update):
+    return scan_directions(decay, update, ways, backend="triton")
+
+leaves, weight = [torch.rand(2, 8, 5, 9, requires_grad=True) for _ in range(2)], torch.randn(2, 8, 5, 9)
+compiled = torch.compile(scan, backend=aot_autograd(fw_compiler=note, bw_compiler=note), fullgraph=True)(*leaves)
+expected = scan_directions(*leaves, ways, backend="sequential")
+torch.testing.assert_close(compiled, expected)
+torch.testing.assert_close(*(torch.autograd.grad(states, leaves, weight) for states in (compiled, expected)))
+assert operations == [["flowgru.scan.default"], ["flowgru.scan_gradient.default"]], operations
+"""
+
+
+@needs_interpreter
+@pytest.mark.timeout(900)
+def test_a_compiled_graph_has_one_operation_for_all_directions_and_one_for_their_gradient():
+    run = interpreted("-c", COMPILED)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+CHECKED = """
+import torch
+from flowgru.scan.launched import launched_gradient, launched_scan
+
+for layout in (torch.contiguous_format, torch.channels_last):
+    for dtypes in ((torch.float32, torch.float32), (torch.float32, torch.bfloat16)):  # as under autocast
+        decay, update, grad = (torch.rand(1, 4, 3, 5).contiguous(memory_format=layout) for _ in range(3))
+        decay, update, grad = decay.to(dtypes[0]), update.to(dtypes[1]), grad.to(dtypes[1])
+        states = launched_scan(decay, update, [3, 2], [False, True])
+        torch.library.opcheck(launched_scan, (decay, update, [3, 2], [False, True]))
+        torch.library.opcheck(launched_gradient, (decay, states, grad, [3, 2], [False, True]))
+        torch.library.opcheck(launched_scan, (decay[0, 0], update[0, 0], [1], [True]))
+"""
+
+
+@needs_interpreter
+@pytest.mark.timeout(900)
+def test_the_operations_are_what_the_compiler_is_told():
+    run = interpreted("-c", CHECKED)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+STEP = """
+import sys, torch
+from contextlib import nullcontext
+from fake_cuda import fake_cuda
+from flowgru.operators import make_operator
+
+name, where, mode = sys.argv[1:]
+operations = []
+
+def note(graph, inputs):
+    modules = [module for module in graph.modules() if isinstance(module, torch.fx.GraphModule)]
+    operations.extend(str(node.target) for module in modules for node in module.graph.nodes)
+    return graph
+
+with fake_cuda() if where == "cuda" else nullcontext(), torch.set_grad_enabled(mode == "training"):
+    operator = make_operator(name, 16, 12, 8)
+    hidden, context, motion = (torch.rand(2, size, 6, 7) for size in (16, 8, 12))
+    step = torch.compile(operator.step, backend=note, fullgraph=True)
+    hidden, _ = step(motion, operator.begin(hidden, context))
+    assert hidden.device.type == where
+print(*(operation for operation in operations if operation.startswith("flowgru")))
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("operator", ["conv_min_gru", "conv_min_lstm"])
+@pytest.mark.parametrize("mode", ["training", "inference"])
+def test_a_compiled_refinement_on_cuda_has_one_scan(operator, mode):
+    pytest.importorskip("triton")
+    run = python("-c", STEP, operator, "cuda", mode)
+    gradient = ["flowgru.scan_gradient.default"] * (mode == "training")
+    assert run.stdout.split() == ["flowgru.scan.default", *gradient], run.stderr[-3000:]
+
+
+@pytest.mark.timeout(900)
+def test_a_compiled_refinement_on_a_cpu_needs_no_kernel():
+    run = python("-c", STEP, "conv_min_gru", "cpu", "training")
+    assert run.returncode == 0 and not run.stdout.split(), run.stderr[-3000:]

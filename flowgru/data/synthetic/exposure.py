@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.draws import Draws
+from flowgru.layers.arithmetic import convolutions
 
 Pair = Float[Tensor, "2 3 H W"]
 """First and second picture, RGB around [0, 1]."""
@@ -55,9 +56,11 @@ def blur_kernel(along: float, across: float, angle: float) -> Float[Tensor, "1 1
 
 
 def blur(pictures: Float[Tensor, "B 3 H W"], kernel: Float[Tensor, "1 1 k k"]) -> Float[Tensor, "B 3 H W"]:
+    """Each plane convolved with the kernel, its edge pixels repeated outwards; in float32 without TF32 on a GPU, too."""
     reach = kernel.shape[-1] // 2
     planes = F.pad(pictures.flatten(0, 1)[:, None], (reach,) * 4, mode="replicate")
-    return F.conv2d(planes, kernel.to(planes)).view(pictures.shape)
+    with convolutions(tf32=False):
+        return F.conv2d(planes, kernel.to(planes)).view(pictures.shape)
 
 
 def draw_blur(draws: Draws, strongest: float) -> Float[Tensor, "1 1 k k"]:

@@ -24,6 +24,8 @@ class Waves(NamedTuple):
     vectors: Float[Tensor, "K 2"]
     phases: Float[Tensor, "K 1"]
     amplitudes: Float[Tensor, "2 K"]
+    reach: float
+    """No point moves further than this, in pixels."""
 
     def displacement(self, points: Float[Tensor, "2 N"]) -> Float[Tensor, "2 N"]:
         return self.amplitudes @ torch.addmm(self.phases, self.vectors, points).sin_()
@@ -38,11 +40,6 @@ class Waves(NamedTuple):
         determinant = xx * yy - xy * yx
         step = torch.stack((yy * miss_x - xy * miss_y, xx * miss_y - yx * miss_x))
         return points - step / determinant
-
-    @property
-    def reach(self) -> float:
-        """No point moves further than this, in pixels."""
-        return float(self.amplitudes.norm(dim=0).sum())
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,15 @@ class Motion:
 
 
 def project(matrix: Float64[Tensor, "3 3"], points: Float[Tensor, "2 N"]) -> Float[Tensor, "2 N"]:
-    """The projective map of a 3x3 matrix; an affine one costs no division."""
-    matrix = (matrix / matrix[2, 2]).to(points)
+    """The projective map of a 3x3 matrix; an affine one costs no division.
+
+    Whether it is affine is asked where the matrix is, which is the CPU: a GPU that has the points would be waited for.
+    """
+    matrix = matrix / matrix[2, 2]
+    affine = not bool(matrix[2, :2].any())
+    matrix = matrix.to(points)
     moved = torch.addmm(matrix[:2, 2:], matrix[:2, :2], points)
-    if bool(matrix[2, :2].any()):
+    if not affine:
         moved = moved / (matrix[2:, :2] @ points + 1)
     return moved
 
@@ -126,8 +128,10 @@ def draw_waves(draws: Draws, shortest: float, longest: float, strength: float, d
         amplitudes.append((height * math.cos(direction), height * math.sin(direction)))
     steepness = sum(math.hypot(*a) * math.hypot(*v) for a, v in zip(amplitudes, vectors, strict=True))
     scale = min(1.0, STEEPEST_BEND / max(steepness, 1e-12))
+    heights = torch.tensor(amplitudes).T.contiguous() * scale
     return Waves(
         vectors=torch.tensor(vectors, device=device),
         phases=torch.tensor([[draws.angle()] for _ in vectors], device=device),
-        amplitudes=torch.tensor(amplitudes, device=device).T.contiguous() * scale,
+        amplitudes=heights.to(device),
+        reach=float(heights.norm(dim=0).sum()),
     )

@@ -85,8 +85,8 @@ def preferred_method(
 ) -> CorrelationMethod:
     """What auto takes for pictures of height x width coarse pixels.
 
-    all_pairs where its pyramid fits memory_budget; without one, where it is under a quarter of the memory that is free, and
-    on a CPU under 1 GiB.
+    all_pairs where its pyramid fits memory_budget; without one, where it is under a quarter of the memory that is free (on a
+    GPU: that was free when such pictures first came), and on a CPU under 1 GiB.
 
     While gradients are recorded, and in an exported graph, only a given budget counts: what a training gives must
     not depend on what else the machine is doing.
@@ -94,10 +94,27 @@ def preferred_method(
     if memory_budget is None:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return "all_pairs"
-        memory_budget = free_memory(device) // 4
+        memory_budget = _free(device, batch, height, width, levels) // 4
         if device.type == "cpu":
             memory_budget = min(memory_budget, LARGEST_PYRAMID)
     return "all_pairs" if pyramid_bytes(batch, height, width, levels) <= memory_budget else "on_demand"
+
+
+_first_free: dict[tuple[torch.device | int, ...], int] = {}
+"""Bytes that were free on a GPU when pictures of a size first came."""
+
+
+def _free(device: torch.device, *size: int) -> int:
+    """Bytes that are free; on a GPU they are asked for once for each size.
+
+    Asking the driver takes longer than a kernel's launch, and is nothing to be done while a CUDA graph is captured: before
+    that, the same pictures have been through the network once.
+    """
+    if device.type != "cuda":
+        return free_memory(device)
+    if (device, *size) not in _first_free:
+        _first_free[device, *size] = free_memory(device)
+    return _first_free[device, *size]
 
 
 def takes_triton(device: torch.device) -> bool:

@@ -137,6 +137,7 @@ def test_auto_takes_all_pairs_only_within_the_budget(monkeypatch: pytest.MonkeyP
     first, second = torch.randn(2, 2, 3, 17, 23)
     assert isinstance(correlate(first, second, levels=4, radius=3, memory_budget=needed), AllPairsCorrelation)
     assert isinstance(correlate(first, second, levels=4, radius=3, memory_budget=needed - 1), OnDemandCorrelation)
+    monkeypatch.setattr(choice, "_first_free", {})
     with torch.no_grad():
         monkeypatch.setattr(choice, "free_memory", lambda device: 4 * needed)
         assert preferred_method(2, 17, 23, 4, CPU) == "all_pairs"
@@ -147,7 +148,21 @@ def test_auto_takes_all_pairs_only_within_the_budget(monkeypatch: pytest.MonkeyP
         assert preferred_method(1, 136, 240, 4, CPU) == "on_demand"  # 5 GiB
         assert preferred_method(1, 136, 240, 4, torch.device("cuda")) == "all_pairs"
         monkeypatch.setattr(choice, "free_memory", lambda device: 8 * 2**30)
-        assert preferred_method(1, 136, 240, 4, torch.device("cuda")) == "on_demand"
+        assert preferred_method(1, 136, 241, 4, torch.device("cuda")) == "on_demand"
+
+
+def test_a_gpu_is_asked_once_for_each_size_what_is_free(monkeypatch: pytest.MonkeyPatch):
+    asked: list[torch.device] = []
+    monkeypatch.setattr(choice, "free_memory", lambda device: asked.append(device) or 2**40)
+    monkeypatch.setattr(choice, "_first_free", {})
+    first, second = torch.device("cuda", 0), torch.device("cuda", 1)
+    with torch.no_grad():
+        for device, width in [(first, 20), (first, 20), (first, 21), (second, 20), (first, 20), (second, 20)]:
+            assert preferred_method(1, 16, width, 4, device) == "all_pairs"
+        assert asked == [first, first, second]
+        preferred_method(1, 16, 20, 4, CPU)
+        preferred_method(1, 16, 20, 4, CPU)
+    assert asked == [first, first, second, CPU, CPU]
 
 
 def test_a_training_does_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPatch):
