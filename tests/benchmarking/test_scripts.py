@@ -156,7 +156,7 @@ def test_everything_runs_unattended(tmp_path):
     run = subprocess.run([*words, "--threads", "1"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + (tmp_path / "log.txt").read_text()
     tables = {json.loads(line)["table"] for line in (tmp_path / "results.jsonl").read_text().splitlines()}
-    assert len(tables) == 10 and "Not run" not in (tmp_path / "results.md").read_text()
+    assert len(tables) == 11 and "Not run" not in (tmp_path / "results.md").read_text()
     again = subprocess.run([*words, "--threads", "1"], capture_output=True, text=True)
     assert again.returncode == 1 and "exists already" in again.stderr
 
