@@ -7,14 +7,14 @@ from flowgru.errors import RequestError
 from flowgru.grid import padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.memory import taken_memory
 from flowgru.model.memory_estimate import MemoryEstimate
-from flowgru.model.weight_files.loading import RUNNABLE
 
 
 def is_exported(model: str) -> bool:
     """Whether --model names a file that `flowgru export` has written."""
-    return Path(model).suffix in RUNNABLE
+    return Path(model).suffix in runnable_suffixes()
 
 
 def open_exported(settings: EstimateSettings) -> ExportedFlow:

@@ -11,7 +11,8 @@ from torch import Tensor
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for
-from flowgru.model.exported.runtimes import Arrays, open_file
+from flowgru.model.exported.formats import Arrays
+from flowgru.model.exported.runtimes import open_file
 from flowgru.model.flow_network import FlowPrediction
 from flowgru.model.initial_flow import start_from
 from flowgru.types import CoarseFlow, Flow, Images

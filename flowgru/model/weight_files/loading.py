@@ -15,6 +15,7 @@ from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.model.compiled import compile_network
 from flowgru.model.correlation.choice import CorrelationMethod, check_method
+from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
 from flowgru.model.weight_files.raft_names import (
@@ -36,12 +37,6 @@ WIDEST = 4096
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
-
-RUNNABLE = (".onnx", ".xml")
-"""Endings of exported models that `flowgru estimate` runs."""
-
-EXPORTED = (*RUNNABLE, ".pt2")
-"""Endings of all files that `flowgru export` writes; loading a .pt2 could run what is in it."""
 
 
 def load_model(
@@ -121,9 +116,9 @@ def _model_path(source: str | Path) -> Path:
             )
         return DEFAULT_MODEL
     path = Path(source)
-    if path.suffix in EXPORTED:
+    if format_of(path) is not None:
         raise RequestError(
-            f"{source} is named like an exported model, which flowgru estimate runs ({' and '.join(RUNNABLE)}): "
+            f"{source} is named like an exported model, which flowgru estimate runs ({' and '.join(runnable_suffixes())}): "
             "here, name the weights it was made from"
         )
     if not path.exists():

@@ -297,8 +297,7 @@ import sys
 from pathlib import Path
 import torch
 from flowgru.model.exported.exportable import ExportableFlow, trace
-from flowgru.model.exported.formats import write_onnx
-from flowgru.model.exported.runtimes import open_onnx, open_openvino
+from flowgru.model.exported.formats import open_onnx, open_openvino, write_onnx
 from flowgru.model.weight_files.loading import load_model
 
 model, output = sys.argv[1:]
