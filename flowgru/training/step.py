@@ -15,12 +15,9 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.flow_network import FlowPrediction
 from flowgru.processes.signals import agreed_signal, as_counts
 from flowgru.training.objective import mixture_loss, sequence_loss
+from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import Run, drawn_refinements
 from flowgru.training.sampler import FlowBatch
-
-Fabric = Any
-"""Lightning's, which engine.py alone imports."""
-
 
 LEAST_SCALE = 1.0
 """A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""
@@ -59,7 +56,7 @@ def training_step(
     loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
     for number in range(1, config.accumulate + 1):
         part = batch.part(number - 1, config.accumulate)
-        with fabric.no_backward_sync(network, enabled=number < config.accumulate):  # pyright: ignore[reportArgumentType]
+        with fabric.no_backward_sync(network, enabled=number < config.accumulate):
             prediction = network(
                 part.first,
                 part.second,
@@ -79,7 +76,7 @@ def training_step(
     mine = torch.cat(
         [torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), as_counts(asked_to_stop, loss.device)]
     )
-    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()  # pyright: ignore[reportAttributeAccessIssue]
+    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()
     stop = agreed_signal(counts)
     if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
         run.optimizer.step()

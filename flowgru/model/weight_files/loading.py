@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from flowgru.config import PRESETS, NetworkConfig
+from flowgru.config.network import check_preset
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.model.compiled import compile_network
 from flowgru.model.correlation.choice import CorrelationMethod, check_method
@@ -162,14 +163,16 @@ def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
         )
     if not isinstance(network.get("confidence", False), bool):
         raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
-    if network["preset"] not in [*PRESETS]:  # a list compares what a dict cannot hash
-        raise RequestError(f"the card of {name} names the preset {network['preset']!r}: known are {', '.join(PRESETS)}")
     options, hidden_size = network.get("options", {}), network.get("hidden_size")
     if not isinstance(options, dict):
         raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
     if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= WIDEST)):
         raise RequestError(f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {WIDEST}, or null")
-    config = NetworkConfig(**network)
+    try:
+        check_preset(network["preset"])
+        config = NetworkConfig(**network)
+    except RequestError as error:
+        raise RequestError(f"the card of {name}: {error}") from None
     sizes = config.sizes
     try:
         with torch.device("meta"):
