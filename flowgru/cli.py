@@ -59,10 +59,6 @@ EXTRAS = {
     "tensorboard": "train",
     "skimage": "train",
     "matplotlib": "report",
-    "onnx": "export",
-    "onnxscript": "export",
-    "onnxruntime": "export",
-    "openvino": "export",
 }
 """The extra of flowgru that brings an optional package."""
 

@@ -6,7 +6,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def conditions(
     `more` is what else the measurement chose, by its name.
     """
     on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else _processor()
+    name = torch.cuda.get_device_name(device) if on_cuda else processor_name()
     said = {
         "size": size,
         "dtype": dtype,
@@ -116,11 +115,14 @@ def conditions(
     return said
 
 
-def _processor() -> str:
-    with suppress(OSError, StopIteration):
+def processor_name() -> str:
+    """What the system calls its processor."""
+    try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name")).split(": ")[1]
-    return platform.processor() or platform.machine()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, names), "") or platform.processor() or platform.machine()
 
 
 class Table:

@@ -8,13 +8,15 @@ from types import TracebackType
 from typing import Any
 
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
+from flowgru.comparison.results import ABOUT, MEASUREMENTS
 from flowgru.config import ComparisonConfig
+from flowgru.config.flatten import flatten
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.files.atomic import written_whole
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS
 
-ABOUT, MEASUREMENTS, CONFIG, LOCK = "comparison.json", "measurements.csv", "config.yaml", "run.lock"
+CONFIG, LOCK = "config.yaml", "run.lock"
 FACTS = ("config", "rows", "machine", "zero_flow")
 
 MAY_GROW = {"rows", "seeds", "regimes", "sets"}
@@ -125,7 +127,7 @@ class ComparisonFolder:
 
     def _refuse_another(self, noted: dict[str, Any]) -> None:
         """Refuses to go on with a comparison under another recipe."""
-        old, new = _flat(noted), _flat(self._settings)
+        old, new = _recipe(noted), _recipe(self._settings)
         if odd := sorted(old.keys() ^ new.keys()):
             raise RequestError(
                 f"{self.path / ABOUT} was written by another version of flowgru (setting {odd[0]} is in only one of them): "
@@ -144,12 +146,11 @@ class ComparisonFolder:
         self._settings["rows"] = [*rows.values()]
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide results, under dotted names."""
-    leaves: dict[str, Any] = {}
-    for name, value in settings.items():
-        dotted = f"{prefix}{name}"
-        if dotted in MAY_GROW | EACH_RUNS_OWN or (prefix == "training." and name in HOW_IT_RUNS):
-            continue
-        leaves |= _flat(value, f"{dotted}.") if isinstance(value, dict) else {dotted: value}
-    return leaves
+    beside = MAY_GROW | EACH_RUNS_OWN | {f"training.{name}" for name in HOW_IT_RUNS}
+    return {
+        name: value
+        for name, value in flatten(settings).items()
+        if not any(name == other or name.startswith(f"{other}.") for other in beside)
+    }

@@ -4,10 +4,10 @@ import platform
 import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
+from flowgru.benchmarking.timing import processor_name
 from flowgru.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.comparison.plan import PlannedRow
 from flowgru.console import say
@@ -51,20 +51,10 @@ def describe(
         )
     machine = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }
     command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
     command += ["--operators", ",".join(operators)] if operators else []
     folder.note(machine=machine, command=shlex.join(command), commit=commit(), date=time.strftime("%Y-%m-%d"))
-
-
-def _processor() -> str:
-    """What the system calls its processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

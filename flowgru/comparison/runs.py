@@ -21,14 +21,13 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints import WEIGHTS, CheckpointStore
 from flowgru.training.engine import Diverged
 from flowgru.training.pairs import SYNTHETIC
 from flowgru.training.run import train
-from flowgru.training.run_log import line_values
+from flowgru.training.run_log import LOG, line_values
 from flowgru.training.sampler import collate
 
-MODEL, LOG = "model.safetensors", "log.jsonl"
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
 
 
@@ -46,7 +45,7 @@ def train_and_measure(
             for count, error in by_count.items()
         ]
 
-    if not (folder / MODEL).exists():
+    if not (folder / WEIGHTS).exists():
         try:
             train(run, str(folder), device=device)
         except Diverged as diverged:
@@ -55,7 +54,7 @@ def train_and_measure(
             return training_curves(folder / LOG, run.seed) + [one for name in sets for one in errors(name, nothing)]
     for checkpoint in CheckpointStore(folder).checkpoints():  # ten times as large as the model, and of no more use
         shutil.rmtree(checkpoint)
-    network = load_model(folder / MODEL, device)
+    network = load_model(folder / WEIGHTS, device)
     measured = training_curves(folder / LOG, run.seed)
     for name in sets:
         pairs, padding = measured_pairs(config, name), padding_mode(name)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowgru.comparison.measurements import Measurement
-from flowgru.comparison.runs import LOG
 from flowgru.console import say, warn
 from flowgru.errors import FlowgruError
 from flowgru.processes.jobs import Job
+from flowgru.training.run_log import LOG
 
 SECONDS_BETWEEN_LINES = 60.0
 

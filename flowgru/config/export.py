@@ -1,13 +1,10 @@
 """What `flowgru export` writes, and as what."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
+from flowgru.config.choices import ExportFormat
 from flowgru.config.way import check_way
 from flowgru.errors import RequestError
-
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
 
 @dataclass(frozen=True)
@@ -15,9 +12,9 @@ class ExportSettings:
     """What is exported, and as what."""
 
     output: str
-    """File that is written: name.onnx, name.xml (OpenVINO, with its weights beside it in name.bin) or name.pt2."""
-    format: Literal["onnx", "torch-export", "openvino"] = "onnx"
-    """onnx, openvino (its own format, .xml and .bin), or torch-export (.pt2, for torch.export.load)."""
+    """File that is written, with the ending of its format (flow.onnx); what else belongs to it goes beside it."""
+    format: ExportFormat = "onnx"
+    """The program that the file is for: each runs files of its own format."""
     model: str = "default"
     """default, raft_large, raft_small, or a file of weights."""
     iterations: int | None = None
@@ -37,6 +34,3 @@ class ExportSettings:
         check_way(None, iterations=self.iterations, hold=self.hold)
         if self.max_size % 8 or not 256 <= self.max_size <= 16384:
             raise RequestError(f"--max-size is {self.max_size}: it must be a multiple of 8 from 256 to 16384")
-        suffix = SUFFIXES[self.format]
-        if Path(self.output).suffix != suffix:
-            raise RequestError(f"--output is {self.output!r}: a file of the format {self.format} ends in {suffix}")

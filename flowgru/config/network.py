@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flowgru.config.require import require
+from flowgru.errors import RequestError, did_you_mean
 
 OptionValue = bool | int | float | str
 """What an option of an update operator may be."""
@@ -113,6 +114,13 @@ small crops holds on large pictures.
 """
 
 
+def check_preset(preset: object) -> None:
+    """RequestError unless there is a preset of that name."""
+    if preset not in [*PRESETS]:  # a list compares what a card may name and a dict cannot hash
+        hint = did_you_mean(str(preset), PRESETS)
+        raise RequestError(f"unknown preset {preset!r}: {hint}known are {', '.join(PRESETS)}")
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which network: a preset of sizes and the update operator in it."""
@@ -132,6 +140,7 @@ class NetworkConfig:
     where there is no texture there is nothing to match. Only for presets that bring them to one length."""
 
     def __post_init__(self) -> None:
+        check_preset(self.preset)
         require(0 < self.texture_floor < 1, "network.texture_floor", self.texture_floor, "above 0 and below 1")
         require(self.hidden_size is None or self.hidden_size > 0, "network.hidden_size", self.hidden_size, "1 or more")
 

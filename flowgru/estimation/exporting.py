@@ -35,8 +35,13 @@ def export_network(settings: ExportSettings) -> None:
     RequestError where the request makes no sense or a file exists already; MachineError where the flows differ by more than
     TOLERANCE, and then nothing is left.
     """
+    suffixes = FORMATS[settings.format].suffixes
+    if Path(settings.output).suffix != suffixes[0]:
+        raise RequestError(
+            f"--output is {settings.output!r}: a file of the format {settings.format} ends in {suffixes[0]}"
+        )
     require_packages(settings.format)
-    paths = [Path(settings.output).with_suffix(suffix) for suffix in FORMATS[settings.format].suffixes]
+    paths = [Path(settings.output).with_suffix(suffix) for suffix in suffixes]
     for path in paths:
         if os.path.lexists(path) and not settings.overwrite:
             raise RequestError(f"{path} exists already: give --overwrite or another --output")

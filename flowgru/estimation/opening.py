@@ -8,13 +8,14 @@ from flowgru.config.model_settings import ModelSettings
 from flowgru.console import say
 from flowgru.errors import MachineError, RequestError
 from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork
-from flowgru.model.weight_files.loading import RUNNABLE, choose_device, load_model
+from flowgru.model.weight_files.loading import choose_device, load_model
 
 
 def is_exported(model: str) -> bool:
     """Whether --model names a file that `flowgru export` has written."""
-    return Path(model).suffix in RUNNABLE
+    return Path(model).suffix in runnable_suffixes()
 
 
 def open_network(settings: ModelSettings) -> PairNetwork:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowgru.config import PRESETS, NetworkConfig
+from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
@@ -28,8 +28,6 @@ class FlowNetwork(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        if config.preset not in PRESETS:
-            raise RequestError(f"unknown preset {config.preset!r}: choose one of {', '.join(PRESETS)}")
         self.config = config
         self.card: dict[str, Any] = {}
         """What the model file says of itself (data, licence, recommended iterations, ...); empty for a new network."""

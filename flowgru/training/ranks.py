@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import Stopped
+
+Value = TypeVar("Value")
 
 GRACE_SECONDS = 20.0
 """For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
@@ -28,8 +31,35 @@ STARTER = "FLOWGRU_STARTED_BY"
 LAUNCH_SETS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS", STARTER)
 """What a launch sets in the environment; left there, the commands that a script starts later would wait for each other."""
 
-Fabric = Any
-"""Lightning's, which engine.py alone imports."""
+
+@runtime_checkable
+class Fabric(Protocol):
+    """What a run uses of Lightning's Fabric, which engine.py alone imports."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def strategy(self) -> Any: ...
+    @property
+    def world_size(self) -> int: ...
+    @property
+    def global_rank(self) -> int: ...
+    @property
+    def is_global_zero(self) -> bool: ...
+
+    def barrier(self) -> None: ...
+
+    def broadcast(self, obj: Value, /) -> Value: ...
+
+    def all_reduce(self, data: Tensor, /, *, reduce_op: str) -> Any: ...
+
+    def backward(self, tensor: Tensor, /) -> None: ...
+
+    def no_backward_sync(self, module: Any, /, enabled: bool) -> AbstractContextManager: ...
+
+    def clip_gradients(
+        self, module: Any, optimizer: torch.optim.Optimizer, /, *, max_norm: float, error_if_nonfinite: bool
+    ) -> Tensor | None: ...
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flowgru.config import TrainConfig
+from flowgru.config.flatten import flatten
 from flowgru.errors import RequestError
 from flowgru.training.checkpoints import CONFIG, Checkpoint, CheckpointStore, load_checkpoint, step_of
 
@@ -56,7 +57,7 @@ def noted_steps(folder: Path) -> int | None:
 def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> None:
     """Refuses to go on with a run of another configuration than the one noted in its folder."""
     try:
-        old = _leaves_of(TrainConfig()) | _flat(json.loads(noted))  # a setting that came later had its default
+        old = _leaves_of(TrainConfig()) | flatten(json.loads(noted))  # a setting that came later had its default
     except (ValueError, AttributeError):
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
     new = _leaves_of(config)
@@ -74,7 +75,7 @@ def ends_otherwise(noted: str, config: TrainConfig, step: int, folder: Path) -> 
 
     RequestError where it cannot: where steps that it has done, or their learning rate, would have been others.
     """
-    old, new = _leaves_of(TrainConfig()) | _flat(json.loads(noted)), _leaves_of(config)
+    old, new = _leaves_of(TrainConfig()) | flatten(json.loads(noted)), _leaves_of(config)
     if all(old.get(name) == new[name] for name in HOW_IT_ENDS):
         return False
     decay = config.optimizer.decay_steps
@@ -92,11 +93,4 @@ def ends_otherwise(noted: str, config: TrainConfig, step: int, folder: Path) -> 
 
 
 def _leaves_of(config: TrainConfig) -> dict:
-    return _flat(json.loads(json.dumps(asdict(config))))
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    leaves = {}
-    for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return leaves
+    return flatten(json.loads(json.dumps(asdict(config))))

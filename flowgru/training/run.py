@@ -16,7 +16,7 @@ from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
-from flowgru.training.checkpoints import Checkpoint, CheckpointStore, require_space
+from flowgru.training.checkpoints import WEIGHTS, Checkpoint, CheckpointStore, require_space
 from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
@@ -93,7 +93,7 @@ def train(
         if not log:
             return
         how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
-        path = folder / "model.safetensors"
+        path = folder / WEIGHTS
         write_model_file(
             path, run.mean.weights, card_of(replace(config, steps=run.step), run, folder, how), overwrite=True
         )

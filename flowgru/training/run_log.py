@@ -19,6 +19,8 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_to_image
 
+LOG = "log.jsonl"
+
 
 class RunLog:
     """log.jsonl and TensorBoard's events in the run's folder; a resumed run drops what its checkpoint does not know of.
@@ -34,7 +36,7 @@ class RunLog:
         show: Callable[[int, int, str], None] | None = None,
     ) -> None:
         """`show` is told of every step, with what a line would say of it."""
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG
         self.every = every
         self.console = console or Console(soft_wrap=True, markup=False)
         self.total = 0

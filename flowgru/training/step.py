@@ -15,12 +15,9 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.prediction import FlowPrediction
 from flowgru.processes.signals import agreed_signal, as_counts
 from flowgru.training.objective import mixture_loss, sequence_loss
+from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import Run, drawn_refinements
 from flowgru.training.sampler import FlowBatch
-
-Fabric = Any
-"""Lightning's, which engine.py alone imports."""
-
 
 LEAST_SCALE = 1.0
 """A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""

@@ -74,8 +74,8 @@ def test_more_refinements_do_no_harm_at_full_size(network, held_back):
 def test_the_sample_clip_is_followed(network):
     from flowgru.commands.demo import SAMPLE
 
-    first, second = (to_tensor(read_image(SAMPLE / f"frame_000{number}.png"))[None] for number in (1, 2))
-    truth = torch.from_numpy(read_flow(SAMPLE / "frame_0001.flo").flow).permute(2, 0, 1)
+    first, second = (to_tensor(read_image(SAMPLE / "frames" / f"frame_000{number}.png"))[None] for number in (1, 2))
+    truth = torch.from_numpy(read_flow(SAMPLE / "flow" / "frame_0001.png").flow).permute(2, 0, 1)
     with torch.inference_mode():
         flow = network(first, second, iterations=12, final_only=True).flows[-1][0]
     error, zero = (flow - truth).norm(dim=0).mean().item(), truth.norm(dim=0).mean().item()

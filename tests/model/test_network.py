@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from flowgru.config import PRESETS, NetworkConfig
+from flowgru.config.network import check_preset
 from flowgru.errors import RequestError
 from flowgru.grid import upsample_bilinear
 from flowgru.model.compiled import compile_for_training
@@ -93,10 +94,14 @@ def test_fewer_than_one_refinement_is_refused(iterations):
 
 
 def test_an_unknown_preset_is_refused():
+    with pytest.raises(RequestError, match="unknown preset 'medium': known are large, small, compact"):
+        check_preset("medium")
+    with pytest.raises(RequestError, match=r"unknown preset 'larg': did you mean 'large'\? known are"):
+        check_preset("larg")
     config = NetworkConfig()
-    object.__setattr__(config, "preset", "medium")  # its constructor's type is checked in tests
-    with pytest.raises(RequestError, match="unknown preset 'medium': choose one of large, small, compact"):
-        FlowNetwork(config)
+    object.__setattr__(config, "preset", "medium")  # its constructor's types are checked in tests
+    with pytest.raises(RequestError, match="unknown preset 'medium'"):
+        config.__post_init__()
 
 
 @each_operator

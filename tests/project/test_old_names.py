@@ -18,7 +18,7 @@ from flowgru.data.classical import zero_flow
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.evaluate import evaluate, network_estimator, picture_estimator
-from flowgru.model.exported import runtimes
+from flowgru.model.exported import formats, runtimes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_card, write_model_file
@@ -122,7 +122,7 @@ def test_cards_from_before_are_read_by_the_names_of_today(tmp_path, monkeypatch)
     today = {"network": card["network"], "epe_per_image": {"a": 1}, "held_back_epe_per_image": {"b": {}}}
     assert read_card(tmp_path / "m.safetensors") == today
     exported = {"iterations": 4, "export": {"max_size": 9}}
-    opened = runtimes.Opened("a runtime", json.dumps({**card, **exported}), [], lambda inputs: inputs)
-    monkeypatch.setitem(runtimes.OPENERS, ".onnx", lambda path: opened)
+    opened = formats.Opened("a runtime", json.dumps({**card, **exported}), [], lambda inputs: inputs)
+    monkeypatch.setitem(formats.FORMATS, "onnx", formats.FORMATS["onnx"]._replace(open=lambda path: opened))
     (tmp_path / "m.onnx").touch()
     assert runtimes.open_file(tmp_path / "m.onnx")[1] == {**today, **exported}

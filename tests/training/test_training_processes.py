@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -181,7 +182,7 @@ def test_a_process_whose_first_one_is_killed_ends(moment):
 def test_a_process_that_is_no_longer_needed_fails_in_no_launchers_eyes(monkeypatch, starter, code):
     if starter:
         monkeypatch.setenv(processes.STARTER, starter)
-    fabric = SimpleNamespace(is_global_zero=False, barrier=lambda: None)
+    fabric = fake_fabric(is_global_zero=False, barrier=lambda: None)
     with pytest.raises(SystemExit) as ended:
         processes.end_others(fabric)
     assert ended.value.code == code
@@ -220,7 +221,7 @@ def test_a_lost_connection_whose_other_end_lives_is_one_line_in_either_process(m
     monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
     started = [sleeper()] if first else []
     launcher = SimpleNamespace(procs=list(started))
-    fabric = SimpleNamespace(world_size=2, is_global_zero=first, strategy=SimpleNamespace(launcher=launcher))
+    fabric = fake_fabric(world_size=2, is_global_zero=first, strategy=SimpleNamespace(launcher=launcher))
     said = r"cannot be reached \(NCCL error: no such device\)"
     try:
         with pytest.raises(MachineError, match=said), processes.together(fabric):
@@ -251,3 +252,17 @@ def test_going_on_with_other_processes_says_what_stays(before, said):
     run = new_run(machine=here)
     run.restore(dict(run.network.state_dict()), {**run.state(), "machine": {**here, **before}})
     assert run.resumed_by is None if said is None else said in str(run.resumed_by)
+
+
+USED = [name for name in vars(processes.Fabric) if not name.startswith("_")]
+"""What a run uses of Lightning's Fabric."""
+
+
+def fake_fabric(**given: Any) -> Any:
+    """An object with all that, which does nothing where it is not given."""
+    return SimpleNamespace(**dict.fromkeys(USED, lambda *_, **__: None) | given)
+
+
+def test_what_a_run_uses_of_lightnings_fabric_is_there():
+    fabric = Fabric(accelerator="cpu", devices=1)
+    assert {"broadcast", "all_reduce", "clip_gradients"} < {*USED} and all(hasattr(fabric, name) for name in USED)

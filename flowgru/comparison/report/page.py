@@ -1,13 +1,15 @@
 """The report of a comparison of update operators: a page with tables and charts, and a table for a README."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flowgru.comparison.report.charts import styles
 from flowgru.comparison.report.html import bullets, definitions, details, element, page
 from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
+from flowgru.config.flatten import flatten
 from flowgru.files.atomic import written_whole
 
 PAGE = "report.html"
@@ -60,7 +62,7 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
     for name in ("command", "commit", "date"):
         yield name, str(about.get(name, "not kept"))
     machine = about.get("machine")
-    for name, value in _flat(machine) if machine else [("machine", "not kept")]:
+    for name, value in _texts(machine) if machine else [("machine", "not kept")]:
         yield name, value
     minutes, steps = setting("minutes"), setting("training", "steps")
     if minutes is not None:
@@ -97,22 +99,20 @@ def _how_to_read(results: Results) -> str:
 def _settings(results: Results) -> Iterator[tuple[str, str]]:
     """All settings but the rows, which have a table of their own."""
     config = results.about.get("config")
-    yield from _flat(
+    yield from _texts(
         {name: value for name, value in config.items() if name != "rows"} if isinstance(config, dict) else {}
     )
 
 
-def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
+def _texts(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Nested settings as dotted names and texts."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        for index, inner in enumerate(value):
-            yield from _flat(inner, f"{name}[{index}]")
-    elif name:
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        yield name, "none" if value is None or value in ([], {}) else text
+    for name, value in flatten(settings).items():
+        if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+            for index, inner in enumerate(value):
+                yield from _texts({f"{name}[{index}]": inner})
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield name, "none" if value is None or value == [] else text
 
 
 def _markdown(results: Results, regimes: list[RegimeReport]) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from flowgru.config import PRESETS, NetworkConfig
+from flowgru.config.network import check_preset
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
+from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
 from flowgru.model.weight_files.raft_names import (
@@ -36,12 +38,6 @@ WIDEST = 4096
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
-
-RUNNABLE = (".onnx", ".xml")
-"""Endings of exported models that `flowgru estimate`, `evaluate` and `submit` run."""
-
-EXPORTED = (*RUNNABLE, ".pt2")
-"""Endings of all files that `flowgru export` writes; loading a .pt2 could run what is in it."""
 
 
 def load_model(
@@ -121,9 +117,10 @@ def _model_path(source: str | Path) -> Path:
             )
         return DEFAULT_MODEL
     path = Path(source)
-    if path.suffix in EXPORTED:
+    if format_of(path) is not None:
         raise RequestError(
-            f"{source} is named like an exported model; flowgru estimate, evaluate and submit run {' and '.join(RUNNABLE)}: "
+            f"{source} is named like an exported model; flowgru estimate, evaluate and submit run "
+            f"{' and '.join(runnable_suffixes())}: "
             "here, name the weights it was made from"
         )
     if not path.exists():
@@ -167,14 +164,16 @@ def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
         )
     if not isinstance(network.get("confidence", False), bool):
         raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
-    if network["preset"] not in [*PRESETS]:  # a list compares what a dict cannot hash
-        raise RequestError(f"the card of {name} names the preset {network['preset']!r}: known are {', '.join(PRESETS)}")
     options, hidden_size = network.get("options", {}), network.get("hidden_size")
     if not isinstance(options, dict):
         raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
     if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= WIDEST)):
         raise RequestError(f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {WIDEST}, or null")
-    config = NetworkConfig(**network)
+    try:
+        check_preset(network["preset"])
+        config = NetworkConfig(**network)
+    except RequestError as error:
+        raise RequestError(f"the card of {name}: {error}") from None
     sizes = config.sizes
     try:
         with torch.device("meta"):

@@ -25,8 +25,7 @@ import sys
 from pathlib import Path
 import torch
 from flowgru.model.exported.exportable import ExportableFlow, trace
-from flowgru.model.exported.formats import write_onnx
-from flowgru.model.exported.runtimes import open_onnx, open_openvino
+from flowgru.model.exported.formats import open_onnx, open_openvino, write_onnx
 from flowgru.model.weight_files.loading import load_model
 
 model, output = sys.argv[1:]
@@ -81,7 +80,7 @@ def test_the_default_model_is_exported_and_estimates_a_clip(tmp_path):
 
     exported(tmp_path / "flow.onnx", "--iterations", 12, "--hold", 0)
     for number in (1, 2):
-        frame = read_image(SAMPLE / f"frame_000{number}.png")[:250, :250]
+        frame = read_image(SAMPLE / "frames" / f"frame_000{number}.png")[:250, :250]
         write_image(tmp_path / "clip" / f"{number}.png", frame)
     alone = ("--initial-flow", "zero", "--no-polish")
     assert estimate(tmp_path / "flow.onnx", tmp_path / "clip", "--output", tmp_path / "out", "--video", *alone) == 0
