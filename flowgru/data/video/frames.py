@@ -11,7 +11,8 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-from flowgru.data.formats.images import PICTURE_SUFFIXES, read_image
+from flowgru.data.formats.images import read_image
+from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.reader import Frame, VideoReader, check_range
 from flowgru.errors import InputFileError, RequestError

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.data.formats.images import over_black
+from flowgru.data.formats.samples import over_black
 from flowgru.data.video.containers import declared_seconds, decoded_pieces, open_video, refuse_playlist
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.bounded import MAX_PIXELS, check_size
