@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from flowgru.data.formats.orientation import Orientation, noted_orientation
 from flowgru.data.formats.samples import eight_bit, over_black, spread_grey
@@ -56,7 +57,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened_by_pillow(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def opened_by_pillow(path: Path, max_pixels: int) -> Iterator[ImageFile]:
     """The picture as Pillow opens it, once its size is an allowed one."""
     start = read_bytes(path, 26)
     if start.startswith(PNG_SIGNATURE):

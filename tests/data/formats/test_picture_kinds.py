@@ -113,7 +113,7 @@ def test_a_turned_tiff_has_the_size_of_its_upright_picture(tmp_path: Path, bits:
     path = tmp_path / "a.tif"
     samples = COLOUR if bits == 8 else COLOUR.astype(np.uint16) * 257
     for orientation, expected in TURNED.items():
-        tifffile.imwrite(path, samples, photometric="rgb", extratags=[(274, "H", 1, orientation)], metadata=None)
+        tifffile.imwrite(path, samples, photometric="rgb", extratags=[(274, "H", 1, orientation, True)], metadata=None)
         np.testing.assert_array_equal(read_image(path), expected)
         assert image_size(path) == expected.shape[1::-1]
 
