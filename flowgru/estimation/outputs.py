@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flowgru.data.formats.images import PICTURE_SUFFIXES
+from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import written_whole
 

@@ -99,10 +99,10 @@ def read_npz_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     valid = arrays.get("valid")
     if valid is None:
         return stored, None
-    if valid.shape != stored.shape[:2] or valid.dtype.kind not in "bu":
-        expected = f"expected bool {list(stored.shape[:2])}"
+    if valid.shape != stored.shape[:2]:
+        expected = f"expected bool, or numbers above 0 where the flow is known, {list(stored.shape[:2])}"
         raise InputFileError(f"{path}: 'valid' is {valid.dtype} {list(valid.shape)}, {expected}")
-    return stored, valid > 0
+    return stored, valid > 0  # NaN is not
 
 
 def read_npy_array(path: Path) -> np.ndarray:
@@ -147,7 +147,7 @@ def _array_header(path: Path, file: Any, size: int) -> tuple[tuple[int, ...], bo
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise InputFileError(f"{path} holds no NumPy array: {one_line(error)}") from error
     body = math.prod(shape) * dtype.itemsize
-    if dtype.kind not in "fbu" or any(side <= 0 for side in shape) or body > _MAX_BYTES:
+    if dtype.kind not in "fbui" or any(side <= 0 for side in shape) or body > _MAX_BYTES:
         raise InputFileError(
             f"{path} holds {dtype} {list(shape)}: expected float [H, W, 2] of at most {MAX_PIXELS} pixels"
         )

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from flowgru.data.draws import Draws
-from flowgru.data.formats.images import PICTURE_SUFFIXES, read_image
+from flowgru.data.formats.images import read_image
+from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.errors import InputFileError, RequestError
 
 SKIMAGE_PHOTOS = (

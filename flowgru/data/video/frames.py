@@ -1,9 +1,8 @@
 """What a user gives as INPUT, as streams of frames: videos, folders of pictures, patterns and lists of pictures."""
 
+import contextlib
 import glob
 import os
-import re
-import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +10,18 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-from flowgru.data.formats.images import PICTURE_SUFFIXES, read_image
+from flowgru.data.formats.images import num_pictures, read_image
+from flowgru.data.video.animation import read_animation
 from flowgru.data.video.containers import refuse_playlist
-from flowgru.data.video.reader import Frame, VideoReader, check_range
+from flowgru.data.video.listing import (
+    ANIMATED_SUFFIXES,
+    chosen,
+    is_picture,
+    listed,
+    sorted_as_counted,
+    warn_of_shell_order,
+)
+from flowgru.data.video.reader import Frame, VideoReader, check_range, warn_of_change
 from flowgru.errors import InputFileError, RequestError
 
 __all__ = ["Frame", "FrameSource", "open_frames"]
@@ -58,45 +66,104 @@ class PictureSource(FrameSource):
             yield Frame(read_image(path), path.stem, time=None, segment=0, damaged=False)
 
 
-class VideoSource(FrameSource):
-    """A video file, opened when it is first asked about: a bad one fails then, and not the others beside it."""
+class ClipSource(FrameSource):
+    """One file of many frames, opened when it is first asked about: a bad one fails then, and not the others beside it."""
 
     def __init__(self, path: Path, start: int, end: int | None) -> None:
         self.name = path.stem
         self.problems = []
         self.paths = [path]
         self._path, self._start, self._end = path, start, end
+        self._measured: float | None = None
+        self._precision = 0.0
 
     @cached_property
+    @abstractmethod
     def _declared(self) -> tuple[Fraction | None, int | None]:
-        with VideoReader(self._path, start=self._start, end=self._end) as reader:
-            return reader.frame_rate, reader.expected_frames
+        """Rate and number of the frames, as the file says."""
+
+    @abstractmethod
+    def _read(self) -> Iterator[Frame]: ...
 
     @property
     def frame_rate(self) -> Fraction | None:
-        return self._declared[0]
+        """The rate that was measured once the frames have been read, for what a file declares may be that of fields.
+
+        Where both agree, as far as times in milliseconds can tell, it is the declared one, which is exact.
+        """
+        declared = self._declared[0]
+        if self._measured is None or (declared and abs(self._measured / float(declared) - 1) < self._precision):
+            return declared
+        return Fraction(self._measured).limit_denominator(1001)
 
     @property
     def expected_frames(self) -> int | None:
         return self._declared[1]
 
     def __iter__(self) -> Iterator[Frame]:
-        num_frames = 0
+        num_frames, first, last = 0, None, None
+        try:
+            for frame in self._read():
+                num_frames += 1
+                first, last = frame.time if first is None else first, frame.time
+                yield frame
+        finally:
+            if first is not None and last is not None and last > first:
+                self._measured = (num_frames - 1) / (last - first)
+                self._precision = 0.01 + 0.001 / (last - first)
+        if num_frames < 2:
+            raise InputFileError(f"{self._path} gives {num_frames} frame: need at least 2 frames")
+
+
+class AnimationSource(ClipSource):
+    """An animated picture, or a TIFF of several pages."""
+
+    @cached_property
+    def _declared(self) -> tuple[Fraction | None, int | None]:
+        num = num_pictures(self._path)
+        return None, (max(0, min(num, self._end or num) - self._start + 1) if num else None)
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """Only the pictures themselves say for how long they are shown: all are read, if they were not yet."""
+        if self._measured is None:
+            with contextlib.suppress(InputFileError):
+                for _ in self:
+                    pass
+        return super().frame_rate
+
+    def _read(self) -> Iterator[Frame]:
+        segment, shape = -1, None
+        for number, (image, time) in enumerate(read_animation(self._path, self._start, self._end), self._start):
+            if image.shape != shape:
+                segment, shape = segment + 1, image.shape
+                if segment:
+                    warn_of_change(self._path, shape, number)
+            yield Frame(image, f"frame_{number:06d}", time, segment, damaged=False)
+
+
+class VideoSource(ClipSource):
+    """A video file."""
+
+    @cached_property
+    def _declared(self) -> tuple[Fraction | None, int | None]:
+        with VideoReader(self._path, start=self._start, end=self._end) as reader:
+            return reader.frame_rate, reader.expected_frames
+
+    def _read(self) -> Iterator[Frame]:
         with VideoReader(self._path, start=self._start, end=self._end) as reader:
             self.problems = reader.problems
-            for frame in reader:
-                num_frames += 1
-                yield frame
-        if num_frames < 2:
-            raise InputFileError(f"{self._path} gives 1 frame: need at least 2 frames")
+            yield from reader
 
 
 def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = None) -> list[FrameSource]:
     """Tell what the inputs are; nothing is decoded yet.
 
-    Each video and each folder of pictures is a sequence; a quoted pattern (frames/*.png) stands for what it matches,
-    its pictures being one sequence; picture files given one by one form one sequence together, in the order given.
-    Folders and patterns are sorted as people count (2 before 10); hidden files and non-pictures are passed over.
+    Each video, each animated picture, each TIFF of several pages and each folder of pictures is a sequence; a quoted
+    pattern (frames/*.png) stands for what it matches, its pictures being one sequence; picture files given one by one form
+    one sequence together, in the order given. Folders and patterns are sorted as people count (2 before 10); hidden files
+    and non-pictures are passed over, and a warning names what is missing in their numbering and which kinds of picture
+    are passed over.
     start and end number the first and the last frame of every sequence, from 1, both included.
     RequestError for a URL or playlist, for fewer than 2 pictures, and for names that would collide among the results;
     InputFileError for a folder that cannot be read.
@@ -112,15 +179,15 @@ def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = 
         refuse_playlist(given)
         path = Path(given)
         if path.is_dir():
-            sources.append(_pictures(_folder_name(path), _listed(path), str(path), start, end))
+            sources.append(_pictures(_folder_name(path), listed(path), str(path), start, end))
         elif not os.path.lexists(path) and glob.has_magic(str(given)):
             sources += _matched(str(given), start, end)
-        elif _is_picture(path):
+        elif _may_be_single(path):
             single_pictures.append(path)
         else:
-            sources.append(VideoSource(path, start, end))
+            sources.append(_clip(path, start, end))
     if single_pictures:
-        _warn_of_shell_order(single_pictures)
+        warn_of_shell_order(single_pictures)
         name = _folder_name(single_pictures[0].parent)
         sources.append(_pictures(name, single_pictures, "the list of pictures", start, end))
     repeated = _repeated(source.name for source in sources)
@@ -150,39 +217,28 @@ def _pictures(name: str, paths: Sequence[Path], origin: str, start: int, end: in
 
 def _matched(pattern: str, start: int, end: int | None) -> list[FrameSource]:
     """The sequences that a pattern stands for."""
-    matches = _sorted(Path(match) for match in glob.glob(pattern, recursive=True))
-    pictures = [path for path in matches if _is_picture(path) and not path.is_dir()]
+    matches = sorted_as_counted(Path(match) for match in glob.glob(pattern, recursive=True))
     folders = [path for path in matches if path.is_dir()]
-    others = [path for path in matches if path not in set(pictures) | set(folders)]
+    pictures = chosen((path for path in matches if not path.is_dir()), pattern)
     if pictures:
         return [_pictures(_folder_name(pictures[0].parent), pictures, pattern, start, end)]
     if not matches:
         raise RequestError(f"the pattern {pattern} matches nothing: need at least 2 frames")
-    sequences = [_pictures(_folder_name(path), _listed(path), str(path), start, end) for path in folders]
-    return [*sequences, *(VideoSource(path, start, end) for path in others)]
+    sequences = [_pictures(_folder_name(path), listed(path), str(path), start, end) for path in folders]
+    return [*sequences, *(_clip(path, start, end) for path in matches if path not in folders)]
 
 
-def _listed(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted as people count."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
-    except OSError as error:
-        raise InputFileError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return _sorted(folder / name for name in names if _is_picture(Path(name)))
+def _clip(path: Path, start: int, end: int | None) -> FrameSource:
+    return AnimationSource(path, start, end) if is_picture(path) else VideoSource(path, start, end)
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
-
-
-def _sorted(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: (_counting_order(str(path)), str(path)))
-
-
-def _counting_order(text: str) -> list[tuple[str, int]]:
-    """A key that sorts runs of digits by their number: frame2 before frame10."""
-    return [(letters, int(digits or -1)) for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", text)]
+def _may_be_single(path: Path) -> bool:
+    """Whether a file that is given by itself is one picture among others, not a clip of its own."""
+    if not is_picture(path):
+        return False
+    num = num_pictures(path)
+    # What cannot be read fails later, as what its ending says it is.
+    return num == 1 or (num == 0 and path.suffix.lower() not in ANIMATED_SUFFIXES)
 
 
 def _folder_name(folder: Path) -> str:
@@ -192,12 +248,3 @@ def _folder_name(folder: Path) -> str:
 def _repeated(names: Iterable[str]) -> str | None:
     name, count = max(Counter(names).items(), key=lambda item: item[1])
     return name if count > 1 else None
-
-
-def _warn_of_shell_order(pictures: list[Path]) -> None:
-    """A shell sorts frame_10 before frame_2; two pictures may be meant as they stand."""
-    if len(pictures) > 2 and pictures == sorted(pictures) != _sorted(pictures):
-        text = (
-            "pictures are taken in the order given, which is not that of their numbers: quote the pattern to sort them"
-        )
-        warnings.warn(text, stacklevel=3)

@@ -2,15 +2,16 @@
 
 import warnings
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.data.formats.images import over_black
-from flowgru.data.video.containers import declared_seconds, decoded_pieces, open_video, refuse_playlist
+from flowgru.data.formats.orientation import Orientation, displayed_orientation
+from flowgru.data.formats.samples import over_black
+from flowgru.data.video.containers import declared_end, declared_frames, declared_rate, open_video, refuse_playlist
+from flowgru.data.video.decoding import StreamDecoder
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.bounded import MAX_PIXELS, check_size
 
@@ -34,15 +35,16 @@ class Frame(NamedTuple):
 class VideoReader:
     """The frames of a video, decoded one after the other in constant memory: `with VideoReader(path) as frames`.
 
-    Frames are 8-bit RGB, upright (the turn that phones note is applied), transparent ones laid over black, and named
-    frame_000001, frame_000002, ... by their place in the file; start and end are the numbers of the first and the last
-    frame wanted. Whatever can be decoded is given; what went wrong stands in `problems` once the frames are through.
+    Frames are 8-bit RGB, upright (the turn or mirroring that a file notes is applied; what one frame notes holds for the
+    frames after it), transparent ones laid over black, and named frame_000001, frame_000002, ... by their place in the
+    file; start and end are the numbers of the first and the last frame wanted. Whatever can be decoded is given; what went
+    wrong stands in `problems` once the frames are through.
 
     name             the file's name without suffix
     frame_rate       frames a second, on average; None if unknown
     expected_frames  how many frames will come, as far as the file says; None if it does not
     size             (height, width) of the stored frames; a turned video gives them turned
-    problems         one line each: lost or damaged frames, an early end
+    problems         one line each: lost or damaged frames, a missing beginning, an early end
 
     InputFileError if the file is missing, no video or claims more than max_pixels a frame, and at the end if nothing
     could be decoded. RequestError for a URL or a playlist, because only local files are opened, and for a bad range.
@@ -60,17 +62,18 @@ class VideoReader:
         self.name = self.path.stem
         codec = self._stream.codec_context
         self.size = codec.height, codec.width
-        self.frame_rate: Fraction | None = self._stream.average_rate or self._stream.guessed_rate
-        self._num_declared = self._declared_frames()
+        self.frame_rate = declared_rate(self._stream)
+        self._num_declared = declared_frames(self._container, self._stream)
         try:
             check_size(self.path, codec.width, codec.height, max_pixels)
         except InputFileError:
             self._container.close()
             raise
+        self._decoder = StreamDecoder(self._container, self._stream)
         # The decoder refuses larger frames that come later in the stream.
-        codec.options = {"max_pixels": str(max_pixels)}
+        self._decoder.codec.options = {"max_pixels": str(max_pixels)}
         # With a thread a frame, FFmpeg marks damaged frames only now and then.
-        codec.thread_type = "SLICE"
+        self._decoder.codec.thread_type = "SLICE"
         self._warn_of_changes()
 
     def __enter__(self) -> "VideoReader":
@@ -91,29 +94,32 @@ class VideoReader:
         reformatter = VideoReformatter()
         segment, shape, number = -1, None, 0
         num_damaged, first_damaged = 0, 0
-        num_lost, after_loss = 0, False
-        times = _Times()
-        for decoded in decoded_pieces(self._container, self._stream):
+        num_lost, after_loss, interlaced = 0, False, False
+        times, orientation = _Times(), Orientation()
+        for decoded, time, stays in self._decoder:
             if decoded is None:
                 num_lost, after_loss = num_lost + 1, True
                 continue
             number += 1
-            times.add(decoded.time)
+            times.add(time, stays)
+            orientation = _noted_orientation(decoded) or orientation
             # What follows a loss is drawn from what was lost, up to the next key frame.
             after_loss = after_loss and not decoded.key_frame
             if number < self._start:
                 continue
-            image = _upright_rgb(decoded, reformatter)
+            if decoded.interlaced_frame and not interlaced:
+                interlaced = True
+                text = f"{self.path} is interlaced: each frame shows two moments, in every other line; deinterlace it first"
+                warnings.warn(text, stacklevel=2)
+            image = np.ascontiguousarray(orientation.upright(_rgb(decoded, reformatter)))
             if image.shape != shape:
                 segment, shape = segment + 1, image.shape
                 if segment:
-                    size = f"{shape[1]}x{shape[0]}"
-                    text = f"{self.path}: frames are {size} from number {number} on, no flow leads across the change"
-                    warnings.warn(text, stacklevel=2)
+                    warn_of_change(self.path, shape, number)
             damaged = after_loss or decoded.is_corrupt
             if damaged:
                 num_damaged, first_damaged = num_damaged + 1, first_damaged or number
-            yield Frame(image, f"frame_{number:06d}", decoded.time, segment, damaged)
+            yield Frame(image, f"frame_{number:06d}", time, segment, damaged)
             if number == self._end:
                 break
         else:
@@ -132,25 +138,24 @@ class VideoReader:
             raise InputFileError(
                 f"{self.path} has {num_decoded} frames, but frames from {self._start} on were asked for"
             )
-        seconds = declared_seconds(self._container, self._stream)
-        if seconds is None or times.first is None or times.last is None:
+        if self._decoder.num_before_key:
+            text = f"pictures before the first key frame that cannot be decoded: {self._decoder.num_before_key}"
+            self.problems.append(f"{self.path}: the beginning is missing, {text}")
+        end = declared_end(self._container, self._stream)
+        if end is None or times.last is None or self._decoder.latest is None:
             return
         gap = max(times.longest_gap, float(1 / self.frame_rate) if self.frame_rate else 0.0)
-        # The last frame stays on for about one gap; two more tell an early end from rounding.
-        if times.first + seconds - times.last > 2.5 * gap:
+        # More than a gap and a half tells an early end from rounding.
+        if end - max(times.last, self._decoder.latest) - max(gap, times.last_stays) > 1.5 * gap:
             about = f" of about {self._num_declared}" if self._num_declared else ""
             self.problems.append(f"{self.path}: decoded {num_decoded}{about} frames, the file ends early")
-
-    def _declared_frames(self) -> int | None:
-        seconds = declared_seconds(self._container, self._stream)
-        if self._stream.frames:
-            return self._stream.frames
-        return round(seconds * self.frame_rate) if seconds and self.frame_rate else None
 
     def _warn_of_changes(self) -> None:
         aspect = self._stream.sample_aspect_ratio
         if aspect and aspect != 1:
             warnings.warn(f"{self.path} has pixels of shape {aspect}: flow counts them as square", stacklevel=2)
+        if self._decoder.ignores_alpha:
+            warnings.warn(f"{self.path} has transparency that cannot be decoded here: it is ignored", stacklevel=2)
         pixel_format = self._stream.codec_context.format
         bits = max((component.bits for component in pixel_format.components), default=8) if pixel_format else 8
         if bits > 8:
@@ -158,20 +163,24 @@ class VideoReader:
 
 
 class _Times:
-    """The first and the last time stamp of a stream, and the longest gap between two frames, in seconds."""
+    """The last time stamp of a stream, how long that frame stays, and the longest gap between two frames, in seconds."""
 
-    first: float | None = None
     last: float | None = None
+    last_stays = 0.0
     longest_gap = 0.0
 
-    def add(self, time: float | None) -> None:
+    def add(self, time: float | None, stays: float) -> None:
         if time is None:
             return
-        if self.last is None:
-            self.first = time
-        else:
+        if self.last is not None:
             self.longest_gap = max(self.longest_gap, time - self.last)
-        self.last = time
+        self.last, self.last_stays = time, stays
+
+
+def warn_of_change(path: Path, shape: tuple[int, ...], number: int) -> None:
+    """Say that frames have another size from one number on."""
+    text = f"{path}: frames are {shape[1]}x{shape[0]} from number {number} on, no flow leads across the change"
+    warnings.warn(text, stacklevel=3)
 
 
 def check_range(start: int, end: int | None) -> None:
@@ -180,10 +189,14 @@ def check_range(start: int, end: int | None) -> None:
         raise RequestError(f"frames {start} to {end} were asked for: expected 1 <= start <= end")
 
 
-def _upright_rgb(frame: Any, reformatter: Any) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as 8-bit RGB, turned as its display matrix says, over black where it is transparent."""
+def _noted_orientation(frame: Any) -> Orientation | None:
+    """How a decoded frame lies, if it says so."""
+    matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    return displayed_orientation(matrices[0]) if matrices else None
+
+
+def _rgb(frame: Any, reformatter: Any) -> UInt8[np.ndarray, "H W 3"]:
+    """A decoded frame as 8-bit RGB as it is stored, over black where it is transparent."""
     transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
-    rgb = over_black(pixels) if transparent else pixels
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(rgb, quarter_turns))
+    return over_black(pixels) if transparent else pixels

@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import sys
+import warnings
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.model_file import describe_mismatch, read_weights
+from flowgru.model.weight_files.model_file import describe_mismatch, listed, read_weights
+from flowgru.model.weight_files.network_part import network_part
 from flowgru.model.weight_files.raft_names import (
     RAFT_NETWORKS,
     Naming,
@@ -52,7 +54,7 @@ def load_model(
 
     source: "default" is the model that comes with flowgru; "raft_large" and "raft_small" are RAFT as torchvision has
     released it, downloaded once; anything else is a file: a flowgru model, one of Princeton's RAFT checkpoints, or a state
-    dict of torchvision's RAFT.
+    dict of torchvision's RAFT. A warning names what the file holds beside the network.
     device: None takes CUDA where there is one, else the CPU.
     correlation: all_pairs keeps all matches of a pair, on_demand computes those it needs in each refinement, in little
     memory; auto takes all_pairs where it fits memory_budget, or without one a quarter of the free memory, on a CPU 1 GiB.
@@ -70,12 +72,16 @@ def load_model(
         weights, card = _released_weights(name)
     else:
         weights, card = read_weights(_model_path(source))
+    weights, others = network_part(weights, name)
     naming = naming_of(weights)
     if naming is None:
         raise RequestError(
             f"{name} holds no network: of its {len(weights)} names, such as {next(iter(weights), 'none')!r}, none is known "
             "to flowgru, torchvision's RAFT or Princeton's RAFT"
         )
+    if others:
+        text = f"{name}: what belongs to no part of the network is left out: {len(others)} ({listed(others)})"
+        warnings.warn(text, stacklevel=2)
     weights = without_duplicates(weights, naming)
     card = dict(card or {})
     config = _config_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
@@ -208,7 +214,11 @@ def _expected_weights(config: NetworkConfig, naming: Naming) -> Weights:
 
 def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, name: str) -> FlowNetwork:
     """The network with these weights. RequestError, in the file's own naming, where they do not fit."""
-    if mismatch := describe_mismatch(_expected_weights(config, naming), weights):
+    expected = _expected_weights(config, naming)
+    # Batch norm counts the batches it has seen, which nothing here goes by and some programs do not save.
+    unseen = {key: torch.tensor(0) for key in expected if key.endswith(".num_batches_tracked") and key not in weights}
+    weights = {**weights, **unseen}
+    if mismatch := describe_mismatch(expected, weights):
         raise RequestError(f"{name} does not fit the network {config.preset} with {config.operator}: {mismatch}")
     broken = [key for key, value in weights.items() if not bool(value.isfinite().all())]
     if broken:

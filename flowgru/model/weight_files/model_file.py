@@ -102,7 +102,7 @@ def describe_mismatch(expected: Mapping[str, Tensor], got: Mapping[str, Tensor])
         ("unexpected", [name for name in got if name not in expected]),
         ("of another shape", reshaped),
     )
-    return "; ".join(f"{len(names)} {what} ({_listed(names)})" for what, names in parts if names) or None
+    return "; ".join(f"{len(names)} {what} ({listed(names)})" for what, names in parts if names) or None
 
 
 def _kind_of(path: Path) -> Literal["safetensors", "zip", "pickle"]:
@@ -195,6 +195,6 @@ def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _listed(names: list[str]) -> str:
-    """The first few names; "..." stands for the others."""
+def listed(names: list[str]) -> str:
+    """The first few names; "..." stands for those behind them."""
     return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")

@@ -23,7 +23,7 @@ RAFT_SMALL = NetworkConfig("small", "conv_gru")
 RAFT_NETWORKS = (RAFT_LARGE, RAFT_SMALL)
 """The networks that have names in all three namings."""
 
-_MARKS: dict[Naming, tuple[str, ...]] = {
+MARKS: dict[Naming, tuple[str, ...]] = {
     "flowgru": ("feature_encoder.st", "context_encoder.st", "operator.", "upsampler."),
     "torchvision": ("feature_encoder.layer", "context_encoder.layer", "update_block.recurrent", "mask_predictor."),
     "princeton": ("fnet.", "cnet.", "update_block.gru.", "update_block.mask."),
@@ -51,9 +51,9 @@ def naming_of(weights: Weights) -> Naming | None:
     """Whose names these are: the naming that most of them belong to; None where not one belongs to any."""
 
     def num_marked(naming: Naming) -> int:
-        return sum(name.startswith(_MARKS[naming]) for name in weights)
+        return sum(name.startswith(MARKS[naming]) for name in weights)
 
-    naming = max(_MARKS, key=num_marked)
+    naming = max(MARKS, key=num_marked)
     return naming if num_marked(naming) else None
 
 

@@ -14,8 +14,14 @@ from torch import Tensor
 
 from flowgru.errors import MachineError, RequestError, one_line
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training programs keep the weights beside their own state."""
+_WRAPPERS = (
+    *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "params_ema", "ema"),
+    *("state_dict", "model_state_dict", "model", "params", "net", "network", "module", "weights"),
+)
+"""Keys under which training programs keep the weights beside their own state; running means of them go first."""
+
+_PLAIN = (bool, int, float, str, type(None))
+"""Kinds of values that some programs keep among the weights, such as the number of an epoch."""
 
 _FOREIGN_OBJECT = ("GLOBAL ", "call reduce", "create new object", "Can only build")
 """What torch says when it refuses to make an object, as opposed to when it finds damage."""
@@ -31,12 +37,19 @@ def read_torch_file(path: Path, kind: Literal["zip", "pickle"]) -> dict[str, Ten
         _check_zip(path)
     elif _is_tar(path):
         raise RequestError(f"{path} is a tar archive of torch before 0.2: save it again with a newer torch")
-    weights = {}
+    weights, plain = {}, []
     for name, value in _unwrapped(path, _content(path)).items():
+        if isinstance(name, str) and name.isprintable() and isinstance(value, _PLAIN):
+            plain.append(name)
+            continue
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise RequestError(f"{path} holds a {type(value).__name__} under {name!r:.80}: expected named tensors only")
         _check_storage(path, name, value)
         weights[name] = value.detach()
+    if not weights:
+        raise RequestError(f"{path} holds no tensor, only {', '.join(plain[:10])}: expected a state dict")
+    if plain:
+        warnings.warn(f"{path}: values that are no tensors are left out: {', '.join(plain[:10])}", stacklevel=3)
     return weights
 
 
@@ -87,14 +100,22 @@ def _is_tar(path: Path) -> bool:
 
 def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
     """The state dict inside what a training program has saved."""
-    for _ in _WRAPPERS:  # a crafted dictionary may hold itself
+    for _ in range(3):  # a crafted dictionary may hold itself
         inner = content if isinstance(content, Mapping) else {}
-        content = next((inner[key] for key in _WRAPPERS if isinstance(inner.get(key), Mapping)), content)
+        wrapped = [key for key in _WRAPPERS if isinstance(inner.get(key), Mapping)]
+        keys = [key for key in wrapped if _may_hold_weights(inner[key])]
+        if len(keys) > 1:
+            warnings.warn(f"{path} holds {' and '.join(keys)}: {keys[0]} is read", stacklevel=4)
+        content = inner[(keys or wrapped)[0]] if wrapped else content
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} holds a {type(content).__name__}: expected a state dict, from names to tensors")
     if not content:
         raise RequestError(f"{path} holds an empty dictionary: expected a state dict, from names to tensors")
     return content
+
+
+def _may_hold_weights(content: Mapping[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) or (key in _WRAPPERS) for key, value in content.items())
 
 
 def _check_storage(path: Path, name: str, value: Tensor) -> None:

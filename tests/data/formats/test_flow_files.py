@@ -206,3 +206,14 @@ def test_real_files_come_back_byte_for_byte_in_value(data_root: Path, tmp_path: 
     np.testing.assert_array_equal(again.valid, valid)
     if valid.all() and path.suffix == ".flo":
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int8, np.int32, np.int64, np.float32, np.float64])
+def test_where_a_flow_is_known_may_be_said_in_numbers_of_any_kind(tmp_path: Path, kind: type) -> None:
+    flow = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    known = (np.arange(12).reshape(3, 4) % 3 > 0).astype(kind)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", flow=flow, valid=known)
+        found = read_flow(tmp_path / "a.npz")
+        np.testing.assert_array_equal(found.valid, known.astype(bool))
+        np.testing.assert_array_equal(found.flow[found.valid], flow[found.valid])

@@ -1,5 +1,6 @@
 """Folders, patterns and lists of files become sequences that keep their order and names."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +114,55 @@ def test_a_long_sequence_is_opened_without_reading_it(tmp_path: Path) -> None:
     assert next(frames).name == "0"
     with pytest.raises(InputFileError, match=r"1\.png"):
         next(frames)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["f_0001", "f_0002", "f_0004", "f_0005"], r"f_0003"),
+        (["8", "9", "10", "13"], r"11, 12"),
+        (["f2", "f4", "f6", "f10", "f12"], r"f8"),
+        (["a1b", "a2b", "a3b", "a5b"], r"a4b"),
+        ([f"{number:03}" for number in range(20) if not 4 <= number <= 11], r"004, 005, 006, 007, 008 and 3 more"),
+        (["l_1", "r_1", "l_2", "r_2", "l_4", "r_4", "l_3", "r_5"], r"r_3"),
+        (["1", "2", "3", "4"], None),
+        (["0010", "0020", "0030"], None),
+        (["17", "230", "999", "1200"], None),
+        (["ant", "bee", "cow"], None),
+        (["1", "5"], None),
+    ],
+)
+def test_a_hole_in_the_numbering_is_named(tmp_path: Path, names: list[str], missing: str | None) -> None:
+    for name in names:
+        (tmp_path / f"{name}.png").touch()
+    for given in (tmp_path, tmp_path / "*.png"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            [source] = open_frames([given])
+        assert source.expected_frames == len(names)
+        said = [str(warning.message) for warning in caught]
+        assert len(said) == (missing is not None)
+        if missing is not None:
+            assert f"numbers are missing ({missing}): the flow leads across the hole" in said[0]
+
+
+def test_kinds_of_picture_that_are_passed_over_are_named(tmp_path: Path) -> None:
+    for name in ("1.png", "2.PNG", "3.jfif", "4.tga", "5.jp2", "6.avif", "7.webp", "8.gif"):
+        (tmp_path / name).touch()
+    for name in ("9.exr", "10.exr", "11.HEIC", "notes.txt", "12.psd", "clip.mp4", ".hidden.exr"):
+        (tmp_path / name).touch()
+    for given in (tmp_path, tmp_path / "*"):
+        with pytest.warns(
+            UserWarning, match=r"not read are passed over \(2 \.exr, 1 \.heic, 1 \.psd\): convert them to"
+        ):
+            [source] = open_frames([given])
+        assert [path.name for path in source.paths] == [
+            "1.png",
+            "2.PNG",
+            "3.jfif",
+            "4.tga",
+            "5.jp2",
+            "6.avif",
+            "7.webp",
+            "8.gif",
+        ]

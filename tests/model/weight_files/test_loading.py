@@ -1,6 +1,8 @@
 """`load_model` gives the network that a name or a file stands for, or says in one line why it cannot."""
 
+import re
 import urllib.error
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,67 @@ def test_a_file_that_does_not_fit_is_described_in_its_own_names(tmp_path: Path) 
     text = refusal(RequestError, tmp_path / "other.pth")
     for part in ("other.pth", "flow_head.conv1.bias", "flow_head.conv3.bias", "feature_encoder.conv.bias", "small"):
         assert part in text
+
+
+def wrapped(weights: dict[str, Tensor]) -> dict[str, tuple[dict[str, Any], str | None]]:
+    """The weights as training programs keep them, and what is said to be left out."""
+    prefixed = {f"module.{name}": value for name, value in weights.items()}
+    other = {name: torch.zeros_like(value) for name, value in weights.items()}
+    parts = {
+        name.replace("conv.", "_orig_mod.conv.").replace("block.", "block.module."): weights[name] for name in weights
+    }
+    lightning = {f"model.{name}": value for name, value in weights.items()} | {"loss.weight": torch.ones(3)}
+    both = {f"model.{name}": value for name, value in other.items()}
+    both |= {f"ema_model.{name}": value for name, value in weights.items()}
+    uncounted = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+    return {
+        "AveragedModel": ({"n_averaged": torch.tensor(7), **prefixed}, r"left out: 1 \(n_averaged\)"),
+        "state_dict_ema": ({"state_dict": other, "state_dict_ema": weights, "epoch": 3}, "state_dict_ema is read"),
+        "params_ema": ({"params_ema": weights, "params": other}, "params_ema is read"),
+        "params": ({"params": weights}, None),
+        "net": ({"net": prefixed, "acc": 0.5, "epoch": 3}, None),
+        "ema without weights": ({"model": weights, "ema": {"decay": 0.99}}, None),
+        "nested": ({"model": {"state_dict": prefixed}}, None),
+        "one stray name": ({**weights, "loss.weight": torch.ones(3)}, r"left out: 1 \(loss\.weight\)"),
+        "Lightning": ({"state_dict": lightning, "epoch": 3}, r"left out: 1 \(loss\.weight\)"),
+        "wrapped inside": (parts, None),
+        "an unknown prefix": ({f"raft.net.{name}": value for name, value in weights.items()}, None),
+        "two networks": (both, r"left out: \d+ \(model\."),
+        "uncounted batches": (uncounted, None),
+        "an epoch among them": ({**weights, "epoch": 3}, "left out: epoch"),
+    }
+
+
+@pytest.mark.parametrize("kind", wrapped({}))
+def test_the_network_is_found_in_whatever_wraps_it(tmp_path: Path, kind: str) -> None:
+    weights = {name: torch.rand_like(value.float()).to(value.dtype) for name, value in their_weights().items()}
+    content, said = wrapped(weights)[kind]
+    torch.save(content, tmp_path / "kept.pth")
+    torch.save(weights, tmp_path / "plain.pth")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = load_model(tmp_path / "kept.pth", device="cpu")
+    assert len(caught) == (said is not None)
+    assert said is None or re.search(said, str(caught[0].message))
+    assert same_weights(network, dict(load_model(tmp_path / "plain.pth", device="cpu").state_dict()))
+
+
+def test_batches_that_were_not_counted_do_not_count(tmp_path: Path) -> None:
+    config = NetworkConfig("large", "seq_conv_gru")
+    weights = from_our_names(our_weights(config), "princeton", config)
+    kept = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(weights)
+    torch.save(kept, tmp_path / "kept.pth")
+    torch.save(weights, tmp_path / "plain.pth")
+    expected = dict(load_model(tmp_path / "plain.pth", device="cpu").state_dict())
+    assert same_weights(load_model(tmp_path / "kept.pth", device="cpu"), expected)
+
+
+def test_two_weights_of_one_name_are_refused(tmp_path: Path) -> None:
+    weights = their_weights()
+    name = next(iter(weights))
+    torch.save({**weights, f"module.{name}": weights[name]}, tmp_path / "twice.pth")
+    assert f"holds two weights called {name!r}" in refusal(RequestError, tmp_path / "twice.pth")
 
 
 def test_two_namings_in_one_file_are_refused(tmp_path: Path) -> None:

@@ -43,7 +43,15 @@ def test_a_prefix_that_not_all_names_carry_stays(tmp_path):
     assert read_weights(tmp_path / "m.pth")[0].keys() == {"module.a", "b"}
 
 
-@pytest.mark.parametrize("name", ["epoch", "two\nlines", 5])
+def test_plain_values_among_the_weights_are_left_out_and_named(tmp_path):
+    torch.save({**WEIGHTS, "epoch": 3, "note": "best", "loss": 0.5}, tmp_path / "m.pth")
+    with pytest.warns(UserWarning, match="values that are no tensors are left out: epoch, note, loss"):
+        assert same(read_weights(tmp_path / "m.pth")[0], WEIGHTS)
+    torch.save({"epoch": 3}, tmp_path / "m.pth")
+    assert "holds no tensor, only epoch: expected a state dict" in refusal(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("name", ["two\nlines", 5])
 def test_an_entry_that_is_no_named_tensor_is_named(tmp_path, name):
     torch.save({"a": torch.ones(1), name: 3}, tmp_path / "m.pth")
     assert f"holds a int under {name!r}: expected named tensors only" in refusal(tmp_path / "m.pth")
@@ -163,7 +171,7 @@ def test_a_tar_archive_is_refused_even_in_disguise(tmp_path):
     [
         ([torch.ones(1)], "holds a list"),
         (torch.ones(1), "holds a Tensor"),
-        ({"net": {}}, "holds a dict under 'net'"),
+        ({"head": {}}, "holds a dict under 'head'"),
         ({}, "holds an empty dictionary"),
         ({"state_dict": {}}, "holds an empty dictionary"),
     ],

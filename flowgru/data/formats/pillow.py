@@ -1,0 +1,100 @@
+"""Pictures that Pillow reads: which formats are allowed, how they are opened, and what makes them RGB."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from flowgru.data.formats.orientation import Orientation, noted_orientation
+from flowgru.data.formats.samples import eight_bit, over_black, spread_grey
+from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, PngHeader, check_png_end, png_header
+from flowgru.data.formats.tiff import is_tiff
+from flowgru.errors import InputFileError, RequestError, one_line
+from flowgru.files.bounded import check_size, read_bytes
+
+_ENDINGS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "QOI": (".qoi",),
+    "PCX": (".pcx",),
+    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
+    "SUN": (".ras",),
+}
+"""Formats of Pillow that are read; named, because its others include some that start outside programs."""
+_TARGA = (".tga", ".icb", ".vda", ".vst")
+"""Endings of the one format that only the ending tells: its files have no mark of their own."""
+PICTURE_SUFFIXES = (*(ending for endings in _ENDINGS.values() for ending in endings), *_TARGA)
+# Tag number of EXIF.
+_ORIENTATION = 274
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """InputFileError, of one line, for whatever goes wrong inside."""
+    try:
+        yield
+    except (InputFileError, MemoryError):
+        raise
+    except RequestError as error:
+        raise InputFileError(str(error)) from error
+    # On damaged bytes Pillow's decoders raise nearly anything, from SyntaxError to struct.error.
+    except Exception as error:
+        tiff = is_tiff(read_bytes(path, 4))
+        kinds = "a TIFF of 8 or 16 bits, not floating-point" if tiff else ", ".join(_formats(path))
+        raise InputFileError(f"{path} cannot be read as a picture ({one_line(error)}): expected {kinds}") from error
+
+
+@contextmanager
+def opened_by_pillow(path: Path, max_pixels: int) -> Iterator[ImageFile]:
+    """The picture as Pillow opens it, once its size is an allowed one."""
+    start = read_bytes(path, 26)
+    if start.startswith(PNG_SIGNATURE):
+        header = png_header(start, path)
+        check_size(path, header.width, header.height, max_pixels)
+        check_png_end(path)
+    with Image.open(path, formats=_formats(path)) as opened:
+        check_size(path, opened.width, opened.height, max_pixels)
+        yield opened
+
+
+def _formats(path: Path) -> list[str]:
+    return [*_ENDINGS, *(["TGA"] if path.suffix.lower() in _TARGA else [])]
+
+
+def orientation_of(opened: Image.Image) -> Orientation:
+    """How a picture lies, as its EXIF says."""
+    return noted_orientation(opened.getexif().get(_ORIENTATION, 1))
+
+
+def scale_key(opened: Image.Image, header: PngHeader) -> None:
+    """Bring the transparent key of a grey PNG of 2 or 4 bits to the levels to which Pillow scales its pixels."""
+    opened.load()
+    key, white = opened.info.get("transparency"), 2**header.bit_depth - 1
+    if header.colour_type == 0 and 1 < header.bit_depth < 8 and isinstance(key, int) and key <= white:
+        opened.info["transparency"] = key * 255 // white
+
+
+def rgb_of(picture: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture of any mode as RGB. RequestError if nothing says which of its values is white."""
+    if picture.mode.startswith("I"):
+        samples = np.asarray(picture)
+        if samples.min() < 0 or samples.max() > 65535:
+            raise RequestError(f"{name} has 32-bit samples, and nothing says which is white: convert it to 8 bits")
+        return spread_grey(eight_bit(samples))
+    if picture.mode == "F":
+        raise RequestError(f"{name} has floating-point samples, and nothing says which is white: convert it to 8 bits")
+    if picture.has_transparency_data:
+        return over_black(np.array(picture.convert("RGBA")))
+    return np.array(picture.convert("RGB"))

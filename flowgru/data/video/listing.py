@@ -1,0 +1,113 @@
+"""Which pictures a folder or a pattern gives, in which order, and what a user should know of those that are not there."""
+
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from flowgru.data.formats.images import num_pictures
+from flowgru.data.formats.pillow import PICTURE_SUFFIXES
+from flowgru.errors import InputFileError
+
+ANIMATED_SUFFIXES = (".gif", ".apng", ".avifs")
+"""Endings of pictures that are animations as a rule; others may be."""
+
+_UNREAD_SUFFIXES = (
+    *(".exr", ".hdr", ".pfm", ".dpx", ".cin", ".psd", ".psb", ".xcf", ".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw", ".yuv"),
+    *(".eps", ".ico", ".icns", ".dds", ".fits", ".fit", ".dcm", ".xbm", ".xpm", ".wmf", ".emf", ".pam", ".iff", ".bpg"),
+)
+"""Endings of pictures that flowgru does not read."""
+
+_MOST_NAMED = 5
+"""Missing names that a warning shows."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the ending of a name is that of a picture that is read."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def listed(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted as people count; a warning names what is passed over.
+
+    InputFileError for a folder that cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    except OSError as error:
+        raise InputFileError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return chosen((folder / name for name in names), str(folder))
+
+
+def chosen(paths: Iterable[Path], origin: str) -> list[Path]:
+    """Those of the paths that are single pictures, sorted as people count.
+
+    A warning names the kinds of picture that are passed over, and another what is missing where the numbers of the
+    names skip some: the flow leads across such a hole.
+    """
+    paths = sorted_as_counted(paths)
+    pictures = [path for path in paths if is_picture(path)]
+    clips = [path for path in pictures if path.suffix.lower() in ANIMATED_SUFFIXES and num_pictures(path) > 1]
+    pictures = [path for path in pictures if path not in clips]
+    kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in _UNREAD_SUFFIXES)
+    if pictures and kinds:
+        named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        _warn(f"{origin}: pictures of kinds that are not read are passed over ({named}): convert them to .png")
+    if pictures and clips:
+        _warn(f"{origin}: animations are passed over ({_named([path.name for path in clips])}): give each by itself")
+    if missing := missing_names(pictures):
+        _warn(f"{origin}: numbers are missing ({_named(missing)}): the flow leads across the hole, over more time")
+    return pictures
+
+
+def missing_names(pictures: Sequence[Path]) -> list[str]:
+    """Names that the numbering of sorted pictures skips, where most of it goes by one step.
+
+    The last number of a name counts; names that differ in anything else are numbered by themselves.
+    """
+    series: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+    for path in pictures:
+        if found := re.fullmatch(r"(.*?)(\d{1,15})(\D*)", path.stem):
+            key = (str(path.parent), found[1], found[3])
+            series.setdefault(key, []).append((int(found[2]), len(found[2])))
+    missing = []
+    for (_, before, behind), numbers in series.items():
+        steps = Counter(second[0] - first[0] for first, second in pairwise(numbers))
+        step, count = steps.most_common(1)[0] if steps else (0, 0)
+        if step < 1 or 2 * count <= steps.total():
+            continue
+        for (first, digits), (second, _) in pairwise(numbers):
+            places = range(first + step, second, step)
+            missing += [f"{before}{number:0{digits}}{behind}" for number in places[:1000]]
+    return missing
+
+
+def sorted_as_counted(paths: Iterable[Path]) -> list[Path]:
+    """Sorted with runs of digits by their number: frame2 before frame10."""
+    return sorted(paths, key=lambda path: (_counting_order(str(path)), str(path)))
+
+
+def warn_of_shell_order(pictures: list[Path]) -> None:
+    """A shell sorts frame_10 before frame_2; two pictures may be meant as they stand."""
+    if len(pictures) > 2 and pictures == sorted(pictures) != sorted_as_counted(pictures):
+        _warn(
+            "pictures are taken in the order given, which is not that of their numbers: quote the pattern to sort them"
+        )
+
+
+def _counting_order(text: str) -> list[tuple[str, int]]:
+    return [(letters, int(digits or -1)) for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", text)]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
