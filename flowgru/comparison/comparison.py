@@ -9,7 +9,7 @@ import torch
 
 from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
-from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.measurements import Measurement, RunMeasurement
 from flowgru.comparison.plan import PlannedRow, reference_network, run_config
 from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
@@ -133,8 +133,8 @@ class Comparison:
         """The regimes and rows that share the runs of a folder."""
         return [(one.regime, one.row.name) for one in self.planned if one.folder == folder]
 
-    def _for_each_regime(self, folder: str, measured: Sequence[Measurement]) -> list[Measurement]:
-        return [one._replace(regime=regime, row=row) for regime, row in self._rows(folder) for one in measured]
+    def _for_each_regime(self, folder: str, measured: Sequence[RunMeasurement]) -> list[Measurement]:
+        return [one.of_row(regime, row) for regime, row in self._rows(folder) for one in measured]
 
     def _unmeasured(self, folder: str, seed: int) -> tuple[str, ...]:
         """The sets on which the run's error is not known for every row that shares it."""

@@ -7,7 +7,7 @@ import torch
 
 from flowgru.benchmarking.costs import multiply_adds, prepared_step
 from flowgru.benchmarking.timing import median_ms
-from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.measurements import RunMeasurement
 from flowgru.comparison.plan import PlannedRow
 from flowgru.comparison.runs import memory
 from flowgru.config import ComparisonConfig
@@ -25,8 +25,8 @@ def measure_costs(
     folder: Path,
     device: torch.device,
     num_threads: int,
-) -> Iterator[tuple[str, list[Measurement]]]:
-    """The costs of every network by its name, on pictures of the size of config.test; regime and row are left open."""
+) -> Iterator[tuple[str, list[RunMeasurement]]]:
+    """The costs of every network by its name, on pictures of the size of config.test."""
     height, width, steps, pairs = config.test.height, config.test.width, {}, {}
     made = {name: FlowNetwork(planned.network).to(device).for_inference() for name, planned in networks.items()}
     first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
@@ -48,10 +48,9 @@ def measure_costs(
             "ms_per_step": step_ms[name],
             "peak_mib": peaks[name],
         }
-        measured = [Measurement("", "", None, measure, "", None, None, float(x)) for measure, x in values.items()]
+        measured = [RunMeasurement(measure, float(value)) for measure, value in values.items()]
         measured += [
-            Measurement("", "", None, "ms_per_pair", "", count, None, pair_ms[f"{name} {count}"])
-            for count in config.iterations
+            RunMeasurement("ms_per_pair", pair_ms[f"{name} {count}"], iterations=count) for count in config.iterations
         ]
         yield name, measured
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,22 @@ class Measurement(NamedTuple):
     """Training step; None for what holds after the training."""
     value: float
     """The number, in the unit of its measure: pixels, milliseconds, MiB, counts."""
+
+
+@dataclass(frozen=True)
+class RunMeasurement:
+    """One number of a network, whichever rows share it; the fields mean what they mean in a Measurement."""
+
+    measure: str
+    value: float
+    seed: int | None = None
+    set: str = ""
+    iterations: int | None = None
+    step: int | None = None
+
+    def of_row(self, regime: str, row: str) -> Measurement:
+        """The number as one of a row."""
+        return Measurement(regime, row, self.seed, self.measure, self.set, self.iterations, self.step, self.value)
 
 
 def read_measurements(path: Path) -> list[Measurement]:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.benchmarking.costs import peak_mib
-from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.measurements import RunMeasurement
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
@@ -33,17 +33,14 @@ TIMED_STEPS, WARM_UP_STEPS = 16, 8
 
 def train_and_measure(
     config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, sets: tuple[str, ...]
-) -> list[Measurement]:
-    """Trains, or goes on with training, and measures epe_per_image on `sets`; regime and row are left to the caller.
+) -> list[RunMeasurement]:
+    """Trains, or goes on with training, and measures epe_per_image on `sets`.
 
     A training that diverges is a result too: all its errors are NaN, and no mean over the other seeds hides it.
     """
 
-    def errors(name: str, by_count: Mapping[int, float]) -> list[Measurement]:
-        return [
-            Measurement("", "", run.seed, "epe_per_image", name, count, None, error)
-            for count, error in by_count.items()
-        ]
+    def errors(name: str, by_count: Mapping[int, float]) -> list[RunMeasurement]:
+        return [RunMeasurement("epe_per_image", error, run.seed, name, count) for count, error in by_count.items()]
 
     if not (folder / WEIGHTS).exists():
         try:
@@ -62,14 +59,14 @@ def train_and_measure(
     return measured
 
 
-def training_curves(log: Path, seed: int) -> list[Measurement]:
+def training_curves(log: Path, seed: int) -> list[RunMeasurement]:
     """Loss and end-point error of the training from its log, each the mean since the line before."""
     curves = []
     for line in log.read_text().splitlines() if log.exists() else ():
         values = line_values(line)
         for name in ("loss", "epe_per_image"):
             if values.get(name) is not None:
-                curves.append(Measurement("", "", seed, f"training_{name}", "", None, values["step"], values[name]))
+                curves.append(RunMeasurement(f"training_{name}", values[name], seed, step=values["step"]))
     return curves
 
 

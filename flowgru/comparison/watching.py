@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flowgru.comparison.measurements import Measurement
+from flowgru.comparison.measurements import RunMeasurement
 from flowgru.console import say, warn
 from flowgru.errors import FlowgruError
 from flowgru.processes.jobs import Job
@@ -36,7 +36,7 @@ class Watch:
         how = f"goes on after step {done} of {self._steps[job.name]}" if done else f"{self._steps[job.name]} steps"
         say(f"run {self._num_begun} of {self._num_all}: {job.name}, {how}")
 
-    def ended(self, job: Job, measured: Sequence[Measurement]) -> None:
+    def ended(self, job: Job, measured: Sequence[RunMeasurement]) -> None:
         self._end(job)
         last = {one.set: one for one in measured if one.measure == "epe_per_image"}
         errors = ", ".join(f"{one.set} {one.value:.3f} px after {one.iterations}" for one in last.values())

@@ -17,7 +17,7 @@ from flowgru import cli
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
 from flowgru.comparison.report.charts import styles
 from flowgru.comparison.report.page import write_report
-from flowgru.comparison.report.text import beyond_training, estimate_texts, number_text
+from flowgru.comparison.report.text import Verdict, beyond_training, estimate_text, number_text
 from flowgru.comparison.results import read_results
 from flowgru.comparison.statistics import Estimate, mean_interval
 from flowgru.errors import InputFileError
@@ -84,7 +84,7 @@ def test_every_row_of_every_regime_has_its_numbers(report_folder):
     assert row[2] == number_text(measured["ms_per_step", "", None, None])
     assert row[3] == number_text(measured["ms_per_pair", "", 12, None])
     errors = [measured["epe_per_image", "synthetic", 12, seed] for seed in (0, 1, 2)]
-    assert row[5] == " ".join(estimate_texts(mean_interval(errors)))
+    assert row[5] == str(estimate_text(mean_interval(errors)))
 
 
 def test_a_difference_is_paired_by_seed_and_counted(report_folder):
@@ -94,7 +94,7 @@ def test_a_difference_is_paired_by_seed_and_counted(report_folder):
     first, second = (
         results.by_seed("equal_width", row, "synthetic", 12) for row in ("conv_gru_reset_after", "conv_gru")
     )
-    mean, half = estimate_texts(mean_interval([first[seed] - second[seed] for seed in (0, 1, 2)]), "+")
+    mean, half, _ = estimate_text(mean_interval([first[seed] - second[seed] for seed in (0, 1, 2)]), "+")
     assert cells(page, "Below the diagonal: EPE per image on synthetic")["conv_gru_reset_after"][0] == mean + half
 
 
@@ -198,7 +198,7 @@ def test_thirteen_rows_look_different():
     ],
 )
 def test_digits_follow_the_interval(mean, half, texts):
-    assert estimate_texts(Estimate(mean, half, 1 if half is None else 3, 0)) == texts
+    assert estimate_text(Estimate(mean, half, 1 if half is None else 3, 0))[:2] == texts
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_digits_follow_the_interval(mean, half, texts):
 )
 def test_more_refinements_help_or_not_by_the_stated_rule(errors, verdict):
     estimates = {number: mean_interval([error, error]) for number, error in errors.items()}
-    assert beyond_training(estimates, 6) == verdict
-    assert beyond_training(estimates, None) == "–"
+    assert str(beyond_training(estimates, 6)) == verdict
+    assert beyond_training(estimates, None) == Verdict("unknown") and str(Verdict("unknown")) == "–"
 
 
 @pytest.mark.parametrize(

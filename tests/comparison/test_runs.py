@@ -51,7 +51,7 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
     monkeypatch.setattr("flowgru.comparison.runs.train", diverge)
     run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
     measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
-    assert [one[:-1] for one in measured] == [
-        ("", "", 1, "epe_per_image", "synthetic", count, None) for count in (1, 3)
+    assert [one.of_row("r", "a")[:-1] for one in measured] == [
+        ("r", "a", 1, "epe_per_image", "synthetic", count, None) for count in (1, 3)
     ]
     assert all(math.isnan(one.value) for one in measured)

@@ -1,4 +1,4 @@
-"""The smallest whole run, as a configuration and as a file, and what runs leave behind."""
+"""The smallest whole run, as a configuration and as a file, what runs leave behind, and an augmentation of nothing."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-from flowgru.config import NetworkConfig, OptimizerConfig, SyntheticSettings, TrainConfig, ValidationConfig
+from flowgru.config import (
+    AugmentationSettings,
+    NetworkConfig,
+    OptimizerConfig,
+    SyntheticSettings,
+    TrainConfig,
+    ValidationConfig,
+)
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.run_state import Run, RunningMean, one_cycle
 
@@ -43,3 +50,21 @@ def new_run(network: FlowNetwork | None = None, **options: Any) -> Run:
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = one_cycle(optimizer, TINY.optimizer, TINY.steps)
     return Run(network, optimizer, schedule, RunningMean(network.state_dict(), 0.9), **options)
+
+
+NOTHING = AugmentationSettings(
+    height=144,
+    width=176,
+    log2_scale=(0.0, 0.0),
+    scaling=0.0,
+    stretching=0.0,
+    horizontal_flip=0.0,
+    vertical_flip=0.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    hue=0.0,
+    asymmetric=0.0,
+    erasing=0.0,
+)
+"""The augmentation that changes nothing but the extent."""

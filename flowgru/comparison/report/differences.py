@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from flowgru.comparison.report.html import Cell, table
-from flowgru.comparison.report.text import estimate_texts
+from flowgru.comparison.report.text import estimate_text
 from flowgru.comparison.statistics import Difference, holm, paired_difference
 
 LEVEL = 0.05
@@ -61,9 +61,9 @@ class Differences:
             return text, "best" if p < LEVEL else "quiet"
         if (difference := self.found.get((row, other))) is None:
             return ""
-        first, second = estimate_texts(difference, "+")
-        if difference.num_diverged:
-            return f"{first}\n{second}", "bad"
+        text = estimate_text(difference, "+")
+        if text.diverged:
+            return text.lines, "bad"
         colour = ("less" if difference.mean < 0 else "more") if difference.excludes_zero else ""
         sure = "sure" if self.corrected.get((row, other), 1.0) < LEVEL else ""
-        return f"{first}\n{second}", f"{colour} {sure}".strip()
+        return text.lines, f"{colour} {sure}".strip()

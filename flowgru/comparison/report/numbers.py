@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from flowgru.comparison.report.differences import Differences
 from flowgru.comparison.report.html import Cell
 from flowgru.comparison.report.text import (
+    EstimateText,
+    Verdict,
     beyond_training,
     count_text,
     estimate_text,
@@ -57,14 +59,14 @@ class RegimeNumbers:
             ]
             for data_set, winner in zip(results.sets[:2], best, strict=True):
                 text = self._epe_text(row, data_set)
-                cells.append((text, "bad" if "diverged" in text else "best" if row == winner else ""))
+                cells.append((str(text), "bad" if text.diverged else "best" if row == winner else ""))
             if len(cells) < len(header):
                 verdict = self.verdict(row, self.main_set)
-                cells.append((verdict, "bad" if "diverge" in verdict else ""))
+                cells.append((str(verdict), "bad" if verdict.is_bad else ""))
             rows.append(cells)
         return caption, header, rows
 
-    def verdict(self, row: str, data_set: str) -> str:
+    def verdict(self, row: str, data_set: str) -> Verdict:
         """Whether more refinements than trained help."""
         errors = {
             number: estimate
@@ -90,16 +92,17 @@ class RegimeNumbers:
             yield f"{said}: {joined(front)}."
         verdicts = {row: self.verdict(row, self.main_set) for row in self.rows}
         trained = self.results.trained_iterations
-        for word, said in (("helps", "Better"), ("flat", "About the same"), ("diverges", "Worse (they diverge)")):
-            if named := [row for row in self.rows if verdicts[row].split(" ")[0] == word]:
+        for kind, said in (("helps", "Better"), ("flat", "About the same"), ("diverges", "Worse (they diverge)")):
+            if named := [row for row in self.rows if verdicts[row].kind == kind]:
                 yield f"{said} with more refinements than the {trained} trained with: {joined(named)}."
 
-    def _epe_text(self, row: str, data_set: str, iterations: int | None = None) -> str:
+    def _epe_text(self, row: str, data_set: str, iterations: int | None = None) -> EstimateText:
         """A row's error after these refinements, or the usual ones; it says so where seeds are missing."""
         estimate = self.epe(row, data_set, iterations or self.results.headline_iterations(data_set))
+        text = estimate_text(estimate)
         if estimate is None or estimate.num_diverged or estimate.num_seeds == len(self.results.seeds):
-            return estimate_text(estimate)
-        return f"{estimate_text(estimate)} (n = {estimate.num_seeds})"
+            return text
+        return text._replace(interval=f"{text.interval} (n = {estimate.num_seeds})".strip())
 
     def _value(self, row: str, measure: str) -> float | None:
         return self.results.value(self.regime, row, measure)

@@ -8,7 +8,7 @@ from typing import Any
 from flowgru.comparison.report.charts import Line, curve_panels, front_chart, iteration_lines
 from flowgru.comparison.report.html import Cell, details, element, figure, table
 from flowgru.comparison.report.numbers import RegimeNumbers
-from flowgru.comparison.report.text import NONE, count_text, estimate_texts, joined, number_text
+from flowgru.comparison.report.text import NONE, count_text, estimate_text, joined, number_text
 from flowgru.comparison.results import Results
 from flowgru.comparison.statistics import Estimate, pareto_front
 
@@ -80,11 +80,9 @@ class RegimeReport(RegimeNumbers):
         lines, rows = [], []
         for row in self.rows:
             estimates = [self.epe(row, data_set, number) for number in numbers]
-            cells: list[Cell] = [
-                (f"{a}\n{b}", "bad" if a == "diverged" else "") for a, b in map(estimate_texts, estimates)
-            ]
+            cells: list[Cell] = [(text.lines, "bad" if text.diverged else "") for text in map(estimate_text, estimates)]
             verdict = self.verdict(row, data_set)
-            rows.append([row, *cells, (verdict, "bad" if "diverge" in verdict else "")])
+            rows.append([row, *cells, (str(verdict), "bad" if verdict.is_bad else "")])
             if any(estimate is not None for estimate in estimates):
                 lines.append(_line(row, list(map(float, numbers)), estimates))
         yield element("h3", f"More or fewer refinements: EPE per image on {data_set}")
@@ -124,7 +122,7 @@ class RegimeReport(RegimeNumbers):
         }
         front = [list(every)[index] for index in pareto_front(list(every.values()))]
         rows: list[list[Cell]] = [
-            [row, str(number), number_text(every[row, number][0]), self._epe_text(row, self.main_set, number)]
+            [row, str(number), number_text(every[row, number][0]), str(self._epe_text(row, self.main_set, number))]
             for row, number in front
         ]
         title = f"The front over all numbers of refinements: the lowest EPE per image on {self.main_set} for the time."
@@ -143,8 +141,8 @@ class RegimeReport(RegimeNumbers):
             rows: list[list[Cell]] = []
             for row in self.rows:
                 texts = {data_set: self._epe_text(row, data_set) for data_set in part}
-                marks = {d: "bad" if "diverged" in texts[d] else "best" if row == best[d] else "" for d in part}
-                rows.append([row, *((texts[data_set], marks[data_set]) for data_set in part)])
+                marks = {d: "bad" if texts[d].diverged else "best" if row == best[d] else "" for d in part}
+                rows.append([row, *((str(texts[data_set]), marks[data_set]) for data_set in part)])
             rows.append(["zero flow", *(number_text(self.results.zero_error(data_set)) for data_set in part)])
             header = [f"{data_set}, {numbers[data_set]} refinements" for data_set in part]
             yield table("EPE per image [px]; the lowest mean is bold, zero flow has the error of guessing no motion.",

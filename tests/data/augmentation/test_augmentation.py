@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from only_a_crop import NOTHING
+from tiny_run import NOTHING
 from torch import Tensor
 from torchvision.transforms.v2 import functional as torchvision_functional
 

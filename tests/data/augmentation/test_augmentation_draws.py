@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from only_a_crop import NOTHING
+from tiny_run import NOTHING
 
 from flowgru.config import STAGES, AugmentationSettings
 from flowgru.data.augmentation.augment import draw_corner, draw_size

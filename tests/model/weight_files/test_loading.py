@@ -1,7 +1,6 @@
 """`load_model` gives the network that a name or a file stands for, or says in one line why it cannot."""
 
 import re
-import urllib.error
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
+from torchvision.models.optical_flow import raft_small
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import FlowgruError, MachineError, RequestError
@@ -48,16 +47,6 @@ def refusal(error: type[FlowgruError], source: str | Path, device: str | None = 
     text = str(caught.value)
     assert "\n" not in text
     return text
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torch keeps what it has downloaded, empty."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
 
 
 def test_our_file_gives_its_network_and_card(tmp_path: Path) -> None:
@@ -237,52 +226,6 @@ def test_the_default_is_the_bundled_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_model(device="cpu").config == COMPACT
 
 
-@pytest.mark.parametrize(
-    ("name", "released", "make", "config"),
-    [
-        ("raft_small", Raft_Small_Weights.DEFAULT, raft_small, SMALL),
-        ("raft_large", Raft_Large_Weights.DEFAULT, raft_large, NetworkConfig("large", "seq_conv_gru")),
-    ],
-    ids=["small", "large"],
-)
-def test_released_weights_are_read_from_the_cache(
-    name: str, released, make, config: NetworkConfig, cache: Path
-) -> None:
-    torch.save(make(weights=None).state_dict(), cache / released.url.rsplit("/", 1)[1])
-    network = load_model(name, device="cpu")
-    assert network.config == config
-    assert network.card["source"] == released.url
-
-
-def test_a_download_without_a_net_names_url_and_cache(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def no_net(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_net)
-    url = Raft_Small_Weights.DEFAULT.url
-    text = refusal(MachineError, "raft_small")
-    for part in (url, str(cache / url.rsplit("/", 1)[1]), "no route to host"):
-        assert part in text
-    assert capsys.readouterr().out == "", "standard output is for results"
-
-
-def test_a_download_of_another_file_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "page.html"
-    page.write_text("<html>log in to the network</html>")
-    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: _Response(page))
-    assert "damaged" in refusal(MachineError, "raft_small")
-    assert not list(cache.iterdir()), "nothing of it stays in the cache"
-
-
-def test_a_damaged_cache_is_named(cache: Path) -> None:
-    path = cache / Raft_Small_Weights.DEFAULT.url.rsplit("/", 1)[1]
-    torch.save(their_weights(), path)
-    path.write_bytes(path.read_bytes()[:100_000])
-    assert str(path) in refusal(MachineError, "raft_small")
-
-
 def test_devices() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -308,26 +251,6 @@ def test_a_process_tries_its_own_gpu_and_no_other(monkeypatch, name, rank, expec
 def test_cuda_asked_for_but_absent_is_an_error() -> None:
     with pytest.raises(MachineError, match="cuda"):
         choose_device("cuda")
-
-
-class _Response:
-    """What urlopen gives: a body and no headers."""
-
-    def __init__(self, body: Path) -> None:
-        self.file = body.open("rb")
-        self.read = self.file.read
-
-    def info(self) -> "_Response":
-        return self
-
-    def get_all(self, _: str) -> None:
-        return None
-
-    def __enter__(self) -> "_Response":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 def test_a_model_file_keeps_the_operators_width(tmp_path):
