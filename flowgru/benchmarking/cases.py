@@ -26,7 +26,7 @@ from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.estimation.stream import StreamFrame, pair_flows
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
@@ -91,7 +91,7 @@ class Benchmark:
         finally:
             torch.set_num_threads(threads)
         if self.settings.json is not None:
-            with written_whole(self.settings.json, overwrite=self.settings.overwrite) as temporary:
+            with atomic_write(self.settings.json, overwrite=self.settings.overwrite) as temporary:
                 report = {"title": table.title, "conditions": table.said, "rows": table.records}
                 temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
 

@@ -12,7 +12,7 @@ from flowgru.comparison.results import ABOUT, MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import flatten
 from flowgru.errors import InputFileError, MachineError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS
 
@@ -49,7 +49,7 @@ class ComparisonFolder:
         self._read()  # another process may have written since
         self.about["config"] = self._settings
         text = json.dumps(self._settings, indent=1) + "\n"
-        with written_whole(self.path / CONFIG, overwrite=True) as temporary:
+        with atomic_write(self.path / CONFIG, overwrite=True) as temporary:
             temporary.write_text(text, "utf-8")
         return self
 
@@ -61,7 +61,7 @@ class ComparisonFolder:
     def note(self, **facts: Any) -> None:
         """Changes what comparison.json says."""
         self.about |= facts
-        with written_whole(self.path / ABOUT, overwrite=True, durable=True) as temporary:
+        with atomic_write(self.path / ABOUT, overwrite=True, durable=True) as temporary:
             temporary.write_text(json.dumps(self.about, indent=1, allow_nan=False) + "\n", "utf-8")
 
     def add(self, measurements: Iterable[Measurement]) -> None:

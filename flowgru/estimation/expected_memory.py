@@ -9,7 +9,7 @@ from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.steps import memory_of
 from flowgru.estimation.stream import StreamFrame
 from flowgru.estimation.tiles import tile_layout
-from flowgru.model.memory import free_memory, taken_memory
+from flowgru.model.memory import free_memory, used_memory
 from flowgru.model.pair_network import PairNetwork
 
 
@@ -39,7 +39,7 @@ class ExpectedMemory:
         self.num_bytes[size] = expected.num_bytes
         gib = expected.num_bytes / 2**30
         say(f"{size[1]}x{size[0]} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
-        if expected.num_bytes - taken_memory(expected.device) > (free := free_memory(expected.device)):
+        if expected.num_bytes - used_memory(expected.device) > (free := free_memory(expected.device)):
             on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""
             polish = "--no-polish, " if self.way.polish else ""
             warn(

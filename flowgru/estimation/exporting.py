@@ -13,7 +13,7 @@ from flowgru.config.way import Way, resolve_way
 from flowgru.console import say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError, first_line, lacks_memory
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import FORMATS, require_packages
@@ -54,7 +54,7 @@ def export_network(settings: ExportSettings) -> None:
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
     say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
-    with written_whole(paths[0], overwrite=settings.overwrite) as temporary:
+    with atomic_write(paths[0], overwrite=settings.overwrite) as temporary:
         beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
         try:
             _write(settings, exportable, temporary, card)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 
 SUMMARY = "summary.json"
 VIDEO = "flow.mp4"
@@ -78,7 +78,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:
     """Writes summary.json into the output folder."""
-    with written_whole(root / SUMMARY, overwrite=overwrite) as temporary:
+    with atomic_write(root / SUMMARY, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 

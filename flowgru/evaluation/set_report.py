@@ -83,7 +83,7 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     """
     from flowgru.data.sets.layouts import padding_mode
     from flowgru.evaluation.metrics import METRICS
-    from flowgru.files.atomic import written_whole
+    from flowgru.files.atomic import atomic_write
 
     report = {
         "method": method,
@@ -93,11 +93,11 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     if "model" in method:
         for name, entry in report["sets"].items():
             entry["padding"] = padding_mode(name)
-    with written_whole(folder / REPORT, overwrite=overwrite) as temporary:
+    with atomic_write(folder / REPORT, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
     rows = [row for measured in sets for row in measured.evaluation.pairs]
     with (
-        written_whole(folder / PAIRS, overwrite=overwrite) as temporary,
+        atomic_write(folder / PAIRS, overwrite=overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         lines = csv.DictWriter(file, ["pair", "set", *METRICS, "initial_flow"])

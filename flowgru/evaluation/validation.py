@@ -37,11 +37,11 @@ def pair_errors(
     device: torch.device,
     *,
     padding: PaddingMode = "sintel",
-    share: int = 0,
-    shares: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
     asked_to_stop: Sequence[int] = (),
 ) -> Float[Tensor, "pairs counts"]:
-    """Mean end-point error of each pair after each number of refinements; every shares-th pair, the others stay 0.
+    """Mean end-point error of each pair after each number of refinements; those of other ranks stay 0.
 
     In float32 without TF32, whatever the training's precision is.
 
@@ -52,7 +52,7 @@ def pair_errors(
     network.eval()
     length = len(data)  # pyright: ignore[reportArgumentType]
     errors = torch.zeros(length, len(iterations), dtype=torch.float64, device=device)
-    for index in range(share, length, shares):
+    for index in range(rank, length, world_size):
         if asked_to_stop:
             break
         pair = data[index]

@@ -10,7 +10,7 @@ from flowgru.errors import MachineError, RequestError
 
 
 @contextmanager
-def written_whole(path: str | Path, overwrite: bool, *, durable: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there once the body has ended without an exception.
 
     Whatever interrupts the body, `path` is as it was before and the temporary file is gone (a kill -9 leaves a hidden

@@ -25,7 +25,7 @@ def free_memory(device: torch.device) -> int:
     return max(0, min(available)) + idle_bytes()
 
 
-def taken_memory(device: torch.device) -> int:
+def used_memory(device: torch.device) -> int:
     """Bytes in use now: of tensors on a CUDA device, of this process on the CPU (0 where the system does not say)."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)

@@ -9,7 +9,7 @@ from flowgru.grid import padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan, preferred_method
 from flowgru.model.correlation.on_demand import WORKING_BYTES
-from flowgru.model.memory import taken_memory
+from flowgru.model.memory import used_memory
 
 
 class MemoryEstimate(NamedTuple):
@@ -71,4 +71,4 @@ def estimate_memory(
     # Reordered weights, compiled kernels and their scratch grow with the network, not with the picture.
     kernels = 6 * weights
     peak = max(encoding, refining, after if device.type == "cpu" else 0)
-    return MemoryEstimate(device, method, taken_memory(device) + pictures + kept + kernels + peak)
+    return MemoryEstimate(device, method, used_memory(device) + pictures + kept + kernels + peak)

@@ -57,15 +57,15 @@ class SplitConv(nn.Module):
         self.context = (
             Conv2d(context_size, out_size, kernel_size, padding=padding, bias=False)
             if context_size
-            else NoShare(out_size)
+            else NoContext(out_size)
         )
 
-    def forward(self, inputs: Features, context_share: Features) -> Features:
-        return self.recurrent(inputs).add_(context_share)  # in place: it is new, and its gradient does not need it
+    def forward(self, inputs: Features, context_term: Features) -> Features:
+        return self.recurrent(inputs).add_(context_term)  # in place: it is new, and its gradient does not need it
 
 
-class NoShare(nn.Module):
-    """What a context of no channels adds: zero, of which torch's convolution gives no channel."""
+class NoContext(nn.Module):
+    """Stands in for the context's convolution where there is no context: it adds zeros."""
 
     def __init__(self, out_size: int) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ Reset = Literal["before", "after"]
 """Where the reset gate works: before or after the candidate's convolution over the hidden state."""
 
 
-class ContextShares(NamedTuple):
+class ContextTerms(NamedTuple):
     """What the context adds to the gates (z, r) and to the candidate of one cell."""
 
     gates: Features
@@ -61,29 +61,29 @@ class GRUCell(nn.Module):
             self.candidate = SplitConv(motion_size, context_size, hidden_size, kernel_size)
             self.hidden_candidate = Conv2d(hidden_size, hidden_size, kernel_size, padding=padding)
 
-    def begin(self, context: Features) -> ContextShares:
-        return ContextShares(self.gates.context(context), self.candidate.context(context))
+    def begin(self, context: Features) -> ContextTerms:
+        return ContextTerms(self.gates.context(context), self.candidate.context(context))
 
-    def forward(self, hidden: Features, motion: Features, shares: ContextShares) -> Features:
+    def forward(self, hidden: Features, motion: Features, context_terms: ContextTerms) -> Features:
         inputs = torch.cat([hidden, motion], dim=1)
-        gates = torch.sigmoid_(self.gates(inputs, shares.gates))
+        gates = torch.sigmoid_(self.gates(inputs, context_terms.gates))
         update, reset = gates.chunk(2, dim=1)
         if self.hidden_candidate is None:
             if may_overwrite():
                 inputs[:, : hidden.shape[1]] *= reset
             else:
                 inputs = torch.cat([reset * hidden, motion], dim=1)
-            candidate = self.candidate(inputs, shares.candidate)
+            candidate = self.candidate(inputs, context_terms.candidate)
         else:
-            candidate = self.candidate(motion, shares.candidate) + reset * self.hidden_candidate(hidden)
+            candidate = self.candidate(motion, context_terms.candidate) + reset * self.hidden_candidate(hidden)
         return torch.lerp(hidden, tanh(candidate), update)
 
 
 class GRUState(NamedTuple):
-    """The hidden state, and the context's shares of each cell, which never change."""
+    """The hidden state, and the context's context_terms of each cell, which never change."""
 
     hidden: Features
-    shares: tuple[ContextShares, ...]
+    context_terms: tuple[ContextTerms, ...]
 
 
 class ConvGRU(UpdateOperator[GRUState]):
@@ -107,6 +107,6 @@ class ConvGRU(UpdateOperator[GRUState]):
 
     def step(self, motion: Features, state: GRUState) -> tuple[Features, GRUState]:
         hidden = state.hidden
-        for cell, shares in zip(self.cells, state.shares, strict=True):
-            hidden = cell(hidden, motion, shares)
-        return hidden, GRUState(hidden, state.shares)
+        for cell, context_terms in zip(self.cells, state.context_terms, strict=True):
+            hidden = cell(hidden, motion, context_terms)
+        return hidden, GRUState(hidden, state.context_terms)

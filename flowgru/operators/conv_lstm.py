@@ -51,11 +51,11 @@ class LSTMCell(nn.Module):
         return self.gates.context(context)
 
     def forward(
-        self, state: tuple[Features, Features], motion: Features, shares: Features
+        self, state: tuple[Features, Features], motion: Features, context_terms: Features
     ) -> tuple[Features, Features]:
         """(hidden, cell) after one moment, from those before it."""
         hidden, cell = state
-        gates = self.gates(torch.cat([hidden, motion], dim=1), shares)
+        gates = self.gates(torch.cat([hidden, motion], dim=1), context_terms)
         *writing, candidate, output = gates.chunk(self.num_gates, dim=1)
         peepholes = self.peepholes.to(cell.dtype) if self.peepholes is not None else None
         if peepholes is not None:
@@ -73,7 +73,7 @@ class LSTMState(NamedTuple):
 
     hidden: Features
     cell: Features
-    shares: Features
+    context_terms: Features
 
 
 class ConvLSTM(UpdateOperator[LSTMState]):
@@ -104,5 +104,5 @@ class ConvLSTM(UpdateOperator[LSTMState]):
         return LSTMState(hidden, hidden.clone(), self.cell.begin(context))
 
     def step(self, motion: Features, state: LSTMState) -> tuple[Features, LSTMState]:
-        hidden, cell = self.cell((state.hidden, state.cell), motion, state.shares)
-        return hidden, LSTMState(hidden, cell, state.shares)
+        hidden, cell = self.cell((state.hidden, state.cell), motion, state.context_terms)
+        return hidden, LSTMState(hidden, cell, state.context_terms)

@@ -16,7 +16,7 @@ from flowgru.config.require import require
 from flowgru.layers import Conv2d
 from flowgru.operators.base import SplitConv, UpdateOperator, squash, tanh
 from flowgru.operators.min_cells import MinGRUCell, MinState
-from flowgru.operators.spatial_scan import AROUND_THE_CORNER, STRAIGHT, Gate, carry, pass_through, starting_logits
+from flowgru.operators.spatial_scan import AROUND_THE_CORNER, STRAIGHT, Gate, decay_of, scan_over_space, starting_logits
 from flowgru.types import Features
 
 Form = Literal["mix", "cand", "chain"]
@@ -46,7 +46,7 @@ class ConvMinGRU(UpdateOperator[MinState]):
                     "chain": as "mix", but each group is scanned along its row, and the outcome along the column with
                     the same A. The groups go right and down, right and up, left and down, left and up: a step reaches
                     every pixel, at twice the scans.
-        gate        "sigmoid": A = sigma(a). "exp": A = exp(-exp(-a)) (see pass_through).
+        gate        "sigmoid": A = sigma(a). "exp": A = exp(-exp(-a)) (see decay_of).
         directions  4: the above. 2: to the right and down only ("chain": right and down, left and up), C/2 channels each.
         mixing      "gate": the above. "add": u is one number of each channel, learned, the same in every pixel.
         reach       Coarse pixels over which the slowest channels carry at first; the fastest carry over 1.
@@ -113,27 +113,31 @@ class ConvMinGRU(UpdateOperator[MinState]):
 
     def step(self, motion: Features, state: MinState) -> tuple[Features, MinState]:
         hidden = state.hidden
-        maps = self.gates(torch.cat([hidden, motion], dim=1), state.shares)
-        gates, candidate, passing = maps.split(
+        maps = self.gates(torch.cat([hidden, motion], dim=1), state.context_terms)
+        gates, candidate, decay = maps.split(
             [self.cell.num_gates * self.hidden_size, self.hidden_size, self.hidden_size], dim=1
         )
         # CUDA's autocast computes softplus and exp in float32; torch.lerp takes one type only.
-        share = torch.sigmoid(self.cell.logit(gates)).to(maps.dtype)
-        passing = pass_through(passing, self.gate, self.cap)
+        update_gate = torch.sigmoid(self.cell.logit(gates)).to(maps.dtype)
+        decay = decay_of(decay, self.gate, self.cap)
         if self.form == "cand":
-            scanned = self._scanned(passing, torch.tanh(candidate), hidden)
-            hidden = torch.lerp(hidden, tanh(candidate + self.carried(scanned)), share)
+            scanned = self._scanned(decay, torch.tanh(candidate), hidden)
+            hidden = torch.lerp(hidden, tanh(candidate + self.carried(scanned)), update_gate)
         else:
-            value = torch.lerp(hidden, tanh(candidate), share)
-            scanned = self._scanned(passing, value, hidden)
+            value = torch.lerp(hidden, tanh(candidate), update_gate)
+            scanned = self._scanned(decay, value, hidden)
             hidden = torch.lerp(value, tanh(self.carried(scanned)), self._mix(value, scanned))
-        return hidden, MinState(hidden, state.shares)
+        return hidden, MinState(hidden, state.context_terms)
 
-    def _scanned(self, passing: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
-        return carry(passing, value, self.routes) if self.scan else torch.lerp(value, hidden, passing.to(value.dtype))
+    def _scanned(self, decay: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+        return (
+            scan_over_space(decay, value, self.routes)
+            if self.scan
+            else torch.lerp(value, hidden, decay.to(value.dtype))
+        )
 
     def _mix(self, value: Tensor, scanned: Tensor) -> Tensor:
-        """The share of what was carried here, [B, C, h, w] or [C, 1, 1]."""
+        """The weight of what the scan brings, [B, C, h, w] or [C, 1, 1]."""
         if self.mix_gate is not None:
             return torch.sigmoid(self.mix_gate(torch.cat([value, scanned], dim=1)))
         assert self.mix_bias is not None

@@ -49,7 +49,7 @@ class ConvNeXtState(NamedTuple):
 
     hidden: Features
     context: Features
-    shares: tuple[Features, ...]
+    context_terms: tuple[Features, ...]
 
 
 class ConvNeXt(UpdateOperator[ConvNeXtState]):
@@ -72,6 +72,6 @@ class ConvNeXt(UpdateOperator[ConvNeXtState]):
 
     def step(self, motion: Features, state: ConvNeXtState) -> tuple[Features, ConvNeXtState]:
         hidden = state.hidden
-        for block, share in zip(self.blocks, state.shares, strict=True):
-            hidden = block(torch.cat([hidden, motion], dim=1), state.context, share)
-        return hidden, ConvNeXtState(hidden, state.context, state.shares)
+        for block, context_term in zip(self.blocks, state.context_terms, strict=True):
+            hidden = block(torch.cat([hidden, motion], dim=1), state.context, context_term)
+        return hidden, ConvNeXtState(hidden, state.context, state.context_terms)

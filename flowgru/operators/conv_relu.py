@@ -13,7 +13,7 @@ class ConvReLUState(NamedTuple):
     """The hidden state, and the context's share of the first convolution, which never changes."""
 
     hidden: Features
-    share: Features
+    context_term: Features
 
 
 class ConvReLU(UpdateOperator[ConvReLUState]):
@@ -37,6 +37,6 @@ class ConvReLU(UpdateOperator[ConvReLUState]):
         return ConvReLUState(hidden, self.first.context(context))
 
     def step(self, motion: Features, state: ConvReLUState) -> tuple[Features, ConvReLUState]:
-        hidden = torch.relu(self.first(torch.cat([state.hidden, motion], dim=1), state.share))
+        hidden = torch.relu(self.first(torch.cat([state.hidden, motion], dim=1), state.context_term))
         hidden = torch.relu(self.third(torch.relu(self.second(hidden))))
-        return hidden, ConvReLUState(hidden, state.share)
+        return hidden, ConvReLUState(hidden, state.context_term)

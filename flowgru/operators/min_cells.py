@@ -25,7 +25,7 @@ class MinState(NamedTuple):
     """The hidden state, and the context's share of the gates, which never changes."""
 
     hidden: Features
-    shares: Features
+    context_terms: Features
 
 
 class MinGRUCell(nn.Module):
@@ -62,20 +62,22 @@ class MinGRUCell(nn.Module):
     def begin(self, context: Features) -> Features:
         return self.gates.context(context)
 
-    def forward(self, inputs: Features, shares: Features) -> Recurrence:
-        """(decay, update) of the moments in the batch; shares is what `begin` gave for each of them."""
-        logit, candidate = self._logit_and_candidate(inputs, shares)
-        share = torch.sigmoid(logit)
-        return Recurrence(1 - share, share * (g(candidate) if self.positive else tanh(candidate)))
+    def forward(self, inputs: Features, context_terms: Features) -> Recurrence:
+        """(decay, update) of the moments in the batch; context_terms is what `begin` gave for each of them."""
+        logit, candidate = self._logit_and_candidate(inputs, context_terms)
+        update_gate = torch.sigmoid(logit)
+        return Recurrence(1 - update_gate, update_gate * (g(candidate) if self.positive else tanh(candidate)))
 
-    def log_space(self, inputs: Features, shares: Features) -> Recurrence:
+    def log_space(self, inputs: Features, context_terms: Features) -> Recurrence:
         """The logarithms of a `positive` cell's (decay, update), as published (appendix B): never the logarithm of a
         rounded gate."""
-        logit, candidate = self._logit_and_candidate(inputs, shares)
+        logit, candidate = self._logit_and_candidate(inputs, context_terms)
         return Recurrence(-F.softplus(logit), log_g(candidate) - F.softplus(-logit))
 
-    def _logit_and_candidate(self, inputs: Features, shares: Features) -> tuple[Features, Features]:
-        gates, candidate = self.gates(inputs, shares).split([self.num_gates * self.hidden_size, self.hidden_size], 1)
+    def _logit_and_candidate(self, inputs: Features, context_terms: Features) -> tuple[Features, Features]:
+        gates, candidate = self.gates(inputs, context_terms).split(
+            [self.num_gates * self.hidden_size, self.hidden_size], 1
+        )
         return self.logit(gates), candidate
 
 

@@ -26,6 +26,6 @@ class MinGRU(UpdateOperator[MinState]):
         return MinState(hidden, self.cell.begin(context))
 
     def step(self, motion: Features, state: MinState) -> tuple[Features, MinState]:
-        decay, update = self.cell(motion, state.shares)
+        decay, update = self.cell(motion, state.context_terms)
         hidden = torch.addcmul(update, decay, state.hidden)
-        return hidden, MinState(hidden, state.shares)
+        return hidden, MinState(hidden, state.context_terms)

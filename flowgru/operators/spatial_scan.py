@@ -18,40 +18,40 @@ AROUND_THE_CORNER = {4: ((RIGHT, DOWN), (RIGHT, UP), (LEFT, DOWN), (LEFT, UP)), 
 """Along the row, then along the column: a group reaches a whole quadrant."""
 
 Gate = Literal["sigmoid", "exp"]
-"""How a number becomes what a pixel lets through: see pass_through."""
+"""How a number becomes what a pixel lets through: see decay_of."""
 
 SHUT = 4.0
 """Beyond it exp(-exp(4)) = 2e-24 is as good as 0, and exp(-a) could overflow and make the gradient 0 times infinity."""
 
 
-def carry(passing: Tensor, value: Tensor, routes: tuple[tuple[tuple[int, bool], ...], ...]) -> Tensor:
-    """Each group of channels carried across the picture on its route, passing through pixels by `passing`.
+def scan_over_space(decay: Tensor, value: Tensor, routes: tuple[tuple[tuple[int, bool], ...], ...]) -> Tensor:
+    """Each group of channels scanned across the picture on its route; a pixel lets the share `decay` of it through.
 
-    passing in [0, 1] and value are [B, C, h, w], C a multiple of the number of routes. Along each way of a route
-    s_p = passing_p s_{p-1} + (1 - passing_p) value_p, and s = value in the pixels where a scan starts. The result has
-    value's type; passing may be wider.
+    decay in [0, 1] and value are [B, C, h, w], C a multiple of the number of routes. Along each way of a route
+    s_p = decay_p s_{p-1} + (1 - decay_p) value_p, and s = value in the pixels where a scan starts. The result has
+    value's type; decay may be wider.
     """
     for ways in zip(*routes, strict=True):
-        wide = value.to(torch.promote_types(value.dtype, passing.dtype))
-        entering = torch.addcmul(wide, passing, wide, value=-1).to(value.dtype)
+        wide = value.to(torch.promote_types(value.dtype, decay.dtype))
+        entering = torch.addcmul(wide, decay, wide, value=-1).to(value.dtype)
         size = value.shape[1] // len(ways)
         for group, (axis, reverse) in enumerate(ways):
             start = -1 if reverse else 0
             edge = value.narrow(1, group * size, size).select(axis, start)
             entering.narrow(1, group * size, size).select(axis, start).copy_(edge)
-        value = scan_directions(passing, entering, ways)
+        value = scan_directions(decay, entering, ways)
     return value
 
 
-def pass_through(logits: Tensor, gate: Gate, cap: float) -> Tensor:
+def decay_of(logits: Tensor, gate: Gate, cap: float) -> Tensor:
     """What a pixel lets through, in [0, cap]: cap sigma(a), or cap exp(-exp(-a)) (the decay of RWKV-6, arXiv 2404.05892).
 
     exp(-exp(-a)) opens like the sigmoid, 1 - A = exp(-a) from above, but shuts double-exponentially. In float32 for logits
     in sixteen bits: bfloat16 has no number between 0.996 and 1, so it carries over 255 pixels at most, or over all.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    passing = torch.sigmoid(logits) if gate == "sigmoid" else torch.exp(-torch.exp(-logits.clamp(min=-SHUT)))
-    return passing if cap == 1 else cap * passing
+    decay = torch.sigmoid(logits) if gate == "sigmoid" else torch.exp(-torch.exp(-logits.clamp(min=-SHUT)))
+    return decay if cap == 1 else cap * decay
 
 
 def starting_logits(reach: float, num_channels: int, gate: Gate, cap: float) -> Tensor:

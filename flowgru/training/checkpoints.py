@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.weight_files.model_file import weights_as_bytes
@@ -153,7 +153,7 @@ class CheckpointStore:
 
     def write_config(self, text: str) -> None:
         """Notes the configuration of the run, in place of what was noted."""
-        with written_whole(self.directory / CONFIG, overwrite=True, durable=True) as temporary:
+        with atomic_write(self.directory / CONFIG, overwrite=True, durable=True) as temporary:
             temporary.write_text(text)
 
     def _put_back(self) -> None:

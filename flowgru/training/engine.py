@@ -130,8 +130,8 @@ def train_network(
             training_data,
             config,
             run.step,
-            share=fabric.global_rank,
-            shares=fabric.world_size,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
             pin_memory=fabric.device.type == "cuda" and config.generate_on == "cpu",
         )
 
@@ -245,7 +245,7 @@ def _validate(
     for value in run.mean.weights.values() if fabric.world_size > 1 else ():  # batch norm's statistics differ in each
         torch.distributed.broadcast(value, 0)
     run.network.load_state_dict(run.mean.weights)
-    iterations, shares = config.validation.iterations, fabric.world_size
+    iterations, world_size = config.validation.iterations, fabric.world_size
     for name, data in sets.items():
         mine = pair_errors(
             run.network,
@@ -253,8 +253,8 @@ def _validate(
             iterations,
             fabric.device,
             padding=padding_mode(name.removesuffix(FROM_DIS)),
-            share=fabric.global_rank,
-            shares=shares,
+            rank=fabric.global_rank,
+            world_size=world_size,
             asked_to_stop=asked_to_stop,
         )
         counts = fabric.all_reduce(as_counts(asked_to_stop, fabric.device), reduce_op="sum")

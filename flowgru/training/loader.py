@@ -33,16 +33,16 @@ SHARED_MEMORY = "/dev/shm"
 
 
 def batches(
-    data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, share: int, shares: int, pin_memory: bool
+    data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, rank: int, world_size: int, pin_memory: bool
 ) -> Generator[FlowBatch]:
-    """One process's share of the batch of every step from `first_step` on.
+    """One process's part of the batch of every step from `first_step` on.
 
     Where a worker dies, as when the system kills it for its memory, all are started anew once; MachineError the second
     time. The workers end with the generator, whatever keeps torch's loader: an exception's traceback does.
     """
     step, restarted = first_step, False
     while True:
-        loader = iter(_loader(data, config, step, share, shares, pin_memory))
+        loader = iter(_loader(data, config, step, rank, world_size, pin_memory))
         deaths = _Deaths()
         try:
             while (batch := deaths.awaiting(loader)) is not None:
@@ -68,11 +68,11 @@ def batches(
 
 
 def _loader(
-    data: Dataset[FlowSample], config: TrainConfig, step: int, share: int, shares: int, pin_memory: bool
+    data: Dataset[FlowSample], config: TrainConfig, step: int, rank: int, world_size: int, pin_memory: bool
 ) -> Iterable[FlowBatch]:
     return DataLoader(
         data,
-        batch_sampler=StepSampler(step, config.steps, config.batch_size, share=share, shares=shares),
+        batch_sampler=StepSampler(step, config.steps, config.batch_size, rank=rank, world_size=world_size),
         collate_fn=collate,
         num_workers=config.workers,
         worker_init_fn=_begin_worker,

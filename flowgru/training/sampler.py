@@ -50,14 +50,14 @@ class StepSampler(Sampler[list[int]]):
     """The indices of every step from `first_step` on: step s takes samples s * batch_size and the next ones.
 
     The position in the data is a function of the step alone, and of no clock, so a run resumes exactly with any number of
-    workers, and the `shares` processes of a run together take what one process would: a run may go on with another number.
+    workers, and all processes of a run together take what one process would: a run may go on with another number of them.
     """
 
-    def __init__(self, first_step: int, last_step: int, batch_size: int, *, share: int = 0, shares: int = 1) -> None:
-        assert batch_size % shares == 0
+    def __init__(self, first_step: int, last_step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        assert batch_size % world_size == 0
         self.steps = range(first_step, last_step)
         self.batch_size = batch_size
-        self.mine = range(batch_size * share // shares, batch_size * (share + 1) // shares)
+        self.mine = range(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
 
     def __len__(self) -> int:
         return len(self.steps)

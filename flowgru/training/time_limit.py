@@ -193,8 +193,8 @@ def _pair_seconds(
         config.validation.iterations,
         fabric.device,
         padding=padding_mode(name.removesuffix(FROM_DIS)),
-        share=fabric.global_rank,
-        shares=max(len(data), fabric.world_size),  # pyright: ignore[reportArgumentType]
+        rank=fabric.global_rank,
+        world_size=max(len(data), fabric.world_size),  # pyright: ignore[reportArgumentType]
         asked_to_stop=asked_to_stop,
     )
     errors.tolist()  # waits for the device

@@ -52,7 +52,7 @@ def say_end() -> None:
 
 
 def reading(kind: type[SyntheticPairs]) -> Generator[FlowBatch]:
-    return batches(kind(CONFIG.data), CONFIG, 0, share=0, shares=1, pin_memory=False)
+    return batches(kind(CONFIG.data), CONFIG, 0, rank=0, world_size=1, pin_memory=False)
 
 
 def kept_exception(folder: Path) -> None:

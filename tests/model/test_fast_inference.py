@@ -17,7 +17,7 @@ from flowgru.model.correlation.choice import correlate
 from flowgru.model.encoders import ConvNorm, InstanceNorm
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.heads import FlowHead
-from flowgru.model.memory import free_memory, taken_memory
+from flowgru.model.memory import free_memory, used_memory
 from flowgru.operators import make_operator, operator_variants
 from flowgru.operators.base import tanh
 
@@ -179,9 +179,9 @@ def test_what_is_kept_counts_as_free_and_goes_where_it_is_not_needed():
     features = torch.randn(2, 1, 8, 60, 80)
     release()
     pyramid = AllPairsCorrelation(features[0], features[1], 1, 2)
-    used, free = taken_memory(CPU), free_memory(CPU)
+    used, free = used_memory(CPU), free_memory(CPU)
     del pyramid
     assert idle_bytes() == 4 * 4800**2
-    assert used - taken_memory(CPU) > 3 * 4800**2 and free_memory(CPU) - free > 3 * 4800**2
+    assert used - used_memory(CPU) > 3 * 4800**2 and free_memory(CPU) - free > 3 * 4800**2
     correlate(features[0], features[1], levels=1, radius=2, method="on_demand")
     assert idle_bytes() == 0

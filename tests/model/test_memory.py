@@ -22,7 +22,7 @@ from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.memory import free_memory, taken_memory
+from flowgru.model.memory import free_memory, used_memory
 
 CPU = torch.device("cpu")
 
@@ -91,7 +91,7 @@ def test_the_expected_memory_is_said_first_and_kept_within_a_fifth(height, width
 
 def test_the_estimate_knows_what_makes_the_difference():
     small, large = (FlowNetwork(NetworkConfig(preset, "conv_gru")) for preset in ("small", "large"))
-    here = taken_memory(CPU)
+    here = used_memory(CPU)
 
     def increment(
         network: FlowNetwork, height: int, width: int, method: CorrelationMethod = "on_demand", **tiles
@@ -118,12 +118,12 @@ def test_the_peak_is_this_processs_own():
 
 def test_free_memory_is_at_most_what_the_machine_has():
     assert 0 < free_memory(CPU) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 10 * 2**20 < taken_memory(CPU) < 2**40
+    assert 10 * 2**20 < used_memory(CPU) < 2**40
 
 
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: f"{type(error).__name__} {error}")
 def test_a_lack_of_memory_is_one_line_from_every_command(error, monkeypatch, capsys):
-    def lacking(parser, words):
+    def lacking(*_):
         raise error
 
     monkeypatch.setattr("flowgru.parser.TaskParser.parse", lacking)

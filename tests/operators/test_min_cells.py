@@ -14,7 +14,7 @@ from flowgru.operators import make_operator
 from flowgru.operators.conv_min_gru import ConvMinGRU
 from flowgru.operators.conv_min_lstm import ConvMinLSTM
 from flowgru.operators.min_cells import MinGRUCell, MinLSTMCell, g, log_g
-from flowgru.operators.spatial_scan import RIGHT, carry, pass_through
+from flowgru.operators.spatial_scan import RIGHT, decay_of, scan_over_space
 from flowgru.scan import linear_scan
 
 HIDDEN, INPUT, CONTEXT, BATCH = 8, 6, 4, 3
@@ -142,11 +142,11 @@ def test_the_hidden_state_of_a_cell_that_is_full_stays_within_one_exactly(kind):
 SIZES = (80, 80, 48)
 
 
-def passing_at_first(**options) -> Tensor:
+def decay_at_first(**options) -> Tensor:
     """[directions, channels of each]: what a pixel of an empty picture lets through before any training."""
     operator: Any = make_operator("conv_min_gru", *SIZES, **options)
     logits = operator.gates.recurrent.bias[160:].detach()
-    passing = pass_through(logits, operator.gate, operator.cap)
+    passing = decay_of(logits, operator.gate, operator.cap)
     return passing.reshape(len(operator.routes), -1)
 
 
@@ -154,7 +154,7 @@ def passing_at_first(**options) -> Tensor:
 @pytest.mark.parametrize("reach, cap", [(8.0, 1.0), (30.0, 1.0), (15.0, 0.95), (1.0, 0.6)])
 @pytest.mark.parametrize("form, directions", [("mix", 4), ("mix", 2), ("cand", 4), ("chain", 2)])
 def test_every_group_of_channels_starts_by_carrying_one_to_reach_pixels(gate, reach, cap, form, directions):
-    passing = passing_at_first(gate=gate, reach=reach, cap=cap, form=form, directions=directions)
+    passing = decay_at_first(gate=gate, reach=reach, cap=cap, form=form, directions=directions)
     assert passing.shape == (directions, 80 // directions)
     for group in passing / (1 - passing):
         assert group.min().item() == pytest.approx(1, rel=1e-4)
@@ -164,7 +164,7 @@ def test_every_group_of_channels_starts_by_carrying_one_to_reach_pixels(gate, re
 @pytest.mark.parametrize("gate", ["sigmoid", "exp"])
 def test_a_gate_grows_from_0_to_its_cap_and_has_a_finite_gradient_everywhere(gate):
     logits = torch.tensor([-1e30, -1e3, -4.0, -1.0, 0.0, 1.0, 4.0, 1e3, 1e30], requires_grad=True)
-    passing = pass_through(logits, gate, 0.9)
+    passing = decay_of(logits, gate, 0.9)
     assert passing[0] < 1e-6 and passing[-1].item() == pytest.approx(0.9) and (passing.diff() >= 0).all()
     assert torch.autograd.grad(passing.sum(), logits)[0].isfinite().all()
 
@@ -236,11 +236,11 @@ def test_a_value_that_an_option_cannot_have_is_refused(kind, options, said):
 @pytest.mark.parametrize("gate", ["sigmoid", "exp"])
 def test_in_sixteen_bits_what_a_pixel_lets_through_is_not_rounded_to_all(gate):
     logits = torch.full((1, 1, 1, 1000), 7.0).bfloat16()
-    passing = pass_through(logits, gate, 1.0)
-    expected = pass_through(logits.double(), gate, 1.0)
+    passing = decay_of(logits, gate, 1.0)
+    expected = decay_of(logits.double(), gate, 1.0)
     torch.testing.assert_close((1 - passing).double(), 1 - expected, rtol=1e-3, atol=0)
     value = torch.zeros(1, 1, 1, 1000).bfloat16()
     value[..., 0] = 1
-    carried = carry(passing, value, ((RIGHT,),))
+    carried = scan_over_space(passing, value, ((RIGHT,),))
     assert carried.dtype == torch.bfloat16
     torch.testing.assert_close(carried[..., -1].double(), expected[..., 0] ** 999, rtol=2e-2, atol=0)  # 0.4

@@ -55,7 +55,13 @@ def test_the_three_python_lines_work():
 
 
 def test_the_check_runs_the_test_command_word_for_word(tmp_path):
-    """.ci/run, with programs that only note how they are called."""
+    """.ci/run, with programs that only note how they are called, where real pairs lie beside the checkout."""
+    tree = tmp_path / "tree"
+    (tmp_path / "shared/data").mkdir(parents=True)
+    (tree / ".ci").mkdir(parents=True)
+    for name in (".ci/run", "README.md", "pyproject.toml"):
+        (tree / name).write_bytes((ROOT / name).read_bytes())
+    (tree / ".ci/wheel").write_text('echo "called: wheel $*"\n')
     python = subprocess.run(
         ["python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], stdout=-1, text=True
     )
@@ -67,13 +73,12 @@ def test_the_check_runs_the_test_command_word_for_word(tmp_path):
         (venv / "bin" / name).write_text(f'#!/bin/sh\necho "called: {name} $*"\n')
         (venv / "bin" / name).chmod(0o755)
     environment = {**os.environ, "FLOWGRU_CI_CACHE": str(tmp_path)}
-    checked = subprocess.run(["bash", ".ci/run"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(["bash", ".ci/run"], cwd=tree, env=environment, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
     command = re.search(r'^pip install -e "\.\[dev\]" && (pytest.*)$', README, re.MULTILINE)
     assert command is not None
-    data = " --data-root=../shared/data" if (ROOT / "../shared/data").is_dir() else ""
-    called = re.findall(r"^called: (pytest.*)$", checked.stdout, re.MULTILINE)
-    assert [line.rstrip() for line in called] == [command[1] + data]
+    called = re.findall(r"^called: ((?:pytest|wheel).*)$", checked.stdout, re.MULTILINE)
+    assert [line.rstrip() for line in called] == [f"wheel {venv}", command[1] + " --data-root=../shared/data"]
 
 
 @pytest.mark.parametrize(

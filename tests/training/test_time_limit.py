@@ -107,7 +107,9 @@ def test_it_ends_by_itself_in_time(tmp_path, monkeypatch):
     config = replace(TINY, validation=replace(TINY.validation, every=4), checkpoint_every=2)
     train(config, str(tmp_path), device="cpu", minutes=0.6)
     assert 0.7 * 36 < now - 1000 <= 36
-    assert [line["step"] for line in log_lines(tmp_path) if "validation_epe" in line][-1] == steps_of(tmp_path)
+    assert [line["step"] for line in log_lines(tmp_path) if "validation_epe_per_image" in line][-1] == steps_of(
+        tmp_path
+    )
 
 
 def test_a_stopped_run_goes_on_to_the_same_step(tmp_path, few_steps, monkeypatch, capsys):

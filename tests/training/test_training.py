@@ -53,7 +53,7 @@ def test_every_step_has_its_own_samples_whatever_the_start():
 
 def test_processes_share_the_samples_of_a_step():
     whole = list(StepSampler(1, 5, 6))
-    shares = [list(StepSampler(1, 5, 6, share=share, shares=3)) for share in range(3)]
+    shares = [list(StepSampler(1, 5, 6, rank=share, world_size=3)) for share in range(3)]
     assert [[*a, *b, *c] for a, b, c in zip(*shares, strict=True)] == whole
 
 

@@ -48,7 +48,9 @@ def test_workers_that_die_again_end_the_run_and_name_the_pairs(tmp_path, monkeyp
     monkeypatch.setattr(SyntheticPairs, "__getitem__", deadly)
     with pytest.raises(MachineError, match=r"died twice, the last time at step 1 \(pairs 0 to 0"):
         list(
-            loader.batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, share=0, shares=1, pin_memory=False)
+            loader.batches(
+                SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, rank=0, world_size=1, pin_memory=False
+            )
         )
 
 
@@ -60,7 +62,7 @@ def test_whatever_torch_says_of_a_loader_that_died_is_one_line(monkeypatch, word
     monkeypatch.setattr(loader._Deaths, "awaiting", dead)
     monkeypatch.setattr(loader, "SHARED_MEMORY", "/proc")
     with pytest.raises(MachineError, match=rf"died twice.*{words}.*fewer --workers.*\(/proc, where .* has 0 MiB\)"):
-        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, share=0, shares=1, pin_memory=True))
+        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, rank=0, world_size=1, pin_memory=True))
 
 
 def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch):
@@ -69,7 +71,7 @@ def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch):
 
     monkeypatch.setattr(SyntheticPairs, "__getitem__", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, share=0, shares=1, pin_memory=False))
+        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, rank=0, world_size=1, pin_memory=False))
 
 
 def test_a_run_that_is_stopped_leaves_no_worker_behind(tmp_path, monkeypatch):
@@ -92,5 +94,5 @@ def test_a_damaged_file_is_one_line_from_whatever_process(monkeypatch, workers):
     monkeypatch.setattr(SyntheticPairs, "__getitem__", damaged)
     config = replace(TINY, workers=workers)
     with pytest.raises(InputFileError) as caught:
-        list(loader.batches(SyntheticPairs(TINY.data), config, 0, share=0, shares=1, pin_memory=False))
+        list(loader.batches(SyntheticPairs(TINY.data), config, 0, rank=0, world_size=1, pin_memory=False))
     assert str(caught.value) == "a.flo is damaged: get it again"

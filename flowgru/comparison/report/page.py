@@ -10,7 +10,7 @@ from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
 from flowgru.config.flatten import flatten
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 
 PAGE = "report.html"
 TABLE = "table.md"
@@ -27,7 +27,7 @@ def write_report(folder: Path) -> list[Path]:
     regimes = [RegimeReport(results, regime, looks) for regime in results.regimes]
     texts = {PAGE: page("Update operators compared", _page(results, regimes)), TABLE: _markdown(results, regimes)}
     for name, text in texts.items():
-        with written_whole(folder / name, overwrite=True) as temporary:
+        with atomic_write(folder / name, overwrite=True) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from flowgru.data.formats.flow_formats import BY_SUFFIX, FLOW_FORMATS, FlowFile, Format, cleaned, known_where
 from flowgru.errors import InputFileError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
 
 
@@ -60,5 +60,5 @@ def write_flow(path: str | Path, flow: np.ndarray, valid: np.ndarray | None = No
     known = cleaned(flow)
     if valid is not None:
         known = known_where(known, valid)
-    with written_whole(path, overwrite) as temporary:
+    with atomic_write(path, overwrite) as temporary:
         writer(temporary, known)

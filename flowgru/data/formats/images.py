@@ -19,7 +19,7 @@ from flowgru.data.formats.samples import eight_bit, spread_grey
 from flowgru.data.formats.sixteen_bit import may_be_turned, png_header, read_16_bit_png
 from flowgru.data.formats.tiff import TiffPage, is_tiff, read_tiff_page, tiff_pages
 from flowgru.errors import InputFileError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
 
 _WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".ppm": "PPM", ".bmp": "BMP", ".tif": "TIFF"}
@@ -132,7 +132,7 @@ def write_image(path: str | Path, rgb: UInt8[np.ndarray, "H W 3"], overwrite: bo
     picture_format = _WRITTEN_FORMATS.get(path.suffix.lower())
     if picture_format is None:
         raise RequestError(f"cannot write a picture to {path}: the suffix must be one of {', '.join(_WRITTEN_FORMATS)}")
-    with written_whole(path, overwrite) as temporary:
+    with atomic_write(path, overwrite) as temporary:
         Image.fromarray(rgb).save(temporary, format=picture_format, quality=95)
 
 

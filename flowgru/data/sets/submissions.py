@@ -16,7 +16,7 @@ from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import UnknownFlow
 from flowgru.errors import InputFileError, MachineError, RequestError, one_line
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
 
 QUANTUM = 1 / 64
@@ -110,7 +110,7 @@ def zip_fault(path: Path, folder: Path, pairs: Sequence[UnknownFlow]) -> str | N
 
 def zip_package(path: Path, folder: Path, pairs: Sequence[UnknownFlow], *, overwrite: bool = False) -> None:
     """Packs the flows, under their names in the folder, and reads the zip back. MachineError where it is damaged."""
-    with written_whole(path, overwrite) as temporary:
+    with atomic_write(path, overwrite) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # a PNG does not get any smaller
             for pair in pairs:
                 archive.write(folder / pair.target, pair.target)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from flowgru.errors import RequestError, one_line
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 
 _WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
 
@@ -48,7 +48,7 @@ class VideoWriter:
         import av
 
         with (
-            written_whole(self.path, overwrite) as temporary,
+            atomic_write(self.path, overwrite) as temporary,
             av.open(os.path.abspath(temporary), "w", options={"movflags": "+faststart"}) as self._container,
         ):
             self._stream: Any = self._container.add_stream("libx264", rate=self._frame_rate, options={"crf": "18"})

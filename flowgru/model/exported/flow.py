@@ -15,7 +15,7 @@ from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.runtimes import open_file
 from flowgru.model.initial_flow import start_from
-from flowgru.model.memory import taken_memory
+from flowgru.model.memory import used_memory
 from flowgru.model.memory_estimate import MemoryEstimate
 from flowgru.model.prediction import FlowPrediction
 from flowgru.types import CoarseFlow, Flow, Images
@@ -129,7 +129,7 @@ class ExportedFlow:
         rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
         correlation = pyramid_bytes(1, rows, columns, self.config.sizes.correlation_levels)
         peak = 36 * height * width + max(correlation, after)
-        return MemoryEstimate(self.device, "all_pairs", taken_memory(self.device) + peak)
+        return MemoryEstimate(self.device, "all_pairs", used_memory(self.device) + peak)
 
 
 def _array(values: Tensor) -> np.ndarray:

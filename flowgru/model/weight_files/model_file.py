@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowgru.config.renamed import with_names_of_today
 from flowgru.errors import MachineError, RequestError, one_line
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 from flowgru.model.weight_files.torch_file import read_torch_file
 
 MAX_BYTES = 4 * 2**30
@@ -44,7 +44,7 @@ def write_model_file(
     RequestError if the file exists without `overwrite` or a weight is not finite; MachineError if the disk refuses.
     """
     data = weights_as_bytes(weights, {_CARD: json.dumps(card)})
-    with written_whole(path, overwrite, durable=True) as temporary:
+    with atomic_write(path, overwrite, durable=True) as temporary:
         temporary.write_bytes(data)
 
 

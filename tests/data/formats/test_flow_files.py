@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import written_whole
+from flowgru.files.atomic import atomic_write
 
 ON_ONE_FOLDER = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -169,7 +169,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
     expected = MachineError if isinstance(failure, OSError) else type(failure)
-    with pytest.raises(expected), written_whole(path, overwrite=True, durable=True) as temporary:
+    with pytest.raises(expected), atomic_write(path, overwrite=True, durable=True) as temporary:
         temporary.write_bytes(b"half")
         raise failure
     assert path.read_bytes() == b"old"
