@@ -77,6 +77,6 @@ def one_line(error: BaseException, limit: int = 200) -> str:
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """As one_line, of an error whose first line says all that a user can act on, such as those of CUDA and compilers."""
+    """The first line of an error, where it says all that a user can act on, as with CUDA and compilers; see one_line."""
     lines = str(error).strip().splitlines()
     return " ".join(lines[0].split())[:limit] if lines else type(error).__name__

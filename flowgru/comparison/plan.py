@@ -20,10 +20,10 @@ class PlannedRow:
     row: RowConfig
     network: NetworkConfig
     parameters: int
-    """Of the whole network."""
+    """Number of parameters of the whole network."""
     operator_parameters: int
     reference_parameters: int
-    """Of the whole network of the reference row."""
+    """Number of parameters of the reference row's whole network."""
 
     @property
     def width(self) -> int:

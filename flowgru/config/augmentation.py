@@ -13,10 +13,10 @@ class AugmentationSettings:
     """
 
     height: int
-    """Of the crop, in pixels."""
+    """Height of the crop in pixels."""
 
     width: int
-    """Of the crop, in pixels."""
+    """Width of the crop in pixels."""
 
     log2_scale: tuple[float, float]
     """Smallest and largest scale, as exponents of 2; every exponent between equally likely."""

@@ -33,7 +33,7 @@ class BenchmarkSettings:
     operators: tuple[str, ...] = ()
     """Measure one step of update operators instead: all, or names such as conv_gru and "conv_min_gru form=cand"."""
     preset: Literal["large", "small", "compact"] = "large"
-    """With --operators: whose widths the operators have."""
+    """The preset whose widths the operators have; only with --operators."""
     rounds: int = 5
     """Rounds in which all cases take turns; times are medians."""
     memory: bool = True

@@ -71,7 +71,7 @@ class EstimateSettings:
     overwrite: bool = False
     """Replace results that are already there; without it the command refuses before any work."""
     on_error: Literal["fail", "skip"] = "fail"
-    """At an input that cannot be read: stop, or go on with the other inputs. The exit code is 3 either way."""
+    """What to do when an input cannot be read: stop (fail), or go on with the other inputs (skip). The exit code is 3."""
 
     def __post_init__(self) -> None:
         for name, value, least in (

@@ -12,10 +12,10 @@ class SyntheticSettings:
     """What the generated pairs look like; the same settings give the same pairs."""
 
     height: int = 192
-    """Of the pictures, in pixels."""
+    """Height of the generated pictures in pixels."""
 
     width: int = 256
-    """Of the pictures, in pixels."""
+    """Width of the generated pictures in pixels."""
 
     seed: int = 0
     """Another seed gives other textures and other pairs."""

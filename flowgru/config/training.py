@@ -114,9 +114,9 @@ class TrainConfig:
     root: str = "datasets"
     """The folder that holds the data sets' own folders."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """How its weights are changed."""
+    """How the optimizer changes the weights."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    """How it is judged meanwhile."""
+    """How the network is measured while it trains."""
     init_from: str | None = None
     """A model file whose weights the run starts from; None starts from random weights."""
     steps: int = 10_000
@@ -124,10 +124,10 @@ class TrainConfig:
     batch_size: int = 4
     """Pairs in a step."""
     iterations: int = 6
-    """Refinements with gradient in a step."""
+    """Number of refinements with gradient in a step."""
     accumulate: int = 1
-    """Parts in which a process takes its share of the batch, for less memory. The gradient is the same, but for batch
-    norm, which sees a part alone, and the loss `mixture`, whose mean over the counted pixels is each part's own."""
+    """Number of parts into which each process splits its part of the batch, for less memory. The gradient is the same,
+    except with batch norm, which sees one part at a time, and with the loss `mixture`, whose mean is each part's own."""
     freeze_batch_norm: bool = False
     """Leave batch norm's statistics as they are; RAFT does after its first stage."""
     loss: Literal["l1", "mixture"] = "l1"
@@ -136,9 +136,9 @@ class TrainConfig:
     """Which weights are trained: all of them, or only the head that says how sure the network is of its flow, while all
     others keep their values."""
     settling: int = 0
-    """Largest number of refinements without gradient before those; half of the steps have none."""
+    """Largest number of refinements without gradient before those with gradient; half of the steps have none."""
     starts: StartShares = field(default_factory=StartShares)
-    """What the refinements begin at."""
+    """The flows at which the refinements begin."""
     hold: int = 0
     """Largest number of refinements that leave the flow where it begins, before all others; each step has 0 to `hold`."""
     gamma: float = 0.8
@@ -150,7 +150,7 @@ class TrainConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Precision of the arithmetic; 16-mixed needs a GPU."""
     channels_last: bool = True
-    """Keep maps with their channels last in memory; faster but for instance norm."""
+    """Keep the maps with their channels last in memory, which is faster except with instance norm."""
     workers: int = 1
     """Processes that generate pairs; 0 generates them in the training process."""
     generate_on: Literal["cpu", "cuda"] = "cpu"

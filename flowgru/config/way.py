@@ -30,7 +30,7 @@ class Way:
                 raise RequestError(f"{name} is {value}: it must be {least} or more")
 
     def __str__(self) -> str:
-        """In one line, so that a flow that comes from more than a network says so."""
+        """The way in one line, so that a flow that comes from more than a network says so."""
         begin = {"dis": "from DIS", "zero": "from zero", "given": "from a given flow"}[self.initial_flow]
         steps = [begin, *[f"hold {self.hold}"] * bool(self.hold), f"network {self.iterations}"]
         if not self.polish:

@@ -55,7 +55,7 @@ class Draws:
         return self.uniform() < probability
 
     def integer(self, low: int, high: int) -> int:
-        """From low to high, both included."""
+        """A whole number from low to high, both included."""
         return min(low + int(self.uniform() * (high - low + 1)), high)
 
     def choice(self, among: Sequence[Choice]) -> Choice:

@@ -38,7 +38,7 @@ def polish(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFl
 
 
 def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow) -> PictureFlow:
-    """For each pixel the one of two flows under which the pictures look more alike; `flow` where they differ by 4 px.
+    """For each pixel, takes the flow under which the pictures look more alike; `flow` where the two differ by 4 px.
 
     Likeness is the soft census of 7x7 pixels (Meister et al. 2018, "UnFlow"; the form of Liu et al. 2019, "DDFlow"),
     averaged over 15x15 pixels. `flow` is also kept where one of the flows is not finite, and where both are equally good.
@@ -95,7 +95,7 @@ def warp_grey(second: Grey, flow: PictureFlow) -> Float32[np.ndarray, "H W"]:
 def _census_gain(
     first: Float32[np.ndarray, "H W"], one: Float32[np.ndarray, "H W"], other: Float32[np.ndarray, "H W"]
 ) -> Float32[np.ndarray, "H W"]:
-    """By how much `other` differs more from `first` than `one` does, for each pixel: negative where it is more alike."""
+    """How much more `other` differs from `first` than `one` does, for each pixel: negative where it is more alike."""
     height, width = first.shape
     around = [(0, 0), (_CENSUS, _CENSUS), (_CENSUS, _CENSUS)]
     pictures = np.pad(np.stack([first, one, other]), around, mode="edge")

@@ -46,7 +46,7 @@ class ClipReport:
     problems: list[str] = field(default_factory=list)
     """One line for whatever could not be read."""
     seconds: float = 0.0
-    """For reading, computing and writing the flows; without the video."""
+    """Seconds for reading, computing and writing the flows; without the video."""
     colour_scale: float | None = None
     """Length in pixels of the strongest colour of the video."""
     flows: list[dict[str, Any]] = field(default_factory=list)

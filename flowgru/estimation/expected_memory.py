@@ -19,7 +19,7 @@ class ExpectedMemory:
     def __init__(self, network: PairNetwork, way: Way, settings: EstimateSettings) -> None:
         self.network, self.way, self.settings = network, way, settings
         self.num_bytes: dict[tuple[int, ...], int] = {}
-        """For each size of frames that was met."""
+        """What is expected for each size of frames that was met."""
 
     def announced(self, frames: Iterator[StreamFrame]) -> Iterator[StreamFrame]:
         """The same frames; says how much memory a new size of them is expected to take."""

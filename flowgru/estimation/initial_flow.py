@@ -27,7 +27,7 @@ class InitialFlow(NamedTuple):
     flow: Flow | None = None
     """[1, 2, H, W] in pixels of the picture, every pixel known."""
     coarse: tuple[CoarseFlow, ...] | None = None
-    """Of each tile's padded picture, in coarse pixels."""
+    """The flow of each tile's padded picture, in coarse pixels."""
 
 
 ZERO = InitialFlow("zero")

@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
     image: Images
     """The frame itself, by which it is known again."""
     picture: Images
-    """At the computed size, on the network's device."""
+    """The picture at the computed size, on the network's device."""
     grey: Grey | None
     """What the steps around the network compare, see grey_of."""
 
@@ -94,7 +94,7 @@ class PairMatcher:
         on_lack: Literal["shrink", "fail"] = "shrink",
         can_resize: bool = True,
     ) -> None:
-        """For most of it see pair_flows.
+        """Most of the arguments are those of pair_flows.
 
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.

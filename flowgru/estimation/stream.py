@@ -38,13 +38,13 @@ class PairFlow(NamedTuple):
     first: Any
     second: Any
     forward: Float[Tensor, "2 H W"]
-    """From the first to the second frame."""
+    """The flow from the first to the second frame."""
     backward: Float[Tensor, "2 H W"] | None
-    """From the second to the first, where it was asked for."""
+    """The flow from the second to the first frame, where it was asked for."""
     confidence: Float[Tensor, "H W"] | None = None
     """How sure the network is of the forward flow, see FlowPrediction; None where it does not say."""
     num_refinements: int = 0
-    """Of the forward flow, in the tile that took most."""
+    """Number of refinements of the forward flow, in the tile that took most."""
     initial_flows: tuple[str, ...] = ()
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
 

@@ -150,7 +150,7 @@ def _file_name(name: str) -> str:
 
 
 def _stored(metrics: dict[str, float]) -> dict[str, float | str | None]:
-    """As JSON can hold it, which knows neither NaN nor infinity."""
+    """The value as JSON can hold it, which knows neither NaN nor infinity."""
     return {
         name: value if math.isfinite(value) else None if math.isnan(value) else "NaN" for name, value in metrics.items()
     }

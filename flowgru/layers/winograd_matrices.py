@@ -33,7 +33,7 @@ class Filter(NamedTuple):
 
     to_outputs: Float[Tensor, "m n"]
     to_kernel: Float[Tensor, "n r"]
-    """In float64, or float32 where that is exact; the others in float32."""
+    """The matrices in float64, or in float32 where that is exact; the others in float32."""
     to_tile: Float[Tensor, "n n"]
 
 

@@ -23,7 +23,7 @@ class CompiledPart:
         self.known: set[Any] = set()
         """What was compiled for."""
         self.seconds = 0.0
-        """For the first calls, all together."""
+        """Seconds that the first calls took, which compile."""
 
     def __call__(self, first: Tensor, *others: Any) -> Any:
         # Strides are part of what a graph is made for, so they are always the same ones.

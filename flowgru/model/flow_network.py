@@ -95,7 +95,7 @@ class FlowNetwork(nn.Module):
         )
 
     def for_inference(self) -> "FlowNetwork":
-        """In evaluation mode, laid out in memory for the device that it is on."""
+        """The same network in evaluation mode, laid out in memory for the device that it is on."""
         layout = inference_layout(self.device)
         return cast(Any, self).to(memory_format=layout).eval()  # torch 2.11's types lack memory_format
 

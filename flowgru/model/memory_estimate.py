@@ -19,7 +19,7 @@ class MemoryEstimate(NamedTuple):
     method: CorrelationMethod
     """How the correlation will be computed, as far as can be said before the frames are encoded."""
     num_bytes: int
-    """Of the whole process on the CPU, of all tensors on a CUDA device."""
+    """Bytes at the peak: of the whole process on a CPU, of all tensors on a CUDA device."""
 
 
 def estimate_memory(

@@ -37,9 +37,9 @@ class FlowPrediction(NamedTuple):
     coarse: CoarseFlow
     """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
     confidence: Float[Tensor, "B H W"] | None = None
-    """In [0, 1]: the share of the narrow distribution (1 px) in the error's; None for a network that does not say."""
+    """How sure the network is, in [0, 1]: the weight of the error's narrow distribution (1 px); None if it does not say."""
     mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
-    """For each of the flows, what MixtureHead says of its error, at the picture's size; empty without one."""
+    """One for each of the flows: what MixtureHead says of its error, at the picture's size; empty without one."""
     num_refinements: int = 0
     """How many there were, without those that only settled."""
 

@@ -39,7 +39,7 @@ def leave_signals_to_the_run() -> None:
 
 
 def end_with_parent() -> None:
-    """From now on this process, which multiprocessing has started, ends at once when the one that started it has ended."""
+    """Lets this process, which multiprocessing has started, end at once when the one that started it has ended."""
     threading.Thread(target=_end_after_parent, daemon=True, name="flowgru-parent").start()
 
 

@@ -85,7 +85,7 @@ class Verdict(NamedTuple):
 
     kind: Literal["unknown", "helps", "flat", "diverges", "diverged in training"]
     change: float | None = None
-    """Of the error, in percent; None where an error is not finite or not there."""
+    """The change of the error in percent; None where an error is not finite or not there."""
 
     def __str__(self) -> str:
         if self.kind == "unknown":

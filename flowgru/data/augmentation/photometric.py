@@ -71,7 +71,7 @@ def _change_saturation(pictures: Pictures, factor: float) -> Pictures:
 
 
 def _turn_hue(pictures: Pictures, turn: float) -> Pictures:
-    """By OpenCV: torchvision's hexagonal HSV, but several times as fast."""
+    """Turns the hue, by OpenCV: it is torchvision's hexagonal HSV, but several times as fast."""
     turned = np.empty_like(pictures)
     for picture, result in zip(pictures, turned, strict=True):
         hsv = cv2.cvtColor(cv2.merge(list(picture)), cv2.COLOR_RGB2HSV)

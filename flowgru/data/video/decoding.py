@@ -13,7 +13,7 @@ class Piece(NamedTuple):
     time: float | None = None
     """Seconds of the stream's own clock; None where the stream has no clock."""
     stays: float = 0.0
-    """For how many seconds the frame is shown, as the file says; 0 if it does not."""
+    """Seconds for which the frame is shown, as the file says; 0 if it does not."""
 
 
 class StreamDecoder:

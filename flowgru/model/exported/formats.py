@@ -41,18 +41,18 @@ class Opened(NamedTuple):
     """The text of the card; None for a file that this project has not written."""
     input_names: list[str]
     run: Callable[[Arrays], Arrays]
-    """From named inputs to named outputs."""
+    """Computes named outputs from named inputs."""
 
 
 class Format(NamedTuple):
     """A kind of file: how it is written and opened."""
 
     write: Callable[["ExportedProgram", Sequence[str], Path, Card], None]
-    """From the graph, the names of its outputs and the card."""
+    """Writes a file from the graph, the names of its outputs and the card."""
     open: Callable[[Path], Opened]
     """The file in its runtime."""
     suffixes: tuple[str, ...]
-    """Of the files it is made of; the first is the one that is named."""
+    """Endings of the files that it is made of; the first is the one that is named."""
     packages: tuple[str, ...]
     """What must be installed to write it and to run it."""
     runnable: bool
