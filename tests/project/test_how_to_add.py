@@ -18,9 +18,8 @@ def test_it_tells_of_all_that_is_added():
 def test_it_names_files_that_exist_and_what_stands_in_them_in_few_lines(name):
     text = ITEMS[name]
     words = re.findall(r"`([^`]+)`", text)
-    paths = [
-        ROOT / "flowgru" / word for word in words if ("/" in word and not word.startswith("tests")) or ".py" in word
-    ]
+    named = [word for word in words if "/" in word or ".py" in word]
+    paths = [ROOT / word if word.startswith("tests/") else ROOT / "flowgru" / word for word in named]
     paths = [path if path.exists() else ROOT / path.name for path in paths]
     assert paths and all(path.exists() for path in paths)
     stands = "".join(path.read_text("utf-8") for path in paths if path.is_file())
