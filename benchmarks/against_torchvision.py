@@ -48,10 +48,10 @@ NETWORKS: dict[str, tuple[Callable[..., nn.Module], NetworkConfig]] = {
     "large": (raft_large, NetworkConfig("large", "seq_conv_gru")),
     "small": (raft_small, NetworkConfig("small", "conv_gru")),
 }
-MOST_PIXELS = 1e-3
+MAX_DIFFERENCE = 1e-3
 """Difference from torchvision's flow above which no time is printed."""
-MOST_PIXELS_BY_CUDNN = 8 * MOST_PIXELS
-"""The same, of a flow that differs less than MOST_PIXELS without cuDNN."""
+MAX_DIFFERENCE_BY_CUDNN = 8 * MAX_DIFFERENCE
+"""The same, of a flow that differs less than MAX_DIFFERENCE without cuDNN."""
 SHORTEST = 0.1
 """Mean length in pixels of a flow that shows differences; with these weights it is 0.3 to 0.6."""
 CHECKED_AT = 12
@@ -102,7 +102,7 @@ def main() -> None:
         clock=given.clock,
         early_exit="none",
         frames="2: one pair; more: a video, flowgru encodes each frame once, torchvision goes pair by pair",
-        check=f"largest difference from torchvision after {CHECKED_AT} refinements, at most {MOST_PIXELS} px in float32",
+        check=f"largest difference from torchvision after {CHECKED_AT} refinements, at most {MAX_DIFFERENCE} px in float32",
     )
     columns = [
         "network",
@@ -147,7 +147,7 @@ def check(contestants: dict[str, Contestant], pair: Tensor) -> tuple[dict[str, f
     """Largest difference of each contestant that is right from torchvision in float32, and what is wrong."""
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     (expected,) = contestants["torchvision"].flows(pair, CHECKED_AT)
-    allowed = {"float32": MOST_PIXELS}
+    allowed = {"float32": MAX_DIFFERENCE}
     differences: dict[str, float | None] = {}
     problems = []
     if (length := expected.norm(dim=0).mean().item()) < SHORTEST:
@@ -161,7 +161,7 @@ def check(contestants: dict[str, Contestant], pair: Tensor) -> tuple[dict[str, f
         most = allowed.setdefault(one.dtype, 2 * difference)  # the first under an autocast is torchvision
         if difference > most and one.dtype == "float32":
             plain = furthest_without_cudnn(contestants["torchvision"].flows, one.flows, pair, CHECKED_AT)
-            most = MOST_PIXELS_BY_CUDNN if plain <= MOST_PIXELS else most
+            most = MAX_DIFFERENCE_BY_CUDNN if plain <= MAX_DIFFERENCE else most
         if difference <= most and math.isfinite(difference):
             differences[label] = difference
         else:

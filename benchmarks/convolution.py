@@ -35,7 +35,7 @@ LAYERS = {
 }
 """Channels in and out, kernel, and which part of the picture's resolution."""
 
-MOST = 8
+MAX_ROUNDING = 8
 """Largest error, as a multiple of the direct convolution's, with which anything is timed."""
 
 
@@ -76,7 +76,7 @@ def compare(name: str, given: argparse.Namespace, device: torch.device, table: T
     }
     exact = F.conv2d(input.double(), weight.double(), bias.double(), padding=padding)
     errors = {way: (convolve() - exact).square().mean().sqrt().item() for way, convolve in ways.items()}
-    if not errors["filtered"] < MOST * errors["direct"]:
+    if not errors["filtered"] < MAX_ROUNDING * errors["direct"]:
         return [f"{name}: {errors['filtered']:.1e} off, the direct convolution {errors['direct']:.1e}"]
     ways["transforming"] = lambda: transformed(weight.detach())
     times = interleaved_seconds(ways, given.rounds, device, clock=given.clock)

@@ -83,8 +83,8 @@ def main() -> None:
 def contest(size: str, network: str, given: argparse.Namespace, table: Table) -> list[str]:
     """The rows of one network and size. Returns what was wrong."""
     from against_torchvision import (
-        MOST_PIXELS,
-        MOST_PIXELS_BY_CUDNN,
+        MAX_DIFFERENCE,
+        MAX_DIFFERENCE_BY_CUDNN,
         Contestant,
         check,
         ours_as,
@@ -116,7 +116,7 @@ def contest(size: str, network: str, given: argparse.Namespace, table: Table) ->
             continue
         first, seconds = right[0], [run["seconds"] for run in runs[method]]
         difference = furthest(flows[method], flows[first])
-        if difference > (MOST_PIXELS_BY_CUDNN if given.device.startswith("cuda") else MOST_PIXELS):
+        if difference > (MAX_DIFFERENCE_BY_CUDNN if given.device.startswith("cuda") else MAX_DIFFERENCE):
             problems.append(f"{size}, {network}, {method}: {difference:.1e} px from {first}")
             continue
         refinement = statistics.median(run["refinement"] for run in runs[method])

@@ -16,7 +16,7 @@ PictureFlow = Float32[np.ndarray, "H W 2"]
 
 OPENCV_VERSION = cv2.__version__
 
-SMALLEST_DIS = 16
+MIN_DIS_SIDE = 16
 """Shortest side for DIS, in pixels: its patches of 8 pixels start at half resolution, and OpenCV crashes below."""
 
 
@@ -27,9 +27,9 @@ def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> Pi
     or a side below 16 pixels.
     """
     first_grey, second_grey = _grey_pair(first, second)
-    if min(first_grey.shape) < SMALLEST_DIS:
+    if min(first_grey.shape) < MIN_DIS_SIDE:
         height, width = first_grey.shape
-        raise RequestError(f"the pictures are {width}x{height}: DIS needs {SMALLEST_DIS} pixels on each side")
+        raise RequestError(f"the pictures are {width}x{height}: DIS needs {MIN_DIS_SIDE} pixels on each side")
     return _searched(first_grey, second_grey, fast)
 
 
@@ -38,7 +38,7 @@ def dis_or_zero(first: Grey, second: Grey, *, fast: bool = False) -> PictureFlow
 
     MemoryError where there is not enough memory.
     """
-    if min(first.shape) < SMALLEST_DIS:
+    if min(first.shape) < MIN_DIS_SIDE:
         return None
     try:
         with lack_of_memory_named():

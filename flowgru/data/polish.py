@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 Grey = UInt8[np.ndarray, "H W"]
 PictureFlow = Float32[np.ndarray, "H W 2"]
 
-LARGEST_CHOICE = 4.0
+MAX_CHOICE = 4.0
 """Difference of two flows in pixels from which on gate does not choose: blurred and occluded pixels that move far look
 wrong under the right flow, too."""
 
@@ -48,7 +48,7 @@ def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow
     pictures = [first.astype(np.float32), warp_grey(second, flow), warp_grey(second, initial_flow)]
     worse = cv2.blur(_census_gain(*pictures), (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
     apart = flow - initial_flow
-    near = np.einsum("hwc,hwc->hw", apart, apart) < LARGEST_CHOICE**2
+    near = np.einsum("hwc,hwc->hw", apart, apart) < MAX_CHOICE**2
     return np.where((near & (worse < 0))[..., None], initial_flow, flow)
 
 

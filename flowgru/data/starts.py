@@ -17,7 +17,7 @@ from flowgru.data.sample import FlowSample
 _STARTS = 3 << 64
 """Starts are drawn from stream `index` of the seed plus this: generated pairs and augmentation have streams of their own."""
 
-LARGEST_ERROR = 8.0
+MAX_ERROR = 8.0
 """Of a start that is the true flow with noise, in pixels: about the deviation of its noise, where it is strongest."""
 
 
@@ -61,4 +61,4 @@ def _with_error(sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
     rows, columns = draws.integer(3, 12), draws.integer(3, 16)
     coarse = torch.randn(1, 2, rows, columns, generator=draws.generator).to(sample.flow)
     error = F.interpolate(coarse, sample.flow.shape[1:], mode="bicubic", align_corners=False)[0]
-    return torch.where(sample.valid, sample.flow, 0) + draws.uniform(0.0, LARGEST_ERROR) / 2 * error
+    return torch.where(sample.valid, sample.flow, 0) + draws.uniform(0.0, MAX_ERROR) / 2 * error

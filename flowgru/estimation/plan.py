@@ -11,7 +11,7 @@ from flowgru.model.buffers import release
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.pair_network import PairNetwork
 
-LEAST_TO_CUT = 512
+MIN_SIDE_TO_CUT = 512
 """Pixels on the shorter side of a picture below which a lack of memory is not answered by cutting it into tiles."""
 
 
@@ -63,7 +63,7 @@ class Plans:
         if (match := self.network.smaller_plan(plan.match)) is not None:
             self.smaller[size] = plan._replace(match=match)
             return f"{lack}: computing with the correlation on demand (--correlation on_demand)"
-        if plan.tiles == (1, 1) and min(computed_size(size, self.resize)) >= LEAST_TO_CUT:
+        if plan.tiles == (1, 1) and min(computed_size(size, self.resize)) >= MIN_SIDE_TO_CUT:
             self.smaller[size] = plan._replace(tiles=(2, 2))
             return f"{lack}: computing in 2x2 tiles (--tiles 2x2)"
         rows, columns = plan.tiles

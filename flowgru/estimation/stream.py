@@ -17,7 +17,7 @@ from flowgru.estimation.matcher import PairMatcher
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
 
-CUT = 0.1
+MIN_CUT_DIFFERENCE = 0.1
 """Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
 
 
@@ -212,9 +212,9 @@ def _are_pair(first: StreamFrame, second: StreamFrame) -> bool:
 
 
 def _is_cut(first: Images, second: Images) -> bool:
-    """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by more than CUT on average.
+    """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by MIN_CUT_DIFFERENCE on average.
 
     Too eager on purpose: after a false cut the refinement merely begins where it does without a warm start.
     """
     thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
-    return (thumbnails[0] - thumbnails[1]).abs().mean().item() > CUT
+    return (thumbnails[0] - thumbnails[1]).abs().mean().item() > MIN_CUT_DIFFERENCE

@@ -12,7 +12,7 @@ from flowgru.errors import RequestError
 OVERLAP = 0.25
 """Share of a tile's extent that it has in common with the next one: room for motion, and for the blend."""
 
-LEAST = 128
+MIN_TILE_SIDE = 128
 """Pixels on the least side of a tile; below it the network pads."""
 
 
@@ -36,10 +36,10 @@ def tile_layout(height: int, width: int, rows: int, columns: int) -> list[Tile]:
     """
     tops, tile_height = _spread(height, rows)
     lefts, tile_width = _spread(width, columns)
-    if (rows > 1 and tile_height < LEAST) or (columns > 1 and tile_width < LEAST):
+    if (rows > 1 and tile_height < MIN_TILE_SIDE) or (columns > 1 and tile_width < MIN_TILE_SIDE):
         raise RequestError(
             f"{rows}x{columns} tiles of a picture of {width}x{height} are {tile_width}x{tile_height} pixels: fewer tiles "
-            f"are needed, of {LEAST} pixels or more on each side"
+            f"are needed, of {MIN_TILE_SIDE} pixels or more on each side"
         )
     return [Tile(top, left, tile_height, tile_width) for top in tops for left in lefts]
 

@@ -10,7 +10,7 @@ from flowgru.tracing import is_exporting
 KERNELS = ((3, 3), (1, 5), (5, 1))
 """Of the networks' kernels, those for which it is faster (benchmarks/convolution.py)."""
 
-FEWEST_CHANNELS, FEWEST_PIXELS = 96, 2048
+MIN_CHANNELS, MIN_PIXELS = 96, 2048
 """In and out; height times width. With less it is hardly faster, or slower."""
 
 
@@ -45,8 +45,8 @@ def pays(input: Tensor, weight: Tensor) -> bool:
         and tuple(weight.shape[2:]) in KERNELS
         and input.device.type == "cpu"
         and input.dtype == weight.dtype == torch.float32
-        and min(weight.shape[:2]) >= FEWEST_CHANNELS
-        and input.shape[2:].numel() >= FEWEST_PIXELS
+        and min(weight.shape[:2]) >= MIN_CHANNELS
+        and input.shape[2:].numel() >= MIN_PIXELS
         and not weight.is_contiguous()
         and weight.is_contiguous(memory_format=torch.channels_last)
         and not torch.is_autocast_enabled("cpu")

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 from flowgru.errors import MachineError, first_line
 from flowgru.model.flow_network import FlowNetwork
 
-MOST_GRAPHS = 1000
+MAX_GRAPHS = 1000
 """Sizes of pictures for which one process compiles; PyTorch's own limit of 8 is there to find mistakes."""
 
 
@@ -39,7 +39,7 @@ class CompiledPart:
 
         began = time.perf_counter()
         try:
-            with config.patch(recompile_limit=MOST_GRAPHS, accumulated_recompile_limit=MOST_GRAPHS):
+            with config.patch(recompile_limit=MAX_GRAPHS, accumulated_recompile_limit=MAX_GRAPHS):
                 result = self.function(*given)
         except ShortenTraceback as error:
             reason = first_line(getattr(error, "inner_exception", error))

@@ -20,7 +20,7 @@ AROUND_THE_CORNER = {4: ((RIGHT, DOWN), (RIGHT, UP), (LEFT, DOWN), (LEFT, UP)), 
 Gate = Literal["sigmoid", "exp"]
 """How a number becomes what a pixel lets through: see decay_of."""
 
-SHUT = 4.0
+MAX_SHUT_LOGIT = 4.0
 """Beyond it exp(-exp(4)) = 2e-24 is as good as 0, and exp(-a) could overflow and make the gradient 0 times infinity."""
 
 
@@ -50,7 +50,7 @@ def decay_of(logits: Tensor, gate: Gate, cap: float) -> Tensor:
     in sixteen bits: bfloat16 has no number between 0.996 and 1, so it carries over 255 pixels at most, or over all.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    decay = torch.sigmoid(logits) if gate == "sigmoid" else torch.exp(-torch.exp(-logits.clamp(min=-SHUT)))
+    decay = torch.sigmoid(logits) if gate == "sigmoid" else torch.exp(-torch.exp(-logits.clamp(min=-MAX_SHUT_LOGIT)))
     return decay if cap == 1 else cap * decay
 
 

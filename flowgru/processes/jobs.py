@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestError
 from flowgru.processes.signals import Stopped, end_with_parent, stop_signals
 
-SECONDS_TO_SAVE = 120.0
+SAVE_TIMEOUT_S = 120.0
 """For so long a process that was asked to stop may finish its step and save."""
 
 SECONDS_TO_END = 10.0
@@ -97,7 +97,7 @@ def _stop(processes: Sequence[BaseProcess]) -> None:
     """Ends processes: each may save first."""
     for process in processes:
         process.terminate()
-    patience = time.monotonic() + SECONDS_TO_SAVE
+    patience = time.monotonic() + SAVE_TIMEOUT_S
     for process in processes:
         _join(process, max(0.0, patience - time.monotonic()))
 

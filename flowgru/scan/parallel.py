@@ -16,7 +16,7 @@ try:
 except ImportError:  # a prototype of PyTorch, which may move
     associative_scan = None
 
-SHORT = 8
+MAX_UNROLLED_LENGTH = 8
 """Steps below which a loop is faster than a further level of the recursion."""
 
 
@@ -61,7 +61,7 @@ def blelloch_scan(links: Tensor, update: Tensor, states: Tensor, dim: int, rever
     sequence is solved. Down-sweep: its states are those of the odd steps, the even ones follow from them in one step.
     """
     length = update.shape[dim]
-    if length <= SHORT:
+    if length <= MAX_UNROLLED_LENGTH:
         return in_place_scan(links, update, states, dim, reverse)
 
     def every_second(values: Tensor, start: int, count: int) -> Tensor:

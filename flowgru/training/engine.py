@@ -41,7 +41,7 @@ from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
 from flowgru.training.time_limit import ENDLESS, TimeLimit, limited
 
-MOST_SKIPPED_IN_A_ROW = 10
+MAX_SKIPPED_STEPS = 10
 """Steps with a loss or gradient that is not finite after which a run gives up."""
 
 
@@ -164,7 +164,7 @@ def train_network(
             skipped = 0 if result.loss is not None else skipped + (result.lowered_scale is None)
             if log and result.loss is None:
                 log.skipped(run.step, result.names, result.lowered_scale)
-            if skipped >= MOST_SKIPPED_IN_A_ROW:
+            if skipped >= MAX_SKIPPED_STEPS:
                 end_others(fabric)
                 raise Diverged(
                     f"{skipped} steps in a row gave no finite loss or gradient, the last of them step {run.step + 1}; "

@@ -20,10 +20,10 @@ from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
 from flowgru.training.sampler import FlowBatch, StepSampler, collate
 
-PATIENCE = 300
+BATCH_TIMEOUT_S = 300
 """Seconds after which a worker that gives nothing counts as dead."""
 
-GRACE_SECONDS = 2.0
+GRACE_S = 2.0
 """For so long a worker that is no longer needed may go on with the batch it is at."""
 
 DEATHS = ("DataLoader", "Pin memory thread exited", "Too many open files")
@@ -78,19 +78,19 @@ def _loader(
         worker_init_fn=_begin_worker,
         multiprocessing_context=_context() if config.workers else None,
         prefetch_factor=4 if config.workers else None,
-        timeout=PATIENCE if config.workers else 0,
+        timeout=BATCH_TIMEOUT_S if config.workers else 0,
         pin_memory=pin_memory,
     )
 
 
 def _end_workers(loader: Any) -> None:
-    """Ends the workers of torch's iterator: when they have made the batch they are at, or are killed after GRACE_SECONDS.
+    """Ends the workers of torch's iterator: when they have made the batch they are at, or are killed after GRACE_S.
 
     Torch alone would wait for one after the other.
     """
     if not hasattr(loader, "_workers") or sys.is_finalizing():
         return
-    killing = threading.Timer(GRACE_SECONDS, lambda: [worker.kill() for worker in loader._workers])
+    killing = threading.Timer(GRACE_S, lambda: [worker.kill() for worker in loader._workers])
     killing.start()
     try:
         loader._shutdown_workers()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowgru.types import Flow, Valid
 
-WIDEST = 10.0
+MAX_LOG_SCALE = 10.0
 """Largest logarithm, in pixels, of the wide Laplace distribution's scale (SEA-RAFT's var_max)."""
 
 
@@ -38,8 +38,8 @@ def mixture_loss(
 ) -> Float[Tensor, ""]:
     """SEA-RAFT's loss: the negative log-likelihood of a mixture of two Laplace distributions around the flow.
 
-    One has the scale 1 px, the other a predicted one from 1 to e^WIDEST px, so that a pixel that cannot be matched costs
-    little and pulls little (Wang, Lipson and Deng 2024, arXiv 2405.14793, section 3.2):
+    One has the scale 1 px, the other a predicted one from 1 to e^MAX_LOG_SCALE px, so that a pixel that cannot be matched
+    costs little and pulls little (Wang, Lipson and Deng 2024, arXiv 2405.14793, section 3.2):
 
         -log( sum_k softmax(w)_k / (2 b_k) exp(-|flow - target| / b_k) ),   k = wide, narrow
 
@@ -50,7 +50,7 @@ def mixture_loss(
     num_counted = counted.sum().clamp(min=1) * target.shape[1]
     loss = target.new_zeros(())
     for weight, flow, mixture in zip(_weights(len(flows), gamma), flows, mixtures, strict=True):
-        logits, widest = mixture[:, :2].float(), mixture[:, 2:].float().clamp(0, WIDEST)
+        logits, widest = mixture[:, :2].float(), mixture[:, 2:].float().clamp(0, MAX_LOG_SCALE)
         log_scale = torch.cat([widest, torch.zeros_like(widest)], dim=1)
         distance = (flow - target).abs()[:, :, None] * torch.exp(-log_scale)[
             :, None

@@ -19,7 +19,7 @@ from flowgru.processes.signals import Stopped
 
 Value = TypeVar("Value")
 
-GRACE_SECONDS = 20.0
+GRACE_S = 20.0
 """For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
 
 AGREED = 99
@@ -66,7 +66,7 @@ class Fabric(Protocol):
 def together(fabric: Fabric) -> Iterator[None]:
     """Around a run of one or several processes, from before they are started by `launch`.
 
-    Where one of them dies, the others end within GRACE_SECONDS even if they wait for it in vain, and the first one says
+    Where one of them dies, the others end within GRACE_S even if they wait for it in vain, and the first one says
     which it was: MachineError, with the exit code of the dead one if it had one. An error of the first one ends the others.
     Where all is done, the started ones end here: what follows in a script is the first one's.
     Under torchrun, which watches its processes itself, MachineError says only that another one has died.
@@ -159,7 +159,7 @@ class _Family(threading.Thread):
             self._adopt()
             if (death := self._death()) is None:
                 continue
-            if self.ended.wait(GRACE_SECONDS if self._parent is None else 0):
+            if self.ended.wait(GRACE_S if self._parent is None else 0):
                 return
             self.kill()
             print(f"error: {death}", file=sys.stderr, flush=True)
@@ -167,7 +167,7 @@ class _Family(threading.Thread):
 
     def explain_loss(self, error: BaseException) -> None:
         """Ends this process, which has lost the connection to another one, by an error that says which, if that shows."""
-        patience = time.monotonic() + GRACE_SECONDS / 2
+        patience = time.monotonic() + GRACE_S / 2
         while (self._children or self._parent is not None) and time.monotonic() < patience:
             if self._parent is None and (death := self._death()) is not None:
                 raise death from None
@@ -180,10 +180,10 @@ class _Family(threading.Thread):
     def wait(self) -> None:
         """Until those that this process has started have ended, as they are about to; else they would miss it.
 
-        Those that hang are ended after GRACE_SECONDS.
+        Those that hang are ended after GRACE_S.
         """
         self._adopt()
-        patience = time.monotonic() + GRACE_SECONDS
+        patience = time.monotonic() + GRACE_S
         for child in self._children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(max(patience - time.monotonic(), 0))

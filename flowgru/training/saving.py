@@ -9,7 +9,7 @@ from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import Run
 
-MOST_FAILED_SAVES = 3
+MAX_FAILED_SAVES = 3
 """Checkpoints in a row that the disk refuses after which a run gives up."""
 
 
@@ -24,7 +24,7 @@ class Saving:
         """MachineError, in the first process, where the disk refuses a save that `must` be, or too many in a row."""
         refused = self._refusal(run, best)
         self._num_failed = self._num_failed + 1 if self._fabric.broadcast(refused is not None) else 0
-        if self._num_failed and (must or self._num_failed == MOST_FAILED_SAVES):
+        if self._num_failed and (must or self._num_failed == MAX_FAILED_SAVES):
             end_others(self._fabric)
             assert refused is not None, "the other processes have ended"
             raise refused

@@ -19,7 +19,7 @@ from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import Run, drawn_refinements
 from flowgru.training.sampler import FlowBatch
 
-LEAST_SCALE = 1.0
+MIN_SCALE = 1.0
 """A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""
 
 
@@ -86,7 +86,7 @@ def training_step(
         scale = None
         if run.scaler is not None:
             run.scaler.update()  # lowers its scale where the gradient has overflowed
-            if math.isfinite(total_loss) and run.scaler.get_scale() >= LEAST_SCALE:
+            if math.isfinite(total_loss) and run.scaler.get_scale() >= MIN_SCALE:
                 scale = run.scaler.get_scale()
         for name, value in run.network.named_buffers():  # batch norm has seen the batch
             value.copy_(statistics[name])

@@ -39,8 +39,8 @@ ENDLESS = 10**9
 WARM_UP_STEPS, WARM_UP_SHARE = 8, 0.2
 """Whichever is over first: the first steps, which also choose algorithms and compile, or this share of the time."""
 
-LEAST_STEPS, LEAST_SHARE, MOST_SHARE = 32, 0.05, 0.1
-"""So many steps are timed, and for so long that the batches that the workers had in store count little; or for MOST_SHARE
+MIN_STEPS, MIN_SHARE, MAX_SHARE = 32, 0.05, 0.1
+"""So many steps are timed, and for so long that the batches that the workers had in store count little; or for MAX_SHARE
 of the time, whichever is over first."""
 
 MARGIN = 0.07
@@ -151,7 +151,7 @@ def _enough(ends: Sequence[float], seconds: float) -> bool:
     if len(ends) <= skipped:
         return False
     timed = ends[-1] - ends[skipped - 1]
-    return timed >= MOST_SHARE * seconds or (len(ends) - skipped >= LEAST_STEPS and timed >= LEAST_SHARE * seconds)
+    return timed >= MAX_SHARE * seconds or (len(ends) - skipped >= MIN_STEPS and timed >= MIN_SHARE * seconds)
 
 
 def _mean_step(ends: Sequence[float], seconds: float) -> float:

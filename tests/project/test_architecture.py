@@ -22,7 +22,7 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
 NEIGHBOURS = {("config", "errors"), ("cli", "parser"), ("__main__", "cli")}
 """The only imports along a floor: settings refuse in the words of errors, cli has a parser, `python -m flowgru` is cli."""
 
-MOST_FILES, MOST_LINES = 15, 300
+MAX_FILES, MAX_LINES = 15, 300
 """In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
 
 TESTS_ALONE = {"helpers", "project"}
@@ -102,13 +102,13 @@ def crowding(root: Path) -> list[str]:
     found = []
     for folder in (path for top in ("flowgru", "tests") for path in (root / top, *(root / top).rglob("*/"))):
         files = [path for path in folder.glob("*.py") if path.name not in ("__init__.py", "conftest.py")]
-        if len(files) > MOST_FILES:
-            found.append(f"{folder.relative_to(root)} holds {len(files)} files, more than {MOST_FILES}")
+        if len(files) > MAX_FILES:
+            found.append(f"{folder.relative_to(root)} holds {len(files)} files, more than {MAX_FILES}")
         lengths = {path: len(path.read_text("utf-8").splitlines()) for path in files}
         found += [
-            f"{path.relative_to(root)} has {length} lines, more than {MOST_LINES}"
+            f"{path.relative_to(root)} has {length} lines, more than {MAX_LINES}"
             for path, length in lengths.items()
-            if length > MOST_LINES
+            if length > MAX_LINES
         ]
     return found
 
@@ -156,13 +156,13 @@ def test_the_tests_lie_where_what_they_test_lies():
 
 @pytest.mark.parametrize("top", ["flowgru", "tests"])
 def test_a_crowded_folder_and_a_long_file_fail(tmp_path, top):
-    for number in range(MOST_FILES):
+    for number in range(MAX_FILES):
         write(tmp_path, f"{top}/view/panel_{number}.py", "")
     write(tmp_path, f"{top}/view/__init__.py", "")
     write(tmp_path, f"{top}/view/conftest.py", "")
     assert crowding(tmp_path) == []
-    write(tmp_path, f"{top}/view/one_more.py", "\n" * (MOST_LINES + 1))
-    assert len(crowding(tmp_path)) == 2 and f"holds {MOST_FILES + 1} files" in crowding(tmp_path)[0]
+    write(tmp_path, f"{top}/view/one_more.py", "\n" * (MAX_LINES + 1))
+    assert len(crowding(tmp_path)) == 2 and f"holds {MAX_FILES + 1} files" in crowding(tmp_path)[0]
 
 
 def test_a_folder_of_tests_without_one_of_the_program_fails(tmp_path):

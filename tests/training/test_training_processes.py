@@ -123,7 +123,7 @@ FIRST = """
 import subprocess, sys, time
 from types import SimpleNamespace as Namespace
 from flowgru.training import ranks as processes
-processes.GRACE_SECONDS = 0.5
+processes.GRACE_S = 0.5
 dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(CODE)"])
 launcher = Namespace(procs=[dead])
 with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=launcher))):
@@ -203,7 +203,7 @@ def sleeper() -> subprocess.Popen[bytes]:
 
 
 def test_processes_that_do_not_end_with_the_first_one_are_ended_together(monkeypatch):
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(processes, "GRACE_S", 1.0)
     started = [sleeper(), sleeper()]
     fabric = Fabric(accelerator="cpu", devices=3, strategy="ddp")
     monkeypatch.setattr(fabric.strategy.launcher, "procs", list(started))
@@ -218,7 +218,7 @@ def test_processes_that_do_not_end_with_the_first_one_are_ended_together(monkeyp
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_lost_connection_whose_other_end_lives_is_one_line_in_either_process(monkeypatch, first):
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(processes, "GRACE_S", 1.0)
     started = [sleeper()] if first else []
     launcher = SimpleNamespace(procs=list(started))
     fabric = fake_fabric(world_size=2, is_global_zero=first, strategy=SimpleNamespace(launcher=launcher))

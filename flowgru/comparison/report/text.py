@@ -8,7 +8,7 @@ from flowgru.comparison.statistics import Difference, Estimate, mean_interval
 
 NONE = "–"
 """What stands where nothing was measured."""
-HUGE = 1e6
+MAX_WRITTEN_OUT = 1e6
 """From here on an error or a time is written with a power of ten: what nearly diverged needs no more digits."""
 CHANGE = 5.0
 """Percent by which an error must change to be called helped, or diverged."""
@@ -24,7 +24,7 @@ def number_text(value: float | None, digits: int = 3) -> str:
         return NONE
     if not math.isfinite(value):
         return "diverged"
-    if abs(value) >= HUGE:
+    if abs(value) >= MAX_WRITTEN_OUT:
         return f"{value:.1e}"
     decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else digits - 1
     return f"{value:,.{max(0, decimals)}f}".replace("-", "−")
@@ -66,7 +66,7 @@ def estimate_text(estimate: Estimate | Difference | None, sign: str = "") -> Est
     plus = sign if estimate.mean > 0 else ""
     if not estimate.half_width:
         return EstimateText(plus + number_text(estimate.mean), "" if estimate.half_width is None else "± 0")
-    if max(abs(estimate.mean), estimate.half_width) >= HUGE:
+    if max(abs(estimate.mean), estimate.half_width) >= MAX_WRITTEN_OUT:
         return EstimateText(f"{estimate.mean:.1e}", f"± {estimate.half_width:.1e}")
     exponent = int(f"{estimate.half_width:.1e}".partition("e")[2])  # of what 0.0996 is rounded to, 0.10
     decimals = min(4, 1 - exponent)

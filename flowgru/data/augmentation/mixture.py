@@ -20,7 +20,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import InputFileError, RequestError
 
-MOST_PAIRS = 2**27
+MAX_PAIRS = 2**27
 """An epoch's order is kept in memory, with 8 bytes a pair."""
 
 # Generated pairs draw from stream `index` of `seed` itself.
@@ -58,9 +58,9 @@ class MixedPairs(Dataset[FlowSample]):
         shares = [length * part.repeats for length, part in zip(self._lengths, self.parts, strict=True)]
         if not shares or min(shares) < 1:
             raise RequestError(f"a mixture of parts with {shares} pairs: each must have some")
-        if sum(shares) > MOST_PAIRS:
+        if sum(shares) > MAX_PAIRS:
             raise RequestError(
-                f"a mixture of {sum(shares)} pairs: at most {MOST_PAIRS}; give generated pairs a shorter length"
+                f"a mixture of {sum(shares)} pairs: at most {MAX_PAIRS}; give generated pairs a shorter length"
             )
         crops = {(part.augmentation.height, part.augmentation.width) for part in self.parts}
         if len(crops) > 1:

@@ -16,7 +16,7 @@ from flowgru.model.correlation.on_demand import WORKING_BYTES, OnDemandCorrelati
 from flowgru.model.memory import free_memory
 from flowgru.types import Features
 
-LARGEST_PYRAMID = 2**30
+MAX_PYRAMID_BYTES = 2**30
 """Bytes above which auto prefers on_demand on a CPU, however much memory is free: there it is no slower."""
 
 
@@ -96,7 +96,7 @@ def preferred_method(
             return "all_pairs"
         memory_budget = _free(device, batch, height, width, levels) // 4
         if device.type == "cpu":
-            memory_budget = min(memory_budget, LARGEST_PYRAMID)
+            memory_budget = min(memory_budget, MAX_PYRAMID_BYTES)
     return "all_pairs" if pyramid_bytes(batch, height, width, levels) <= memory_budget else "on_demand"
 
 

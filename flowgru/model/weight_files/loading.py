@@ -35,7 +35,7 @@ from flowgru.operators import UPDATE_OPERATORS, make_operator
 DEFAULT_MODEL = Path(__file__).parents[2] / "weights" / "default.safetensors"
 """The model that comes with the package."""
 
-WIDEST = 4096
+MAX_HIDDEN_SIZE = 4096
 """Channels of the widest hidden state that a card may ask for."""
 
 RELEASED = ("raft_large", "raft_small")
@@ -173,8 +173,10 @@ def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
     options, hidden_size = network.get("options", {}), network.get("hidden_size")
     if not isinstance(options, dict):
         raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
-    if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= WIDEST)):
-        raise RequestError(f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {WIDEST}, or null")
+    if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= MAX_HIDDEN_SIZE)):
+        raise RequestError(
+            f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {MAX_HIDDEN_SIZE}, or null"
+        )
     try:
         check_preset(network["preset"])
         config = NetworkConfig(**network)
