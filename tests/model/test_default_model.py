@@ -66,6 +66,7 @@ def test_noise_alone_has_little_flow(network, held_back):
     assert sum(lengths) / len(lengths) < 0.15
 
 
+@pytest.mark.slow
 def test_more_refinements_do_no_harm_at_full_size(network, held_back):
     errors = validate(network, held_back, (12, 24, 32), torch.device("cpu"))
     assert max(errors[24], errors[32]) <= 1.05 * errors[12]
@@ -82,6 +83,7 @@ def test_the_sample_clip_is_followed(network):
     assert error < 0.25 * zero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FARNEBACK)
 def test_real_pairs_are_matched_better_than_by_farneback(network, data_root, name, record_property):
     try:

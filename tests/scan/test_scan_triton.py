@@ -133,7 +133,7 @@ print(*(operation for operation in operations if operation.startswith("flowgru")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("operator", ["conv_min_gru", "conv_min_lstm"])
+@pytest.mark.parametrize("operator", ["conv_min_gru", pytest.param("conv_min_lstm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["training", "inference"])
 def test_a_compiled_refinement_on_cuda_has_one_scan(operator, mode):
     pytest.importorskip("triton")

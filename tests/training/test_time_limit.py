@@ -67,7 +67,12 @@ def test_steps_are_timed_after_the_first_ones_until_the_time_or_the_number_says_
 
 @pytest.mark.parametrize(
     ("schedule", "preset"),
-    [("one_cycle", "large"), ("constant", "compact")],  # large has batch norm, which remembers what it has seen
+    [
+        pytest.param(
+            "one_cycle", "large", marks=pytest.mark.slow
+        ),  # it has batch norm, which remembers what it has seen
+        ("constant", "compact"),
+    ],
 )
 def test_it_is_the_run_that_so_many_steps_would_have_been(tmp_path, few_steps, schedule, preset):
     config = replace(
