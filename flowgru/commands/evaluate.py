@@ -135,26 +135,15 @@ def open_model(settings: ModelSettings) -> "tuple[Callable[[str], Estimator], di
     import torch
 
     from flowgru.data.classical import OPENCV_VERSION
-    from flowgru.data.sets.layouts import padding_mode
     from flowgru.estimation.opening import open_network
-    from flowgru.evaluation.evaluate import network_estimator
+    from flowgru.evaluation.evaluate import benchmark_estimator
 
     network = open_network(settings)
     way = settings.way(network.card)
 
-    def estimator_for(name: str) -> "Estimator":
-        return network_estimator(
-            network,
-            way,
-            padding=padding_mode(name),
-            warm_start=settings.warm_start,
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-        )
-
     computed = {"precision": settings.precision, "correlation": settings.correlation, "tiles": settings.tiles}
     usual = {field.name: field.default for field in fields(ModelSettings)}
-    return estimator_for, {
+    return partial(benchmark_estimator, network, settings), {
         "model": settings.model,
         "way": str(way),
         **asdict(way),

@@ -113,21 +113,12 @@ def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
 def open_estimator(benchmark: str, settings: ModelSettings) -> "Estimator":
     """The model that the settings name, padding as is usual for the benchmark; says its way."""
     from flowgru.console import say
-    from flowgru.data.sets.layouts import padding_mode
     from flowgru.estimation.opening import open_network
-    from flowgru.evaluation.evaluate import network_estimator
+    from flowgru.evaluation.evaluate import benchmark_estimator
 
     network = open_network(settings)
-    way = settings.way(network.card)
-    say(f"{settings.model}: {way}")
-    return network_estimator(
-        network,
-        way,
-        padding=padding_mode(benchmark),
-        warm_start=settings.warm_start,
-        precision=settings.precision,
-        tiles=settings.rows_and_columns(),
-    )
+    say(f"{settings.model}: {settings.way(network.card)}")
+    return benchmark_estimator(network, settings, benchmark)
 
 
 def _write_flows(

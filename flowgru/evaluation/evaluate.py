@@ -6,10 +6,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from flowgru.config.model_settings import Precision
+from flowgru.config.model_settings import ModelSettings, Precision
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError
 from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.matcher import PairMatcher
@@ -156,6 +157,18 @@ def evaluate(
             watch(pairs[-1], sample, flow)
     return Evaluation(
         total.result(), pairs, {group: errors.result() for group, errors in groups.items()}, tuple(damaged)
+    )
+
+
+def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark: str) -> Estimator:
+    """An opened network's flow as the settings ask for it, padded as is usual on that benchmark."""
+    return network_estimator(
+        network,
+        settings.way(network.card),
+        padding=padding_mode(benchmark),
+        warm_start=settings.warm_start,
+        precision=settings.precision,
+        tiles=settings.rows_and_columns(),
     )
 
 

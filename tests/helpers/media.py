@@ -60,3 +60,17 @@ def write_clip(
 def difference(first: np.ndarray, second: np.ndarray) -> float:
     """The mean absolute difference of two pictures, in levels."""
     return float(np.abs(first.astype(int) - second).mean())
+
+
+def upright(picture: np.ndarray) -> dict[int, np.ndarray]:
+    """By the orientation that Exif and TIFF note: a stored picture [H, W, 3] as it is to be seen."""
+    return {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.transpose(1, 0, 2),
+        6: np.rot90(picture, -1),
+        7: picture[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(picture, 1),
+    }

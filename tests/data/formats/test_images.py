@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from media import upright
 from PIL import Image
 
 from flowgru.data.formats.images import read_image, to_tensor, write_image
@@ -106,16 +107,7 @@ def test_sixteen_bit_grey_of_other_kinds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("depth", [8, 16])
 def test_the_turn_that_a_camera_noted_is_applied(tmp_path: Path, orientation: int, depth: int) -> None:
-    turned = {
-        1: COLOUR,
-        2: COLOUR[:, ::-1],
-        3: COLOUR[::-1, ::-1],
-        4: COLOUR[::-1],
-        5: COLOUR.transpose(1, 0, 2),
-        6: np.rot90(COLOUR, -1),
-        7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
-        8: np.rot90(COLOUR, 1),
-    }[orientation]
+    turned = upright(COLOUR)[orientation]
     path = tmp_path / "a.png"
     exif = Image.Exif()
     exif[274] = orientation

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from media import upright
 from PIL import Image
 
 from flowgru.data.formats.flow_files import flow_size, read_flow, write_flow
@@ -30,16 +31,7 @@ def over_black(rgb: np.ndarray) -> np.ndarray:
     return np.floor(rgb.astype(np.float64) * ALPHA[..., None] / 255 + 0.5).astype(np.uint8)
 
 
-TURNED = {
-    1: COLOUR,
-    2: COLOUR[:, ::-1],
-    3: COLOUR[::-1, ::-1],
-    4: COLOUR[::-1],
-    5: COLOUR.transpose(1, 0, 2),
-    6: np.rot90(COLOUR, -1),
-    7: COLOUR[::-1, ::-1].transpose(1, 0, 2),
-    8: np.rot90(COLOUR, 1),
-}
+TURNED = upright(COLOUR)
 
 TIFFS: dict[str, tuple[np.ndarray, dict[str, Any], np.ndarray]] = {
     # name: (8-bit samples, how tifffile writes them, the picture)
