@@ -173,8 +173,8 @@ class Lengths:
     def run(self, pair: FlowSample, iterations: int) -> tuple[torch.Tensor, ...]:
         plain = self.network.refine
 
-        def refine(flow, correlation, state):
-            after, hidden, state = plain(flow, correlation, state)
+        def refine(flow, correlation, state, gate=None):
+            after, hidden, state = plain(flow, correlation, state, gate)
             self.found.append(update_length(after - flow))
             return after, hidden, state
 

@@ -138,10 +138,20 @@ class NetworkConfig:
     texture_floor: float = 1e-6
     """Mean square of a pixel's matched features below which they fade to zero instead of being brought to one length:
     where there is no texture there is nothing to match. Only for presets that bring them to one length."""
+    texture_gate: bool = False
+    """The flow moves by the less, the less texture the pair has: frames of one colour keep the flow that they began with.
+    The feature encoder then repeats the edges of its maps, where it otherwise pads with zeros that look like texture. Only
+    for presets that bring the matched features to one length."""
 
     def __post_init__(self) -> None:
         check_preset(self.preset)
         require(0 < self.texture_floor < 1, "network.texture_floor", self.texture_floor, "above 0 and below 1")
+        require(
+            not self.texture_gate or self.sizes.normalized_features,
+            "network.texture_gate",
+            self.texture_gate,
+            f"false with the preset {self.preset}, whose features have no length to measure texture by",
+        )
         require(self.hidden_size is None or self.hidden_size > 0, "network.hidden_size", self.hidden_size, "1 or more")
 
     @property

@@ -1,6 +1,7 @@
 """The residual encoder that turns a picture into features at an eighth of its resolution (RAFT, section 3.1)."""
 
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,9 @@ from flowgru.types import Features, Images
 
 STRIPS = 8
 """In how many strips InstanceNorm squares a picture."""
+
+Edges = Literal["zeros", "replicate"]
+"""What a convolution sees beyond the edges of its map: zeros, or the outermost values repeated."""
 
 
 class ChannelNorm(nn.Module):
@@ -68,6 +72,11 @@ class MatchNorm(nn.Module):
         return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + self.floor)
 
 
+def texture_of(features: Features) -> Float[Tensor, "B 1 1 1"]:
+    """How much texture a frame has, from what MatchNorm gives of it: 0 for one colour, nearly 1 for texture everywhere."""
+    return features.square().mean(dim=(1, 2, 3), keepdim=True)
+
+
 def make_norm(norm: Norm, num_channels: int) -> nn.Module:
     """The normalisation layer of that name."""
     match norm:
@@ -88,9 +97,17 @@ class ConvNorm(nn.Sequential):
     """
 
     def __init__(
-        self, in_size: int, out_size: int, kernel_size: int, norm: Norm, *, stride: int = 1, relu: bool = True
+        self,
+        in_size: int,
+        out_size: int,
+        kernel_size: int,
+        norm: Norm,
+        *,
+        stride: int = 1,
+        relu: bool = True,
+        edges: Edges = "zeros",
     ) -> None:
-        conv = Conv2d(in_size, out_size, kernel_size, stride=stride, padding=kernel_size // 2)
+        conv = Conv2d(in_size, out_size, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode=edges)
         layers = [conv, make_norm(norm, out_size)]
         super().__init__(*layers, nn.ReLU(inplace=True)) if relu else super().__init__(*layers)
 
@@ -111,9 +128,11 @@ class ConvNorm(nn.Sequential):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, or with `bottleneck` a 3x3 at a quarter of the width between two 1x1, around a shortcut."""
 
-    def __init__(self, in_size: int, out_size: int, norm: Norm, *, stride: int, bottleneck: bool) -> None:
+    def __init__(
+        self, in_size: int, out_size: int, norm: Norm, *, stride: int, bottleneck: bool, edges: Edges = "zeros"
+    ) -> None:
         super().__init__()
-        conv = partial(ConvNorm, norm=norm)
+        conv = partial(ConvNorm, norm=norm, edges=edges)
         if bottleneck:
             inner = out_size // 4
             self.convs = nn.Sequential(
@@ -133,13 +152,21 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Picture in [-1, 1] -> features: a 7x7 stem and three stages of two residual blocks, then a 1x1 convolution."""
 
-    def __init__(self, sizes: NetworkSizes, norm: Norm, out_size: int, *, match_floor: float | None = None) -> None:
+    def __init__(
+        self,
+        sizes: NetworkSizes,
+        norm: Norm,
+        out_size: int,
+        *,
+        match_floor: float | None = None,
+        edges: Edges = "zeros",
+    ) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, sizes.stem, 7, norm, stride=2)
+        self.stem = ConvNorm(3, sizes.stem, 7, norm, stride=2, edges=edges)
+        block = partial(ResidualBlock, norm=norm, bottleneck=sizes.bottleneck, edges=edges)
         stages, in_size = [], sizes.stem
         for width, stride in zip(sizes.stages, (1, 2, 2), strict=True):
-            first = ResidualBlock(in_size, width, norm, stride=stride, bottleneck=sizes.bottleneck)
-            second = ResidualBlock(width, width, norm, stride=1, bottleneck=sizes.bottleneck)
+            first, second = block(in_size, width, stride=stride), block(width, width, stride=1)
             stages.append(nn.Sequential(first, second))
             in_size = width
         self.stages = nn.Sequential(*stages)

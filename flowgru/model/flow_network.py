@@ -13,7 +13,7 @@ from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
-from flowgru.model.encoders import Encoder
+from flowgru.model.encoders import Encoder, texture_of
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
@@ -21,6 +21,15 @@ from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
+
+Gate = Float[Tensor, "B 1 1 1"]
+"""Which part of each change of the flow counts, in [0, 1], for each pair."""
+
+LITTLE_TEXTURE = 1e-5
+"""What texture_of says of a pair each of whose refinements moves the flow half as far as it would.
+
+Rounding makes it 1e-11 of frames of one colour, with a texture_floor of 0.05; one small thing on a large wall 1e-3 and more.
+"""
 
 
 class FlowNetwork(nn.Module):
@@ -37,7 +46,13 @@ class FlowNetwork(nn.Module):
         """What compile_for_inference has compiled."""
         self.sizes = sizes = config.sizes
         floor = config.texture_floor if sizes.normalized_features else None
-        self.feature_encoder = Encoder(sizes, sizes.feature_norm, sizes.feature_size, match_floor=floor)
+        self.feature_encoder = Encoder(
+            sizes,
+            sizes.feature_norm,
+            sizes.feature_size,
+            match_floor=floor,
+            edges="replicate" if config.texture_gate else "zeros",
+        )
         self.context_encoder = Encoder(sizes, sizes.context_norm, sizes.hidden_size + sizes.context_size)
         self.motion_encoder = MotionEncoder(sizes)
         self.operator = make_operator(
@@ -139,7 +154,9 @@ class FlowNetwork(nn.Module):
         assert first.context is not None
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
-        steps = self.refinements(correlation, *self.settle(flow, correlation, state, settling), iterations, stop_below)
+        gate = self.gate(first.features, second.features)
+        flow, state = self.settle(flow, correlation, state, gate, settling)
+        steps = self.refinements(correlation, flow, state, gate, iterations, stop_below)
         del state  # each refinement makes a new one
         outputs, num_refinements = [], 0
         for flow, hidden in steps:
@@ -180,6 +197,13 @@ class FlowNetwork(nn.Module):
             after=after,
         )
 
+    def gate(self, first: Features, second: Features) -> Gate | None:
+        """Which part of each change of the flow counts: all of it, but for frames of next to no texture."""
+        if not self.config.texture_gate:
+            return None
+        texture = torch.minimum(texture_of(first), texture_of(second))
+        return texture / (texture + LITTLE_TEXTURE)
+
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
         """The operator's state after `count` refinements that leave the flow where it is.
 
@@ -192,20 +216,28 @@ class FlowNetwork(nn.Module):
             _, state = self.operator.step(motion, state)
         return state
 
-    def settle(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> tuple[CoarseFlow, Any]:
+    def settle(
+        self, flow: CoarseFlow, correlation: Correlation, state: Any, gate: Gate | None, count: int
+    ) -> tuple[CoarseFlow, Any]:
         """The flow and the operator's state after `count` refinements that record no gradient."""
         with torch.no_grad():
             for _ in range(count):
-                flow, _, state = self.refine(flow.detach(), correlation, state)
+                flow, _, state = self.refine(flow.detach(), correlation, state, gate)
         return flow, state
 
     def refinements(
-        self, correlation: Correlation, flow: CoarseFlow, state: Any, count: int, stop_below: float | None
+        self,
+        correlation: Correlation,
+        flow: CoarseFlow,
+        state: Any,
+        gate: Gate | None,
+        count: int,
+        stop_below: float | None,
     ) -> Iterator[tuple[CoarseFlow, Features]]:
         """The flow, and what the heads read, after each of `count` refinements, or until one moves it too little."""
         for _ in range(count):
             before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
-            flow, hidden, state = self.refine(before, correlation, state)
+            flow, hidden, state = self.refine(before, correlation, state, gate)
             yield flow, hidden
             if stop_below is not None and update_length(flow - before) < stop_below:
                 break
@@ -228,11 +260,16 @@ class FlowNetwork(nn.Module):
         full, mixture = self.read_out(hidden, flow)
         return padding.remove(full), padding.remove(mixture)
 
-    def refine(self, flow: CoarseFlow, correlation: Correlation, state: Any) -> tuple[CoarseFlow, Features, Any]:
+    def refine(
+        self, flow: CoarseFlow, correlation: Correlation, state: Any, gate: Gate | None = None
+    ) -> tuple[CoarseFlow, Features, Any]:
         """One refinement: the flow after it, what the heads read, and the operator's next state."""
         hidden, state = self.operator.step(self.look_up(flow, correlation), state)
+        change = self.flow_head(hidden)
+        if gate is not None:
+            change = gate * change
         # In this order the sum lies in memory as the network's maps do.
-        return self.flow_head(hidden) + flow, hidden, state
+        return change + flow, hidden, state
 
 
 def update_length(update: CoarseFlow) -> float:

@@ -47,12 +47,9 @@ class ExportableFlow(nn.Module):
     def forward(self, first: Images, second: Images, initial_flow: CoarseFlow | None = None) -> tuple[Tensor, ...]:
         network, sizes = self.network, self.network.sizes
         first, second = to_network_range(first), to_network_range(second)
-        correlation = AllPairsCorrelation(
-            network.feature_encoder(first),
-            network.feature_encoder(second),
-            sizes.correlation_levels,
-            sizes.correlation_radius,
-        )
+        features = network.feature_encoder(first), network.feature_encoder(second)
+        correlation = AllPairsCorrelation(*features, sizes.correlation_levels, sizes.correlation_radius)
+        gate = network.gate(*features)
         hidden, context = network.context_encoder(first).split([sizes.hidden_size, sizes.context_size], dim=1)
         start = torch.zeros_like(hidden[:, :2]) if initial_flow is None else initial_flow
         parts, _ = tree_flatten(network.operator.begin(hidden, context))
@@ -60,7 +57,7 @@ class ExportableFlow(nn.Module):
 
         def refined(iteration: Tensor, flow: Tensor, _: Tensor, *carried: Tensor) -> tuple[Tensor, ...]:
             state = tree_unflatten(self._joined(constant, carried), self.state_form)
-            flow, hidden, state = network.refine(flow, correlation, state)
+            flow, hidden, state = network.refine(flow, correlation, state, gate)
             return iteration + 1, *map(_plain, (flow, hidden, *self._split(tree_flatten(state)[0])[1]))
 
         def unfinished(iteration: Tensor, *_: Tensor) -> Tensor:
