@@ -1,6 +1,7 @@
 """The convolution of every network here: torch's, or where a CPU estimates flow one of fewer multiplications."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,10 +27,25 @@ class Conv2d(nn.Conv2d):
             if torch.compiler.is_compiling():
                 return minimal_filtering(input, weight, bias)
             return filtered(input, weight, bias)
-        return self._conv_forward(input, weight, bias)
+        if self.padding_mode != "replicate":
+            return self._conv_forward(input, weight, bias)
+        rows, columns = (int(size) for size in self.padding)
+        wider = repeat_edges(input, rows, columns) if rows or columns else input
+        return F.conv2d(wider, weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def _keeps_extent(self) -> bool:
         return self.padding_mode == "zeros" and self.padding == tuple(size // 2 for size in self.kernel_size)
+
+
+def repeat_edges(values: Float[Tensor, "B C H W"], rows: int, columns: int) -> Float[Tensor, "B C H2 W2"]:
+    """Maps larger by `rows` above and below and `columns` on both sides, where their outermost values are repeated."""
+    if not torch.is_grad_enabled():
+        return F.pad(values, (columns, columns, rows, rows), mode="replicate")
+    # torch.compile is wrong about the memory of that padding's gradient where the channels lie last (torch 2.14).
+    left, right = values[..., :1], values[..., -1:]
+    values = torch.cat([left.expand(-1, -1, -1, columns), values, right.expand(-1, -1, -1, columns)], dim=3)
+    above, below = values[:, :, :1], values[:, :, -1:]
+    return torch.cat([above.expand(-1, -1, rows, -1), values, below.expand(-1, -1, rows, -1)], dim=2)
 
 
 def pays(input: Tensor, weight: Tensor) -> bool:
