@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from flowgru.config.renamed import OldName
 from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory
 from flowgru.parser import TaskParser
 from flowgru.version import VERSION
@@ -86,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     before = _stop_on_sigterm()
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}", 0)
+            warnings.showwarning = _show_warning
             return _run([word for word in words if word != "--debug"])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
@@ -156,6 +157,14 @@ def _explain(error: Exception, command: str) -> int:
     if isinstance(error, OSError):
         return _say(f"error: {error}", 4)
     return _say(f"error: {type(error).__name__}: {error} (a bug; --debug shows where)", 1)
+
+
+def _show_warning(message: Warning | str, kind: type[Warning], *_: Any, **__: Any) -> None:
+    """One line for a warning; of the processes of a run, which have the same command line, the first notes its old names."""
+    if not issubclass(kind, OldName):
+        _say(f"warning: {message}", 0)
+    elif os.environ.get("LOCAL_RANK", "0") == "0":
+        _say(f"note: {message}", 0)
 
 
 def _say(text: str, code: int) -> int:

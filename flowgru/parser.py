@@ -11,9 +11,34 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser, Namespace
+import yaml
+from jsonargparse import (
+    ActionConfigFile,
+    ActionYesNo,
+    ArgumentError,
+    ArgumentParser,
+    Namespace,
+    get_loader,
+    set_loader,
+)
 
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, did_you_mean, nearest
+
+YAML = "yaml of flowgru"
+"""The mode of jsonargparse in which files and lists are read here."""
+
+
+def _load(text: str, path: str = "") -> Any:
+    """What a configuration in YAML says, under the names of today; the value of an option is read so, too."""
+    value = get_loader("yaml")(text)
+    if not isinstance(value, dict):
+        return value
+    with NamesOfToday(path or "the configuration") as names:
+        return names.settings(value)
+
+
+set_loader(YAML, _load, exceptions=(yaml.YAMLError,))
 
 
 class TaskParser:
@@ -22,7 +47,9 @@ class TaskParser:
     def __init__(self, name: str, task: Callable[..., Any]) -> None:
         description = inspect.getdoc(task) or ""
         summary = description.split("\n\n")[0]
-        self._parser = ArgumentParser(prog=name, description=summary, exit_on_error=False, allow_abbrev=False)
+        self._parser = ArgumentParser(
+            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=YAML
+        )
         self._types: dict[str, Any] = {}
         self._settings: dict[str, type] = {}
         hints = typing.get_type_hints(task)
@@ -42,6 +69,8 @@ class TaskParser:
 
         RequestError, one line with a hint, where the words do not make sense.
         """
+        with NamesOfToday(self._parser.prog) as names:
+            words = names.words(words, self._types)
         try:
             found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
         except ArgumentError as error:

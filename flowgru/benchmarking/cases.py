@@ -18,7 +18,7 @@ from flowgru.benchmarking.operator_table import operator_table
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import SyntheticSettings
 from flowgru.config.benchmark import BenchmarkSettings
-from flowgru.config.model_settings import CorrelationMethod, Precision
+from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.way import Way
 from flowgru.console import say
 from flowgru.data.formats.images import to_tensor

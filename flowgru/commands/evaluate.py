@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.choices import CorrelationMethod, Precision
+from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED, Way
 from flowgru.errors import InputFileError, RequestError
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.choices import CorrelationMethod, Precision
+from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED
 from flowgru.errors import InputFileError, RequestError
 

@@ -11,6 +11,7 @@ from flowgru.comparison.measurements import Measurement, read_measurements, writ
 from flowgru.comparison.results import ABOUT, MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import flatten
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.files.atomic import atomic_write
 from flowgru.files.writer_lock import WriterLock
@@ -110,6 +111,8 @@ class ComparisonFolder:
                 f"{path} is damaged: put a copy back, or name another --output (the networks in {self.path / 'runs'} are "
                 "untouched)"
             )
+        with NamesOfToday(str(path)) as names:
+            about["config"] = names.settings(about["config"])
         self._refuse_another(about["config"])
         self.about = about
         self._found = {measurement[:-1]: measurement for measurement in self._measured()}

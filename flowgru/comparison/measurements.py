@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flowgru.config.renamed import PER_IMAGE
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
@@ -58,7 +58,7 @@ def read_measurements(path: Path) -> list[Measurement]:
         reader = csv.reader(io.StringIO(read_bytes(path).decode("utf-8"), newline=""), strict=True)
     except UnicodeDecodeError as error:
         raise InputFileError(f"{path} is no CSV in UTF-8: {error}") from None
-    measurements = []
+    measurements: list[Measurement] = []
     header = ",".join(Measurement._fields)
     try:
         if (found := ",".join(next(reader, []))) != header:
@@ -73,7 +73,8 @@ def read_measurements(path: Path) -> list[Measurement]:
                 ) from None
     except csv.Error as error:
         raise InputFileError(f"{path}, line {reader.line_num}: {error}") from None
-    return measurements
+    with NamesOfToday(str(path)) as names:
+        return [one._replace(measure=names.measure(one.measure)) for one in measurements]
 
 
 def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
@@ -87,7 +88,6 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
 def _measurement(
     regime: str, row: str, seed: str, measure: str, data_set: str, iterations: str, step: str, value: str
 ) -> Measurement:
-    measure = PER_IMAGE.get(measure, measure)
     return Measurement(regime, row, _count(seed), measure, data_set, _count(iterations), _count(step), float(value))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.comparison.measurements import Measurement, read_measurements
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError
 from flowgru.files.bounded import read_bytes
 
@@ -155,4 +156,5 @@ def _read_about(path: Path) -> dict[str, Any]:
         isinstance(regime, dict) and all(isinstance(row, dict) for row in regime.values()) for regime in rows.values()
     ):
         raise InputFileError(f"{path} has no rows by regime and name: let flowgru compare write it anew")
-    return about
+    with NamesOfToday(str(path)) as names:
+        return {**about, "config": names.settings(about["config"])} if isinstance(about.get("config"), dict) else about

@@ -25,7 +25,7 @@ from flowgru.training.checkpoints import WEIGHTS, CheckpointStore
 from flowgru.training.engine import Diverged
 from flowgru.training.pairs import SYNTHETIC
 from flowgru.training.run import train
-from flowgru.training.run_log import LOG, line_values
+from flowgru.training.run_log import LOG, read_log
 from flowgru.training.sampler import collate
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
@@ -62,8 +62,7 @@ def train_and_measure(
 def training_curves(log: Path, seed: int) -> list[RunMeasurement]:
     """Loss and end-point error of the training from its log, each the mean since the line before."""
     curves = []
-    for line in log.read_text().splitlines() if log.exists() else ():
-        values = line_values(line)
+    for values in read_log(log) if log.exists() else ():
         for name in ("loss", "epe_per_image"):
             if values.get(name) is not None:
                 curves.append(RunMeasurement(f"training_{name}", values[name], seed, step=values["step"]))

@@ -3,9 +3,8 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
-from flowgru.config.model_settings import CorrelationMethod, Precision
+from flowgru.config.choices import CorrelationMethod, Precision, Preset
 from flowgru.config.require import require
 from flowgru.errors import RequestError
 
@@ -32,7 +31,7 @@ class BenchmarkSettings:
     """Frames of the video that is timed, in which each frame is encoded once; at least 2."""
     operators: tuple[str, ...] = ()
     """Measure one step of update operators instead: all, or names such as conv_gru and "conv_min_gru form=cand"."""
-    preset: Literal["large", "small", "compact"] = "large"
+    preset: Preset = "large"
     """The preset whose widths the operators have; only with --operators."""
     rounds: int = 5
     """Rounds in which all cases take turns; times are medians."""

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from flowgru.config.choices import FlowFormat
-from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.choices import CorrelationMethod, FlowFormat, Precision
+from flowgru.config.model_settings import ModelSettings
 from flowgru.errors import RequestError
 
 

@@ -4,19 +4,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.way import Way, check_way, resolve_way
 from flowgru.errors import RequestError
-
-CorrelationMethod = Literal["auto", "all_pairs", "on_demand"]
-"""How matches are computed: all_pairs keeps the volume of all of them, on_demand computes those that a refinement needs.
-
-auto takes all_pairs where its pyramid fits the memory budget.
-"""
-
-Precision = Literal["32", "bf16", "16"]
-"""Bits of the arithmetic; bf16 and 16 compute in mixed precision."""
 
 
 @dataclass(frozen=True)

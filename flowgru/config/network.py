@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from flowgru.config.choices import Preset
 from flowgru.config.require import require
 from flowgru.errors import RequestError, did_you_mean
 
@@ -125,7 +126,7 @@ def check_preset(preset: object) -> None:
 class NetworkConfig:
     """Which network: a preset of sizes and the update operator in it."""
 
-    preset: Literal["large", "small", "compact"] = "compact"
+    preset: Preset = "compact"
     """Sizes of everything around the update operator."""
     operator: str = "conv_min_gru"
     """Name of the update operator, one of UPDATE_OPERATORS."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.augmentation import StageSet
+from flowgru.config.choices import Precision
 from flowgru.config.network import NetworkConfig
 from flowgru.config.require import require
 from flowgru.config.synthetic import SyntheticSettings
@@ -30,7 +31,7 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; larger ones are scaled down to it."""
     ema_decay: float = 0.999
-    """Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights."""
+    """Decay of the exponential moving average of the weights, which is validated and kept; 0 keeps the last weights."""
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0, and finite")
@@ -125,7 +126,7 @@ class TrainConfig:
     """Pairs in a step."""
     iterations: int = 6
     """Number of refinements with gradient in a step."""
-    accumulate: int = 1
+    gradient_accumulation_steps: int = 1
     """Number of parts into which each process splits its part of the batch, for less memory. The gradient is the same,
     except with batch norm, which sees one part at a time, and with the loss `mixture`, whose mean is each part's own."""
     freeze_batch_norm: bool = False
@@ -135,7 +136,7 @@ class TrainConfig:
     part: Literal["all", "confidence"] = "all"
     """Which weights are trained: all of them, or only the head that says how sure the network is of its flow, while all
     others keep their values."""
-    settling: int = 0
+    no_grad_iterations: int = 0
     """Largest number of refinements without gradient before those with gradient; half of the steps have none."""
     starts: StartShares = field(default_factory=StartShares)
     """The flows at which the refinements begin."""
@@ -147,8 +148,8 @@ class TrainConfig:
     """Longest true flow, in pixels, that the loss counts."""
     seed: int = 0
     """Seed of the initial weights and of every random choice of the loop; the data have their own."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Precision of the arithmetic; 16-mixed needs a GPU."""
+    precision: Precision = "32"
+    """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision, and 16 needs a GPU."""
     channels_last: bool = True
     """Keep the maps with their channels last in memory, which is faster except with instance norm."""
     workers: int = 1
@@ -182,7 +183,7 @@ class TrainConfig:
         for name in (
             "steps",
             "batch_size",
-            "accumulate",
+            "gradient_accumulation_steps",
             "iterations",
             "log_every",
             "checkpoint_every",
@@ -195,7 +196,7 @@ class TrainConfig:
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
             searched = self.starts.dis + self.starts.dis_fast
             require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
-        for name in ("settling", "hold", "workers"):
+        for name in ("no_grad_iterations", "hold", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.config.model_settings import Precision
+from flowgru.config.choices import Precision
 from flowgru.config.way import Way
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.config.model_settings import Precision
+from flowgru.config.choices import Precision
 from flowgru.config.way import COMPUTED, Way, resolve_way
 from flowgru.data.formats.images import to_tensor
 from flowgru.errors import RequestError

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from flowgru.config.model_settings import ModelSettings, Precision
+from flowgru.config.choices import Precision
+from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample

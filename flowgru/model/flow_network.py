@@ -77,7 +77,7 @@ class FlowNetwork(nn.Module):
         initial_coarse: CoarseFlow | None = None,
         hold: int = 0,
         final_only: bool = False,
-        settling: int = 0,
+        no_grad_iterations: int = 0,
         stop_below: float | None = None,
         padding: PaddingMode = "sintel",
         plan: MatchPlan | None = None,
@@ -87,7 +87,7 @@ class FlowNetwork(nn.Module):
         The refinement begins at initial_flow, in pixels of the picture, NaN where it is not known, or at initial_coarse,
         which an earlier prediction gave as `coarse`; without both it begins at zero. `hold` refinements settle the hidden
         state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
-        it away. `settling` refinements without gradient run next: training then sees states deep into a refinement at
+        it away. `no_grad_iterations` run next, without gradient: training then sees states deep into a refinement at
         the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
         awkward size grow; `plan` how matches are computed, else it is the network's own plan. RequestError where the
         pictures, or the start, have another size.
@@ -104,7 +104,7 @@ class FlowNetwork(nn.Module):
             initial_coarse=initial_coarse,
             hold=hold,
             final_only=final_only,
-            settling=settling,
+            no_grad_iterations=no_grad_iterations,
             stop_below=stop_below,
             plan=plan,
         )
@@ -132,12 +132,12 @@ class FlowNetwork(nn.Module):
         initial_coarse: CoarseFlow | None = None,
         hold: int = 0,
         final_only: bool = False,
-        settling: int = 0,
+        no_grad_iterations: int = 0,
         stop_below: float | None = None,
         plan: MatchPlan | None = None,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
-        check_counts(iterations=iterations, hold=hold, settling=settling)
+        check_counts(iterations=iterations, hold=hold, no_grad_iterations=no_grad_iterations)
         check_pair(first, second, stop_below)
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
         flow = start.to(first.features.device, torch.float32)
@@ -155,7 +155,7 @@ class FlowNetwork(nn.Module):
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
         gate = self.gate(first.features, second.features)
-        flow, state = self.settle(flow, correlation, state, gate, settling)
+        flow, state = self.refine_without_gradient(flow, correlation, state, gate, no_grad_iterations)
         steps = self.refinements(correlation, flow, state, gate, iterations, stop_below)
         del state  # each refinement makes a new one
         outputs, num_refinements = [], 0
@@ -216,7 +216,7 @@ class FlowNetwork(nn.Module):
             _, state = self.operator.step(motion, state)
         return state
 
-    def settle(
+    def refine_without_gradient(
         self, flow: CoarseFlow, correlation: Correlation, state: Any, gate: Gate | None, count: int
     ) -> tuple[CoarseFlow, Any]:
         """The flow and the operator's state after `count` refinements that record no gradient."""

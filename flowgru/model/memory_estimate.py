@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 
 from flowgru.config import NetworkSizes
+from flowgru.config.choices import CorrelationMethod
 from flowgru.grid import padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
-from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan, preferred_method
+from flowgru.model.correlation.choice import MatchPlan, preferred_method
 from flowgru.model.correlation.on_demand import WORKING_BYTES
 from flowgru.model.memory import used_memory
 

@@ -41,7 +41,7 @@ class FlowPrediction(NamedTuple):
     mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
     """One for each of the flows: what MixtureHead says of its error, at the picture's size; empty without one."""
     num_refinements: int = 0
-    """How many there were, without those that only settled."""
+    """How many there were, without the held ones and those without gradient."""
 
 
 def check_counts(**counts: int) -> None:

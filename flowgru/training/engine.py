@@ -1,6 +1,6 @@
 """One training run, from its configuration to its weights: the only file that calls Lightning Fabric.
 
-Everything random is a function of (seed, step), and the store holds weights, optimizer, schedule, running mean and step,
+Everything random is a function of (seed, step), and the store holds weights, optimizer, schedule, moving average and step,
 so a run that was stopped at any moment goes on as if it had not been: on a CPU to the same bits, on a GPU up to the order
 in which CUDA adds the look-up's gradients.
 
@@ -22,6 +22,7 @@ from lightning.fabric.plugins import MixedPrecision
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
+from flowgru.config.choices import Precision
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import MachineError, RequestError
@@ -35,7 +36,7 @@ from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import end_others
 from flowgru.training.run_log import RunLog
-from flowgru.training.run_state import SCHEDULES, Run, RunningMean
+from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run
 from flowgru.training.sampler import FlowBatch
 from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
@@ -49,7 +50,12 @@ class Diverged(MachineError):
     """Nothing finite comes out of the training any more."""
 
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+FABRIC_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
+"""Fabric's names of the precisions."""
 
 
 class ExactInputs(MixedPrecision):
@@ -73,8 +79,8 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
         logging.getLogger(name).setLevel(logging.WARNING)
     if devices < 1:
         raise RequestError(f"--devices is {devices}: it must be 1 or more")
-    if precision == "16-mixed" and device.type == "cpu":
-        raise RequestError("precision is 16-mixed and the device cpu: 16-mixed needs a GPU, use bf16-mixed or 32-true")
+    if precision == "16" and device.type == "cpu":
+        raise RequestError("precision is 16 and the device cpu: 16 needs a GPU, use bf16 or 32")
     nodes = 1
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -92,14 +98,14 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
         )
     chosen = [device.index] if alone and device.type == "cuda" and device.index is not None else devices
     strategy = "auto" if alone else "ddp"
-    mixed = precision != "32-true"
+    named = FABRIC_PRECISION[precision]
     return Fabric(
         accelerator=device.type,
         devices=chosen,
         num_nodes=nodes,
         strategy=strategy,
-        precision=None if mixed else precision,
-        plugins=[ExactInputs(precision, device.type)] if mixed else None,
+        precision=named if named == "32-true" else None,
+        plugins=None if named == "32-true" else [ExactInputs(named, device.type)],
     )
 
 
@@ -220,9 +226,9 @@ def _begin(
     wrapped, optimizer = fabric.setup(network, optimizer)
     schedule = SCHEDULES[settings.schedule](optimizer, settings, config.steps)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
-    mean = RunningMean(network.state_dict(), settings.ema_decay)
+    average = ExponentialMovingAverage(network.state_dict(), settings.ema_decay)
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
-    run = Run(network, optimizer, schedule, mean, scaler=scaler, machine=machine)
+    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine)
     if checkpoint is not None:
         run.restore(checkpoint.weights, checkpoint.state)
     return run, wrapped
@@ -236,15 +242,17 @@ def _validate(
     log: RunLog | None,
     asked_to_stop: Sequence[int],
 ) -> int | None:
-    """Measures the running mean of the weights on the validation sets; run.is_best where it is the best so far.
+    """Measures the moving average of the weights on the validation sets; run.is_best where it is the best so far.
 
     The first set decides, by the worst of its numbers of refinements: what diverges is not good. Returns the signal by
     which any process is asked to stop meanwhile; the validation then stays due.
     """
     trained = {name: value.clone() for name, value in run.network.state_dict().items()}
-    for value in run.mean.weights.values() if fabric.world_size > 1 else ():  # batch norm's statistics differ in each
+    for value in (
+        run.average.weights.values() if fabric.world_size > 1 else ()
+    ):  # batch norm's statistics differ in each
         torch.distributed.broadcast(value, 0)
-    run.network.load_state_dict(run.mean.weights)
+    run.network.load_state_dict(run.average.weights)
     iterations, world_size = config.validation.iterations, fabric.world_size
     for name, data in sets.items():
         mine = pair_errors(

@@ -1,11 +1,14 @@
 """Which checkpoint a run goes on from, and whether it is the same run."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from flowgru.config import TrainConfig
 from flowgru.config.flatten import flatten
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError
 from flowgru.training.checkpoints import CONFIG, Checkpoint, CheckpointStore, load_checkpoint, step_of
 
@@ -20,10 +23,11 @@ HOW_IT_ENDS = {"steps", "optimizer.decay_steps"}
 def named_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     """The checkpoint of --resume PATH: its schedule and optimizer fit this run only if its run was configured alike."""
     checkpoint = load_checkpoint(path)
-    noted = CheckpointStore(path.parent).read_config()
+    advice = "begin from a model file's weights by --init-from instead"
+    noted = noted_settings(path.parent, advice)
     if noted is None:
         raise RequestError(f"{path.parent / CONFIG} is missing: --resume goes on from a checkpoint in its run's folder")
-    require_same_config(noted, config, path.parent, "begin from a model file's weights by --init-from instead")
+    require_same_config(noted, config, path.parent, advice)
     return checkpoint
 
 
@@ -54,12 +58,21 @@ def noted_steps(folder: Path) -> int | None:
         raise RequestError(f"the configuration noted in {folder} is damaged: name another --output") from None
 
 
-def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: str) -> None:
-    """Refuses to go on with a run of another configuration than the one noted in its folder."""
+def noted_settings(folder: Path, advice: str) -> dict[str, Any] | None:
+    """The settings noted in the folder of a run, by their dotted names of today; one that came later had its default.
+
+    None where no run has begun. RequestError, with the advice, where they cannot be read.
+    """
+    noted = CheckpointStore(folder).read_config()
     try:
-        old = _leaves_of(TrainConfig()) | flatten(json.loads(noted))  # a setting that came later had its default
+        with NamesOfToday(str(folder / CONFIG)) as names:
+            return None if noted is None else _leaves_of(TrainConfig()) | flatten(names.settings(json.loads(noted)))
     except (ValueError, AttributeError):
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
+
+
+def require_same_config(old: Mapping[str, Any], config: TrainConfig, folder: Path, advice: str) -> None:
+    """Refuses to go on with a run of another configuration than the one noted in its folder."""
     new = _leaves_of(config)
     open_ended = old.get(SCHEDULE) == new.get(SCHEDULE) == "constant"
     names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - (HOW_IT_ENDS if open_ended else set()))
@@ -70,12 +83,12 @@ def require_same_config(noted: str, config: TrainConfig, folder: Path, advice: s
     raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
 
 
-def ends_otherwise(noted: str, config: TrainConfig, step: int, folder: Path) -> bool:
+def ends_otherwise(old: Mapping[str, Any], config: TrainConfig, step: int, folder: Path) -> bool:
     """Whether a run that has come to `step` is to end otherwise than noted in its folder.
 
     RequestError where it cannot: where steps that it has done, or their learning rate, would have been others.
     """
-    old, new = _leaves_of(TrainConfig()) | flatten(json.loads(noted)), _leaves_of(config)
+    new = _leaves_of(config)
     if all(old.get(name) == new[name] for name in HOW_IT_ENDS):
         return False
     decay = config.optimizer.decay_steps
@@ -92,5 +105,5 @@ def ends_otherwise(noted: str, config: TrainConfig, step: int, folder: Path) -> 
     return True
 
 
-def _leaves_of(config: TrainConfig) -> dict:
+def _leaves_of(config: TrainConfig) -> dict[str, Any]:
     return flatten(json.loads(json.dumps(asdict(config))))

@@ -21,7 +21,14 @@ from flowgru.training.engine import connect, train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
-from flowgru.training.resuming import checkpoint_of, ends_otherwise, named_checkpoint, noted_steps, require_same_config
+from flowgru.training.resuming import (
+    checkpoint_of,
+    ends_otherwise,
+    named_checkpoint,
+    noted_settings,
+    noted_steps,
+    require_same_config,
+)
 from flowgru.training.run_log import RunLog
 from flowgru.training.time_limit import TimeLimit
 
@@ -95,17 +102,17 @@ def train(
         how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
         path = folder / WEIGHTS
         write_model_file(
-            path, run.mean.weights, card_of(replace(config, steps=run.step), run, folder, how), overwrite=True
+            path, run.average.weights, card_of(replace(config, steps=run.step), run, folder, how), overwrite=True
         )
         log.console.print(f"wrote {path}")
 
 
 def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
-    parts = num_processes * config.accumulate
+    parts = num_processes * config.gradient_accumulation_steps
     if config.batch_size % parts:
         raise RequestError(
             f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {num_processes} processes with "
-            f"accumulate {config.accumulate}"
+            f"gradient_accumulation_steps {config.gradient_accumulation_steps}"
         )
 
 
@@ -116,9 +123,10 @@ def _begun(
 
     RequestError where the folder holds another run.
     """
-    noted = store.read_config()
+    advice = "name another --output"
+    noted = noted_settings(folder, advice)
     if noted is not None:
-        require_same_config(noted, config, folder, "name another --output")
+        require_same_config(noted, config, folder, advice)
     checkpoint = checkpoint_of(store, resume, named)
     if limited:
         if checkpoint is not None:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
-from flowgru.config.renamed import with_names_of_today
+from flowgru.config.renamed import NamesOfToday
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.model.flow_network import FlowNetwork
@@ -61,13 +61,14 @@ class RunLog:
         validation_due: the checkpoint does not know of the validation of its own step. Newer checkpoints that were damaged
         are named, and by which machine the run is resumed, where it is another one.
         """
-        self.total, self.sums = total, with_names_of_today(sums or {})
+        self.total = total
+        with NamesOfToday(f"the checkpoint of step {step}") as names:
+            self.sums = names.measures(sums or {})
         for damage in passed_over:
             self.warn(f"passed over a damaged checkpoint: {damage}")
         with self._or_without_log():
             if self.path.exists():
-                lines = self.path.read_text("utf-8", errors="replace").splitlines()
-                kept = [values for line in lines if _is_known(values := line_values(line), step, validation_due)]
+                kept = [values for values in read_log(self.path) if _is_known(values, step, validation_due)]
                 staged = self.path.with_suffix(".tmp")
                 staged.write_text("".join(f"{json.dumps(values)}\n" for values in kept))
                 staged.replace(self.path)
@@ -188,13 +189,19 @@ class RunLog:
             )
 
 
-def line_values(line: str) -> dict[str, Any]:
-    """What a line of the log says, under today's names; nothing where it was torn or damaged."""
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """What each line of a log says, under the names of today; nothing where it was torn or damaged."""
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    with NamesOfToday(str(path)) as names:
+        return [names.measures(_line_values(line)) for line in lines]
+
+
+def _line_values(line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
     except ValueError:
         return {}
-    return with_names_of_today(values) if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _is_known(values: dict[str, Any], step: int, validation_due: bool) -> bool:

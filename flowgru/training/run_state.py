@@ -11,8 +11,8 @@ from flowgru.config import OptimizerConfig, TrainConfig
 from flowgru.model.flow_network import FlowNetwork
 
 
-class RunningMean:
-    """Exponential moving average of the weights: what is validated, kept and published."""
+class ExponentialMovingAverage:
+    """The moving average of the weights: what is validated, kept and published."""
 
     def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
         self.decay = decay
@@ -36,7 +36,7 @@ class Run:
     network: FlowNetwork
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    mean: RunningMean
+    average: ExponentialMovingAverage
     step: int = 0
     best_error: float = math.inf
     validation: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Run:
             "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "mean": self.mean.weights,
+            "mean": self.average.weights,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "machine": self.machine,
             "origin": self.origin,
@@ -76,7 +76,7 @@ class Run:
         self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        for name, value in self.mean.weights.items():  # on the network's device; what was loaded is on the CPU
+        for name, value in self.average.weights.items():  # on the network's device; what was loaded is on the CPU
             value.copy_(state["mean"][name])
         self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
         self.validation, self.origin = state["validation"], state.get("origin", {})
@@ -128,12 +128,13 @@ class DrawnRefinements(NamedTuple):
 
     hold: int
     """Leave the flow where it begins: 0..config.hold, each as likely."""
-    settling: int
-    """Run without gradient: none in half of the steps, else 1..config.settling."""
+    no_grad_iterations: int
+    """Run without gradient: none in half of the steps, else 1..config.no_grad_iterations."""
 
 
 def drawn_refinements(config: TrainConfig, step: int) -> DrawnRefinements:
     """The numbers of a step, a function of seed and step."""
     draw = torch.rand(3, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
-    settling = 0 if draw[0] < 0.5 or not config.settling else 1 + int(draw[1] * config.settling)
-    return DrawnRefinements(min(int(draw[2] * (config.hold + 1)), config.hold), settling)
+    hold, most = config.hold, config.no_grad_iterations
+    without_gradient = 0 if draw[0] < 0.5 or not most else 1 + int(draw[1] * most)
+    return DrawnRefinements(min(int(draw[2] * (hold + 1)), hold), without_gradient)

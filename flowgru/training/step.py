@@ -46,26 +46,26 @@ def training_step(
     batch: FlowBatch,
     asked_to_stop: Sequence[int] = (),
 ) -> StepResult:
-    """One optimizer step on this process's share of the batch, in `config.accumulate` parts."""
+    """One optimizer step on this process's share of the batch, in `config.gradient_accumulation_steps` parts."""
     run.network.train()
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
     statistics = {name: value.clone() for name, value in run.network.named_buffers()}
     run.optimizer.zero_grad(set_to_none=True)
-    hold, settling = drawn_refinements(config, run.step)
+    hold, no_grad_iterations = drawn_refinements(config, run.step)
     loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
-    for number in range(1, config.accumulate + 1):
-        part = batch.part(number - 1, config.accumulate)
-        with fabric.no_backward_sync(network, enabled=number < config.accumulate):
+    for number in range(1, config.gradient_accumulation_steps + 1):
+        part = batch.part(number - 1, config.gradient_accumulation_steps)
+        with fabric.no_backward_sync(network, enabled=number < config.gradient_accumulation_steps):
             prediction = network(
                 part.first,
                 part.second,
                 iterations=config.iterations,
                 initial_flow=part.initial_flow,
                 hold=hold,
-                settling=settling,
+                no_grad_iterations=no_grad_iterations,
             )
-            part_loss = loss_of(prediction, part, config) / config.accumulate
+            part_loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
             fabric.backward(part_loss)
         loss += part_loss.detach()
         errors.append(endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid))
@@ -80,7 +80,7 @@ def training_step(
     stop = agreed_signal(counts)
     if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
         run.optimizer.step()
-        run.mean.update(run.network.state_dict(), run.step)
+        run.average.update(run.network.state_dict(), run.step)
         result = StepResult(total_loss / fabric.world_size, total_error / pairs if pairs else math.nan, (), stop)
     else:
         scale = None

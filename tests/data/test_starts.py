@@ -103,7 +103,7 @@ def test_settings_that_make_no_sense_are_refused(make, said):
 
 
 def test_every_number_of_held_refinements_is_drawn_alike():
-    config = replace(TINY, hold=3, settling=4)
+    config = replace(TINY, hold=3, no_grad_iterations=4)
     held = [drawn_refinements(config, step).hold for step in range(2000)]
     assert {count: held.count(count) / 2000 for count in range(4)} == pytest.approx(
         dict.fromkeys(range(4), 0.25), abs=0.04

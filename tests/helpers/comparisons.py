@@ -117,7 +117,7 @@ def write_comparison(
                 "steps": 1500,
                 "batch_size": 6,
                 "iterations": TRAINED,
-                "settling": 8,
+                "no_grad_iterations": 8,
                 "stage": None,
                 "sets": [],
             },

@@ -16,7 +16,7 @@ from flowgru.config import (
     ValidationConfig,
 )
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training.run_state import Run, RunningMean, one_cycle
+from flowgru.training.run_state import ExponentialMovingAverage, Run, one_cycle
 
 TINY = TrainConfig(
     network=NetworkConfig("compact", "conv_gru"),
@@ -49,7 +49,7 @@ def new_run(network: FlowNetwork | None = None, **options: Any) -> Run:
     network = network or FlowNetwork(TINY.network)
     optimizer = torch.optim.AdamW(network.parameters())
     schedule = one_cycle(optimizer, TINY.optimizer, TINY.steps)
-    return Run(network, optimizer, schedule, RunningMean(network.state_dict(), 0.9), **options)
+    return Run(network, optimizer, schedule, ExponentialMovingAverage(network.state_dict(), 0.9), **options)
 
 
 NOTHING = AugmentationSettings(

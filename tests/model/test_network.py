@@ -65,12 +65,12 @@ def test_a_batch_gives_what_each_pair_gives_alone(preset):
 
 
 @each_operator
-@pytest.mark.parametrize("settling", [0, 2])
+@pytest.mark.parametrize("no_grad_iterations", [0, 2])
 @pytest.mark.parametrize("sixteen_bits", [False, True])
-def test_gradients_reach_every_parameter(operator, settling, sixteen_bits):
+def test_gradients_reach_every_parameter(operator, no_grad_iterations, sixteen_bits):
     network = make("compact", operator).train()
     with torch.autocast("cpu", torch.bfloat16, enabled=sixteen_bits):
-        prediction = network(*torch.rand(2, 1, 3, 32, 32), iterations=2, settling=settling)
+        prediction = network(*torch.rand(2, 1, 3, 32, 32), iterations=2, no_grad_iterations=no_grad_iterations)
     assert all(flow.dtype == torch.float32 for flow in prediction.flows)
     sum(flow.abs().mean() for flow in prediction.flows).backward()  # pyright: ignore[reportAttributeAccessIssue]
     for name, parameter in network.named_parameters():
@@ -108,14 +108,14 @@ def test_an_unknown_preset_is_refused():
 def test_settling_changes_no_value_and_needs_no_gradient(operator):
     network, frames = make("compact", operator), torch.rand(2, 1, 3, 48, 40)
     whole = network(*frames, iterations=5)
-    settled = network(*frames, iterations=2, settling=3)
+    settled = network(*frames, iterations=2, no_grad_iterations=3)
     assert len(settled.flows) == 2
     for flow, expected in zip((*settled.flows, settled.coarse), (*whole.flows[-2:], whole.coarse), strict=True):
         torch.testing.assert_close(flow, expected, rtol=1e-6, atol=1e-6)
         assert flow.requires_grad
     differentiable = []
     network.flow_head.register_forward_hook(lambda module, inputs, change: differentiable.append(change.requires_grad))
-    network(*frames, iterations=2, settling=3)
+    network(*frames, iterations=2, no_grad_iterations=3)
     assert differentiable == [False] * 3 + [True] * 2
 
 
@@ -137,16 +137,16 @@ def test_the_initial_coarse_flow_is_where_refinement_starts():
         network(*frames, initial_coarse=torch.zeros(1, 2, 8, 8))
 
 
-@pytest.mark.parametrize("settling", [0, 2])
-def test_final_only_upsamples_once_and_changes_no_value(settling):
+@pytest.mark.parametrize("no_grad_iterations", [0, 2])
+def test_final_only_upsamples_once_and_changes_no_value(no_grad_iterations):
     network, frames = make(), torch.rand(2, 1, 3, 40, 40)
     calls = count_calls(mask=network.upsampler.mask_head, upsampler=network.upsampler, refinement=network.flow_head)
     with torch.no_grad():
-        every = network(*frames, iterations=4, settling=settling)
-        assert calls == {"mask": 4, "upsampler": 4, "refinement": 4 + settling}
+        every = network(*frames, iterations=4, no_grad_iterations=no_grad_iterations)
+        assert calls == {"mask": 4, "upsampler": 4, "refinement": 4 + no_grad_iterations}
         calls.clear()
-        final = network(*frames, iterations=4, settling=settling, final_only=True)
-    assert calls == {"mask": 1, "upsampler": 1, "refinement": 4 + settling}
+        final = network(*frames, iterations=4, no_grad_iterations=no_grad_iterations, final_only=True)
+    assert calls == {"mask": 1, "upsampler": 1, "refinement": 4 + no_grad_iterations}
     assert len(final.flows) == 1 and torch.equal(final.flows[0], every.flows[-1])
     assert torch.equal(final.coarse, every.coarse)
 
@@ -215,7 +215,7 @@ def test_refinement_stops_once_the_flow_stands_still():
         uniform_updates(network, 1.0, 2.0, 0.5)
         assert network(*pair, iterations=3, stop_below=0.4).num_refinements == 3
         uniform_updates(network, 0.1, 1.0, 0.1, 1.0)
-        assert network(*pair, iterations=3, settling=1, stop_below=0.6).num_refinements == 2
+        assert network(*pair, iterations=3, no_grad_iterations=1, stop_below=0.6).num_refinements == 2
 
 
 def test_a_batch_is_refined_until_all_its_flows_stand_still():
@@ -242,7 +242,7 @@ def test_compiled_parts_give_the_flow_and_the_gradients_of_the_plain_ones(operat
     pair = torch.rand(2, 1, 3, 128, 128)
     flows, gradients = [], []
     for network in (plain, compiled):
-        prediction = network(*pair, iterations=3, settling=1)
+        prediction = network(*pair, iterations=3, no_grad_iterations=1)
         prediction.flows[-1].square().mean().backward()
         flows.append(prediction.flows[-1].detach())
         gradients.append(

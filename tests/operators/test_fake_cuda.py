@@ -79,7 +79,7 @@ def test_a_network_gives_flow_in_float32_in_every_precision(
         network.plan = MatchPlan(correlation)
         first, second = torch.rand(2, 2, 3, 128, 160)
         with autocast(precision), torch.set_grad_enabled(training):
-            found = network(first, second, iterations=2, settling=1, final_only=not training)
+            found = network(first, second, iterations=2, no_grad_iterations=1, final_only=not training)
         assert len(found.flows) == 1 + training
         assert all(flow.dtype == torch.float32 and flow.shape == (2, 2, 128, 160) for flow in found.flows)
         if training:

@@ -10,7 +10,15 @@ ITEMS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)(?=^- |\Z)", SECTION, re.MULTIL
 
 
 def test_it_tells_of_all_that_is_added():
-    wanted = {"update operator", "data set", "format of flow files", "kind of exported file", "measure", "verb"}
+    wanted = {
+        "update operator",
+        "data set",
+        "format of flow files",
+        "kind of exported file",
+        "measure",
+        "verb",
+        "new name",
+    }
     assert {re.sub(r"^An? ", "", name) for name in ITEMS} == wanted
 
 

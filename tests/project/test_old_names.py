@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from flowgru.comparison import runs
 from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.config import ComparisonConfig, HeldBackConfig, RowConfig
+from flowgru.config.renamed import OldName
 from flowgru.config.way import Way
 from flowgru.data.classical import zero_flow
 from flowgru.data.sample import FlowSample
@@ -63,7 +64,9 @@ def test_measurements_from_before_are_read_by_the_names_of_today(tmp_path):
     lines = ["regime,row,seed,measure,set,iterations,step,value"]
     lines += ["r,a,,zero_epe,synthetic,,,5.0", "r,a,0,training_epe,,,50,3.0", "r,a,0,epe,synthetic,12,,1.5"]
     (tmp_path / "m.csv").write_text("\n".join([*lines, ""]))
-    assert read_measurements(tmp_path / "m.csv") == [
+    with pytest.warns(OldName, match=r"m.csv: zero_epe is now zero_epe_per_image; training_epe is now"):
+        found = read_measurements(tmp_path / "m.csv")
+    assert found == [
         Measurement("r", "a", None, "zero_epe_per_image", "synthetic", None, None, 5.0),
         Measurement("r", "a", 0, "training_epe_per_image", "", None, 50, 3.0),
         Measurement("r", "a", 0, "epe_per_image", "synthetic", 12, None, 1.5),
@@ -78,14 +81,16 @@ def old_log(folder: Path) -> None:
 
 def test_a_log_from_before_gives_the_curves_of_its_training(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0, "epe": 1.5}\n{"step": 1, "validation_epe": {}}\n{"st')
-    found = [(one.measure, one.step, one.value) for one in runs.training_curves(tmp_path / "log.jsonl", 0)]
+    with pytest.warns(OldName, match=r"log.jsonl: epe is now epe_per_image"):
+        found = [(one.measure, one.step, one.value) for one in runs.training_curves(tmp_path / "log.jsonl", 0)]
     assert found == [("training_loss", 1, 2.0), ("training_epe_per_image", 1, 1.5)]
 
 
 def test_the_validation_that_is_due_again_is_dropped_from_a_log_of_before(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "epe": 1.5}\n{"step": 1, "validation_epe": {}}\n')
     log = RunLog(tmp_path, 1)
-    log.begin(1, 4, passed_over=[], validation_due=True)
+    with pytest.warns(OldName, match=r"log.jsonl: epe is now epe_per_image; validation_epe is now"):
+        log.begin(1, 4, passed_over=[], validation_due=True)
     log.close()
     assert log_lines(tmp_path) == [{"step": 1, "epe_per_image": 1.5}]
 
@@ -110,7 +115,8 @@ def test_a_run_of_before_goes_on_to_the_same_log(tmp_path, monkeypatch):
         train(config, str(tmp_path / "cut"), device="cpu")
     monkeypatch.undo()
     old_log(tmp_path / "cut")
-    train(config, str(tmp_path / "cut"), device="cpu")
+    with pytest.warns(OldName, match="the checkpoint of step 3: epe is now epe_per_image"):
+        train(config, str(tmp_path / "cut"), device="cpu")
     whole = log_lines(tmp_path / "whole")
     assert log_lines(tmp_path / "cut") == whole and [line["step"] for line in whole] == [2, 4, 5, 5]
     assert whole[1]["epe_per_image"] > 0 and whole[3]["validation_epe_per_image"]["synthetic"]["1"] > 0
@@ -120,9 +126,12 @@ def test_cards_from_before_are_read_by_the_names_of_today(tmp_path, monkeypatch)
     card = {"network": {"preset": "compact", "operator": "conv_gru"}, "epe": {"a": 1}, "held_back_epe": {"b": {}}}
     write_model_file(tmp_path / "m.safetensors", {"weight": torch.zeros(1)}, card)
     today = {"network": card["network"], "epe_per_image": {"a": 1}, "held_back_epe_per_image": {"b": {}}}
-    assert read_card(tmp_path / "m.safetensors") == today
+    with pytest.warns(OldName, match=r"m.safetensors: epe is now .*held_back_epe is now"):
+        assert read_card(tmp_path / "m.safetensors") == today
     exported = {"iterations": 4, "export": {"max_size": 9}}
     opened = formats.Opened("a runtime", json.dumps({**card, **exported}), [], lambda inputs: inputs)
     monkeypatch.setitem(formats.FORMATS, "onnx", formats.FORMATS["onnx"]._replace(open=lambda path: opened))
     (tmp_path / "m.onnx").touch()
-    assert runtimes.open_file(tmp_path / "m.onnx")[1] == {**today, **exported}
+    with pytest.warns(OldName, match=r"m.onnx: epe is now"):
+        found = runtimes.open_file(tmp_path / "m.onnx")[1]
+    assert found == {**today, **exported}

@@ -79,7 +79,7 @@ def test_it_is_the_run_that_so_many_steps_would_have_been(tmp_path, few_steps, s
         TINY,
         network=NetworkConfig(preset, "conv_gru"),
         optimizer=OptimizerConfig(schedule=schedule),
-        settling=2,
+        no_grad_iterations=2,
         hold=1,
     )
     train(replace(config, steps=1), str(tmp_path / "limited"), device="cpu", minutes=0.05)

@@ -106,15 +106,15 @@ def test_after_a_run_of_several_processes_a_script_goes_on_in_one_and_makes_no_o
 
 def test_one_gpu_cannot_be_named_for_several_processes():
     with pytest.raises(RequestError, match="--device is cuda:1 for 2 processes"):
-        connect(torch.device("cuda:1"), 2, "32-true")
+        connect(torch.device("cuda:1"), 2, "32")
 
 
 def test_a_second_run_of_several_processes_in_one_is_refused():
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         with pytest.raises(RequestError, match="--devices is 2, and this Python process has had a run of several"):
-            connect(torch.device("cpu"), 2, "32-true")
-        assert connect(torch.device("cpu"), 1, "32-true").world_size == 1
+            connect(torch.device("cpu"), 2, "32")
+        assert connect(torch.device("cpu"), 1, "32").world_size == 1
     finally:
         torch.distributed.destroy_process_group()
 

@@ -85,7 +85,7 @@ def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, 
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path):
     config = replace(TINY, steps=1, optimizer=replace(TINY.optimizer, learning_rate=1e-3))
     whole = final_weights(config, tmp_path / "whole")
-    parts = final_weights(replace(config, accumulate=2), tmp_path / "parts")
+    parts = final_weights(replace(config, gradient_accumulation_steps=2), tmp_path / "parts")
     start = FlowNetwork(config.network).state_dict()
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=3e-5)
@@ -202,8 +202,8 @@ def test_a_setting_that_is_infinite_is_told_to_be_finite(settings, name):
     [
         ({"stage": "chairs", "sets": (StageSet("chairs", CROP),)}, "empty where `stage` is given"),
         ({"loss": "mixture"}, "network.confidence is False: it must be True with loss mixture"),
-        ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
-        ({"accumulate": 3}, "must be a multiple of 3"),
+        ({"precision": "16"}, "16 needs a GPU"),
+        ({"gradient_accumulation_steps": 3}, "must be a multiple of 3"),
         ({"init_from": "nowhere.safetensors"}, "there is no model file nowhere.safetensors"),
     ],
 )

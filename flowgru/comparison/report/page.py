@@ -71,8 +71,8 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
         yield "training", f"{steps} steps of {setting('training', 'batch_size')} pairs"
     yield "seeds", f"{len(results.seeds)} ({', '.join(map(str, results.seeds))})"
     if results.trained_iterations is not None:
-        settling = setting("training", "settling")
-        before = f", up to {settling} more without gradient before them in half of the steps" if settling else ""
+        without = setting("training", "no_grad_iterations")
+        before = f", up to {without} more without gradient before them in half of the steps" if without else ""
         yield "refinements", f"{results.trained_iterations} in a training step{before}"
     sets = setting("training", "stage") or [part.get("name") for part in setting("training", "sets") or []]
     yield "trained on", sets if isinstance(sets, str) else joined(sets) if sets else "generated pairs"

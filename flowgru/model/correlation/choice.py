@@ -6,7 +6,7 @@ from typing import Protocol, get_args, runtime_checkable
 
 import torch
 
-from flowgru.config.model_settings import CorrelationMethod
+from flowgru.config.choices import CorrelationMethod
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
 from flowgru.model.buffers import release

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flowgru.config.renamed import with_names_of_today
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, lacks_memory, one_line
 from flowgru.model.exported.formats import Opened, format_of, missing_package
 
@@ -36,4 +36,5 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
         sound, card = False, {}
     if not sound:
         raise RequestError(f"{path} is not a model of flowgru's: its card is missing; make one with flowgru export")
-    return opened, with_names_of_today(card)
+    with NamesOfToday(f"the card of {path}") as names:
+        return opened, names.card(card)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from flowgru.config import PRESETS, NetworkConfig
+from flowgru.config.choices import CorrelationMethod
 from flowgru.config.network import check_preset
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.model.compiled import compile_for_inference
-from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import describe_mismatch, listed, read_weights

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from flowgru.config.renamed import with_names_of_today
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import MachineError, RequestError, one_line
 from flowgru.files.atomic import atomic_write
 from flowgru.model.weight_files.torch_file import read_torch_file
@@ -182,7 +182,8 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
         raise RequestError(f"the card of {path} is not JSON ({one_line(error, 120)})") from None
     if not isinstance(card, dict):
         raise RequestError(f"the card of {path} is a {type(card).__name__}: expected a JSON object")
-    return with_names_of_today(card)
+    with NamesOfToday(f"the card of {path}") as names:
+        return names.card(card)
 
 
 def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:

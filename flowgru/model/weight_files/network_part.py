@@ -18,7 +18,7 @@ _MODULES = {mark.partition(".")[0] for mark in _MARKS} | {"motion_encoder", "flo
 def network_part(weights: Weights, source: str) -> tuple[Weights, list[str]]:
     """The weights that belong to the network, under the names that it gives them, and the names of all others.
 
-    Where a file holds several networks, the one with most weights counts; among equals a running mean (ema), else the first.
+    Where a file holds several networks, the one with most weights counts; among equals a moving average, else the first.
     RequestError where two weights come to have one name.
     """
     plain = {name: _TRANSPARENT.sub("", name) for name in weights}

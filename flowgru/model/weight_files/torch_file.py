@@ -18,7 +18,7 @@ _WRAPPERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "params_ema", "ema"),
     *("state_dict", "model_state_dict", "model", "params", "net", "network", "module", "weights"),
 )
-"""Keys under which training programs keep the weights beside their own state; running means of them go first."""
+"""Keys under which training programs keep the weights beside their own state; moving averages of them go first."""
 
 _PLAIN = (bool, int, float, str, type(None))
 """Kinds of values that some programs keep among the weights, such as the number of an epoch."""
