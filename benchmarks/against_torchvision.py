@@ -37,7 +37,7 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from flowgru.benchmarking.cases import method_text, moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
-from flowgru.config.model_settings import Precision
+from flowgru.config.choices import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan

@@ -1,17 +1,17 @@
 """What a model's card says of it: held-back generated pairs at several refinements, still pairs, and real pairs.
 
-    python benchmarks/default_model.py [--model default] [--data-root datasets] [--pairs 16]
+    python benchmarks/default_model.py [--model default] [--root datasets] [--pairs 16]
 
 Generated pairs have a seed that neither training nor its validation used. Still pairs are frames against themselves,
 against themselves with independent noise of 2/255, and frames of one colour. Real pairs are scored where they are found
-under --data-root.
+under --root.
 """
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
+from reporting import add_root, parsed
 
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way
@@ -50,10 +50,10 @@ def still_pairs(network, pairs: SyntheticPairs) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--data-root", default="datasets")
+    add_root(parser)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--skip-real", action="store_true", help="score generated pairs only, as for a candidate")
-    given = parser.parse_args()
+    given = parsed(parser)
     network = load_model(given.model, "cpu")
     held_back = SyntheticPairs(HELD_BACK, length=given.pairs)
 
@@ -69,7 +69,7 @@ def main() -> None:
         real = {}
         for name in REAL_SETS:
             try:
-                pairs = open_dataset(name, Path(given.data_root))
+                pairs = open_dataset(name, given.root)
             except FlowgruError as error:
                 print(f"{name}: not scored, {error}")
                 continue

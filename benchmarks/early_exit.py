@@ -1,6 +1,6 @@
 """Error over milliseconds: so many refinements for every pair, against refining until the flow stands still.
 
-    python benchmarks/early_exit.py runs/operator_study [--models default] [--sets sintel ...] [--data-root datasets]
+    python benchmarks/early_exit.py runs/operator_study [--models default] [--sets sintel ...] [--root datasets]
         [--pairs 24] [--size 192x256] [--iterations 1 2 3 4 6 8 12 16 24] [--below 4 2 1 0.5 0.2 0.1 0.05 0.02]
         [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from reporting import add_root, parsed
 
 from flowgru.benchmarking.timing import median_ms
 from flowgru.config import SyntheticSettings
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--sets", nargs="*", default=[], help="benchmark sets, or manifests ending in .csv")
-    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
+    add_root(parser)
     parser.add_argument("--pairs", type=int, default=24, help="generated pairs")
     parser.add_argument("--size", default="192x256", help="of the generated pairs")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8, 12, 16, 24])
@@ -70,12 +71,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--no-times", action="store_true")
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
 
     methods = find_methods(given.folders, given.models)
     ways = [*map(Way, given.iterations), *(Way(max(given.iterations), below) for below in given.below)]
-    sets = {name: open_dataset(name, given.data_root) for name in given.sets}
+    sets = {name: open_dataset(name, given.root) for name in given.sets}
     if given.pairs:
         sets = {"generated": generated_pairs(given.folders, given.size, given.pairs), **sets}
     points = []

@@ -1,9 +1,9 @@
 """What half precision changes: the error of each pair in 32 bits and under autocast, and how far the flows are apart.
 
     python benchmarks/precision.py [--models default raft_large] [--sets middlebury sintel kitti2012 chairs]
-        [--data-root datasets] [--iterations 12] [--precisions bf16] [--device cpu]
+        [--root datasets] [--iterations 12] [--precisions bf16] [--device cpu]
 
-Real pairs, as they are found under --data-root. EPE in px over the pixels whose flow is known. Under autocast the encoders,
+Real pairs, as they are found under --root. EPE in px over the pixels whose flow is known. Under autocast the encoders,
 the gates and the heads compute in sixteen bits, the correlation is summed and the flow added up in 32.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from reporting import add_root, parsed
 
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
@@ -29,11 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["default"])
     parser.add_argument("--sets", nargs="+", default=["middlebury", "sintel", "kitti2012", "chairs"])
-    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
+    add_root(parser)
     parser.add_argument("--iterations", type=int, default=12)
     parser.add_argument("--precisions", nargs="+", default=["bf16"], choices=["bf16", "16"])
     parser.add_argument("--device", default=None, help="CUDA where there is one, else the CPU")
-    given = parser.parse_args()
+    given = parsed(parser)
     device = choose_device(given.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}, {given.iterations} refinements; px, means over pairs\n")
@@ -46,7 +47,7 @@ def main() -> None:
         network = load_model(model, device)
         for name in given.sets:
             try:
-                dataset = open_dataset(name, given.data_root)
+                dataset = open_dataset(name, given.root)
             except FlowgruError as error:
                 print(f"{name}: not measured, {error}")
                 continue

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowgru.benchmarking.timing import CLOCKS
+from flowgru.config.renamed import NamesOfToday
 
 
 def arguments(text: str | None, *, rounds: int) -> argparse.ArgumentParser:
@@ -22,6 +24,20 @@ def arguments(text: str | None, *, rounds: int) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, help="file to which each row is appended as a line of JSON")
     return parser
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """The option of the scripts that read real pairs."""
+    parser.add_argument("--root", default="datasets", help="the folder that holds the data sets' own folders")
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What the command line says; an old name of an option is read, with one line of note."""
+    with warnings.catch_warnings(record=True) as noted, NamesOfToday(parser.prog) as names:
+        words = names.words(sys.argv[1:], known=("root",))
+    for note in noted:
+        print(f"note: {note.message}", file=sys.stderr)
+    return parser.parse_args(words)
 
 
 def begin(given: argparse.Namespace) -> torch.device:

@@ -1,6 +1,6 @@
 """How far the flow of overlapping tiles is from the flow of the whole picture, and both from the true flow.
 
-python benchmarks/tiles.py [--model default] [--tiles 1x2 2x2] [--iterations 12] [--data-root datasets]
+python benchmarks/tiles.py [--model default] [--tiles 1x2 2x2] [--iterations 12] [--root datasets]
 
 Generated pairs, and those of Sintel's training set that are there.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from reporting import add_root, parsed
 from torch import Tensor
 
 from flowgru import load_model
@@ -26,13 +27,13 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--tiles", nargs="+", default=["1x2", "2x2"])
     parser.add_argument("--iterations", type=int, default=12)
-    parser.add_argument("--data-root", type=Path, default=Path("datasets"))
-    given = parser.parse_args()
+    add_root(parser)
+    given = parsed(parser)
     model = load_model(given.model, "cpu")
     alone: dict[str, Any] = dict(iterations=given.iterations, initial_flow="zero", hold=0, polish=False)
     print("| pair | longest true motion, px | tiles | from the whole's flow: mean / 99 % | EPE whole | EPE tiles |")
     print("|---|---|---|---|---|---|")
-    for name, first, second, truth in pairs(given.data_root):
+    for name, first, second, truth in pairs(Path(given.root)):
         (whole,) = estimate_flow([first, second], model, **alone)
         for tiles in given.tiles:
             rows, columns = map(int, tiles.split("x"))

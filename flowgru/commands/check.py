@@ -4,6 +4,7 @@ import contextlib
 import shlex
 from typing import TYPE_CHECKING
 
+from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
@@ -13,28 +14,56 @@ SHOWN_LINES = 20
 """As many files are named one by one before they are only counted."""
 
 
-def data(words: list[str], samples: int = 8) -> int:
-    """Says whether a data set is whole: `flowgru data check NAME [ROOT]`.
+def data(words: list[str], root: str | None = None, samples: int = 8) -> int:
+    """Says whether data sets are whole: `flowgru data check NAME ... --root ROOT`.
 
-    Every file's length is compared with its header. The exit code is 0 for a whole set, else 3.
+    Every file's length is compared with its header. The exit code is 0 if all of the sets are whole, else 3.
 
-    words: check, then the set's name as for evaluate, or a manifest.csv, then the folder that holds the set's own folder
-        (without it, datasets).
-    samples: Pairs that are decoded as well, evenly spread over the set.
+    words: The word check, then the sets' names as for evaluate, or files manifest.csv.
+    root: The folder that holds the sets' own folders, such as Sintel and KITTI; without it, datasets.
+    samples: Pairs that are decoded as well, evenly spread over each set.
     """
-    if words[0] != "check" or len(words) not in (2, 3):
-        raise RequestError(f"flowgru data {' '.join(words)}: expected flowgru data check NAME [ROOT]")
+    if words[0] != "check" or len(words) == 1:
+        raise RequestError(f"flowgru data {' '.join(words)}: expected flowgru data check NAME ... --root ROOT")
     if samples < 0:
         raise RequestError(f"--samples is {samples}: it must be 0 or more")
-    from flowgru.console import progress, say
+    names, root = _names_and_root(words[1:], root)
+    return 0 if all([_is_whole(name, root, samples) for name in names]) else InputFileError.exit_code
+
+
+def _names_and_root(words: list[str], root: str | None) -> tuple[list[str], str]:
+    """The sets' names and their root, which is the last word where that is no set, as it was before --root."""
+    from flowgru.data.sets.layouts import DATASETS
+    from flowgru.data.sets.opening import is_manifest, require_known
+
+    *names, last = dict.fromkeys(words)
+    if names and root is None and last not in DATASETS and not is_manifest(last):
+        root = last
+        with NamesOfToday("flowgru data check") as today:
+            today.noted(f"the last word {last}", f"--root {last}")
+    else:
+        names.append(last)
+    for name in names:
+        require_known(name)
+    return names, root or "datasets"
+
+
+def _is_whole(name: str, root: str, samples: int) -> bool:
+    """Says what is there of a set, and whether it is whole."""
+    from flowgru.console import progress, say, warn
     from flowgru.data.sets.checking import check_dataset
 
-    name, root = words[1], words[2] if len(words) == 3 else "datasets"
-    with contextlib.ExitStack() as stack:
-        report = check_dataset(name, root, samples, lambda total: stack.enter_context(progress(name, total, "pairs")))
+    try:
+        with contextlib.ExitStack() as stack:
+            report = check_dataset(
+                name, root, samples, lambda total: stack.enter_context(progress(name, total, "pairs"))
+            )
+    except InputFileError as error:
+        warn(f"error: {error}")
+        return False
     for line in _lines(name, root, report):
         say(line)
-    return 0 if report.whole else InputFileError.exit_code
+    return report.whole
 
 
 def _lines(name: str, root: str, report: "SetReport") -> list[str]:

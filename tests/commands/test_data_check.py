@@ -27,7 +27,7 @@ from flowgru.data.sets.opening import open_dataset
 
 def check(capsys, name: str, root: Path, *words: str) -> tuple[int, str]:
     """The exit code, and what was said on stdout."""
-    code = main(["data", "check", name, str(root), *words])
+    code = main(["data", "check", name, "--root", str(root), *words])
     return code, capsys.readouterr().out
 
 
@@ -65,7 +65,7 @@ def test_a_part_of_sintel_is_explained(tmp_path, capsys):
 
 
 def test_a_set_that_is_not_there_is_one_line_with_where_it_comes_from(tmp_path, capsys):
-    assert main(["data", "check", "spring", str(tmp_path)]) == 3
+    assert main(["data", "check", "spring", "--root", str(tmp_path)]) == 3
     error = capsys.readouterr().err
     assert "looked for spring/train, found no folders; download" in error and "https://spring-benchmark.org" in error
     assert len(error.splitlines()) == 1
@@ -94,7 +94,7 @@ def test_the_command_that_is_advised_can_be_pasted_whatever_the_folder_is_called
 
 def test_an_archive_that_waits_to_be_unpacked_is_named(tmp_path, capsys):
     (tmp_path / "FlyingChairs.zip").touch()
-    assert main(["data", "check", "chairs", str(tmp_path)]) == 3
+    assert main(["data", "check", "chairs", "--root", str(tmp_path)]) == 3
     assert "found FlyingChairs.zip; download" in capsys.readouterr().err
 
 
@@ -246,8 +246,8 @@ def test_chairs_that_lack_a_file_are_not_called_too_many(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["data", "check"], "expected flowgru data check NAME [ROOT]"),
-        (["data", "unpack", "sintel"], "expected flowgru data check NAME [ROOT]"),
+        (["data", "check"], "expected flowgru data check NAME ... --root ROOT"),
+        (["data", "unpack", "sintel"], "expected flowgru data check NAME ... --root ROOT"),
         (["data", "check", "sintle"], "did you mean 'sintel'"),
         (["data", "check", "sintel", ".", "--samples", "-1"], "--samples is -1"),
     ],

@@ -86,18 +86,28 @@ def open_dataset(name: str, root: str | Path) -> FlowPairs:
     return FlowPairs(name, folder, listing.pairs, layout)
 
 
+def is_manifest(name: str) -> bool:
+    """Whether that is the name of a manifest, rather than of a benchmark set."""
+    return name.lower().endswith(MANIFEST_SUFFIX)
+
+
+def require_known(name: str) -> None:
+    """RequestError unless that is the name of a benchmark set or of a manifest."""
+    if name not in DATASETS and not is_manifest(name):
+        hint = did_you_mean(name, DATASETS)
+        raise RequestError(
+            f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
+        )
+
+
 def find_dataset(name: str, root: str | Path) -> FoundSet:
     """Where a set lies and what is there of it, be it whole or not.
 
     RequestError for an unknown name; InputFileError where nothing of the set is found.
     """
-    if name.lower().endswith(MANIFEST_SUFFIX):
+    require_known(name)
+    if is_manifest(name):
         return FoundSet(Path(name).parent, list_manifest(Path(name)), None)
-    if name not in DATASETS:
-        hint = did_you_mean(name, DATASETS)
-        raise RequestError(
-            f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
-        )
     root = Path(root)
     found = list(_candidates(name, root))
     if not found:
