@@ -9,7 +9,7 @@ from flowgru.config.way import COMPUTED
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
-    from flowgru.data.sets.test_splits import Challenge, UnknownFlow
+    from flowgru.data.sets.test_splits import BenchmarkTestSplit, SubmissionPair
     from flowgru.evaluation.evaluate import Estimator
 
 SHOWN_FAULTS = 5
@@ -57,11 +57,11 @@ def submit(
     tiles: ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold.
     overwrite: Replace flows that are already there; without it the command refuses before any work.
     """
-    from flowgru.data.sets.test_splits import CHALLENGES, open_challenge
+    from flowgru.data.sets.test_splits import TEST_SPLITS, open_test_split
 
     name, *more = benchmark
-    if more or name not in CHALLENGES:
-        raise RequestError(f"unknown benchmark {' '.join(benchmark)!r}: expected one of {', '.join(CHALLENGES)}")
+    if more or name not in TEST_SPLITS:
+        raise RequestError(f"unknown benchmark {' '.join(benchmark)!r}: expected one of {', '.join(TEST_SPLITS)}")
     if (output is None) == (check is None):
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
     settings = ModelSettings(
@@ -83,10 +83,10 @@ def submit(
         )
     if warm_start and name != "sintel":
         raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
-    challenge, pairs = CHALLENGES[name], open_challenge(name, Path(root))
-    if len(pairs) != challenge.num_flows and not partial:
+    split, pairs = TEST_SPLITS[name], open_test_split(name, Path(root))
+    if len(pairs) != split.num_flows and not partial:
         raise InputFileError(
-            f"the test split of {name} below {root} has {len(pairs)} pairs, the server asks for {challenge.num_flows}: "
+            f"the test split of {name} below {root} has {len(pairs)} pairs, the server asks for {split.num_flows}: "
             "unpack it again, or try the command out with --partial"
         )
     package = Path(output or check or "")
@@ -95,7 +95,7 @@ def submit(
         _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite=overwrite)
         estimator = open_estimator(name, settings)
         _write_flows(name, package, pairs, estimator, initial_flow=initial_flow, overwrite=overwrite)
-    _report(name, challenge, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
+    _report(name, split, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
 
 
 def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
@@ -125,7 +125,7 @@ def open_estimator(benchmark: str, settings: ModelSettings) -> "Estimator":
 def _write_flows(
     name: str,
     folder: Path,
-    pairs: "list[UnknownFlow]",
+    pairs: "list[SubmissionPair]",
     estimator: "Estimator",
     *,
     initial_flow: str | None,
@@ -158,9 +158,9 @@ def _write_flows(
 
 def _report(
     name: str,
-    challenge: "Challenge",
+    split: "BenchmarkTestSplit",
     folder: Path,
-    pairs: "list[UnknownFlow]",
+    pairs: "list[SubmissionPair]",
     zip_name: str,
     *,
     zipping: bool,
@@ -170,19 +170,19 @@ def _report(
     from flowgru.console import say
     from flowgru.data.sets.submissions import package_faults, zip_fault, zip_package
 
-    besides = [zip_name] if challenge.zipped else []
-    zipped = challenge.zipped and (zipping or (folder / zip_name).exists())
+    besides = [zip_name] if split.zipped else []
+    zipped = split.zipped and (zipping or (folder / zip_name).exists())
     faults = package_faults(folder, pairs, besides=besides)
     if zipped and not zipping and not faults and (fault := zip_fault(folder / zip_name, folder, pairs)):
         faults = [f"{zip_name} {fault}"]
     if faults:
         more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
         raise InputFileError(f"{folder} is no submission to {name}: {'; '.join(faults[:SHOWN_FAULTS])}{more}")
-    if challenge.zipped and zipping:
+    if split.zipped and zipping:
         zip_package(folder / zip_name, folder, pairs, overwrite=overwrite)
     checked = f"{folder}: {len(pairs)} flows for {name}, each of them checked"
-    if len(pairs) != challenge.num_flows:
-        say(f"{checked}; NOT to be uploaded: the server asks for {challenge.num_flows}")
+    if len(pairs) != split.num_flows:
+        say(f"{checked}; NOT to be uploaded: the server asks for {split.num_flows}")
     else:
-        first_step = "" if zipped or not challenge.zipped else "zip them, with their names from this folder on; "
-        say(f"{checked}; ready: {first_step}{challenge.last_step}")
+        first_step = "" if zipped or not split.zipped else "zip them, with their names from this folder on; "
+        say(f"{checked}; ready: {first_step}{split.last_step}")

@@ -5,8 +5,8 @@ import json
 
 import pytest
 import torch
-from challenge_trees import MAKERS
 from estimates import only_error, write
+from split_trees import MAKERS
 
 from flowgru.cli import main
 from flowgru.config import SyntheticSettings

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from challenge_trees import run as submit
 from estimates import only_error
 from media import noisy_frames
+from split_trees import run as submit
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from challenge_trees import MAKERS, PACKAGES, levels, make_kitti, make_sintel, run
+from split_trees import MAKERS, PACKAGES, levels, make_kitti, make_sintel, run
 from trees import HEIGHT, WIDTH
 
 from flowgru.config import NetworkConfig

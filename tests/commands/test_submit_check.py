@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from challenge_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
+from split_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
 from trees import HEIGHT, WIDTH, picture
 
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.submissions import package_faults, write_submitted
-from flowgru.data.sets.test_splits import open_challenge
+from flowgru.data.sets.test_splits import open_test_split
 from flowgru.errors import InputFileError
 
 
@@ -64,13 +64,13 @@ def test_a_damaged_package_is_refused(damage, tmp_path, flows_from_grey_levels, 
     MAKERS[name](tmp_path)
     assert run(name, "--root", tmp_path, "--output", tmp_path / "out") == 0
     assert run(name, "--root", tmp_path, "--check", tmp_path / "out") == 0
-    assert package_faults(tmp_path / "out", open_challenge(name, tmp_path), besides=[f"{name}.zip"]) == []
+    assert package_faults(tmp_path / "out", open_test_split(name, tmp_path), besides=[f"{name}.zip"]) == []
     harm(tmp_path / "out" / PACKAGES[name][0])
     capsys.readouterr()
     assert run(name, "--root", tmp_path, "--check", tmp_path / "out") == 3
     out, error = capsys.readouterr()
     assert said in error and len(error.splitlines()) == 1 and not out
-    assert len(package_faults(tmp_path / "out", open_challenge(name, tmp_path), besides=[f"{name}.zip"])) == 1
+    assert len(package_faults(tmp_path / "out", open_test_split(name, tmp_path), besides=[f"{name}.zip"])) == 1
 
 
 def rezip(path: Path, flows: Path, names: list[str], spoil: bytes = b"") -> None:
@@ -92,9 +92,9 @@ def test_the_notes_that_macos_leaves_are_passed_over(submission, request):
 def test_another_tasks_part_of_kitti_does_not_hide_the_test_split(tmp_path):
     picture(tmp_path / "KITTI/testing/image_0/000000_10.png", 0)
     with pytest.raises(InputFileError, match="KITTI/testing has no image_2"):
-        open_challenge("kitti2015", tmp_path)
+        open_test_split("kitti2015", tmp_path)
     make_kitti("KITTI-2015", "image_2")(tmp_path)
-    assert len(open_challenge("kitti2015", tmp_path)) == 2
+    assert len(open_test_split("kitti2015", tmp_path)) == 2
 
 
 @pytest.mark.parametrize("submission", ["kitti2015"], indirect=True)
@@ -159,4 +159,4 @@ def test_a_gap_in_the_test_split_is_named(name, lost, said, tmp_path):
     MAKERS[name](tmp_path)
     (tmp_path / lost).rename(tmp_path / "lost")
     with pytest.raises(InputFileError, match=said):
-        open_challenge(name, tmp_path)
+        open_test_split(name, tmp_path)

@@ -14,7 +14,7 @@ import numpy as np
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
-from flowgru.data.sets.test_splits import UnknownFlow
+from flowgru.data.sets.test_splits import SubmissionPair
 from flowgru.errors import InputFileError, MachineError, RequestError, one_line
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
@@ -42,7 +42,7 @@ def write_submitted(path: Path, flow: np.ndarray, *, overwrite: bool = False) ->
     return int((np.abs(flow - stored) > half).any(axis=2).sum())
 
 
-def package_faults(folder: Path, pairs: Sequence[UnknownFlow], *, besides: Iterable[str] = ()) -> list[str]:
+def package_faults(folder: Path, pairs: Sequence[SubmissionPair], *, besides: Iterable[str] = ()) -> list[str]:
     """What keeps a folder from being the submission for these pairs, one line each; empty where nothing does.
 
     Every flow must be there under its name, in its format, of its picture's size and finite in every pixel, and no other
@@ -92,7 +92,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     return header.height, header.width
 
 
-def zip_fault(path: Path, folder: Path, pairs: Sequence[UnknownFlow]) -> str | None:
+def zip_fault(path: Path, folder: Path, pairs: Sequence[SubmissionPair]) -> str | None:
     """What keeps a zip from holding these flows of the folder, byte for byte and nothing else."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -108,7 +108,7 @@ def zip_fault(path: Path, folder: Path, pairs: Sequence[UnknownFlow]) -> str | N
     return None
 
 
-def zip_package(path: Path, folder: Path, pairs: Sequence[UnknownFlow], *, overwrite: bool = False) -> None:
+def zip_package(path: Path, folder: Path, pairs: Sequence[SubmissionPair], *, overwrite: bool = False) -> None:
     """Packs the flows, under their names in the folder, and reads the zip back. MachineError where it is damaged."""
     with atomic_write(path, overwrite) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # a PNG does not get any smaller

@@ -8,7 +8,7 @@ from flowgru.data.sets.layouts.pairing import matching, numbered
 from flowgru.errors import InputFileError
 
 
-class UnknownFlow(NamedTuple):
+class SubmissionPair(NamedTuple):
     """A pair of pictures whose flow is handed in."""
 
     first: Path
@@ -17,14 +17,14 @@ class UnknownFlow(NamedTuple):
     """The flow's file in the submission, with slashes, as the server names it."""
 
 
-class Challenge(NamedTuple):
+class BenchmarkTestSplit(NamedTuple):
     """What one benchmark asks for."""
 
     folders: tuple[str, ...]
     """Where the split may lie below the data root; the first that holds it is read."""
     num_flows: int
     """Flows in a whole submission."""
-    list_pairs: Callable[[Path], list[UnknownFlow]]
+    list_pairs: Callable[[Path], list[SubmissionPair]]
     """The pairs in that folder, in the order of their scenes and frames. InputFileError where a picture is missing."""
     zipped: bool
     """The server takes a zip of the flows; else a tool of the benchmark makes the file that is uploaded."""
@@ -32,44 +32,44 @@ class Challenge(NamedTuple):
     """What is left to be done with the finished folder."""
 
 
-def open_challenge(name: str, root: Path) -> list[UnknownFlow]:
+def open_test_split(name: str, root: Path) -> list[SubmissionPair]:
     """The pairs of a test split below the data root. InputFileError where it is not there or has gaps."""
-    challenge = CHALLENGES[name]
+    split = TEST_SPLITS[name]
     faults = []
-    for folder in (root / candidate for candidate in challenge.folders):
+    for folder in (root / candidate for candidate in split.folders):
         if not folder.is_dir():
             continue
         try:
-            if pairs := challenge.list_pairs(folder):
+            if pairs := split.list_pairs(folder):
                 return pairs
             faults.append(f"{folder} holds no pair of pictures: unpack the test split of {name} again")
         except InputFileError as error:  # another task's part of KITTI may lie there
             faults.append(str(error))
     if not faults:
-        looked_for = " or ".join(challenge.folders)
+        looked_for = " or ".join(split.folders)
         raise InputFileError(f"the test split of {name} is not below {root}: looked for {looked_for}")
     raise InputFileError("; ".join(faults))
 
 
-def _sintel(folder: Path) -> list[UnknownFlow]:
+def _sintel(folder: Path) -> list[SubmissionPair]:
     """<pass>/<scene>/frame_0001.png; handed in as <pass>/<scene>/frame0001.flo, without the underscore."""
     return [
-        UnknownFlow(first, second, f"{name}/{scene.name}/frame{number:04}.flo")
+        SubmissionPair(first, second, f"{name}/{scene.name}/frame{number:04}.flo")
         for name in ("clean", "final")
         for scene in _folders(folder / name)
         for number, first, second in _neighbours(_frames(scene, "frame"))
     ]
 
 
-def _kitti(*picture_folders: str, flow_folder: str) -> Callable[[Path], list[UnknownFlow]]:
+def _kitti(*picture_folders: str, flow_folder: str) -> Callable[[Path], list[SubmissionPair]]:
     """<pictures>/000000_10.png and _11.png; handed in as 000000_10.png in `flow_folder`."""
 
-    def list_pairs(folder: Path) -> list[UnknownFlow]:
+    def list_pairs(folder: Path) -> list[SubmissionPair]:
         pictures = next((folder / name for name in picture_folders if (folder / name).is_dir()), None)
         if pictures is None:
             raise InputFileError(f"{folder} has no {' or '.join(picture_folders)}: unpack the test split again")
         pairs = [
-            UnknownFlow(first, first.with_name(first.name.replace("_10", "_11")), flow_folder + first.name)
+            SubmissionPair(first, first.with_name(first.name.replace("_10", "_11")), flow_folder + first.name)
             for first in sorted(matching(pictures, r"\d+_10\.png"))
         ]
         for pair in pairs:
@@ -80,7 +80,7 @@ def _kitti(*picture_folders: str, flow_folder: str) -> Callable[[Path], list[Unk
     return list_pairs
 
 
-def _spring(folder: Path) -> list[UnknownFlow]:
+def _spring(folder: Path) -> list[SubmissionPair]:
     """<scene>/frame_left/frame_left_0001.png; handed in as <scene>/flow_FW_left/flow_FW_left_0001.flo5, BW and right."""
     pairs = []
     for scene in _folders(folder):
@@ -91,7 +91,7 @@ def _spring(folder: Path) -> list[UnknownFlow]:
                 for number, first, second in following:
                     if direction == "BW":
                         number, first, second = number + 1, second, first
-                    pairs.append(UnknownFlow(first, second, f"{scene.name}/{name}/{name}_{number:04}.flo5"))
+                    pairs.append(SubmissionPair(first, second, f"{scene.name}/{name}/{name}_{number:04}.flo5"))
     return pairs
 
 
@@ -117,29 +117,29 @@ def _neighbours(frames: dict[int, Path]) -> list[tuple[int, Path, Path]]:
     return [(number, path, frames[number + 1]) for number, path in frames.items() if number + 1 in frames]
 
 
-CHALLENGES: dict[str, Challenge] = {
-    "sintel": Challenge(
+TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
+    "sintel": BenchmarkTestSplit(
         ("Sintel/test",),
         num_flows=2 * 552,
         list_pairs=_sintel,
         zipped=False,
         last_step="run Sintel's own tool, `bundler clean final sintel.lzma`, there and upload what it writes",
     ),
-    "kitti2012": Challenge(
+    "kitti2012": BenchmarkTestSplit(
         ("KITTI-2012/testing", "KITTI2012/testing", "kitti2012/testing"),
         num_flows=195,
         list_pairs=_kitti("colored_0", "image_0", flow_folder=""),
         zipped=True,
         last_step="upload the zip",
     ),
-    "kitti2015": Challenge(
+    "kitti2015": BenchmarkTestSplit(
         ("KITTI/testing", "KITTI-2015/testing", "KITTI2015/testing", "kitti2015/testing"),
         num_flows=200,
         list_pairs=_kitti("image_2", flow_folder="flow/"),
         zipped=True,
         last_step="upload the zip",
     ),
-    "spring": Challenge(
+    "spring": BenchmarkTestSplit(
         ("spring/test", "Spring/test"),
         num_flows=3_960,
         list_pairs=_spring,
