@@ -1,4 +1,4 @@
-"""How well a model knows where its flow is wrong: AUSE and calibration on held-back generated pairs.
+"""How well a model knows where its flow is wrong: AUSE and calibration on held-out generated pairs.
 
     python benchmarks/confidence.py [--model default] [--pairs 16] [--height 440] [--width 1024]
 

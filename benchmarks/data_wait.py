@@ -63,12 +63,12 @@ class Repeated(Dataset[FlowSample]):
 def turn(config: TrainConfig, data: Dataset[FlowSample]) -> tuple[float, float, float]:
     """Of one short training: steps per second, the share of the time in which it waited for data, and seconds of
     processor time a step, without those of workers."""
-    held_back = {"one": SyntheticPairs(SyntheticSettings(height=64, width=64, num_textures=4), length=1)}
+    held_out = {"one": SyntheticPairs(SyntheticSettings(height=64, width=64, num_textures=4), length=1)}
     with tempfile.TemporaryDirectory() as folder:
         times = StepTimes(Path(folder))
         fabric = connect(torch.device("cpu"), 1, config.precision)
         fabric.launch()
-        train_network(fabric, config, None, times, lambda: FlowNetwork(config.network), data, held_back)
+        train_network(fabric, config, None, times, lambda: FlowNetwork(config.network), data, held_out)
         times.close()
     seconds, steps = math.fsum(times.seconds[WARM_UP:]), len(times.seconds) - WARM_UP
     processor = times.processor[-1] - times.processor[WARM_UP - 1]

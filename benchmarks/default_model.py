@@ -1,4 +1,4 @@
-"""What a model's card says of it: held-back generated pairs at several refinements, still pairs, and real pairs.
+"""What a model's card says of it: held-out generated pairs at several refinements, still pairs, and real pairs.
 
     python benchmarks/default_model.py [--model default] [--root datasets] [--pairs 16]
 
@@ -24,7 +24,7 @@ from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
 
 ITERATIONS = (6, 12, 24, 32)
-HELD_BACK = SyntheticSettings(height=440, width=1024, seed=2_000_003, speed=(0.5, 20.0))
+HELD_OUT = SyntheticSettings(height=440, width=1024, seed=2_000_003, speed=(0.5, 20.0))
 REAL_SETS = ("middlebury", "sintel", "kitti2012", "chairs")
 
 
@@ -55,15 +55,15 @@ def main() -> None:
     parser.add_argument("--skip-real", action="store_true", help="score generated pairs only, as for a candidate")
     given = parsed(parser)
     network = load_model(given.model, "cpu")
-    held_back = SyntheticPairs(HELD_BACK, length=given.pairs)
+    held_out = SyntheticPairs(HELD_OUT, length=given.pairs)
 
-    zero = [endpoint_error(0 * pair.flow[None], pair.flow[None], pair.valid[None]).item() for pair in held_back]
+    zero = [endpoint_error(0 * pair.flow[None], pair.flow[None], pair.valid[None]).item() for pair in held_out]
     report: dict[str, dict] = {
-        "held-back generated pairs, 440x1024: epe_per_image in px after refinements": {
+        "held-out generated pairs, 440x1024: epe_per_image in px after refinements": {
             "zero flow": sum(zero) / len(zero),
-            **validate(network, held_back, ITERATIONS, torch.device("cpu")),
+            **validate(network, held_out, ITERATIONS, torch.device("cpu")),
         },
-        "still pairs: mean flow in px": still_pairs(network, SyntheticPairs(HELD_BACK, length=8)),
+        "still pairs: mean flow in px": still_pairs(network, SyntheticPairs(HELD_OUT, length=8)),
     }
     if not given.skip_real:
         real = {}

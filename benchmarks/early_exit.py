@@ -5,7 +5,7 @@
         [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
 
 A folder stands for all models in it; those of one row of a comparison that differ in their seed are one method, whose
-error is the mean over the seeds, and whose time that of the first seed. Held-back generated pairs look as those that the
+error is the mean over the seeds, and whose time that of the first seed. Held-out generated pairs look as those that the
 comparison was trained on. --below N stops once a refinement has moved the flow by less than N px in the mean, and after the
 most of --iterations at the latest. Before anything is timed, stopping must give the flow of as many refinements, bit for
 bit. Times are medians of interleaved rounds, the mean over the timed pairs, evenly spread over all.
@@ -32,7 +32,7 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.flow_network import FlowNetwork, update_length
 from flowgru.model.weight_files.loading import load_model
 
-HELD_BACK_SEED = 2_000_003
+HELD_OUT_SEED = 2_000_003
 
 
 class Way(NamedTuple):
@@ -106,13 +106,13 @@ def find_methods(folders: list[Path], models: list[str]) -> dict[str, list[FlowN
 
 
 def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPairs:
-    """Held-back pairs that look as those of the first folder's comparison, or with slow and fast motion."""
+    """Held-out pairs that look as those of the first folder's comparison, or with slow and fast motion."""
     height, width = map(int, size.split("x"))
     looks: dict[str, object] = {"speed": (0.5, 20.0)}
     if folders and (about := folders[0] / "comparison.json").is_file():
         looks = json.loads(about.read_text("utf-8"))["config"]["training"]["data"]
         looks = {name: tuple(value) if isinstance(value, list) else value for name, value in looks.items()}
-    settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_BACK_SEED})
+    settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_OUT_SEED})
     return SyntheticPairs(settings, length=count)
 
 

@@ -46,7 +46,7 @@ class Results:
 
     @cached_property
     def sets(self) -> list[str]:
-        """The data sets with errors, held-back generated pairs first."""
+        """The data sets with errors, held-out generated pairs first."""
         names = dict.fromkeys(m.set for m in self.measurements if m.measure == "epe_per_image")
         return sorted(names, key=lambda name: name != "synthetic")
 

@@ -1,7 +1,7 @@
 """Every setting of networks, data and training, in words and numbers; reading these files needs no torch."""
 
 from flowgru.config.augmentation import STAGES, AugmentationSettings, StageSet
-from flowgru.config.comparison import ComparisonConfig, HeldBackConfig, Regime, RowConfig
+from flowgru.config.comparison import ComparisonConfig, HeldOutConfig, Regime, RowConfig
 from flowgru.config.network import PRESETS, NetworkConfig, NetworkSizes, Norm
 from flowgru.config.synthetic import SyntheticSettings
 from flowgru.config.training import OptimizerConfig, StartShares, TrainConfig, ValidationConfig
@@ -11,7 +11,7 @@ __all__ = [
     "STAGES",
     "AugmentationSettings",
     "ComparisonConfig",
-    "HeldBackConfig",
+    "HeldOutConfig",
     "NetworkConfig",
     "NetworkSizes",
     "Norm",

@@ -33,7 +33,7 @@ class RowConfig:
 
 
 @dataclass(frozen=True)
-class HeldBackConfig:
+class HeldOutConfig:
     """The generated pairs that the trained networks are measured on; they look as training.data says."""
 
     seed: int = 2_000_003
@@ -70,7 +70,7 @@ class ComparisonConfig:
     minutes: float | None = None
     """Train every network for about so many minutes, the number of steps following from its measured speed, instead of
     for `training.steps` steps."""
-    test: HeldBackConfig = field(default_factory=HeldBackConfig)
+    test: HeldOutConfig = field(default_factory=HeldOutConfig)
     """The generated pairs that the trained networks are measured on."""
     sets: tuple[str, ...] = ()
     """Data sets, or manifests ending in .csv, that they are measured on besides."""

@@ -27,7 +27,8 @@ MEASURES = {
     "epe": "epe_per_image",
     "training_epe": "training_epe_per_image",
     "validation_epe": "validation_epe_per_image",
-    "held_back_epe": "held_back_epe_per_image",
+    "held_back_epe": "held_out_epe_per_image",
+    "held_back_epe_per_image": "held_out_epe_per_image",
     "zero_epe": "zero_epe_per_image",
 }
 """Means over pairs of each pair's own mean error, in logs, cards and measurements; `epe` is pooled over all pixels."""

@@ -49,10 +49,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What the weights are measured on; held-back generated pairs are larger than the training crops."""
+    """What the weights are measured on; held-out generated pairs are larger than the training crops."""
 
     sets: tuple[str, ...] = ("synthetic",)
-    """Data sets, or manifests ending in .csv; synthetic are held-back generated pairs. The first one decides which
+    """Data sets, or manifests ending in .csv; synthetic are held-out generated pairs. The first one decides which
     checkpoint is the best, by its worst error."""
     every: int = 1000
     """Steps between two validations; there is always one at the end."""

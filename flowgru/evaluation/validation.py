@@ -1,4 +1,4 @@
-"""How far a network is from the exact flow of held-back pairs, after several numbers of refinements."""
+"""How far a network is from the exact flow of held-out pairs, after several numbers of refinements."""
 
 from collections.abc import Sequence
 

@@ -48,11 +48,11 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
     InputFileError where a set is not there, RequestError for an unknown one.
     """
     settings = config.validation
-    held_back = replace(config.data, seed=settings.seed, height=settings.height, width=settings.width)
+    held_out = replace(config.data, seed=settings.seed, height=settings.height, width=settings.width)
     sets: dict[str, Dataset[FlowSample]] = {}
     for name in settings.sets:
         pairs = (
-            SyntheticPairs(held_back, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
+            SyntheticPairs(held_out, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
         )
         for start in settings.initial_flows:
             if start == "zero":

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from flowgru.comparison.measurements import Measurement, write_measurements
-from flowgru.config import ComparisonConfig, HeldBackConfig, RowConfig, SyntheticSettings, TrainConfig
+from flowgru.config import ComparisonConfig, HeldOutConfig, RowConfig, SyntheticSettings, TrainConfig
 
 ROWS = (
     "conv_gru", "conv_gru_reset_after", "seq_conv_gru", "conv_lstm", "conv_lstm_peephole", "conv_lstm_coupled",
@@ -23,7 +23,7 @@ TINY = ComparisonConfig(
     reference="conv_gru",
     seeds=(0, 1),
     training=TrainConfig(data=SyntheticSettings(height=128, width=128, num_textures=4), batch_size=1),
-    test=HeldBackConfig(pairs=1, height=128, width=136),
+    test=HeldOutConfig(pairs=1, height=128, width=136),
     iterations=(1, 3),
 )
 """The plan of a comparison, to be looked at."""

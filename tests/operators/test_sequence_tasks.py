@@ -131,15 +131,13 @@ def test_all_moments_at_once_and_one_by_one_are_the_same_model(kind):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @each_kind
-def test_subtraction_bit_by_bit_is_right_for_every_pair_that_was_held_back(kind):
+def test_subtraction_bit_by_bit_is_right_for_every_pair_that_was_held_out(kind):
     inputs, bits = subtractions()
-    held_back, seen = torch.randperm(len(inputs)).split([64, 192])
+    held_out, seen = torch.randperm(len(inputs)).split([64, 192])
     model = SequenceModel(kind, 2, 1)
     train(model, inputs[seen], bits[seen], F.binary_cross_entropy_with_logits, num_steps=1000)
     right = ((answers_of(model, inputs) > 0) == bits.bool()).all(1)
-    print(
-        f"{kind}: {right[held_back].float().mean():.1%} of the pairs held back, {right[seen].float().mean():.1%} seen"
-    )
+    print(f"{kind}: {right[held_out].float().mean():.1%} of the pairs held out, {right[seen].float().mean():.1%} seen")
     assert right.all()
 
 
@@ -148,7 +146,7 @@ def test_subtraction_bit_by_bit_is_right_for_every_pair_that_was_held_back(kind)
 @each_kind
 def test_the_next_number_of_a_short_arithmetic_sequence_rounds_to_the_right_one(kind):
     numbers = arithmetic_sequences()
-    held_back, seen = torch.randperm(len(numbers)).split([215, 646])
+    held_out, seen = torch.randperm(len(numbers)).split([215, 646])
     inputs, following = numbers[:, :-1, None] / 50, numbers[:, 1:] / 50
     model = SequenceModel(kind, 1, 1)
 
@@ -156,7 +154,7 @@ def test_the_next_number_of_a_short_arithmetic_sequence_rounds_to_the_right_one(
         return F.l1_loss(answers[:, 1:], following[:, 1:])  # one number alone does not say how it goes on
 
     train(model, inputs[seen], following[seen], loss, num_steps=3000)
-    errors = 50 * (answers_of(model, inputs) - following)[held_back, -1].abs()
+    errors = 50 * (answers_of(model, inputs) - following)[held_out, -1].abs()
     right = (errors < 0.5).float().mean().item()
-    print(f"{kind}: {right:.1%} of the sequences held back, mean error {errors.mean():.3f}, largest {errors.max():.3f}")
+    print(f"{kind}: {right:.1%} of the sequences held out, mean error {errors.mean():.3f}, largest {errors.max():.3f}")
     assert right >= 0.98

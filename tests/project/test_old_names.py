@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from flowgru.comparison import runs
 from flowgru.comparison.measurements import Measurement, read_measurements
-from flowgru.config import ComparisonConfig, HeldBackConfig, RowConfig
+from flowgru.config import ComparisonConfig, HeldOutConfig, RowConfig
 from flowgru.config.renamed import OldName
 from flowgru.config.way import Way
 from flowgru.data.classical import zero_flow
@@ -47,7 +47,7 @@ class UnevenPairs(Dataset[FlowSample]):
 
 def test_a_comparison_and_evaluate_have_one_number_under_one_name(tmp_path, monkeypatch):
     config = ComparisonConfig(
-        rows=(RowConfig("a", "conv_gru"),), reference="a", training=TINY, test=HeldBackConfig(pairs=1), iterations=(1,)
+        rows=(RowConfig("a", "conv_gru"),), reference="a", training=TINY, test=HeldOutConfig(pairs=1), iterations=(1,)
     )
     write_model_file(tmp_path / "model.safetensors", FlowNetwork(TINY.network).state_dict(), {})
     network, pairs = load_model(tmp_path / "model.safetensors", "cpu"), UnevenPairs()
@@ -125,7 +125,7 @@ def test_a_run_of_before_goes_on_to_the_same_log(tmp_path, monkeypatch):
 def test_cards_from_before_are_read_by_the_names_of_today(tmp_path, monkeypatch):
     card = {"network": {"preset": "compact", "operator": "conv_gru"}, "epe": {"a": 1}, "held_back_epe": {"b": {}}}
     write_model_file(tmp_path / "m.safetensors", {"weight": torch.zeros(1)}, card)
-    today = {"network": card["network"], "epe_per_image": {"a": 1}, "held_back_epe_per_image": {"b": {}}}
+    today = {"network": card["network"], "epe_per_image": {"a": 1}, "held_out_epe_per_image": {"b": {}}}
     with pytest.warns(OldName, match=r"m.safetensors: epe is now .*held_back_epe is now"):
         assert read_card(tmp_path / "m.safetensors") == today
     exported = {"iterations": 4, "export": {"max_size": 9}}

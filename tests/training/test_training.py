@@ -259,7 +259,7 @@ def test_the_model_file_says_where_it_comes_from(tmp_path):
     assert card is not None
     assert card["network"] == asdict(TINY.network)
     assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")
-    errors = {int(count): error for count, error in card["held_back_epe_per_image"]["synthetic"].items()}
+    errors = {int(count): error for count, error in card["held_out_epe_per_image"]["synthetic"].items()}
     assert errors.keys() == {1, 2} and errors[card["iterations"]] == min(errors.values())
 
 

@@ -77,9 +77,7 @@ def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, 
     network = final_weights(config, tmp_path / "run")
     assert all(value.isfinite().all() for value in network.values())
     card = load_model(tmp_path / "run" / "model.safetensors", "cpu").card
-    assert (
-        card["held_back_epe_per_image"].keys() == {manifest, "synthetic"} and card["data"] == f"{manifest}, synthetic"
-    )
+    assert card["held_out_epe_per_image"].keys() == {manifest, "synthetic"} and card["data"] == f"{manifest}, synthetic"
 
 
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path):
