@@ -211,12 +211,13 @@ def _value(hint: Any, value: Any) -> Any:
 
 
 def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
-    """The docstring under each field of a dataclass."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(settings))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            yield field.target.id, inspect.cleandoc(ast.literal_eval(text.value)).replace("%", "%%")
+    """The docstring under each field of a dataclass, and of those that it is made of."""
+    for base in reversed(settings.__mro__[:-1]):  # the last one is object
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                yield field.target.id, inspect.cleandoc(ast.literal_eval(text.value)).replace("%", "%%")
 
 
 def _parameter_text(description: str, name: str) -> str:

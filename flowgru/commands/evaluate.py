@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED, Way
 from flowgru.errors import InputFileError, RequestError
@@ -20,21 +19,12 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: list[str],
+    settings: ModelSettings,
     root: str = "datasets",
-    model: str = "default",
-    iterations: int | None = None,
-    initial_flow: str | None = None,
-    hold: int | None = None,
-    polish: bool | None = None,
-    warm_start: bool = False,
     baseline: Literal["dis", "farneback", "zero"] | None = None,
     static: int = 8,
     output: str | None = None,
     worst: int = 5,
-    device: str = "auto",
-    precision: Precision = "32",
-    correlation: CorrelationMethod = "auto",
-    tiles: str = "1x1",
     overwrite: bool = False,
 ) -> int:
     """Prints the errors of a model, or of a classical baseline, on benchmark pairs with known flow.
@@ -44,45 +34,17 @@ def evaluate(
     data: Data sets, such as chairs, sintel (both passes), sintel_clean, kitti2015, middlebury; or a manifest.csv, whose
         column `set` gives each of its groups a column of the table.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
-    model: default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml).
-    iterations: Refinements of each flow; without it the number in the model's card, else 12.
-    initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
-        that are named as the pairs in pairs.csv (those of my/manifest.csv lie in manifest/); without it what the model's
-        card says, else zero.
-    hold: Refinements before the others that settle the hidden state and leave the flow where it is; without it the number
-        in the model's card, else 0.
-    polish: Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it
-        what the model's card says, else no.
-    warm_start: Start each pair at the flow of the pair before, carried along by itself, where the one begins with the
-        picture that ended the other; every scene and pass starts anew, at the initial flow.
     baseline: Measure a method without learning instead: OpenCV's DIS or Farneback, or zero flow.
     static: Also estimate the flow from the first picture to itself, for so many pairs evenly spread over each set:
         static_flow, which should be 0; 0: none.
-    output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures.
+    output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures. The files in a
+        folder of --initial-flow are named as the pairs there; those of my/manifest.csv lie in its folder manifest.
     worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none.
-    device: auto (CUDA where there is one), cpu, cuda, cuda:1.
-    precision: Bits of the arithmetic; bf16 and 16 compute in mixed precision.
-    correlation: How matches are computed: all_pairs keeps those of all pairs of pixels, on_demand computes what it needs in
-        each refinement, in little memory; auto takes all_pairs where it fits.
-    tiles: ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold.
     overwrite: Replace results that are already there; without it the command refuses before any work.
     """
-    settings = ModelSettings(
-        model=model,
-        iterations=iterations,
-        initial_flow=initial_flow,
-        hold=hold,
-        polish=polish,
-        warm_start=warm_start,
-        device=device,
-        precision=precision,
-        correlation=correlation,
-        tiles=tiles,
-    )
-    if baseline is not None and settings != ModelSettings():
+    if baseline is not None and (given := settings.given()):
         raise RequestError(
-            "--baseline has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device, "
-            "--precision, --correlation or --tiles: give one or the others"
+            f"--baseline {baseline} is no model, and has no {' or '.join(given)}: give one or the others"
         )
     for name, value in (("worst", worst), ("static", static)):
         if value < 0:
@@ -102,7 +64,8 @@ def evaluate(
     method["static_pairs"] = static
     if output is not None:
         make_folders([Path(output)])
-    folder = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow)
+    start = settings.initial_flow
+    folder = None if start is None or start in COMPUTED else FlowFolder(start)
     measured = []
     for pairs in sets:
         given = None if folder is None else partial(_read_initial_flow, folder, pairs.name)
@@ -142,7 +105,7 @@ def open_model(settings: ModelSettings) -> "tuple[Callable[[str], Estimator], di
     network = open_network(settings)
     way = settings.way(network.card)
 
-    computed = {"precision": settings.precision, "correlation": settings.correlation, "tiles": settings.tiles}
+    computed = ("precision", "correlation", "tiles", "stop_below", "compile")
     usual = {field.name: field.default for field in fields(ModelSettings)}
     return partial(benchmark_estimator, network, settings), {
         "model": settings.model,
@@ -151,7 +114,7 @@ def open_model(settings: ModelSettings) -> "tuple[Callable[[str], Estimator], di
         **({} if way.initial_flow != "given" else {"initial_flow": settings.initial_flow}),
         "warm_start": settings.warm_start,
         "device": str(network.device),
-        **{name: value for name, value in computed.items() if value != usual[name]},
+        **{name: value for name in computed if (value := getattr(settings, name)) != usual[name]},
         "torch": torch.__version__,
         **({} if way == Way(way.iterations) else {"opencv": OPENCV_VERSION}),
     }

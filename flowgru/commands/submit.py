@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED
 from flowgru.errors import InputFileError, RequestError
@@ -18,20 +17,11 @@ SHOWN_FAULTS = 5
 
 def submit(
     benchmark: list[str],
+    settings: ModelSettings,
     root: str = "datasets",
     output: str | None = None,
     check: str | None = None,
-    model: str = "default",
-    iterations: int | None = None,
-    initial_flow: str | None = None,
-    hold: int | None = None,
-    polish: bool | None = None,
-    warm_start: bool = False,
     partial: bool = False,
-    device: str = "auto",
-    precision: Precision = "32",
-    correlation: CorrelationMethod = "auto",
-    tiles: str = "1x1",
     overwrite: bool = False,
 ) -> None:
     """Writes the flows of a benchmark's test split as its server takes them, and checks them before it says so.
@@ -40,21 +30,7 @@ def submit(
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     output: Folder that receives the flows and, for KITTI, the zip to upload.
     check: Only check the flows in this folder, which may come from anywhere; nothing is written.
-    model: default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml).
-    iterations: Refinements of each flow; without it the number in the model's card, else 12.
-    initial_flow: Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files
-        that are named as the flows that are written; without it what the model's card says, else zero.
-    hold: Refinements before the others that settle the hidden state and leave the flow where it is; without it the number
-        in the model's card, else 0.
-    polish: Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it
-        what the model's card says, else no.
-    warm_start: Sintel only: start each pair of a scene at the flow of the pair before, carried along by itself.
     partial: Go on where pairs of the test split are missing, to try the command out; a server wants them all.
-    device: auto (CUDA where there is one), cpu, cuda, cuda:1.
-    precision: Bits of the arithmetic; bf16 and 16 compute in mixed precision.
-    correlation: How matches are computed: all_pairs keeps those of all pairs of pixels, on_demand computes what it needs in
-        each refinement, in little memory; auto takes all_pairs where it fits.
-    tiles: ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold.
     overwrite: Replace flows that are already there; without it the command refuses before any work.
     """
     from flowgru.data.sets.test_splits import TEST_SPLITS, open_test_split
@@ -64,24 +40,11 @@ def submit(
         raise RequestError(f"unknown benchmark {' '.join(benchmark)!r}: expected one of {', '.join(TEST_SPLITS)}")
     if (output is None) == (check is None):
         raise RequestError("give either --output FOLDER, to write flows, or --check FOLDER, to check those there")
-    settings = ModelSettings(
-        model=model,
-        iterations=iterations,
-        initial_flow=initial_flow,
-        hold=hold,
-        polish=polish,
-        warm_start=warm_start,
-        device=device,
-        precision=precision,
-        correlation=correlation,
-        tiles=tiles,
-    )
-    if check is not None and (settings != ModelSettings() or overwrite):
+    if check is not None and (given := [*settings.given(), *["--overwrite"] * overwrite]):
         raise RequestError(
-            "--check only reads: it has no --model, --iterations, --initial-flow, --hold, --polish, --warm-start, --device, "
-            "--precision, --correlation, --tiles or --overwrite; give --output instead to estimate flows"
+            f"--check only reads, and has no {' or '.join(given)}: leave that out, or give --output to estimate flows"
         )
-    if warm_start and name != "sintel":
+    if settings.warm_start and name != "sintel":
         raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
     split, pairs = TEST_SPLITS[name], open_test_split(name, Path(root))
     if len(pairs) != split.num_flows and not partial:
@@ -94,7 +57,7 @@ def submit(
     if check is None:
         _refuse_existing(package, {zip_name, *(pair.target for pair in pairs)}, overwrite=overwrite)
         estimator = open_estimator(name, settings)
-        _write_flows(name, package, pairs, estimator, initial_flow=initial_flow, overwrite=overwrite)
+        _write_flows(name, package, pairs, estimator, initial_flow=settings.initial_flow, overwrite=overwrite)
     _report(name, split, package, pairs, zip_name, zipping=check is None, overwrite=overwrite)
 
 

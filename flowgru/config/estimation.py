@@ -2,36 +2,20 @@
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
-from flowgru.config.choices import CorrelationMethod, FlowFormat, Precision
+from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import ModelSettings
 from flowgru.errors import RequestError
 
 
 @dataclass(frozen=True)
-class EstimateSettings:
+class EstimateSettings(ModelSettings):
     """What is computed, and what is written."""
 
-    output: str
+    output: str = field(kw_only=True)
     """Folder that receives the flows and summary.json; several videos or folders get one sub-folder each."""
-    model: str = "default"
-    """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
-    iterations: int | None = None
-    """Refinements of each flow; without it the number in the model's card, else 12."""
-    initial_flow: str | None = None
-    """Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files that are
-    named as the results; without it what the model's card says, else zero."""
-    hold: int | None = None
-    """Refinements before the others that settle the hidden state and leave the flow where it is; without it the number in
-    the model's card, else 0."""
-    polish: bool | None = None
-    """Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it what
-    the model's card says, else no."""
-    stop_below: float | None = None
-    """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
-    0.05 is hardly seen in the error. --iterations stays the most there are."""
     format: FlowFormat = "flo"
     """Flow file format: png16 is the 16-bit .png of KITTI; each other format has the name of its files' ending."""
     video: bool = False
@@ -46,8 +30,6 @@ class EstimateSettings:
     confidence: bool = False
     """Also write <first>_confidence.png: white where the model is sure of the flow to about 1 px, black where it is not.
     Only a model that was trained with network.confidence says so."""
-    warm_start: bool = False
-    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across cuts."""
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
     start: int = 1
@@ -56,40 +38,21 @@ class EstimateSettings:
     """Number of the last frame that is used."""
     resize: str | None = None
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
-    device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda, cuda:1."""
-    precision: Precision = "32"
-    """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
-    compile: bool = False
-    """Let torch.compile make the model faster. It pays for many frames of one size: the first pair of every size takes a
-    minute or more, which is printed. Needs a C++ compiler."""
-    correlation: CorrelationMethod = "auto"
-    """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
-    memory; auto takes all_pairs where it fits into a quarter of the free memory, on a CPU at most 1 GiB."""
-    tiles: str = "1x1"
-    """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for frames that memory cannot hold."""
     overwrite: bool = False
     """Replace results that are already there; without it the command refuses before any work."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do when an input cannot be read: stop (fail), or go on with the other inputs (skip). The exit code is 3."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("stride", self.stride, 1),
-            ("start", self.start, 1),
-        ):
-            if value < least:
-                raise RequestError(f"--{name} is {value}: it must be {least} or more")
-        self.of_model()
+        super().__post_init__()
+        for name, value in (("stride", self.stride), ("start", self.start)):
+            if value < 1:
+                raise RequestError(f"--{name} is {value}: it must be 1 or more")
         if self.end is not None and self.end <= self.start:
             raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:
             raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
         self.size_to_compute()
-
-    def of_model(self) -> ModelSettings:
-        """Those that say which model estimates flow, and how."""
-        return ModelSettings(**{each.name: getattr(self, each.name) for each in fields(ModelSettings)})
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from flowgru.config.choices import CorrelationMethod, Precision
@@ -13,30 +13,39 @@ from flowgru.errors import RequestError
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """A model and how it is used; the options of a command have these names."""
+    """A model and how it is used; the commands that estimate have these options."""
 
     model: str = "default"
-    """default, raft_large, raft_small, a file of weights, or an exported model."""
+    """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
     iterations: int | None = None
-    """Refinements of each flow; this and the next three are as the model's card says where they are None."""
+    """Refinements of each flow; without it the number in the model's card, else 12."""
     initial_flow: str | None = None
-    """dis, zero, or a folder of flow files."""
+    """Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files that are
+    named as the results; without it what the model's card says, else zero."""
     hold: int | None = None
-    """Refinements before the others that settle the hidden state and leave the flow where it is."""
+    """Refinements before the others that settle the hidden state and leave the flow where it is; without it the number in
+    the model's card, else 0."""
     polish: bool | None = None
-    """Whether the network's flow goes through a gate and a variational refinement."""
+    """Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it what
+    the model's card says, else no."""
     warm_start: bool = False
-    """Begin each refinement at the previous flow, carried along by itself."""
+    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across cuts,
+    and not where a pair does not begin with the picture that ended the one before."""
     stop_below: float | None = None
-    """Pixels: a refinement that moves the flow by less, in the mean, is the last one."""
+    """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
+    0.05 is hardly seen in the error. --iterations stays the most there are."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda, cuda:1."""
     precision: Precision = "32"
+    """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
     correlation: CorrelationMethod = "auto"
+    """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs in each refinement, in little
+    memory; auto takes all_pairs where it fits into a quarter of the free memory, on a CPU at most 1 GiB."""
     tiles: str = "1x1"
-    """ROWSxCOLUMNS of overlapping tiles that are computed one after the other."""
+    """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold."""
     compile: bool = False
-    """Let torch.compile make the model faster."""
+    """Let torch.compile make the model faster. It pays for many pictures of one size: the first pair of every size takes a
+    minute or more, which is printed. Needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
@@ -55,3 +64,8 @@ class ModelSettings:
         return resolve_way(
             card, iterations=self.iterations, initial_flow=self.initial_flow, hold=self.hold, polish=self.polish
         )
+
+    def given(self) -> list[str]:
+        """Those that are not as they are without options, as options are written."""
+        changed = [each.name for each in fields(ModelSettings) if getattr(self, each.name) != each.default]
+        return [f"--{name.replace('_', '-')}" for name in changed]

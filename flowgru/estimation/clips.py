@@ -72,7 +72,7 @@ class Estimation:
         refuse_clashing_names(
             paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
         )
-        self.network = open_network(settings.of_model())
+        self.network = open_network(settings)
         self.device = self.network.device
         if settings.device == "auto" and self.device.type == "cpu" and not is_exported(settings.model):
             warn("computing on the CPU: no CUDA device was found")
@@ -83,7 +83,7 @@ class Estimation:
             )
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
-        self.way = settings.of_model().way(self.network.card)
+        self.way = settings.way(self.network.card)
         self.matcher = PairMatcher(
             self.network,
             self.way,
@@ -91,7 +91,7 @@ class Estimation:
             backward=settings.backward,
             resize=settings.size_to_compute(),
             precision=settings.precision,
-            tiles=settings.of_model().rows_and_columns(),
+            tiles=settings.rows_and_columns(),
             stop_below=settings.stop_below,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)

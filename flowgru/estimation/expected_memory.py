@@ -32,7 +32,7 @@ class ExpectedMemory:
     def _announce(self, size: tuple[int, ...]) -> None:
         network, settings = self.network, self.settings
         computed = computed_size(size, settings.size_to_compute())
-        tiles = tile_layout(*computed, *settings.of_model().rows_and_columns())
+        tiles = tile_layout(*computed, *settings.rows_and_columns())
         kept, polishing = memory_of(self.way, *computed)
         expected = network.expected_memory(*computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing)
         expected = expected._replace(num_bytes=expected.num_bytes + kept)

@@ -170,6 +170,7 @@ def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark
         warm_start=settings.warm_start,
         precision=settings.precision,
         tiles=settings.rows_and_columns(),
+        stop_below=settings.stop_below,
     )
 
 
@@ -181,13 +182,21 @@ def network_estimator(
     warm_start: bool = False,
     precision: Precision = "32",
     tiles: tuple[int, int] = (1, 1),
+    stop_below: float | None = None,
 ) -> Estimator:
     """A network's flow on its way, computed on the network's device as pair_flows computes it.
 
     warm_start: carry the coarse flow along by itself, for the next pair to start at.
     """
     matcher = PairMatcher(
-        network, way, padding=padding, warm_start=warm_start, precision=precision, tiles=tiles, can_resize=False
+        network,
+        way,
+        padding=padding,
+        warm_start=warm_start,
+        precision=precision,
+        tiles=tiles,
+        stop_below=stop_below,
+        can_resize=False,
     )
 
     def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:

@@ -195,8 +195,12 @@ def test_results_are_not_overwritten_unasked(middlebury, tmp_path, capsys):
     [
         (["sintle"], 2, "did you mean 'sintel'"),
         (["sintel"], 3, "sintel is not below"),
-        (["middlebury", "--baseline", "zero", "--iterations", "3"], 2, "--baseline has no --model"),
-        (["middlebury", "--baseline", "dis", "--warm-start"], 2, "--baseline has no --model"),
+        (
+            ["middlebury", "--baseline", "zero", "--iterations", "3"],
+            2,
+            "--baseline zero is no model, and has no --iterations",
+        ),
+        (["middlebury", "--baseline", "dis", "--warm-start"], 2, "--baseline dis is no model, and has no --warm-start"),
         (["middlebury", "--worst", "-1"], 2, "--worst is -1: it must be 0 or more"),
         (["middlebury", "--static", "-1"], 2, "--static is -1: it must be 0 or more"),
         (["middlebury", "--iterations", "0"], 2, "--iterations is 0: it must be 1 or more"),

@@ -73,9 +73,9 @@ def test_evaluate_takes_flow_files_that_are_named_as_its_pairs(set_of_two, model
 
 
 def test_baselines_have_no_way(capsys):
-    for option in (("--hold", "1"), DIS, ("--no-polish",)):
+    for option, name in ((("--hold", "1"), "--hold"), (DIS, "--initial-flow"), (("--no-polish",), "--polish")):
         assert main(["evaluate", "sintel", "--baseline", "dis", *option]) == 2
-        assert "--baseline has no --model, --iterations, --initial-flow" in only_error(capsys)
+        assert f"--baseline dis is no model, and has no {name}: give one or the others" in only_error(capsys)
 
 
 def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, small_challenges, monkeypatch, capsys):

@@ -170,7 +170,7 @@ def test_flows_are_not_overwritten_unasked(submission, capsys):
         (["sintel", "--output", ""], "--output is empty"),
         (["sintel", "--check", ""], "--check is empty"),
         (["kitti2015", "--output", "o", "--warm-start"], "--warm-start is for sintel"),
-        (["sintel", "--check", "o", "--model", "raft_small"], "--check only reads: it has no --model"),
+        (["sintel", "--check", "o", "--model", "raft_small"], "--check only reads, and has no --model:"),
         (["sintel", "--check", "o", "--iterations", "3"], "--check only reads"),
         (["sintel", "--check", "o", "--device", "cpu"], "--check only reads"),
         (["sintel", "--check", "o", "--overwrite"], "--check only reads"),

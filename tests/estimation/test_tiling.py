@@ -56,8 +56,8 @@ def test_tiles_too_small_to_show_a_motion_are_refused():
 @pytest.mark.parametrize("words", ["2", "0x2", "2x-1", "2x2x2", "100x1", "", "axb"])
 def test_tiles_are_rows_and_columns(words):
     with pytest.raises(RequestError, match="expected ROWSxCOLUMNS"):
-        EstimateSettings("out", tiles=words)
-    assert EstimateSettings("out", tiles="3x12").of_model().rows_and_columns() == (3, 12)
+        EstimateSettings(output="out", tiles=words)
+    assert EstimateSettings(output="out", tiles="3x12").rows_and_columns() == (3, 12)
 
 
 def seam_error(first, second) -> float:
