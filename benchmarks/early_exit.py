@@ -13,7 +13,6 @@ bit. Times are medians of interleaved rounds, the mean over the timed pairs, eve
 
 import argparse
 import csv
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import torch
 from reporting import add_root, parsed
 
 from flowgru.benchmarking.timing import median_ms
+from flowgru.comparison.record import ABOUT, read_record
 from flowgru.config import SyntheticSettings
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
@@ -109,8 +109,8 @@ def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPair
     """Held-out pairs that look as those of the first folder's comparison, or with slow and fast motion."""
     height, width = map(int, size.split("x"))
     looks: dict[str, object] = {"speed": (0.5, 20.0)}
-    if folders and (about := folders[0] / "comparison.json").is_file():
-        looks = json.loads(about.read_text("utf-8"))["config"]["training"]["data"]
+    if folders and (about := folders[0] / ABOUT).is_file():
+        looks = read_record(about).config["training"]["data"]
         looks = {name: tuple(value) if isinstance(value, list) else value for name, value in looks.items()}
     settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_OUT_SEED})
     return SyntheticPairs(settings, length=count)

@@ -11,6 +11,7 @@ from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
 from flowgru.comparison.plan import PlannedRow, reference_network, run_config
+from flowgru.comparison.record import RowRecord
 from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
@@ -42,7 +43,7 @@ class Comparison:
 
     def measure_zero_flow(self) -> None:
         """The error of no flow at all, which every estimate should be below."""
-        zero = self.folder.about["zero_flow"]
+        zero = self.folder.record.zero_flow
         for name in self.sets:
             if name not in zero:
                 zero[name] = zero_error(self.config, name)
@@ -61,7 +62,7 @@ class Comparison:
             for one in self.networks.values():
                 self._note_steps(one.folder, self.config.training.steps)
             return
-        unknown = [one for one in self.networks.values() if "steps" not in self._noted(one.folder)[0]]
+        unknown = [one for one in self.networks.values() if self._noted(one.folder)[0].steps is None]
         queue = [
             Job(
                 one.folder,
@@ -89,7 +90,8 @@ class Comparison:
                 missing = self._unmeasured(one.folder, seed)
                 if not missing:
                     continue
-                folder, length = self.folder.path / one.folder / f"seed{seed}", self._noted(one.folder)[0]["steps"]
+                folder, length = self.folder.path / one.folder / f"seed{seed}", self._noted(one.folder)[0].steps
+                assert length is not None, "they are chosen before"
                 run = run_config(self.config, one.network, seed, length, self._initial(seed))
                 arguments = (self.config, run, folder, str(self.device), missing)
                 queue.append(Job(f"{one.folder}/seed{seed}", train_and_measure, arguments, folder / "output.txt"))
@@ -143,14 +145,14 @@ class Comparison:
             missing |= {*self.folder.unmeasured_sets(*row, seed, self.sets, self.config.iterations)}
         return tuple(name for name in self.sets if name in missing)
 
-    def _noted(self, folder: str) -> list[dict[str, Any]]:
+    def _noted(self, folder: str) -> list[RowRecord]:
         """What comparison.json says of the rows that share the runs of a folder."""
-        rows = self.folder.about["rows"]
-        return [noted for regime in rows.values() for noted in regime.values() if noted["folder"] == folder]
+        rows = self.folder.record.rows
+        return [noted for regime in rows.values() for noted in regime.values() if noted.folder == folder]
 
     def _note_steps(self, folder: str, steps: int) -> None:
         for noted in self._noted(folder):
-            noted["steps"] = steps
+            noted.steps = steps
         self.folder.note()
 
     def _initial(self, seed: int) -> Path:

@@ -2,23 +2,22 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
-from flowgru.comparison.results import ABOUT, MEASUREMENTS
+from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
+from flowgru.comparison.results import MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import flatten
-from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.files.atomic import atomic_write
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS
 
 CONFIG, LOCK = "config.yaml", "run.lock"
-FACTS = ("config", "rows", "machine", "zero_flow")
 
 MAY_GROW = {"rows", "seeds", "regimes", "sets"}
 """Settings of which a later call may name more, or fewer: what is there already stays."""
@@ -48,7 +47,7 @@ class ComparisonFolder:
         except OSError as error:
             raise MachineError(f"cannot write to {self.path}: {error.strerror or error}") from None
         self._read()  # another process may have written since
-        self.about["config"] = self._settings
+        self.record.config = self._settings
         text = json.dumps(self._settings, indent=1) + "\n"
         with atomic_write(self.path / CONFIG, overwrite=True) as temporary:
             temporary.write_text(text, "utf-8")
@@ -61,9 +60,9 @@ class ComparisonFolder:
 
     def note(self, **facts: Any) -> None:
         """Changes what comparison.json says."""
-        self.about |= facts
+        self.record = replace(self.record, **facts)
         with atomic_write(self.path / ABOUT, overwrite=True, durable=True) as temporary:
-            temporary.write_text(json.dumps(self.about, indent=1, allow_nan=False) + "\n", "utf-8")
+            temporary.write_text(self.record.as_text(), "utf-8")
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Notes measurements, in place of earlier ones of the same things."""
@@ -87,7 +86,7 @@ class ComparisonFolder:
     def _read(self) -> None:
         """What is there. Raises as the class says."""
         path = self.path / ABOUT
-        self.about: dict[str, Any] = {"config": self._settings, "rows": {}, "machine": {}, "zero_flow": {}}
+        self.record = ComparisonRecord(self._settings)
         self._found: dict[tuple, Measurement] = {}
         if self.path.exists() and not self.path.is_dir():
             raise RequestError(f"--output {self.path} is a file: name a folder")
@@ -100,21 +99,16 @@ class ComparisonFolder:
                 )
             return
         try:
-            about = json.loads(path.read_bytes())
-            damaged = not isinstance(about, dict) or not all(isinstance(about.get(fact), dict) for fact in FACTS)
-        except ValueError:
-            about, damaged = {}, True
-        except OSError as error:
-            raise MachineError(f"cannot read {path}: {error.strerror or error}") from None
-        if damaged:
+            record = read_record(path, required=("config", "rows", "machine", "zero_flow"))
+        except InputFileError as error:
+            if isinstance(error.__cause__, OSError):
+                raise MachineError(str(error)) from None
             raise InputFileError(
                 f"{path} is damaged: put a copy back, or name another --output (the networks in {self.path / 'runs'} are "
                 "untouched)"
-            )
-        with NamesOfToday(str(path)) as names:
-            about["config"] = names.settings(about["config"])
-        self._refuse_another(about["config"])
-        self.about = about
+            ) from None
+        self._refuse_another(record.config)
+        self.record = record
         self._found = {measurement[:-1]: measurement for measurement in self._measured()}
 
     def _measured(self) -> list[Measurement]:

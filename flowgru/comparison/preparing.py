@@ -10,6 +10,7 @@ import torch
 from flowgru.benchmarking.timing import processor_name
 from flowgru.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.comparison.plan import PlannedRow
+from flowgru.comparison.record import RowRecord
 from flowgru.console import say
 from flowgru.errors import RequestError
 from flowgru.operators import make_operator
@@ -35,16 +36,11 @@ def describe(
     folder: ComparisonFolder, planned: Sequence[PlannedRow], device: torch.device, operators: Sequence[str]
 ) -> None:
     """Notes, and says, what is compared and where."""
-    rows = folder.about["rows"]
     for one in planned:
-        rows.setdefault(one.regime, {}).setdefault(one.row.name, {}).update(
-            operator=one.row.operator,
-            options=one.row.options,
-            hidden_size=one.width,
-            parameters=one.parameters,
-            operator_parameters=one.operator_parameters,
-            folder=one.folder,
-        )
+        noted = folder.record.rows.setdefault(one.regime, {}).setdefault(one.row.name, RowRecord())
+        noted.operator, noted.options, noted.hidden_size = one.row.operator, one.row.options, one.width
+        noted.parameters, noted.operator_parameters = one.parameters, one.operator_parameters
+        noted.folder = one.folder
         say(
             f"{one.regime:16}  {one.row.name:24} hidden_size {one.width:3}, {one.parameters:,} parameters "
             f"({one.difference:+.1%} of the reference's), {one.operator_parameters:,} of them the operator's"

@@ -1,17 +1,14 @@
 """The folder of a comparison, whole or partly finished: what was to be measured, and what has been."""
 
-import json
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flowgru.comparison.measurements import Measurement, read_measurements
-from flowgru.config.renamed import NamesOfToday
+from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.errors import InputFileError
-from flowgru.files.bounded import read_bytes
 
-ABOUT = "comparison.json"
 MEASUREMENTS = "measurements.csv"
 COSTS = ("parameters", "multiply_adds", "ms_per_step", "peak_mib")
 USUAL_ITERATIONS = 12
@@ -21,8 +18,8 @@ USUAL_ITERATIONS = 12
 class Results:
     """What a comparison was to measure and what it has measured."""
 
-    def __init__(self, about: dict[str, Any], measurements: list[Measurement]) -> None:
-        self.about = about
+    def __init__(self, record: ComparisonRecord, measurements: list[Measurement]) -> None:
+        self.record = record
         self.measurements = measurements
         self._values: dict[tuple[str, str, str, str, int | None], dict[int | None, float]] = defaultdict(dict)
         self._curves: dict[tuple[str, str, str], dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
@@ -37,12 +34,12 @@ class Results:
 
     @property
     def regimes(self) -> list[str]:
-        return list(dict.fromkeys([*self.about["rows"], *(m.regime for m in self.measurements)]))
+        return list(dict.fromkeys([*self.record.rows, *(m.regime for m in self.measurements)]))
 
     def rows(self, regime: str) -> list[str]:
         """All rows of a regime, in the order of the configuration, measured or not."""
         measured = (m.row for m in self.measurements if m.regime == regime)
-        return list(dict.fromkeys([*self.about["rows"].get(regime, {}), *measured]))
+        return list(dict.fromkeys([*self.record.rows.get(regime, {}), *measured]))
 
     @cached_property
     def sets(self) -> list[str]:
@@ -59,7 +56,7 @@ class Results:
 
     def setting(self, *path: str) -> Any:
         """A setting of the configuration by its names from the outermost level in; None where there is none."""
-        value = self.about.get("config")
+        value: Any = self.record.config
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         return value
@@ -130,7 +127,7 @@ def read_results(folder: Path) -> Results:
     if not measurements:
         raise InputFileError(f"{folder / MEASUREMENTS} holds no measurement yet: let flowgru compare run on")
     names = _short_names({m.set for m in measurements})
-    return Results(_read_about(folder / ABOUT), [m._replace(set=names[m.set]) for m in measurements])
+    return Results(read_record(folder / ABOUT), [m._replace(set=names[m.set]) for m in measurements])
 
 
 def _short_names(names: set[str]) -> dict[str, str]:
@@ -142,19 +139,3 @@ def _short_names(names: set[str]) -> dict[str, str]:
         unique = (tail for tail in tails if sum(other.endswith(tail) for other in names) == 1)
         short[name] = next(unique, name) if name.endswith(".csv") else name
     return short
-
-
-def _read_about(path: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(read_bytes(path))
-    except ValueError as error:
-        if isinstance(error, InputFileError):
-            raise
-        raise InputFileError(f"{path} is no JSON ({error}): let flowgru compare write it anew") from None
-    rows = about.get("rows") if isinstance(about, dict) else None
-    if not isinstance(rows, dict) or not all(
-        isinstance(regime, dict) and all(isinstance(row, dict) for row in regime.values()) for regime in rows.values()
-    ):
-        raise InputFileError(f"{path} has no rows by regime and name: let flowgru compare write it anew")
-    with NamesOfToday(str(path)) as names:
-        return {**about, "config": names.settings(about["config"])} if isinstance(about.get("config"), dict) else about

@@ -147,7 +147,7 @@ def test_a_row_keeps_its_meaning_and_rows_may_be_added(tmp_path):
         folder.note()
     more = replace(TINY, rows=(TINY.rows[0], RowConfig("new", "conv_gru")), seeds=(4,))
     with ComparisonFolder(tmp_path / "results", more) as folder:
-        assert [row["name"] for row in folder.about["config"]["rows"]] == [*TINY_ROWS, "new"]
+        assert [row["name"] for row in folder.record.config["rows"]] == [*TINY_ROWS, "new"]
     other = replace(TINY, rows=(RowConfig("conv_gru", "conv_min_gru"),))
     with pytest.raises(RequestError, match="another row called conv_gru"):
         ComparisonFolder(tmp_path / "results", other)

@@ -58,11 +58,10 @@ def _page(results: Results, regimes: list[RegimeReport]) -> Iterator[str]:
 
 def _run(results: Results) -> Iterator[tuple[str, str]]:
     """What the reader must know to run it again, as far as it was kept."""
-    about, setting = results.about, results.setting
-    for name in ("command", "commit", "date"):
-        yield name, str(about.get(name, "not kept"))
-    machine = about.get("machine")
-    for name, value in _texts(machine) if machine else [("machine", "not kept")]:
+    record, setting = results.record, results.setting
+    for name, text in (("command", record.command), ("commit", record.commit), ("date", record.date)):
+        yield name, text or "not kept"
+    for name, value in _texts(record.machine) if record.machine else [("machine", "not kept")]:
         yield name, value
     minutes, steps = setting("minutes"), setting("training", "steps")
     if minutes is not None:
@@ -98,10 +97,7 @@ def _how_to_read(results: Results) -> str:
 
 def _settings(results: Results) -> Iterator[tuple[str, str]]:
     """All settings but the rows, which have a table of their own."""
-    config = results.about.get("config")
-    yield from _texts(
-        {name: value for name, value in config.items() if name != "rows"} if isinstance(config, dict) else {}
-    )
+    yield from _texts({name: value for name, value in results.record.config.items() if name != "rows"})
 
 
 def _texts(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from flowgru.comparison.record import RowRecord
 from flowgru.comparison.report.charts import Line, curve_panels, front_chart, iteration_lines
 from flowgru.comparison.report.html import Cell, details, element, figure, table
 from flowgru.comparison.report.numbers import RegimeNumbers
@@ -39,13 +40,13 @@ class RegimeReport(RegimeNumbers):
                 yield from self._other_sets()
 
     def _sizes(self) -> str:
-        described = self.results.about["rows"].get(self.regime, {})
+        noted = self.results.record.rows.get(self.regime, {})
         rows: list[list[Cell]] = []
         for row in self.rows:
-            entry = described.get(row, {})
-            options = ", ".join(f"{name}={value}" for name, value in (entry.get("options") or {}).items())
-            operator, width = str(entry.get("operator", NONE)), str(entry.get("hidden_size", NONE))
-            steps = entry.get("steps") or max((s for curve in self._curves(row).values() for s in curve), default=None)
+            entry = noted.get(row, RowRecord())
+            options = ", ".join(f"{name}={value}" for name, value in entry.options.items())
+            operator, width = entry.operator or NONE, str(entry.hidden_size or NONE)
+            steps = entry.steps or max((s for curve in self._curves(row).values() for s in curve), default=None)
             size = count_text(self._value(row, "operator_parameters"))
             rows.append(
                 [row, (operator, "text"), (options, "text"), width, size, NONE if steps is None else f"{steps:,}"]

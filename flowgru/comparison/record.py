@@ -1,0 +1,101 @@
+"""What comparison.json says: which rows are compared, under which settings, and on which machine."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flowgru.config.renamed import NamesOfToday
+from flowgru.errors import InputFileError
+from flowgru.files.bounded import read_bytes
+
+ABOUT = "comparison.json"
+"""The file's name."""
+
+
+@dataclass
+class RowRecord:
+    """What is noted of a row in a regime."""
+
+    operator: str = ""
+    """Name of the update operator."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the operator."""
+    hidden_size: int | None = None
+    """Width of the hidden state in channels."""
+    parameters: int | None = None
+    """Number of parameters of the whole network."""
+    operator_parameters: int | None = None
+    """Number of parameters of the update operator."""
+    folder: str = ""
+    """The folder of its trainings, below that of the comparison; rows that are one network share it."""
+    steps: int | None = None
+    """Number of steps of its trainings; None until they are chosen."""
+
+
+@dataclass
+class ComparisonRecord:
+    """What a comparison compares; the file has the same names."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    """The settings, nested as in the configuration."""
+    rows: dict[str, dict[str, RowRecord]] = field(default_factory=dict)
+    """Each row by its regime and its name."""
+    machine: dict[str, Any] = field(default_factory=dict)
+    """What it runs on."""
+    zero_flow: dict[str, float] = field(default_factory=dict)
+    """epe_per_image of zero flow in pixels, on each data set."""
+    command: str | None = None
+    """The command that goes on with it."""
+    commit: str | None = None
+    """The commit of the code that ran last."""
+    date: str | None = None
+    """The day on which it ran last."""
+
+    def as_text(self) -> str:
+        """The content of the file; what is not known is left out."""
+        known = asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
+        return json.dumps(known, indent=1, allow_nan=False) + "\n"
+
+
+def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRecord:
+    """What the file says, under the names of today; parts that are missing or no mappings are empty.
+
+    InputFileError where it cannot be read, or where one of the parts that are `required` is no mapping.
+    """
+    try:
+        said = json.loads(read_bytes(path))
+    except ValueError as error:
+        if isinstance(error, InputFileError):
+            raise
+        raise InputFileError(f"{path} is no JSON ({error}): let flowgru compare write it anew") from None
+    said = said if isinstance(said, dict) else {}
+    parts = {name: said.get(name) for name in ("config", "rows", "machine", "zero_flow")}
+    for name in required:
+        if not isinstance(parts[name], dict):
+            by = " by regime and name" if name == "rows" else ""
+            raise InputFileError(f"{path} has no {name}{by}: let flowgru compare write it anew")
+    config, rows, machine, zero_flow = (part if isinstance(part, dict) else {} for part in parts.values())
+    with NamesOfToday(str(path)) as names:
+        config = names.settings(config)
+    texts = {name: said[name] for name in ("command", "commit", "date") if isinstance(said.get(name), str)}
+    return ComparisonRecord(config, _rows(path, rows), machine, zero_flow, **texts)
+
+
+def _rows(path: Path, said: Mapping[str, Any]) -> dict[str, dict[str, RowRecord]]:
+    known = {each.name for each in fields(RowRecord)}
+    try:
+        rows = {
+            regime: {
+                row: RowRecord(**{name: value for name, value in noted.items() if name in known})
+                for row, noted in named.items()
+            }
+            for regime, named in said.items()
+        }
+        sound = all(isinstance(noted.options, dict) for named in rows.values() for noted in named.values())
+    except AttributeError:
+        rows, sound = {}, False
+    if not sound:
+        raise InputFileError(f"{path} has no rows by regime and name: let flowgru compare write it anew")
+    return rows
