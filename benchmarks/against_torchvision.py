@@ -14,8 +14,8 @@ it to 1e-3 px without cuDNN, which may choose an algorithm that rounds more coar
 its largest difference from torchvision's float32 is at most twice the one that torchvision itself has under the same
 autocast. What has not is named and not timed, and the exit code is 1.
 
---exported takes a file of `flowgru export` that was made of the weights which --write-weights writes, for pairs of this size
-and so many iterations; ONNX Runtime and OpenVINO run it, pair by pair.
+--exported takes files of `flowgru export` that were made of the weights which --write-weights writes, with so many
+iterations; each runs in its own runtime, pair by pair.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from reporting import arguments, begin, furthest, furthest_without_cudnn, refuse, size_of
+from reporting import arguments, begin, furthest, furthest_without_cudnn, parsed, refuse, size_of
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large, raft_small
 
@@ -41,7 +41,9 @@ from flowgru.config.choices import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
+from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.pair_network import PairNetwork
 from flowgru.model.weight_files.raft_names import to_our_names
 
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], NetworkConfig]] = {
@@ -80,7 +82,7 @@ def main() -> None:
     parser.add_argument("--classical", action="store_true", help="also OpenCV's DIS and Farneback, for scale")
     parser.add_argument("--exported", type=Path, nargs="+", default=[], help="ONNX or OpenVINO (.xml) files")
     parser.add_argument("--write-weights", type=Path, help="write torchvision's random weights there, and stop")
-    given = parser.parse_args()
+    given = parsed(parser)
     if (given.exported or given.write_weights) and len(given.networks) > 1:
         parser.error("--exported and --write-weights are about one network: give --networks large or small")
     if given.exported and len(given.iterations) > 1:
@@ -186,7 +188,8 @@ def contest(name: str, frames: Tensor, given: argparse.Namespace, device: torch.
                 label = f"flowgru, {form}, {method_text(network, frames)}" + ", autocast" * (precision != "32")
                 found[label] = Contestant(ours_as(network, precision), dtype)
     for path in given.exported:
-        found |= {label: Contestant(flows) for label, flows in exported(path, given.threads).items()}
+        file = ExportedFlow(path)
+        found[f"{file.runtime}, {path.name}"] = Contestant(ours_as(file, "32"))
     if given.classical:
         for label, classical in (("OpenCV DIS, medium, CPU", dis_flow), ("OpenCV Farneback, CPU", farneback_flow)):
             found[label] = Contestant(classical_as(classical), "uint8", flow_is_torchvisions=False)
@@ -202,7 +205,7 @@ def theirs_as(network: nn.Module, *, autocast: bool = False) -> Callable[[Tensor
     return flows
 
 
-def ours_as(network: FlowNetwork, precision: Precision) -> Callable[[Tensor, int], list[Tensor]]:
+def ours_as(network: PairNetwork, precision: Precision) -> Callable[[Tensor, int], list[Tensor]]:
     return lambda part, iterations: video_flows(network, part, iterations, precision)
 
 
@@ -213,33 +216,6 @@ def classical_as(classical: Callable[..., np.ndarray]) -> Callable[[Tensor, int]
         return [torch.from_numpy(classical(first, second)).permute(2, 0, 1) for first, second in pairs]
 
     return flows
-
-
-def exported(path: Path, threads: int) -> dict[str, Callable[[Tensor, int], list[Tensor]]]:
-    """What runs an exported file: two pictures [1, 3, H, W] in [0, 1] give the flow [1, 2, H, W] as first output."""
-    runs: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {}
-    if path.suffix == ".onnx":
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        names = [each.name for each in session.get_inputs()]
-        runs["ONNX Runtime"] = lambda pair: np.asarray(session.run(None, dict(zip(names, pair, strict=True)))[0])
-    import openvino
-
-    hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
-    model = openvino.Core().compile_model(path, "CPU", hints)
-    runs["OpenVINO"] = lambda pair: np.asarray(model(pair)[0])
-
-    def as_flows(run: Callable[[list[np.ndarray]], np.ndarray]) -> Callable[[Tensor, int], list[Tensor]]:
-        def flows(part: Tensor, iterations: int) -> list[Tensor]:
-            frames = [frame[None].cpu().numpy() for frame in part]
-            return [torch.from_numpy(run([*pair])[0]) for pair in itertools.pairwise(frames)]
-
-        return flows
-
-    return {f"{runtime}, {path.name}": as_flows(run) for runtime, run in runs.items()}
 
 
 def same_weights(name: str, device: torch.device) -> tuple[nn.Module, FlowNetwork]:

@@ -1,15 +1,18 @@
-"""Augmented pairs per second of one core, from pictures in memory: python benchmarks/augmentation_throughput.py
+"""Augmented pairs per second of one core, from pictures in memory.
+
+python benchmarks/augmentation_throughput.py [--pairs 100]
 
 Processor time of one thread, so that other work on the machine matters little. Reading the files is not counted.
 """
 
-import argparse
 import statistics
 import time
 
 import cv2
 import torch
+from reporting import arguments, begin, circumstances, parsed
 
+from flowgru.benchmarking.timing import Table
 from flowgru.config import STAGES, SyntheticSettings
 from flowgru.data.augmentation.mixture import MixedPairs, MixturePart
 from flowgru.data.sample import FlowSample
@@ -45,26 +48,26 @@ def milliseconds_a_pair(pairs: MixedPairs, num_pairs: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
+    parser.set_defaults(threads=1)
     parser.add_argument("--pairs", type=int, default=100, help="pairs to time for each set of a stage")
-    num_pairs = parser.parse_args().pairs
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    torch.manual_seed(0)
+    given = parsed(parser)
+    device = begin(given)
+    cv2.setNumThreads(given.threads)
     stored = {size: stored_pairs(size[0], size[1], size[3]) for size in dict.fromkeys(SETS.values())}
-    print("| stage | set | picture | crop | ms a pair | pairs/s on one core |\n|---|---|---|---|---|---|")
+    columns = ["stage", "set", "picture", "crop", "ms a pair", "pairs/s on one core"]
+    said = circumstances(device, clock="processor", pairs=given.pairs, time="median of ten parts of the pairs")
+    table = Table("Augmentation", said, columns, lines=given.json)
     for stage, parts in STAGES.items():
         total = weights = 0.0
         for part in parts:
             size, settings = SETS[part.name], part.augmentation
-            cost = milliseconds_a_pair(MixedPairs([MixturePart(stored[size], settings)]), num_pairs)  # pyright: ignore[reportArgumentType]
+            cost = milliseconds_a_pair(MixedPairs([MixturePart(stored[size], settings)]), given.pairs)  # pyright: ignore[reportArgumentType]
             total, weights = total + part.repeats * size[2] * cost, weights + part.repeats * size[2]
-            sizes = f"{size[0]}x{size[1]} | {settings.height}x{settings.width}"
-            print(f"| {stage} | {part.name} | {sizes} | {cost:.1f} | {1000 / cost:.0f} |", flush=True)
+            picture, crop = f"{size[0]}x{size[1]}", f"{settings.height}x{settings.width}"
+            table.add(stage, part.name, picture, crop, cost, 1000 / cost)
         if len(parts) > 1:
-            print(
-                f"| {stage} | all, as often as they are mixed | | | {total / weights:.1f} | {1000 * weights / total:.0f} |"
-            )
+            table.add(stage, "all, as often as they are mixed", None, None, total / weights, 1000 * weights / total)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import statistics
 
 import torch
 import torch.nn.functional as F
-from reporting import arguments, begin, refuse, size_of
+from reporting import arguments, begin, parsed, refuse, size_of
 
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.layers.winograd import filtered
@@ -43,7 +43,7 @@ MAX_ROUNDING = 8
 def main() -> None:
     parser = arguments(__doc__, rounds=15)
     parser.add_argument("--size", default="440x1024", help="HEIGHTxWIDTH in pixels")
-    given = parser.parse_args()
+    given = parsed(parser)
     device = begin(given)
     said = conditions(
         device,

@@ -6,10 +6,8 @@ Both forms train the same network from random weights, in turns in one process; 
 workers start and fill their queue, are not counted. On a busy machine look at the processor time: it counts the work alone.
 """
 
-import argparse
 import dataclasses
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -17,8 +15,10 @@ import time
 from pathlib import Path
 
 import torch
+from reporting import arguments, begin, circumstances, parsed
 from torch.utils.data import Dataset
 
+from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings, TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -76,14 +76,12 @@ def turn(config: TrainConfig, data: Dataset[FlowSample]) -> tuple[float, float, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--config", default="configs/synthetic.yaml")
     parser.add_argument("--steps", type=int, default=40, help="counted steps of a turn")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each form")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training process")
     parser.add_argument("--workers", type=int, help="processes that make the pairs; default: the configuration's")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    given = parsed(parser)
+    device = begin(given)
     config = TaskParser("flowgru train", train).parse(["--config", given.config, "--output", "unused"])["config"]
     validation = dataclasses.replace(config.validation, every=10**9, iterations=(1,))
     workers = config.workers if given.workers is None else given.workers
@@ -95,17 +93,18 @@ def main() -> None:
         data[index]
     made_in = (time.process_time() - start) * config.batch_size / number
 
-    print(f"{given.config}, {given.threads} threads, {workers} workers, {given.steps} steps a turn")
-    print(f"making one batch takes {made_in:.3f} s of processor time")
+    making = f"{made_in:.3f} s of processor time for a batch"
+    said = circumstances(device, config=given.config, workers=workers, steps_in_a_turn=given.steps, making=making)
+    columns = ["round", "pairs", "steps/s", "part of the time waiting for data", "s of processor time a step"]
+    table = Table("What making the pairs costs a training", said, columns, lines=given.json)
     rates = {"pairs of the configuration": [], "one repeated batch": []}
     for number in range(1, given.rounds + 1):
         for form, form_data, num_workers in zip(rates, (data, repeated), (workers, 0), strict=True):
             rate, wait, processor = turn(dataclasses.replace(config, workers=num_workers), form_data)
             rates[form].append(rate)
-            line = f"{rate:.3f} steps/s, waiting for data {wait:.1%}, {processor:.3f} s of processor time a step"
-            print(f"round {number}  {form:26}  {line}", flush=True)
-    made, same = (statistics.median(values) for values in rates.values())
-    print(f"medians: {made:.3f} and {same:.3f} steps/s; ratio {made / same:.2f}")
+            table.add(number, form, rate, wait, processor)
+    for form, values in rates.items():
+        table.add("median", form, statistics.median(values), None, None)
 
 
 if __name__ == "__main__":

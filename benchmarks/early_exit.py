@@ -1,8 +1,8 @@
 """Error over milliseconds: so many refinements for every pair, against refining until the flow stands still.
 
-    python benchmarks/early_exit.py runs/operator_study [--models default] [--sets sintel ...] [--root datasets]
-        [--pairs 24] [--size 192x256] [--iterations 1 2 3 4 6 8 12 16 24] [--below 4 2 1 0.5 0.2 0.1 0.05 0.02]
-        [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
+python benchmarks/early_exit.py runs/operator_study [--models default] [--sets sintel ...] [--root datasets]
+    [--pairs 24] [--size 192x256] [--iterations 1 2 3 4 6 8 12 16 24] [--below 4 2 1 0.5 0.2 0.1 0.05 0.02]
+    [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
 
 A folder stands for all models in it; those of one row of a comparison that differ in their seed are one method, whose
 error is the mean over the seeds, and whose time that of the first seed. Held-out generated pairs look as those that the
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reporting import add_root, parsed
+from reporting import add_root, arguments, begin, parsed, size_of
 
-from flowgru.benchmarking.timing import median_ms
+from flowgru.benchmarking.timing import Table, conditions, median_ms
 from flowgru.comparison.record import ABOUT, read_record
 from flowgru.config import SyntheticSettings
 from flowgru.data.sample import FlowSample
@@ -33,6 +33,7 @@ from flowgru.model.flow_network import FlowNetwork, update_length
 from flowgru.model.weight_files.loading import load_model
 
 HELD_OUT_SEED = 2_000_003
+CPU = torch.device("cpu")
 
 
 class Way(NamedTuple):
@@ -57,7 +58,7 @@ class Point(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--sets", nargs="*", default=[], help="benchmark sets, or manifests ending in .csv")
@@ -66,13 +67,11 @@ def main() -> None:
     parser.add_argument("--size", default="192x256", help="of the generated pairs")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8, 12, 16, 24])
     parser.add_argument("--below", type=float, nargs="+", default=[4, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02])
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--timed-pairs", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--no-times", action="store_true")
     given = parsed(parser)
-    torch.set_num_threads(given.threads)
+    begin(given)
 
     methods = find_methods(given.folders, given.models)
     ways = [*map(Way, given.iterations), *(Way(max(given.iterations), below) for below in given.below)]
@@ -107,7 +106,7 @@ def find_methods(folders: list[Path], models: list[str]) -> dict[str, list[FlowN
 
 def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPairs:
     """Held-out pairs that look as those of the first folder's comparison, or with slow and fast motion."""
-    height, width = map(int, size.split("x"))
+    height, width = size_of(size)
     looks: dict[str, object] = {"speed": (0.5, 20.0)}
     if folders and (about := folders[0] / ABOUT).is_file():
         looks = read_record(about).config["training"]["data"]
@@ -127,11 +126,20 @@ def curves(
     """Prints a table, and returns its points."""
     zero = statistics.fmean(endpoint_error(0 * p.flow[None], p.flow[None], p.valid[None]).item() for p in pairs)
     height, width = pairs[0].first.shape[1:]
-    print(
-        f"\n{data}: {len(pairs)} pairs, the first {height}x{width}, EPE per image of zero flow {zero:.3f} px; float32,"
+    said = conditions(
+        CPU,
+        size=f"{height}x{width} px, the first pair",
+        dtype="float32",
+        iterations="by row",
+        correlation="auto",
+        rounds=given.rounds,
+        warm_up="one round",
+        clock=given.clock,
+        pairs=len(pairs),
+        zero_flow=f"EPE per image {zero:.3f} px",
     )
-    print(f"CPU, {given.threads} threads, torch {torch.__version__}, median of {given.rounds} interleaved rounds\n")
-    print("| method | pair | refinements, mean | EPE per image, px | ms a pair |\n|---|---|---|---|---|", flush=True)
+    columns = ["method", "pair", "refinements, mean", "EPE per image, px", "ms a pair"]
+    table = Table(f"Early exit, {data}", said, columns, lines=given.json)
     scores = {name: [score(network, pairs, ways) for network in networks] for name, networks in methods.items()}
     timed = pairs[:: max(1, len(pairs) // given.timed_pairs)][: given.timed_pairs]
     for pair in timed:
@@ -144,8 +152,7 @@ def curves(
             means = [statistics.fmean(seed[number][part] for seed in scores[name]) for part in range(2)]
             point = Point(name, data, str(way), means[0], means[1], times.get((name, way)))
             points.append(point)
-            ms = "" if point.ms is None else f"{point.ms:.1f}"
-            print(f"| {name} | {point.way} | {point.refinements:.1f} | {point.epe_per_image:.3f} | {ms} |", flush=True)
+            table.add(name, point.way, point.refinements, point.epe_per_image, point.ms)
     return points
 
 
@@ -214,7 +221,7 @@ def time_all(
         keys = {f"{name}: {way}": (name, way) for name in methods for way in ways}
         for text, (name, way) in keys.items():
             actions[text] = lambda network=methods[name][0], way=way: estimate(network, pair, way)  # noqa: B023
-        for text, ms in median_ms(actions, rounds, torch.device("cpu")).items():
+        for text, ms in median_ms(actions, rounds, CPU).items():
             times[keys[text]].append(ms)
     return {key: statistics.fmean(found) for key, found in times.items()}
 

@@ -12,7 +12,7 @@ import math
 import statistics
 
 import torch
-from reporting import arguments, begin, furthest, refuse, size_of
+from reporting import arguments, begin, furthest, parsed, refuse, size_of
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["440x1024", "1088x1920"], help="HEIGHTxWIDTH in pixels")
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--limit-gib", type=float, default=8.0, help="what the pyramid of all pairs may take")
-    given = parser.parse_args()
+    given = parsed(parser)
     device = begin(given)
     said = conditions(
         device,

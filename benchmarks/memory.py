@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from reporting import arguments, begin, furthest, refuse, size_of
+from reporting import arguments, begin, furthest, parsed, refuse, size_of
 
 from flowgru.benchmarking.cases import moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=12)
     parser.add_argument("--limit-gib", type=float, default=10.0)
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parsed(parser)
     device = begin(given)
     if given.case:
         print(json.dumps(measure(given, device)))

@@ -1,6 +1,6 @@
 """How right the occlusion mask of `flowgru estimate --backward` is: precision and recall on generated pairs.
 
-    python benchmarks/occlusion.py [--model default] [--pairs 8] [--height 440] [--width 1024]
+python benchmarks/occlusion.py [--model default] [--pairs 8] [--height 440] [--width 1024]
 
 The pairs have a seed that neither training nor its validation used, and say of each pixel whether it is hidden in the
 other picture. Precision: of the pixels that the mask names, the share that is hidden; recall: of those that are hidden,
@@ -8,12 +8,13 @@ the share that the mask names; both over the pixels of all pairs. The rows: the 
 zero, and DIS.
 """
 
-import argparse
 from collections.abc import Callable
 
 import torch
+from reporting import arguments, begin, circumstances, parsed
 from torch import Tensor
 
+from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.classical import dis_flow
@@ -55,13 +56,14 @@ def precision_and_recall(flows: FlowsOfPair, pairs: SyntheticPairs) -> tuple[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--height", type=int, default=440)
     parser.add_argument("--width", type=int, default=1024)
-    given = parser.parse_args()
-    network = load_model(given.model, "cpu")
+    given = parsed(parser)
+    device = begin(given)
+    network = load_model(given.model, device)
     settings = SyntheticSettings(height=given.height, width=given.width, seed=2_000_003, photos="skimage")
     pairs = SyntheticPairs(settings, length=given.pairs)
     alone = resolve_way(None, iterations=24, initial_flow="zero", hold=0, polish=False)
@@ -70,9 +72,10 @@ def main() -> None:
         "network alone, 24 refinements from zero": network_flows(network, alone),
         "DIS": dis_flows,
     }
+    said = circumstances(device, model=given.model, pairs=given.pairs, size=f"{given.height}x{given.width} px")
+    table = Table("Occlusion masks", said, ["flow", "precision", "recall"], lines=given.json)
     for name, flows in rows.items():
-        precision, recall = precision_and_recall(flows, pairs)
-        print(f"{name}: precision {precision:.2f}, recall {recall:.2f}", flush=True)
+        table.add(name, *precision_and_recall(flows, pairs))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ python benchmarks/operators.py [--preset large] [--size 440x1024] [--operators a
 
 import sys
 
-from reporting import arguments, begin, size_of
+from reporting import arguments, begin, parsed, size_of
 
 from flowgru.benchmarking.operator_table import operator_table
 from flowgru.config import PRESETS
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--preset", default="large", choices=PRESETS)
     parser.add_argument("--size", default="440x1024", help="HEIGHTxWIDTH in pixels")
     parser.add_argument("--operators", nargs="+", default=["all"])
-    given = parser.parse_args()
+    given = parsed(parser)
     device, size = begin(given), size_of(given.size)
     try:
         operator_table(

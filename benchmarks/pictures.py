@@ -1,18 +1,19 @@
 """One picture of several flows of generated pairs, a column for each pair, all in the colours of one scale.
 
-    python benchmarks/pictures.py --output results/default_way.png [--before OLD.safetensors] [--indices 1 4 9]
+python benchmarks/pictures.py --output results/default_way.png [--before OLD.safetensors] [--indices 1 4 9]
 
 From above: the first frame; the exact flow; DIS; the network of --before alone, 24 refinements from zero; the model on
 the way that its card says. The pairs have a seed that neither training nor its validation used.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import torch
+from reporting import arguments, begin, circumstances, parsed
 
 from flowgru import estimate_flow
+from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.data.classical import dis_flow
 from flowgru.data.formats.images import to_levels, write_image
@@ -27,16 +28,21 @@ def as_array(flow: torch.Tensor) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="default")
     parser.add_argument("--before", default="default", help="a file of weights, or default")
     parser.add_argument("--indices", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--width", type=int, default=320)
-    given = parser.parse_args()
-    model, before = load_model(given.model, "cpu"), load_model(given.before, "cpu")
+    given = parsed(parser)
+    device = begin(given)
+    model, before = load_model(given.model, device), load_model(given.before, device)
     settings = SyntheticSettings(height=given.height, width=given.width, seed=2_000_003, speed=(4.0, 16.0))
+    said = circumstances(
+        device, model=given.model, before=given.before, unit="px", size=f"{given.height}x{given.width}"
+    )
+    table = Table("Mean error of the flows", said, ["pair", "DIS", "before", "model"], lines=given.json)
     columns = []
     for pair in (SyntheticPairs(settings)[index] for index in given.indices):
         frames, pictures = [pair.first, pair.second], (to_levels(pair.first), to_levels(pair.second))
@@ -44,8 +50,7 @@ def main() -> None:
         (found,) = estimate_flow(frames, model)
         truth = as_array(pair.flow)
         flows = {"DIS": dis_flow(*pictures), "before": as_array(alone), "model": as_array(found)}
-        errors = {name: np.linalg.norm(flow - truth, axis=2).mean() for name, flow in flows.items()}
-        print(pair.name, *(f"{name} {error:.2f} px" for name, error in errors.items()), sep="   ")
+        table.add(pair.name, *(float(np.linalg.norm(flow - truth, axis=2).mean()) for flow in flows.values()))
         scale = suggest_max_flow([truth])
         columns.append(flow_sheet(pictures[0], [truth, *flows.values()], max_flow=scale, columns=1))
     write_image(given.output, np.concatenate(columns, axis=1), overwrite=True)

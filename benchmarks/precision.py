@@ -1,7 +1,7 @@
 """What half precision changes: the error of each pair in 32 bits and under autocast, and how far the flows are apart.
 
-    python benchmarks/precision.py [--models default raft_large] [--sets middlebury sintel kitti2012 chairs]
-        [--root datasets] [--iterations 12] [--precisions bf16] [--device cpu]
+python benchmarks/precision.py [--models default raft_large] [--sets middlebury sintel kitti2012 chairs]
+    [--root datasets] [--iterations 12] [--precisions bf16] [--device cpu]
 
 Real pairs, as they are found under --root. EPE in px over the pixels whose flow is known. Under autocast the encoders,
 the gates and the heads compute in sixteen bits, the correlation is summed and the flow added up in 32.
@@ -13,54 +13,63 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reporting import add_root, parsed
+from reporting import add_root, arguments, begin, circumstances, parsed
 
+from flowgru.benchmarking.timing import Cell, Table
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.loading import load_model
 from flowgru.types import Flow
 
 TYPES = {"bf16": torch.bfloat16, "16": torch.float16}
+COLUMNS = (
+    "model",
+    "set",
+    "pairs",
+    "precision",
+    "EPE per image in 32 bits",
+    "EPE per image",
+    "difference",
+    "worst pair",
+    "flows apart, mean",
+    "flows apart, 99 %",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=["default"])
     parser.add_argument("--sets", nargs="+", default=["middlebury", "sintel", "kitti2012", "chairs"])
     add_root(parser)
     parser.add_argument("--iterations", type=int, default=12)
-    parser.add_argument("--precisions", nargs="+", default=["bf16"], choices=["bf16", "16"])
-    parser.add_argument("--device", default=None, help="CUDA where there is one, else the CPU")
+    parser.add_argument("--precisions", nargs="+", default=["bf16"], choices=TYPES)
     given = parsed(parser)
-    device = choose_device(given.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, {given.iterations} refinements; px, means over pairs\n")
-    print(
-        "| model | set | pairs | precision | EPE per image in 32 bits | EPE per image | difference "
-        "| worst pair | flows apart, mean / 99 % |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    device = begin(given)
+    said = circumstances(device, refinements=given.iterations, unit="px, means over pairs")
+    table = Table("Half precision", said, COLUMNS, lines=given.json)
     for model in given.models:
         network = load_model(model, device)
         for name in given.sets:
-            try:
-                dataset = open_dataset(name, given.root)
-            except FlowgruError as error:
-                print(f"{name}: not measured, {error}")
-                continue
-            pairs = [dataset[index] for index in range(len(dataset))]
-            for precision in given.precisions:
-                print(
-                    f"| {Path(model).stem} | {name} | {compare(network, pairs, precision, given.iterations)} |",
-                    flush=True,
-                )
+            add_rows(table, network, Path(model).stem, name, given)
+
+
+def add_rows(table: Table, network: FlowNetwork, model: str, name: str, given: argparse.Namespace) -> None:
+    """The rows of a model on a set."""
+    try:
+        dataset = open_dataset(name, given.root)
+    except FlowgruError as error:
+        print(f"{name}: not measured, {error}")
+        return
+    pairs = [dataset[index] for index in range(len(dataset))]
+    for precision in given.precisions:
+        table.add(model, name, len(pairs), precision, *compare(network, pairs, precision, given.iterations))
 
 
 @torch.inference_mode()
-def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, iterations: int) -> str:
+def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, iterations: int) -> list[Cell]:
     """The rest of a row."""
     full, half, gaps = [], [], []
     for pair in pairs:
@@ -72,10 +81,7 @@ def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, itera
         gaps.append((float(gap.mean()), float(np.quantile(gap, 0.99))))
     worst = max((b - a for a, b in zip(full, half, strict=True)), key=abs)
     means = [statistics.fmean(values) for values in (full, half, *zip(*gaps, strict=True))]
-    return (
-        f"{len(pairs)} | {precision} | {means[0]:.3f} | {means[1]:.3f} | {means[1] - means[0]:+.4f} | {worst:+.4f} "
-        f"| {means[2]:.3f} / {means[3]:.3f}"
-    )
+    return [*means[:2], means[1] - means[0], worst, *means[2:]]
 
 
 def estimate(network: FlowNetwork, pair: FlowSample, precision: str, iterations: int) -> Flow:

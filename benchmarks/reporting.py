@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flowgru.benchmarking.timing import CLOCKS
+from flowgru.benchmarking.timing import CLOCKS, device_text
 from flowgru.config.renamed import NamesOfToday
 
 
-def arguments(text: str | None, *, rounds: int) -> argparse.ArgumentParser:
-    """A parser with the options that every script has."""
+def arguments(text: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
+    """A parser with the options that every script has, and with `rounds` those of scripts that take times in turns."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU, for everything alike")
-    parser.add_argument("--rounds", type=int, default=rounds, help="in which everything takes its turn")
-    parser.add_argument(
-        "--clock", choices=CLOCKS, default="wall", help="processor: where other work runs on the machine"
-    )
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="in which everything takes its turn")
+        parser.add_argument(
+            "--clock", choices=CLOCKS, default="wall", help="processor: where other work runs on the machine"
+        )
     parser.add_argument("--json", type=Path, help="file to which each row is appended as a line of JSON")
     return parser
 
@@ -45,6 +46,12 @@ def begin(given: argparse.Namespace) -> torch.device:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     return torch.device(given.device)
+
+
+def circumstances(device: torch.device, **more: object) -> dict[str, str]:
+    """What a number that is no time depends on; `more` is what the script chose, by its name."""
+    said = {key.replace("_", " "): str(value) for key, value in more.items()}
+    return {**said, "device": device_text(device), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Times and errors of every scan backend that runs here, interleaved in one process; nothing is timed before it is right.
 
-    python benchmarks/scan.py [--rounds 31] [--lengths 16 64 256 1024 4096] [--device cpu] [--threads 2]
-    python benchmarks/scan.py --threads 1 --clock processor     where other work runs on the machine
+python benchmarks/scan.py [--rounds 31] [--lengths 16 64 256 1024 4096] [--device cpu] [--threads 2]
+python benchmarks/scan.py --threads 1 --clock processor     where other work runs on the machine
 
 Milliseconds are median / quickest of the rounds. The plain loop indexes each step, as a textbook writes it; `sequential`
 is the same with all steps taken apart at once. The floor is what the memory allows: forward it reads two tensors and writes
@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from reporting import arguments, begin, refuse
+from reporting import arguments, begin, parsed, refuse
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
@@ -218,7 +218,7 @@ def said(given: argparse.Namespace, size: str, rounds: int | None = None) -> dic
 def main() -> None:
     parser = arguments(__doc__, rounds=31)
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 64, 256, 1024, 4096])
-    given = parser.parse_args()
+    given = parsed(parser)
     wrong: list[str] = []
     shapes = [COARSE, LARGE] if begin(given).type == "cuda" else [COARSE]
     for shape in shapes:

@@ -1,19 +1,20 @@
 """The flow where nothing moves, or where nothing can be seen to move: its mean length should be under 0.02 px.
 
-    python benchmarks/still_pairs.py [--model default]
+python benchmarks/still_pairs.py [--model default]
 
 Pairs: frames of one colour, a fade between two such frames, a white slide with black lines, a textured frame, and that
 frame with independent noise of 2/255. Columns: the model on the way that its card says, the network alone after 12
 refinements from zero, and DIS.
 """
 
-import argparse
 from collections.abc import Iterator
 
 import torch
+from reporting import arguments, begin, circumstances, parsed
 from torch import Tensor
 
 from flowgru import estimate_flow
+from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.data.classical import dis_flow
 from flowgru.data.formats.images import to_levels
@@ -43,14 +44,17 @@ def pairs() -> Iterator[tuple[str, Tensor, Tensor]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="default")
-    network = load_model(parser.parse_args().model, "cpu")
-    print("| pair | default way | network alone | DIS |\n|---|---|---|---|")
+    given = parsed(parser)
+    device = begin(given)
+    network = load_model(given.model, device)
+    said = circumstances(device, model=given.model, unit="px, mean over the picture")
+    table = Table("Flow where nothing moves", said, ["pair", "default way", "network alone", "DIS"], lines=given.json)
     for name, first, second in pairs():
         flows = [*estimate_flow([first, second], network), *estimate_flow([first, second], network, **ALONE)]
         flows.append(torch.from_numpy(dis_flow(to_levels(first), to_levels(second))).permute(2, 0, 1))
-        print(f"| {name} | {' | '.join(f'{flow.norm(dim=0).mean():.4f}' for flow in flows)} |", flush=True)
+        table.add(name, *(flow.norm(dim=0).mean().item() for flow in flows))
 
 
 if __name__ == "__main__":

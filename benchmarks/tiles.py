@@ -5,16 +5,16 @@ python benchmarks/tiles.py [--model default] [--tiles 1x2 2x2] [--iterations 12]
 Generated pairs, and those of Sintel's training set that are there.
 """
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from reporting import add_root, parsed
+from reporting import add_root, arguments, begin, circumstances, parsed, size_of
 from torch import Tensor
 
 from flowgru import load_model
+from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
@@ -23,28 +23,26 @@ from flowgru.estimation.stream import estimate_flow
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--tiles", nargs="+", default=["1x2", "2x2"])
     parser.add_argument("--iterations", type=int, default=12)
     add_root(parser)
     given = parsed(parser)
-    model = load_model(given.model, "cpu")
+    device = begin(given)
+    model = load_model(given.model, device)
     alone: dict[str, Any] = dict(iterations=given.iterations, initial_flow="zero", hold=0, polish=False)
-    print("| pair | longest true motion, px | tiles | from the whole's flow: mean / 99 % | EPE whole | EPE tiles |")
-    print("|---|---|---|---|---|---|")
+    columns = ["pair", "longest true motion", "tiles", "from the whole's flow: mean / 99 %", "EPE whole", "EPE tiles"]
+    said = circumstances(device, model=given.model, refinements=given.iterations, unit="px")
+    table = Table("Flow of overlapping tiles", said, columns, lines=given.json)
     for name, first, second, truth in pairs(Path(given.root)):
         (whole,) = estimate_flow([first, second], model, **alone)
         for tiles in given.tiles:
-            rows, columns = map(int, tiles.split("x"))
-            (found,) = estimate_flow([first, second], model, **alone, tiles=(rows, columns))
+            (found,) = estimate_flow([first, second], model, **alone, tiles=size_of(tiles))
             gap = (found - whole).norm(dim=0).flatten()
             errors = [(flow - truth).norm(dim=0).mean().item() for flow in (whole, found)]
-            print(
-                f"| {name} | {truth.norm(dim=0).max():.0f} | {tiles} | {gap.mean():.3f} / {gap.quantile(0.99):.2f} "
-                f"| {errors[0]:.3f} | {errors[1]:.3f} |",
-                flush=True,
-            )
+            apart = (gap.mean().item(), gap.quantile(0.99).item())
+            table.add(name, truth.norm(dim=0).max().item(), tiles, apart, *errors)
 
 
 def pairs(root: Path) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:

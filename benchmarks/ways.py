@@ -1,6 +1,6 @@
 """Time of a model's own way to a flow against 24 refinements from zero, on clips, in turns.
 
-    python benchmarks/ways.py CLIP.mp4 ... [--model default] [--frames 5] [--size 440x1024]
+python benchmarks/ways.py CLIP.mp4 ... [--model default] [--frames 5] [--size 440x1024]
 
 Each way sees the same frames in memory, encodes each once, and goes from pair to pair, as `flowgru estimate` does. The
 first pair is timed with the others: it encodes two frames.
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from reporting import arguments, begin, size_of
+from reporting import arguments, begin, parsed, size_of
 
 from flowgru import estimate_flow
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--frames", type=int, default=5)
     parser.add_argument("--size", help="HEIGHTxWIDTH to which the frames are brought; without it their own")
-    given = parser.parse_args()
+    given = parsed(parser)
     device = begin(given)
     cv2.setNumThreads(given.threads)
     said = conditions(

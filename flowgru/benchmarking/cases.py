@@ -30,13 +30,14 @@ from flowgru.files.atomic import atomic_write
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
+from flowgru.model.pair_network import PairNetwork
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.types import Images
 
 
 def video_flows(
-    network: FlowNetwork, frames: Images, iterations: int, precision: Precision = "32"
+    network: PairNetwork, frames: Images, iterations: int, precision: Precision = "32"
 ) -> list[Float[Tensor, "2 H W"]]:
     """The flow from each frame to the next, as `flowgru estimate` computes it: each frame is encoded once.
 

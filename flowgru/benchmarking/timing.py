@@ -94,13 +94,11 @@ def conditions(
 
     `more` is what else the measurement chose, by its name.
     """
-    on_cuda = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_cuda else processor_name()
     said = {
         "size": size,
         "dtype": dtype,
         "iterations": iterations,
-        "device": f"{device} ({name})",
+        "device": device_text(device),
         "threads": str(torch.get_num_threads()),
         "correlation": correlation,
         "warm-up": warm_up,
@@ -109,10 +107,16 @@ def conditions(
         **{key.replace("_", " "): str(value) for key, value in more.items()},
         "torch": torch.__version__,
     }
-    if on_cuda:
+    if device.type == "cuda":
         said["TF32 in convolutions"] = "on" if torch.backends.cudnn.allow_tf32 else "off"
         said["TF32 in matrix products"] = "on" if torch.backends.cuda.matmul.allow_tf32 else "off"
     return said
+
+
+def device_text(device: torch.device) -> str:
+    """The device and what its maker calls it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    return f"{device} ({name})"
 
 
 def processor_name() -> str:

@@ -13,6 +13,7 @@ import torch
 from benchmark_rows import rows
 from paths import ROOT
 
+from flowgru.model.exported import formats
 from flowgru.operators import operator_variants
 
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out
@@ -82,27 +83,24 @@ def test_the_exported_files_weights_are_those_that_are_compared(script, tmp_path
     assert all(torch.equal(written[name], value) for name, value in theirs.state_dict().items())
 
 
-def test_an_exported_file_is_run_by_both_runtimes_and_compared(script, tmp_path):
-    """This one gives a flow of zeros and ones, which is wrong."""
-    helper = pytest.importorskip("onnx").helper
-    for runtime in ("onnxruntime", "openvino"):
-        pytest.importorskip(runtime)
-    shape = [1, 3, 128, 128]
-    pictures = [helper.make_tensor_value_info(name, 1, shape) for name in ("first", "second")]
-    flow = helper.make_tensor_value_info("flow", 1, [1, 2, 128, 128])
-    nodes = [
-        helper.make_node("Greater", ["first", "second"], ["more"]),
-        helper.make_node("Cast", ["more"], ["number"], to=1),
-        helper.make_node("Split", ["number"], ["flow", "rest"], axis=1, num_outputs=2),
-    ]
-    graph = helper.make_graph(nodes, "pair", pictures, [flow])
-    path = tmp_path / "pair.onnx"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    path.write_bytes(model.SerializeToString())
-    words = ("--iterations", 1, "--frames", 2, "--exported", path, "--json", tmp_path / "a.jsonl")
-    with pytest.raises(SystemExit) as refused:
-        script("against_torchvision", *SMALL, *words).main()
-    assert all(f"small, {name}, pair.onnx: " in str(refused.value) for name in ("ONNX Runtime", "OpenVINO"))
+@pytest.mark.parametrize("off, timed", [(0.0, True), (0.1, False)])
+def test_an_exported_file_is_run_in_its_runtime_and_compared(script, tmp_path, monkeypatch, off, timed):
+    words = ("--iterations", 12, "--frames", 2, "--exported", tmp_path / "pair.onnx", "--json", tmp_path / "a.jsonl")
+    against = script("against_torchvision", *SMALL, *words)
+    theirs, _ = against.same_weights("small", CPU)
+
+    def run(inputs):
+        pair = torch.cat([torch.from_numpy(inputs[name]) for name in ("first", "second")])
+        (flow,) = against.theirs_as(theirs)(pair, 12)
+        return {"flow": flow[None].detach().numpy() + off, "coarse_flow": flow[None, :, ::8, ::8].detach().numpy()}
+
+    card = {"network": {"preset": "small", "operator": "conv_gru"}, "iterations": 12, "export": {"max_size": 256}}
+    opened = formats.Opened("a runtime", json.dumps(card), ["first", "second"], run)
+    monkeypatch.setitem(formats.FORMATS, "onnx", formats.FORMATS["onnx"]._replace(open=lambda path: opened))
+    (tmp_path / "pair.onnx").touch()
+    with nullcontext() if timed else pytest.raises(SystemExit, match=r"small, a runtime, pair.onnx: 1\.0e-01 px"):
+        against.main()
+    assert [row["method"] for row in rows(tmp_path / "a.jsonl")][2:] == ["a runtime, pair.onnx"] * timed
 
 
 def test_both_methods_of_correlation_are_compared_and_then_timed(script, tmp_path, monkeypatch):
@@ -192,3 +190,13 @@ def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, 
     with pytest.raises(SystemExit, match="conv_gru breaks the contract of update operators and nothing is timed"):
         runpy.run_path(str(ROOT / "benchmarks/operators.py"), run_name="__main__")
     assert "ms per step" not in capsys.readouterr().out
+
+
+SCRIPTS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"reporting", "everything"})
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_reads_its_options_and_says_its_rows_in_the_same_way(name):
+    text = (ROOT / "benchmarks" / f"{name}.py").read_text("utf-8")
+    assert "arguments(__doc__" in text and "parsed(parser)" in text and "lines=given.json" in text
+    assert "parse_args" not in text and f"\npython benchmarks/{name}.py" in text

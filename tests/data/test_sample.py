@@ -1,6 +1,7 @@
 """The bundled sample clip: small, exact, and made by the script that says so."""
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ SAMPLE = ROOT / "datasets" / "sample"
 
 @pytest.fixture(scope="module")
 def clip():
-    spec = importlib.util.spec_from_file_location("make_sample", ROOT / "benchmarks" / "make_sample.py")
+    spec = importlib.util.spec_from_file_location("make_sample", Path(__file__).with_name("make_sample.py"))
     assert spec is not None and spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)

@@ -1,4 +1,4 @@
-"""Writes datasets/sample, the clip that `python demo.py` shows: python benchmarks/make_sample.py"""
+"""Writes datasets/sample, the clip that `python demo.py` shows: python tests/data/make_sample.py"""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
 from flowgru.data.synthetic.clip import render_clip
 
-FOLDER = Path(__file__).parents[1] / "datasets" / "sample"
+FOLDER = Path(__file__).parents[2] / "datasets" / "sample"
 SETTINGS = SyntheticSettings(
     height=320, width=448, seed=7, speed=(7.0, 10.0), layers=(6, 10), photos=None, nonrigidity=0.3
 )
