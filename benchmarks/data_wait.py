@@ -24,8 +24,9 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.parser import TaskParser
+from flowgru.processes.fabric import connect
 from flowgru.processes.signals import Stopped
-from flowgru.training.engine import connect, train_network
+from flowgru.training.engine import train_network
 from flowgru.training.pairs import training_pairs
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog

@@ -1,4 +1,4 @@
-"""One training run, from its configuration to its weights: the only file that calls Lightning Fabric.
+"""One training run, from its configuration to its weights.
 
 Everything random is a function of (seed, step), and the store holds weights, optimizer, schedule, moving average and step,
 so a run that was stopped at any moment goes on as if it had not been: on a CPU to the same bits, on a GPU up to the order
@@ -8,24 +8,19 @@ A run may be shared by several processes. Each takes its share of every batch; t
 stop are agreed in every step, so all of them always take the same way. Only the first one reads and writes files.
 """
 
-import logging
-import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
-from flowgru.config.choices import Precision
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
@@ -34,7 +29,7 @@ from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_si
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
-from flowgru.training.ranks import end_others
+from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run
 from flowgru.training.sampler import FlowBatch
@@ -48,65 +43,6 @@ MAX_SKIPPED_STEPS = 10
 
 class Diverged(MachineError):
     """Nothing finite comes out of the training any more."""
-
-
-FABRIC_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    "32": "32-true",
-    "bf16": "bf16-mixed",
-    "16": "16-mixed",
-}
-"""Fabric's names of the precisions."""
-
-
-class ExactInputs(MixedPrecision):
-    """Mixed precision whose network gets pictures and flows as they are.
-
-    Lightning rounds them to 16 bits first: levels of a picture by up to half a level, and a flow of 60 px by 0.25 px.
-    """
-
-    def convert_input(self, data: Any) -> Any:
-        return data
-
-
-def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
-    """The processes of a run: `devices` of them on this machine, or those that torchrun has started.
-
-    They are started by `launch`, each with the command line of this one: a script has one such run, before any other.
-    RequestError for less than one, for a second such run in one process, for one GPU's number where there are several
-    processes, and for a precision that the device does not have.
-    """
-    for name in ("lightning.fabric", "lightning.pytorch"):  # its notes on how processes meet say nothing to a user
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if devices < 1:
-        raise RequestError(f"--devices is {devices}: it must be 1 or more")
-    if precision == "16" and device.type == "cpu":
-        raise RequestError("precision is 16 and the device cpu: 16 needs a GPU, use bf16 or 32")
-    nodes = 1
-    if torch.distributed.is_torchelastic_launched():
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    elif devices > 1 and torch.distributed.is_initialized():
-        raise RequestError(
-            f"--devices is {devices}, and this Python process has had a run of several processes already: start the next "
-            "one in a process of its own, as the command flowgru train does"
-        )
-    alone = devices * nodes == 1
-    if device.index is not None and not alone:
-        raise RequestError(
-            f"--device is {device} for {devices * nodes} processes: name {device.type}, and choose GPUs by "
-            "CUDA_VISIBLE_DEVICES"
-        )
-    chosen = [device.index] if alone and device.type == "cuda" and device.index is not None else devices
-    strategy = "auto" if alone else "ddp"
-    named = FABRIC_PRECISION[precision]
-    return Fabric(
-        accelerator=device.type,
-        devices=chosen,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=named if named == "32-true" else None,
-        plugins=None if named == "32-true" else [ExactInputs(named, device.type)],
-    )
 
 
 def train_network(
@@ -266,10 +202,10 @@ def _validate(
             asked_to_stop=asked_to_stop,
         )
         counts = fabric.all_reduce(as_counts(asked_to_stop, fabric.device), reduce_op="sum")
-        if stop := agreed_signal(counts.tolist()):  # pyright: ignore[reportAttributeAccessIssue]
+        if stop := agreed_signal(counts.tolist()):
             run.network.load_state_dict(trained)
             return stop
-        means = fabric.all_reduce(mine, reduce_op="sum").nanmean(dim=0)  # pyright: ignore[reportAttributeAccessIssue]
+        means = fabric.all_reduce(mine, reduce_op="sum").nanmean(dim=0)
         run.validation[name] = dict(zip(iterations, means.tolist(), strict=True))
     if log:
         log.validation(run.step, run.validation)

@@ -34,7 +34,7 @@ LAUNCH_SETS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_S
 
 @runtime_checkable
 class Fabric(Protocol):
-    """What a run uses of Lightning's Fabric, which engine.py alone imports."""
+    """What a run uses of Lightning's Fabric, which flowgru.processes.fabric alone imports."""
 
     @property
     def device(self) -> torch.device: ...
@@ -46,6 +46,8 @@ class Fabric(Protocol):
     def global_rank(self) -> int: ...
     @property
     def is_global_zero(self) -> bool: ...
+
+    def setup(self, module: Any, optimizer: torch.optim.Optimizer, /) -> Any: ...
 
     def barrier(self) -> None: ...
 

@@ -16,8 +16,9 @@ from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import choose_device, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
+from flowgru.processes.fabric import connect
 from flowgru.training.checkpoints import WEIGHTS, Checkpoint, CheckpointStore, require_space
-from flowgru.training.engine import connect, train_network
+from flowgru.training.engine import train_network
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together

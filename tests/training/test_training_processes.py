@@ -14,8 +14,8 @@ from paths import HELPERS
 from tiny_run import log_lines, new_run, write_config
 
 from flowgru.errors import MachineError, RequestError
+from flowgru.processes.fabric import connect
 from flowgru.training import ranks as processes
-from flowgru.training.engine import connect
 
 DIES_ONCE = """
 import os, signal, sys
