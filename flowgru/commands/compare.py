@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowgru.config import ComparisonConfig
-from flowgru.console import say
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import RequestError
 
 
 def compare(
@@ -32,32 +31,6 @@ def compare(
         config = replace(config, training=replace(config.training, steps=steps))
     if jobs < 1:
         raise RequestError(f"--jobs is {jobs}: it must be 1 or more")
-    from flowgru.comparison.comparison import Comparison
-    from flowgru.comparison.folder import ComparisonFolder
-    from flowgru.comparison.plan import plan_rows, select_rows
-    from flowgru.comparison.preparing import describe, refuse_broken
-    from flowgru.comparison.report.page import write_report
-    from flowgru.comparison.runs import measured_pairs, measured_sets
-    from flowgru.model.weight_files.loading import choose_device
+    from flowgru.comparison.run import run_comparison  # imports torch, which --help does without
 
-    # What is wrong with the request is said before the folder is made.
-    where = choose_device(None if device == "auto" else device)
-    planned = plan_rows(config, select_rows(config, operators))
-    for name in measured_sets(config):
-        measured_pairs(config, name)
-    folder = ComparisonFolder(Path(output), config)
-    refuse_broken(planned)
-    with folder:
-        describe(folder, planned, where, operators)
-        comparison = Comparison(config, planned, folder, where, jobs)
-        comparison.measure_zero_flow()
-        comparison.choose_steps()
-        failures = comparison.train()
-        comparison.measure_costs()
-        for path in write_report(folder.path):
-            say(f"wrote {path}")
-        if failures:
-            raise MachineError(
-                f"{len(failures)} trainings failed, and are not in the results: "
-                + "; ".join(f"{name}: {error}" for name, error in failures.items())
-            )
+    run_comparison(config, Path(output), operators, jobs, device)

@@ -6,14 +6,21 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from rich.console import Console
+from rich.table import Table
+
+from flowgru.console import say
+from flowgru.data.formats.images import write_image
+from flowgru.data.sets.layouts import padding_mode
+from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError
-
-if TYPE_CHECKING:
-    from flowgru.data.sets.opening import FlowPairs
-    from flowgru.evaluation.evaluate import Evaluation
-    from flowgru.evaluation.worst import WorstPair
+from flowgru.estimation.outputs import remove_empty
+from flowgru.evaluation.evaluate import Evaluation
+from flowgru.evaluation.metrics import METRICS
+from flowgru.evaluation.worst import WorstPair
+from flowgru.files.atomic import atomic_write
 
 REPORT = "evaluation.json"
 PAIRS = "pairs.csv"
@@ -23,9 +30,9 @@ WORST = "worst"
 class MeasuredSet(NamedTuple):
     """A data set and what was measured on it."""
 
-    pairs: "FlowPairs"
-    evaluation: "Evaluation"
-    worst: "list[WorstPair]"
+    pairs: FlowPairs
+    evaluation: Evaluation
+    worst: list[WorstPair]
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -39,11 +46,6 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
 
 def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     """One column per set, or per group of a manifest, before that of the whole manifest."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from flowgru.console import say
-    from flowgru.evaluation.metrics import METRICS
 
     columns = []
     for pairs, evaluation, _ in sets:
@@ -72,7 +74,7 @@ def _cell(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "-" if math.isnan(value) else "NaN"
 
 
-def _group_size(evaluation: "Evaluation", group: str) -> int:
+def _group_size(evaluation: Evaluation, group: str) -> int:
     return sum(pair.group == group for pair in evaluation.pairs)
 
 
@@ -81,9 +83,6 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
-    from flowgru.data.sets.layouts import padding_mode
-    from flowgru.evaluation.metrics import METRICS
-    from flowgru.files.atomic import atomic_write
 
     report = {
         "method": method,
@@ -111,7 +110,7 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
         _write_worst(folder / WORST / _file_name(measured.pairs.name), measured.worst)
 
 
-def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
+def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "folder": str(pairs.folder),
         "pairs": len(evaluation.pairs),
@@ -129,16 +128,14 @@ def _set_report(pairs: "FlowPairs", evaluation: "Evaluation") -> dict[str, Any]:
 
 def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, whichever sets it measured."""
-    from flowgru.estimation.outputs import remove_empty
 
     for path in folder.glob("*/[0-9][0-9]*_*.png"):
         path.unlink()
     remove_empty([folder, *(path for path in folder.glob("*") if path.is_dir())])
 
 
-def _write_worst(folder: Path, worst: "list[WorstPair]") -> None:
+def _write_worst(folder: Path, worst: list[WorstPair]) -> None:
     """One picture for each pair."""
-    from flowgru.data.formats.images import write_image
 
     for rank, pair in enumerate(worst, start=1):
         write_image(folder / f"{rank:02}_{_file_name(pair.name)}.png", pair.picture, overwrite=True)

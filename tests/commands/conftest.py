@@ -10,7 +10,7 @@ def flows_from_grey_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A submission's flows come from the grey levels of their pictures."""
     from split_trees import levels
 
-    monkeypatch.setattr("flowgru.commands.submit.open_estimator", lambda *_: levels)
+    monkeypatch.setattr("flowgru.evaluation.submission.open_estimator", lambda *_: levels)
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
 
 def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_path, monkeypatch, capsys):
     broken = picture_estimator(lambda first, second: np.full((*first.shape[:2], 2), np.nan, np.float32))
-    monkeypatch.setattr("flowgru.commands.evaluate.open_baseline", lambda _: (lambda _: broken, {}))
+    monkeypatch.setattr("flowgru.evaluation.run.open_baseline", lambda _: (lambda _: broken, {}))
     output = tmp_path / "out"
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -149,7 +149,7 @@ def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypa
         pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
         return pairs
 
-    monkeypatch.setattr("flowgru.data.sets.opening.open_dataset", open_grouped)
+    monkeypatch.setattr("flowgru.evaluation.run.open_dataset", open_grouped)
     output = tmp_path / "out"
     assert run("my.csv", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -86,7 +86,7 @@ def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, sma
         starts.append(None if start is None else start.name)
         return Estimate(torch.zeros(1, 2, *first.shape[2:]))
 
-    monkeypatch.setattr("flowgru.commands.submit.open_estimator", lambda *_: estimate)
+    monkeypatch.setattr("flowgru.evaluation.submission.open_estimator", lambda *_: estimate)
     words = ["submit", "kitti2012", "--root", str(tmp_path), "--output", str(tmp_path / "out")]
     assert main(words) == 0
     folder = tmp_path / "flows"

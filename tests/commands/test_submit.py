@@ -89,7 +89,7 @@ def test_what_kittis_format_cannot_hold_is_clipped_and_counted(tmp_path, small_c
     flow = torch.zeros(1, 2, HEIGHT, WIDTH)
     flow[0, 0, 0, :2] = torch.tensor([-600.0, 511.99])  # the second is within half a quantum
     flow[0, 1, 1, 1] = 700
-    monkeypatch.setattr("flowgru.commands.submit.open_estimator", lambda *_: lambda *_: Estimate(flow))
+    monkeypatch.setattr("flowgru.evaluation.submission.open_estimator", lambda *_: lambda *_: Estimate(flow))
     assert run("kitti2015", "--root", tmp_path, "--output", tmp_path / "out") == 0
     assert "warning: 4 pixels moved further than the format holds" in capsys.readouterr().err
     found, valid = read_flow(tmp_path / "out/flow/000000_10.png")
@@ -124,7 +124,7 @@ def test_consecutive_pairs_of_a_scene_start_where_the_one_before_leads(tmp_path,
         starts.append(None if start is None else round(start.coarse[0].mean().item()))
         return levels(first, second)
 
-    monkeypatch.setattr("flowgru.commands.submit.open_estimator", lambda *_: estimate)
+    monkeypatch.setattr("flowgru.evaluation.submission.open_estimator", lambda *_: estimate)
     assert run("sintel", "--root", tmp_path, "--output", tmp_path / "out", "--warm-start") == 0
     assert starts == [None, None, 1, None, None, 101]
 

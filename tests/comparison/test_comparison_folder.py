@@ -4,16 +4,15 @@ import json
 import math
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from comparisons import TINY, TINY_ROWS, words
 
 from flowgru.cli import main
+from flowgru.comparison import run
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import read_measurements
 from flowgru.comparison.runs import measured_pairs
@@ -80,8 +79,7 @@ def test_what_is_finished_is_not_done_again(finished_comparison, capsys):
 
 def test_the_report_is_written_at_the_end(finished_comparison, monkeypatch, capsys):
     told = []
-    report = SimpleNamespace(write_report=lambda folder: told.append(folder) or [folder / "report.html"])
-    monkeypatch.setitem(sys.modules, "flowgru.comparison.report.page", report)
+    monkeypatch.setattr(run, "write_report", lambda folder: told.append(folder) or [folder / "report.html"])
     assert main(words(finished_comparison, "--operators", "conv_gru")) == 0
     assert told == [finished_comparison] and f"wrote {finished_comparison / 'report.html'}" in capsys.readouterr().out
 
@@ -93,8 +91,8 @@ def test_the_regimes_share_the_runs_of_one_width(finished_comparison):
 
 
 def test_a_finished_run_keeps_its_model_and_drops_its_checkpoints(finished_comparison):
-    run = finished_comparison / "runs/equal_width/conv_gru/seed0"
-    assert (run / "model.safetensors").is_file() and not list(run.glob("step-*"))
+    trained = finished_comparison / "runs/equal_width/conv_gru/seed0"
+    assert (trained / "model.safetensors").is_file() and not list(trained.glob("step-*"))
 
 
 def test_the_measured_error_is_that_of_the_model_file(finished_comparison):

@@ -1,0 +1,43 @@
+"""A whole comparison, from its configuration to its report; the same call goes on with it."""
+
+from pathlib import Path
+
+from flowgru.comparison.comparison import Comparison
+from flowgru.comparison.folder import ComparisonFolder
+from flowgru.comparison.plan import plan_rows, select_rows
+from flowgru.comparison.preparing import describe, refuse_broken
+from flowgru.comparison.report.page import write_report
+from flowgru.comparison.runs import measured_pairs, measured_sets
+from flowgru.config import ComparisonConfig
+from flowgru.console import say
+from flowgru.errors import MachineError
+from flowgru.model.weight_files.loading import choose_device
+
+
+def run_comparison(
+    config: ComparisonConfig, output: Path, operators: tuple[str, ...], jobs: int, device: str = "auto"
+) -> None:
+    """Trains and measures what is missing, and writes the report.
+
+    What is wrong with the request is said before the folder is made. MachineError, at the end, where trainings failed.
+    """
+    where = choose_device(None if device == "auto" else device)
+    planned = plan_rows(config, select_rows(config, operators))
+    for name in measured_sets(config):
+        measured_pairs(config, name)
+    folder = ComparisonFolder(output, config)
+    refuse_broken(planned)
+    with folder:
+        describe(folder, planned, where, operators)
+        comparison = Comparison(config, planned, folder, where, jobs)
+        comparison.measure_zero_flow()
+        comparison.choose_steps()
+        failures = comparison.train()
+        comparison.measure_costs()
+        for path in write_report(folder.path):
+            say(f"wrote {path}")
+        if failures:
+            raise MachineError(
+                f"{len(failures)} trainings failed, and are not in the results: "
+                + "; ".join(f"{name}: {error}" for name, error in failures.items())
+            )
