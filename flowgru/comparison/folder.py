@@ -124,7 +124,7 @@ class ComparisonFolder:
 
     def _refuse_another(self, noted: dict[str, Any]) -> None:
         """Refuses to go on with a comparison under another recipe."""
-        old, new = _recipe(noted), _recipe(self._settings)
+        old, new = recipe_of(noted), recipe_of(self._settings)
         if odd := sorted(old.keys() ^ new.keys()):
             raise RequestError(
                 f"{self.path / ABOUT} was written by another version of flowgru (setting {odd[0]} is in only one of them): "
@@ -143,7 +143,7 @@ class ComparisonFolder:
         self._settings["rows"] = [*rows.values()]
 
 
-def _recipe(settings: dict[str, Any]) -> dict[str, Any]:
+def recipe_of(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide results, under dotted names."""
     beside = MAY_GROW | EACH_RUNS_OWN | {f"training.{name}" for name in HOW_IT_RUNS}
     return {

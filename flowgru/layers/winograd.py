@@ -40,7 +40,7 @@ def filtered(input: Float[Tensor, "B C h w"], weight: Float[Tensor, "K C r q"], 
     return output
 
 
-_buffers = threading.local()
+strip_buffers = threading.local()
 
 
 def _buffer(step: str, rows: int, size: int) -> Float[Tensor, "rows size"]:
@@ -49,15 +49,15 @@ def _buffer(step: str, rows: int, size: int) -> Float[Tensor, "rows size"]:
     Its rows are never a multiple of 4 KiB apart, where they would share a few places in the cache.
     """
     apart = -(-size // 1024) * 1024 + 64
-    kept: np.ndarray | None = getattr(_buffers, step, None)
+    kept: np.ndarray | None = getattr(strip_buffers, step, None)
     if kept is None or len(kept) < rows * apart:
         kept = None
-        setattr(_buffers, step, None)  # given back before anything new is taken
+        setattr(strip_buffers, step, None)  # given back before anything new is taken
         kept = np.empty(rows * apart + 16, np.float32)
         kept = kept[
             -(kept.ctypes.data // 4) % 16 :
         ]  # PyTorch's tensors begin at 64 bytes, too: where decides about bits
-        setattr(_buffers, step, kept)
+        setattr(strip_buffers, step, kept)
     # A tensor of an inference mode could not be written outside it, so NumPy keeps the memory.
     return torch.from_numpy(kept[: rows * apart]).view(rows, apart)[:, :size]
 

@@ -61,7 +61,7 @@ def minimal_filter(taps: int) -> Filter:
     )
 
 
-_kernels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+kept_kernels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 """For parameters: what `transformed` gave, and of which values."""
 
 
@@ -73,10 +73,10 @@ def transformed(weight: Float[Tensor, "K C r q"]) -> Float[Tensor, "i j C K"]:
     """
     kept = isinstance(weight, nn.Parameter) and not weight.is_inference()
     values = (weight._version, weight.sum().item()) if kept else None
-    if kept and (found := _kernels.get(weight)) and found[0] == values:
+    if kept and (found := kept_kernels.get(weight)) and found[0] == values:
         return found[1]
     rows, columns = (minimal_filter(taps).to_kernel for taps in weight.shape[2:])
     kernels = torch.einsum("ia,kcab,jb->ijck", rows.double(), weight.double(), columns.double()).float().contiguous()
     if kept:
-        _kernels[weight] = values, kernels
+        kept_kernels[weight] = values, kernels
     return kernels

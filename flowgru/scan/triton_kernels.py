@@ -109,7 +109,7 @@ def _gradient_group(
 
 @triton.jit
 @no_type_check
-def _scan_kernel(
+def scan_kernel(
     decay, update, states, sizes, decay_strides, update_strides, states_strides,
     ACCUMULATOR: tl.constexpr, NUM_GROUPS: tl.constexpr, ROWS: tl.constexpr, REVERSED: tl.constexpr,
     LANES: tl.constexpr, ROW_STEPS: tl.constexpr, COLUMN_STEPS: tl.constexpr,
@@ -126,7 +126,7 @@ def _scan_kernel(
 
 @triton.jit
 @no_type_check
-def _gradient_kernel(
+def gradient_kernel(
     decay, states, grad, decay_grad, update_grad, sizes,
     decay_strides, states_strides, grad_strides, decay_grad_strides, update_grad_strides,
     ACCUMULATOR: tl.constexpr, NUM_GROUPS: tl.constexpr, ROWS: tl.constexpr, REVERSED: tl.constexpr,
@@ -142,7 +142,7 @@ def _gradient_kernel(
             )  # fmt: skip
 
 
-INTERPRETED = not isinstance(_scan_kernel, triton.JITFunction)
+INTERPRETED = not isinstance(scan_kernel, triton.JITFunction)
 """Whether the kernels run in Triton's interpreter, on any device."""
 
 Direction = tuple[int, bool]
@@ -151,7 +151,7 @@ Direction = tuple[int, bool]
 
 def scan(decay: Tensor, update: Tensor, states: Tensor, directions: tuple[Direction, ...]) -> None:
     """Writes h[t] = decay[t] * h[t-1] + update[t], h[-1] = 0, into `states`."""
-    _launch(_scan_kernel, (decay, update, states), directions)
+    launch(scan_kernel, (decay, update, states), directions)
 
 
 def gradient(
@@ -159,10 +159,10 @@ def gradient(
     directions: tuple[Direction, ...],
 ) -> None:  # fmt: skip
     """Writes the gradients of `scan` into decay_grad and update_grad, from its states and their gradient."""
-    _launch(_gradient_kernel, (decay, states, grad, decay_grad, update_grad), directions)
+    launch(gradient_kernel, (decay, states, grad, decay_grad, update_grad), directions)
 
 
-def _launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[Direction, ...]) -> None:
+def launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[Direction, ...]) -> None:
     if len(directions) == 1:
         tensors, directions = _with_four_axes(tensors, directions[0])
     sizes = tensors[0].shape

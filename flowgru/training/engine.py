@@ -79,7 +79,7 @@ def train_network(
 
     if limit is not None:
         config = replace(config, steps=ENDLESS)
-    run, wrapped = _begin(fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile)
+    run, wrapped = begin_run(fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile)
     if checkpoint is None:
         run.origin = origin or {}
     if limit is not None:
@@ -97,7 +97,7 @@ def train_network(
     saving = Saving(fabric, store, log, config.checkpoint_every)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
         if run.validation_due:
-            stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
+            stop = validate_run(fabric, run, config, validation_data, log, asked_to_stop)
             _save_and_stop(fabric, saving, run, stop, must=True)
         waited_since = time.perf_counter()
         for batch in loader:
@@ -122,7 +122,7 @@ def train_network(
             run.is_best, run.validation_due = False, last or run.step % config.validation.every == 0
             due = run.validation_due
             if due and not stop:
-                stop = _validate(fabric, run, config, validation_data, log, asked_to_stop)
+                stop = validate_run(fabric, run, config, validation_data, log, asked_to_stop)
             if due or stop or run.step % config.checkpoint_every == 0:
                 _save_and_stop(fabric, saving, run, stop, must=last)
             waited_since = time.perf_counter()
@@ -137,7 +137,7 @@ def _save_and_stop(fabric: Fabric, saving: Saving, run: Run, stop: int | None, *
         raise Stopped(stop)
 
 
-def _begin(
+def begin_run(
     fabric: Fabric,
     config: TrainConfig,
     make_network: Callable[[], FlowNetwork],
@@ -170,7 +170,7 @@ def _begin(
     return run, wrapped
 
 
-def _validate(
+def validate_run(
     fabric: Fabric,
     run: Run,
     config: TrainConfig,

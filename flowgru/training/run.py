@@ -90,7 +90,7 @@ def train(
             config,
             store,
             log,
-            lambda: _new_network(config, source, announce=fabric.is_global_zero),
+            lambda: new_network(config, source, announce=fabric.is_global_zero),
             training_data,
             validation_data,
             checkpoint=checkpoint,
@@ -143,7 +143,7 @@ def _as_text(config: TrainConfig) -> str:
     return json.dumps(asdict(config), indent=1)
 
 
-def _new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bool) -> FlowNetwork:
+def new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bool) -> FlowNetwork:
     """The network before its first step: random, or with the weights of `source`, which is init_from, where they fit."""
     network = FlowNetwork(config.network)
     if source is not None:

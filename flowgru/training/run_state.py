@@ -20,10 +20,10 @@ class ExponentialMovingAverage:
 
     def update(self, weights: dict[str, Tensor], step: int) -> None:
         """Moves towards the weights after `step`; early steps count more, so that random weights are soon forgotten."""
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
         floating = [name for name, value in self.weights.items() if value.is_floating_point()]
         torch._foreach_lerp_(
-            [self.weights[name] for name in floating], [weights[name].detach() for name in floating], share
+            [self.weights[name] for name in floating], [weights[name].detach() for name in floating], weight
         )
         for name in self.weights.keys() - set(floating):
             self.weights[name].copy_(weights[name])

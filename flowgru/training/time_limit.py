@@ -136,16 +136,16 @@ def _step_seconds(
         _stop(fabric, result.stop)
         run.step += 1
         ends.append(time.monotonic() - began)
-        if fabric.broadcast(_enough(ends, seconds)):
+        if fabric.broadcast(enough_steps(ends, seconds)):
             break
-    return first, _mean_step(ends, seconds)
+    return first, mean_step_seconds(ends, seconds)
 
 
 def _num_warm_up(ends: Sequence[float], seconds: float) -> int:
     return min(WARM_UP_STEPS, 1 + sum(end < WARM_UP_SHARE * seconds for end in ends))
 
 
-def _enough(ends: Sequence[float], seconds: float) -> bool:
+def enough_steps(ends: Sequence[float], seconds: float) -> bool:
     """Whether steps that ended then, in seconds from the first one's beginning, say how long one takes."""
     skipped = _num_warm_up(ends, seconds)
     if len(ends) <= skipped:
@@ -154,7 +154,7 @@ def _enough(ends: Sequence[float], seconds: float) -> bool:
     return timed >= MAX_SHARE * seconds or (len(ends) - skipped >= MIN_STEPS and timed >= MIN_SHARE * seconds)
 
 
-def _mean_step(ends: Sequence[float], seconds: float) -> float:
+def mean_step_seconds(ends: Sequence[float], seconds: float) -> float:
     skipped = _num_warm_up(ends, seconds)
     return (ends[-1] - ends[skipped - 1]) / (len(ends) - skipped)
 

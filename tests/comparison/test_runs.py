@@ -15,7 +15,7 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.training.engine import Diverged
-from flowgru.training.run import _new_network
+from flowgru.training.run import new_network
 
 
 def test_networks_begin_with_the_same_weights_where_they_fit():
@@ -25,7 +25,7 @@ def test_networks_begin_with_the_same_weights_where_they_fit():
     for row in TINY.rows:
         torch.manual_seed(0)
         run = run_config(TINY, NetworkConfig(operator=row.operator), 0, 5, Path("initial"))
-        started.append(_new_network(run, source, announce=False).state_dict())
+        started.append(new_network(run, source, announce=False).state_dict())
     for weights in started:
         for name, value in source.state_dict().items():
             if not name.startswith("operator."):

@@ -29,7 +29,7 @@ def fake_cuda() -> Iterator[None]:
         if takes_triton(torch.device("cuda")):
             from flowgru.model.correlation import triton
 
-            patched.setattr(triton, "_launch", _check_launch)
+            patched.setattr(triton, "launch", _check_launch)
         with FakeTensorMode(allow_non_fake_inputs=False), torch.device("cuda"):
             yield
 

@@ -22,10 +22,10 @@ SHARED_MEMORY = 227 * 1024
 """Bytes that a program may have on an H100."""
 
 KERNELS = [
-    triton_kernels._scan_kernel,
-    triton_kernels._gradient_kernel,
-    correlation_triton._match,
-    correlation_triton._match_backward,
+    triton_kernels.scan_kernel,
+    triton_kernels.gradient_kernel,
+    correlation_triton.match_kernel,
+    correlation_triton.match_backward_kernel,
 ]
 
 
@@ -88,7 +88,7 @@ FOUR_WAYS = ((3, False, "triton"), (3, True, "triton"), (2, False, "triton"), (2
 def test_the_scan_and_its_gradient_compile(compiled, shape, dtype, layout, ways):
     decay, update = (torch.rand(shape).to(dtype).contiguous(memory_format=layout).requires_grad_() for _ in range(2))
     AnalyticScan.apply(decay, update, ways).sum().backward()  # the incoming gradient is one number, expanded
-    check(compiled, ["_scan_kernel", "_gradient_kernel"])
+    check(compiled, ["scan_kernel", "gradient_kernel"])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,6 @@ def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height,
     first, second = torch.rand(2, batch, channels, height, width).requires_grad_()
     found = correlation_triton.TritonCorrelation(first, second, 1, radius).lookup(torch.zeros(batch, 2, height, width))
     found.sum().backward()
-    check(compiled, ["_match", "_match_backward"])
+    check(compiled, ["match_kernel", "match_backward_kernel"])
     added = [line for line in compiled[1].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
     assert added and all(".relaxed." in line for line in added), added[:2]

@@ -6,7 +6,7 @@ import pytest
 from paths import ROOT
 
 from flowgru.benchmarking.timing import processor_name
-from flowgru.comparison.folder import _recipe
+from flowgru.comparison.folder import recipe_of
 from flowgru.config.flatten import flatten
 
 
@@ -31,7 +31,7 @@ def test_nested_settings_get_dotted_names():
 def test_what_each_run_has_of_its_own_is_no_part_of_a_recipe():
     network = {"operator": "conv_gru", "options": {"reset": "after"}, "hidden_size": 3, "preset": "compact"}
     settings = {"seeds": [1], "rows": [], "training": {"seed": 1, "workers": 4, "steps": 5, "network": network}}
-    assert _recipe(settings) == {"training.steps": 5, "training.network.preset": "compact"}
+    assert recipe_of(settings) == {"training.steps": 5, "training.network.preset": "compact"}
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,13 @@ def test_the_steps_are_as_many_as_fit_with_their_validations_and_saves():
 
 def test_steps_are_timed_after_the_first_ones_until_the_time_or_the_number_says_enough():
     ends = [10.0 + number for number in range(200)]  # the first step takes 10 seconds, every other one 1
-    enough = [number for number in range(1, 201) if time_limit._enough(ends[:number], 200.0)]
-    assert enough[0] == 8 + 20 and time_limit._mean_step(ends[:28], 200.0) == 1.0  # a tenth of the time
-    enough = [number for number in range(1, 201) if time_limit._enough(ends[:number], 400.0)]
+    enough = [number for number in range(1, 201) if time_limit.enough_steps(ends[:number], 200.0)]
+    assert enough[0] == 8 + 20 and time_limit.mean_step_seconds(ends[:28], 200.0) == 1.0  # a tenth of the time
+    enough = [number for number in range(1, 201) if time_limit.enough_steps(ends[:number], 400.0)]
     assert enough[0] == 8 + 32  # 32 steps, which are more than a twentieth of the time
-    assert not time_limit._enough([70.0], 100.0) and time_limit._enough([70.0, 81.0], 100.0)  # compiled meanwhile
+    assert not time_limit.enough_steps([70.0], 100.0) and time_limit.enough_steps(
+        [70.0, 81.0], 100.0
+    )  # compiled meanwhile
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_an_error_that_is_not_a_number_is_never_the_best_one(monkeypatch):
     fabric, found = Fabric(accelerator="cpu", devices=1), []
     for error in (math.nan, 2.0, math.inf, math.nan, 3.0, 1.0):
         monkeypatch.setattr(engine, "pair_errors", lambda *_, e=error, **__: torch.tensor([[e]], dtype=torch.float64))
-        assert engine._validate(fabric, run, TINY, {"synthetic": SyntheticPairs(TINY.data)}, None, ()) is None
+        assert engine.validate_run(fabric, run, TINY, {"synthetic": SyntheticPairs(TINY.data)}, None, ()) is None
         found.append(run.is_best)
     assert found == [False, True, False, False, False, True]
 
@@ -51,7 +51,7 @@ def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_o
     plugin = MixedPrecision("bf16-mixed", "cpu")  # the scaler is all that differs from 16-mixed
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
-    run, wrapped = engine._begin(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
+    run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     real = step.loss_of
 
@@ -76,7 +76,7 @@ def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
     plugin = MixedPrecision("bf16-mixed", "cpu")
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
-    run, wrapped = engine._begin(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
+    run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
     real = step.loss_of
     monkeypatch.setattr(step, "loss_of", lambda *inputs: overflowing(real(*inputs)))
     batch = collate([SyntheticPairs(TINY.data)[0]])
@@ -103,7 +103,7 @@ def test_a_set_is_padded_in_validation_as_its_published_errors_were(monkeypatch)
     run = new_run()
     pairs = SyntheticPairs(replace(TINY.data, height=129, width=128), length=1)
     pair = pairs[0]
-    engine._validate(
+    engine.validate_run(
         Fabric(accelerator="cpu", devices=1), run, TINY, {"kitti2015": pairs, "sintel_clean": pairs}, None, ()
     )
     with torch.inference_mode():

@@ -29,9 +29,9 @@ class CompiledAllPairs(AllPairsCorrelation):
     def lookup(self, centres: Coordinates) -> Features:
         found = []
         for level, volume in enumerate(self.pyramid):
-            index, inside, share = _patches(centres, level, self.radius, *volume.shape[2:])
+            index, inside, fraction = _patches(centres, level, self.radius, *volume.shape[2:])
             row = torch.arange(len(volume), device=volume.device)[:, None, None]
-            found.append(_blend(_stored(torch.where(inside, volume.flatten(1)[row, index], 0.0)), share))
+            found.append(_blend(_stored(torch.where(inside, volume.flatten(1)[row, index], 0.0)), fraction))
         return _as_features(found, centres)
 
 
@@ -56,13 +56,13 @@ class CompiledOnDemand:
         found = []
         picture = torch.arange(len(self.first), device=centres.device)[:, None, None] // (len(self.first) // self.batch)
         for level, (rows, (height, width)) in enumerate(zip(self.maps, self.sizes, strict=True)):
-            index, inside, share = _patches(centres, level, self.radius, height, width)
+            index, inside, fraction = _patches(centres, level, self.radius, height, width)
             index = index + height * width * picture
             products = [
                 second[index] * first[:, None, None]
                 for first, second in zip(self.first.chunk(PARTS, 1), rows.chunk(PARTS, 1), strict=True)
             ]
-            found.append(_blend(_stored(torch.where(inside, sum(products[1:], products[0]).sum(-1), 0.0)), share))
+            found.append(_blend(_stored(torch.where(inside, sum(products[1:], products[0]).sum(-1), 0.0)), fraction))
         return _as_features(found, centres)
 
 
@@ -98,9 +98,9 @@ def _stored(patches: Float[Tensor, "P side side"]) -> Float[Tensor, "P side side
     return patches.as_strided(patches.shape, (side * side, side, 1))
 
 
-def _blend(patches: Float[Tensor, "P side side"], share: Float[Tensor, "2 P"]) -> Float[Tensor, "P K"]:
-    """The samples between the pixels of each patch, which lie at `share` (x, y) of the way to the next pixel."""
-    to_right, down = share[:, :, None, None]
+def _blend(patches: Float[Tensor, "P side side"], fraction: Float[Tensor, "2 P"]) -> Float[Tensor, "P K"]:
+    """The samples between the pixels of each patch, which lie at `fraction` (x, y) of the way to the next pixel."""
+    to_right, down = fraction[:, :, None, None]
     columns = patches[:, :-1] * (1 - to_right) + patches[:, 1:] * to_right
     return (columns[:, :, :-1] * (1 - down) + columns[:, :, 1:] * down).flatten(1)
 

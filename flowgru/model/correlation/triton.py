@@ -85,7 +85,7 @@ class _Patches(torch.autograd.Function):
         ctx.save_for_backward(first, second, corners)
         ctx.sizes = sizes = _Sizes(first.shape[1], height, width, per_picture, side)
         patches = first.new_empty(len(first), side, side)
-        _launch(_match, (first, second, corners, patches), sizes)
+        launch(match_kernel, (first, second, corners, patches), sizes)
         return patches
 
     @staticmethod
@@ -94,11 +94,11 @@ class _Patches(torch.autograd.Function):
         first, second, corners = ctx.saved_tensors
         first_grad, second_grad = torch.empty_like(first), torch.zeros_like(second)
         given = (first, second, corners, grads[0].contiguous(), first_grad, second_grad)
-        _launch(_match_backward, given, ctx.sizes)
+        launch(match_backward_kernel, given, ctx.sizes)
         return first_grad, second_grad, None, None, None, None, None
 
 
-def _launch(kernel, tensors: tuple[Tensor, ...], sizes: _Sizes) -> None:
+def launch(kernel, tensors: tuple[Tensor, ...], sizes: _Sizes) -> None:
     """Runs the kernel for every row of the first tensor, on that tensor's device, which need not be the current one."""
     places, part = triton.next_power_of_2(sizes.side**2), min(32, triton.next_power_of_2(sizes.channels))
     with torch.cuda.device_of(tensors[0]):
@@ -119,7 +119,7 @@ def _targets(corners, pixel, height, width, per_picture, side, PLACES: tl.conste
 
 @triton.jit
 @no_type_check
-def _match(
+def match_kernel(
     first,
     second,
     corners,
@@ -148,7 +148,7 @@ def _match(
 
 @triton.jit
 @no_type_check
-def _match_backward(
+def match_backward_kernel(
     first,
     second,
     corners,

@@ -75,8 +75,8 @@ def write_onnx(program: "ExportedProgram", output_names: Sequence[str], path: Pa
     converted.model.metadata_props[CARD] = json.dumps(card)
     for value in (*converted.model.graph.inputs, *converted.model.graph.outputs):
         assert value.shape is not None
-        share = "/8" if value.name in ("initial_flow", "coarse_flow") else ""
-        value.shape = type(value.shape)([*value.shape[:-2], f"height{share}", f"width{share}"])
+        part = "/8" if value.name in ("initial_flow", "coarse_flow") else ""
+        value.shape = type(value.shape)([*value.shape[:-2], f"height{part}", f"width{part}"])
     converted.save(path, external_data=False)
 
 
