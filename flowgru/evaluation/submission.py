@@ -19,7 +19,7 @@ from flowgru.estimation.outputs import make_folders
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
 
 SHOWN_FAULTS = 5
-"""As many faults of a package are printed before they are only counted."""
+"""The number of faults of a package that are printed before they are only counted."""
 
 
 class OpenedBenchmark(NamedTuple):

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from flowgru.errors import MachineError
 
 ORPHAN_SECONDS = 10.0
-"""For so long the loader workers of a killed writer may outlive it, and hold its lock."""
+"""How long the loader workers of a killed writer may outlive it, and hold its lock."""
 
 
 class WriterLock:

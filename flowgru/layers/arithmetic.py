@@ -26,7 +26,7 @@ def convolutions(*, tf32: bool | None = None, tuned: bool | None = None) -> Iter
 
 @contextmanager
 def arithmetic(device: torch.device) -> Iterator[None]:
-    """On a CPU the same operations in the same order on every run, elsewhere the fastest ones.
+    """Lets a CPU do the same operations in the same order on every run, and other devices the fastest ones.
 
     On CUDA the look-up's gradients are added in any order, so nothing else need pay for a fixed one.
     """

@@ -9,10 +9,10 @@ from flowgru.layers.winograd import empty_output, filtered
 from flowgru.tracing import is_exporting
 
 KERNELS = ((3, 3), (1, 5), (5, 1))
-"""Of the networks' kernels, those for which it is faster (benchmarks/convolution.py)."""
+"""Those of the networks' kernels for which Winograd is faster (benchmarks/convolution.py)."""
 
 MIN_CHANNELS, MIN_PIXELS = 96, 2048
-"""In and out; height times width. With less it is hardly faster, or slower."""
+"""The least channels, in and out, and pixels of a map with which it is used; with less it is hardly faster, or slower."""
 
 
 class Conv2d(nn.Conv2d):

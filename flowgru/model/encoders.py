@@ -14,7 +14,7 @@ from flowgru.operators.base import may_overwrite
 from flowgru.types import Features, Images
 
 STRIPS = 8
-"""In how many strips InstanceNorm squares a picture."""
+"""The number of strips in which InstanceNorm squares a picture."""
 
 Edges = Literal["zeros", "replicate"]
 """What a convolution sees beyond the edges of its map: zeros, or the outermost values repeated."""

@@ -12,7 +12,7 @@ RIGHT, LEFT, DOWN, UP = (3, False), (3, True), (2, False), (2, True)
 """(axis, from the last index to the first)."""
 
 STRAIGHT = {4: ((RIGHT,), (LEFT,), (DOWN,), (UP,)), 2: ((RIGHT,), (DOWN,))}
-"""By the number of directions, the route of each group of channels: along its row or its column."""
+"""The route of each group of channels, along its row or its column, by the number of directions."""
 
 AROUND_THE_CORNER = {4: ((RIGHT, DOWN), (RIGHT, UP), (LEFT, DOWN), (LEFT, UP)), 2: ((RIGHT, DOWN), (LEFT, UP))}
 """Along the row, then along the column: a group reaches a whole quadrant."""

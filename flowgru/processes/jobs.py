@@ -16,10 +16,10 @@ from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestEr
 from flowgru.processes.signals import Stopped, end_with_parent, stop_signals
 
 SAVE_TIMEOUT_S = 120.0
-"""For so long a process that was asked to stop may finish its step and save."""
+"""How long a process that was asked to stop may go on, to finish its step and save."""
 
 SECONDS_TO_END = 10.0
-"""For so long a process that has nothing more to say may take to end."""
+"""How long a process that has nothing more to say may take to end."""
 
 
 class Job(NamedTuple):

@@ -24,7 +24,7 @@ BATCH_TIMEOUT_S = 300
 """Seconds after which a worker that gives nothing counts as dead."""
 
 GRACE_S = 2.0
-"""For so long a worker that is no longer needed may go on with the batch it is at."""
+"""How long a worker that is no longer needed may go on with the batch it is at."""
 
 DEATHS = ("DataLoader", "Pin memory thread exited", "Too many open files")
 """Words by which torch says that its processes, or the thread that pins their batches, give nothing any more."""

@@ -20,7 +20,7 @@ from flowgru.processes.signals import Stopped
 Value = TypeVar("Value")
 
 GRACE_S = 20.0
-"""For so long a process may go on after another one has died: until it next waits for that one, or has saved."""
+"""How long a process may go on after another one has died: until it next waits for that one, or has saved."""
 
 AGREED = 99
 """The exit code of a started process that all agreed to end; 0 may also be that of one which never took part."""
@@ -180,7 +180,7 @@ class _Family(threading.Thread):
         ) from None
 
     def wait(self) -> None:
-        """Until those that this process has started have ended, as they are about to; else they would miss it.
+        """Waits until those that this process has started have ended, as they are about to; else they would miss it.
 
         Those that hang are ended after GRACE_S.
         """

@@ -66,7 +66,7 @@ class Costs(NamedTuple):
     """What a run spends its time on, in seconds."""
 
     start: float
-    """Until the first batch is there."""
+    """The time until the first batch is there."""
     step: float
     validation: float
     save: float

@@ -20,7 +20,7 @@ CARD = "flowgru_card"
 """The card's key among a file's metadata."""
 
 INPUT_NAMES = ("first", "second", "initial_flow")
-"""In their order; a network that was exported without a warm start has no third."""
+"""The inputs of a file in their order; a network that was exported without a warm start has no third."""
 
 OPSET = 18
 """The version of ONNX that PyTorch's converter is written for; a step to a later one leaves out what is inside a loop."""
@@ -158,7 +158,7 @@ FORMATS = {
     "openvino": Format(write_openvino, open_openvino, (".xml", ".bin"), ("onnx", "onnxscript", "openvino"), True),
     "torch-export": Format(write_torch_export, open_torch_export, (".pt2",), (), False),
 }
-"""By the names of flowgru.config.choices.ExportFormat."""
+"""The kinds of exported files by the names of flowgru.config.choices.ExportFormat."""
 
 
 def format_of(path: Path) -> Format | None:

@@ -7,7 +7,7 @@ from typing import Any
 from flowgru.model.weight_files.loading import DEFAULT_MODEL
 
 OWN_LICENCE = "BSD-3-Clause"
-"""Of weights that were trained on generated pairs alone."""
+"""The licence of weights that were trained on generated pairs alone."""
 
 
 def origin_of(source: str, card: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from flowgru.files.atomic import atomic_write
 from flowgru.model.weight_files.torch_file import read_torch_file
 
 MAX_BYTES = 4 * 2**30
-"""Of a file of weights; a larger one is refused."""
+"""The size of the largest file of weights that is read."""
 
 _CARD = "flowgru_card"
 """The card's key in the safetensors header."""
