@@ -44,10 +44,11 @@ class NamesOfToday:
     """Reads what may have old names; used in a `with`, at whose end one line says which ones there were.
 
     where: what is read, as that line names it.
+    quiet: without that line, for files that are not the user's.
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, *, quiet: bool = False) -> None:
+        self.where, self.quiet = where, quiet
         self._old: dict[str, str] = {}
 
     def __enter__(self) -> "NamesOfToday":
@@ -56,7 +57,7 @@ class NamesOfToday:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._old:
+        if self._old and not self.quiet:
             names = "; ".join(f"{old} is now {today}" for old, today in self._old.items())
             warnings.warn(f"{self.where}: {names}", OldName, stacklevel=3)
 

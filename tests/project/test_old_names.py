@@ -135,3 +135,8 @@ def test_cards_from_before_are_read_by_the_names_of_today(tmp_path, monkeypatch)
     with pytest.warns(OldName, match=r"m.onnx: epe is now"):
         found = runtimes.open_file(tmp_path / "m.onnx")[1]
     assert found == {**today, **exported}
+
+
+def test_the_bundled_weights_are_read_without_a_word_of_old_names(recwarn):
+    card = load_model("default", "cpu").card  # its file says epe
+    assert "epe_per_image" in card and not any(issubclass(each.category, OldName) for each in recwarn)

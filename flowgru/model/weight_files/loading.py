@@ -20,7 +20,7 @@ from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.model_file import describe_mismatch, listed, read_weights
+from flowgru.model.weight_files.model_file import BUNDLED, describe_mismatch, listed, read_weights
 from flowgru.model.weight_files.network_part import network_part
 from flowgru.model.weight_files.raft_names import (
     RAFT_NETWORKS,
@@ -33,7 +33,7 @@ from flowgru.model.weight_files.raft_names import (
 )
 from flowgru.operators import UPDATE_OPERATORS, make_operator
 
-DEFAULT_MODEL = Path(__file__).parents[2] / "weights" / "default.safetensors"
+DEFAULT_MODEL = BUNDLED / "default.safetensors"
 """The model that comes with the package."""
 
 MAX_HIDDEN_SIZE = 4096

@@ -17,6 +17,9 @@ from flowgru.errors import MachineError, RequestError, one_line
 from flowgru.files.atomic import atomic_write
 from flowgru.model.weight_files.torch_file import read_torch_file
 
+BUNDLED = Path(__file__).parents[2] / "weights"
+"""The folder of the weights that come with the package."""
+
 MAX_BYTES = 4 * 2**30
 """The size of the largest file of weights that is read."""
 
@@ -182,7 +185,7 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
         raise RequestError(f"the card of {path} is not JSON ({one_line(error, 120)})") from None
     if not isinstance(card, dict):
         raise RequestError(f"the card of {path} is a {type(card).__name__}: expected a JSON object")
-    with NamesOfToday(f"the card of {path}") as names:
+    with NamesOfToday(f"the card of {path}", quiet=BUNDLED in Path(path).parents) as names:
         return names.card(card)
 
 
