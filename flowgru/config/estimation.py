@@ -32,6 +32,8 @@ class EstimateSettings(ModelSettings):
     Only a model that was trained with network.confidence says so."""
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
+    fps: float | None = None
+    """Use at most so many frames a second, by the times of the frames, before --stride counts them."""
     start: int = 1
     """Number of the first frame that is used, from 1."""
     end: int | None = None
@@ -45,23 +47,35 @@ class EstimateSettings(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in (("stride", self.stride), ("start", self.start)):
-            if value < 1:
-                raise RequestError(f"--{name} is {value}: it must be 1 or more")
-        if self.end is not None and self.end <= self.start:
-            raise RequestError(f"--end is {self.end} and --start {self.start}: at least 2 frames are needed")
+        check_frames(self.start, self.end, self.stride, self.fps)
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:
             raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
         self.size_to_compute()
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""
-        if self.resize is None:
-            return None
-        if size := re.fullmatch(r"(\d{1,5})x(\d{1,5})", self.resize):
-            height, width = int(size[1]), int(size[2])
-            if height and width:
-                return height, width
-        elif re.fullmatch(r"\d*\.?\d+", self.resize) and 0 < float(self.resize) <= 16:
-            return float(self.resize)
-        raise RequestError(f"--resize is {self.resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")
+        return size_to_compute(self.resize)
+
+
+def check_frames(start: int, end: int | None, stride: int, fps: float | None) -> None:
+    """RequestError, in the words of the command line, where these cannot choose the frames of a clip."""
+    for name, value in (("stride", stride), ("start", start)):
+        if value < 1:
+            raise RequestError(f"--{name} is {value}: it must be 1 or more")
+    if fps is not None and not 0 < fps < math.inf:
+        raise RequestError(f"--fps is {fps}: it must be above 0, in frames a second")
+    if end is not None and end <= start:
+        raise RequestError(f"--end is {end} and --start {start}: at least 2 frames are needed")
+
+
+def size_to_compute(resize: str | None) -> tuple[int, int] | float | None:
+    """--resize as (height, width), as a factor, or None. RequestError where it is none of these."""
+    if resize is None:
+        return None
+    if size := re.fullmatch(r"(\d{1,5})x(\d{1,5})", resize):
+        height, width = int(size[1]), int(size[2])
+        if height and width:
+            return height, width
+    elif re.fullmatch(r"\d*\.?\d+", resize) and 0 < float(resize) <= 16:
+        return float(resize)
+    raise RequestError(f"--resize is {resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")

@@ -14,6 +14,7 @@ from flowgru.console import progress, say, warn
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import size_text
@@ -30,7 +31,7 @@ from flowgru.estimation.outputs import (
     write_summary,
 )
 from flowgru.estimation.pair_files import write_pair
-from flowgru.estimation.side_by_side import write_side_by_side
+from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
@@ -152,18 +153,25 @@ class Estimation:
                 folder / VIDEO,
                 max_flow=self.settings.max_flow,
                 arrows=self.settings.arrows,
-                stride=self.settings.stride,
+                frame_rate=self._frame_rate(source),
                 overwrite=self.settings.overwrite,
             )
         if error is not None:
             report.problems.append(error)
         return error is None
 
+    def _frame_rate(self, source: FrameSource) -> float:
+        """Pairs a second of a clip, for its video."""
+        rate, fps = float(source.frame_rate or PICTURES_A_SECOND), self.settings.fps
+        return (rate if fps is None else min(rate, fps)) / self.settings.stride
+
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
         settings = self.settings
         expected = source.expected_frames
+        if settings.fps is not None and expected is not None and source.frame_rate:
+            expected = min(expected, round(expected * settings.fps / source.frame_rate))
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
-        frames = self.expected_memory.announced(_stream(source, settings.stride))
+        frames = self.expected_memory.announced(clip_stream(source, stride=settings.stride, fps=settings.fps))
         pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name))
         with progress(source.name, num_pairs) as advance:
             began = time.perf_counter()
@@ -216,12 +224,10 @@ class Estimation:
         }
 
 
-def _stream(source: FrameSource, stride: int) -> Iterator[StreamFrame]:
-    """Every stride-th frame. InputFileError where two picture files of one clip have different sizes."""
+def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = None) -> Iterator[StreamFrame]:
+    """The frames that are used of a clip, see sampled. InputFileError where two picture files have different sizes."""
     before = None
-    for index, frame in enumerate(source):
-        if index % stride:
-            continue
+    for frame in sampled(source, source.name, stride=stride, fps=fps):
         if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
             raise InputFileError(
                 f"{before.name} is {size_text(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "

@@ -24,10 +24,12 @@ def write_side_by_side(
     *,
     max_flow: float | None,
     arrows: bool,
-    stride: int,
+    frame_rate: float,
     overwrite: bool,
 ) -> float:
     """Writes the video in a second reading of the frames, and returns the length in pixels of its strongest colour.
+
+    frame_rate: pairs a second.
 
     The flows come from their files, so that one scale can be found for the whole clip in constant memory. Where the
     clip changes its size another video begins, called flow_2.mp4 and so on.
@@ -35,7 +37,6 @@ def write_side_by_side(
     scale = max_flow or suggest_max_flow(
         read_flow(path).flow for path in flow_files[:: -(-len(flow_files) // FLOWS_FOR_SCALE)]
     )
-    frame_rate = (source.frame_rate or PICTURES_A_SECOND) / stride
     remaining = {path.stem: path for path in flow_files}
     shape, num_videos = None, 0
     with ExitStack() as current:

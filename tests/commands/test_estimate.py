@@ -76,6 +76,15 @@ def test_a_video_gives_the_same_as_its_frames(estimate, tmp_path, output, networ
     assert np.abs(read_flow(output / "frame_000003.flo").flow - flows[2].permute(1, 2, 0).numpy()).max() < 1e-4
 
 
+def test_fps_chooses_frames_by_their_times_and_sets_the_speed_of_the_video(estimate, tmp_path, output):
+    video = write_clip(tmp_path / "clip.mp4", moving_frames(7, *SIZE))  # 10 frames a second
+    assert estimate(video, "--fps", 5, "--video") == 0
+    assert names(output) == ["flow.mp4", *(f"frame_{number:06d}.flo" for number in (1, 3, 5)), "summary.json"]
+    with VideoReader(output / "flow.mp4") as reader:
+        assert reader.frame_rate == 5
+    assert estimate(video, "--fps", 0, "--overwrite") == 2
+
+
 def test_several_clips_get_a_folder_each(estimate, folder, tmp_path, output):
     video = write_clip(tmp_path / "clip.mp4", moving_frames(3, *SIZE))
     assert estimate(video, folder, "--end", 3) == 0

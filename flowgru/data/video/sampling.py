@@ -1,0 +1,33 @@
+"""Which frames of a clip are used: every so many of them, or so many a second."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from flowgru.data.video.reader import Frame
+from flowgru.errors import InputFileError
+
+ROUNDING = 0.002
+"""Seconds by which time stamps may be off: containers round them to milliseconds."""
+
+
+def sampled(frames: Iterable[Frame], name: str, *, stride: int = 1, fps: float | None = None) -> Iterator[Frame]:
+    """The frames of a clip at `fps` frames a second, and of these every stride-th, the first one among them.
+
+    With t0 the time of the first frame, the frames used are the first ones at or after t0 + k / fps. No frame is used
+    twice: a clip with fewer frames a second keeps its own.
+    name: what the clip is called. InputFileError where fps is asked of a clip without times.
+    """
+    chosen = frames if fps is None else _at_rate(frames, name, fps)
+    return (frame for index, frame in enumerate(chosen) if index % stride == 0)
+
+
+def _at_rate(frames: Iterable[Frame], name: str, fps: float) -> Iterator[Frame]:
+    tolerance = min(ROUNDING, 0.25 / fps)
+    began, due = None, -math.inf
+    for frame in frames:
+        if frame.time is None:
+            raise InputFileError(f"{name} has no times, as pictures have none: leave --fps out, or use --stride")
+        began = frame.time if began is None else began
+        if frame.time + tolerance >= due:
+            due = began + (math.floor((frame.time - began + tolerance) * fps) + 1) / fps
+            yield frame
