@@ -36,6 +36,9 @@ COMMANDS: dict[str, Command] = {
     "estimate": Command(
         "flowgru.commands.estimate", "estimate", "flow between the frames of videos, folders or pictures"
     ),
+    "corpus": Command(
+        "flowgru.commands.corpus", "corpus", "flow of thousands of clips, on many processes and machines"
+    ),
     "view": Command("flowgru.commands.view", "view", "picture and statistics of flow files, and their conversion"),
     "demo": Command("flowgru.commands.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
     "evaluate": Command(
@@ -60,6 +63,9 @@ EXTRAS = {
     "tensorboard": "train",
     "skimage": "train",
     "matplotlib": "report",
+    "dask": "corpus",
+    "dask_jobqueue": "corpus",
+    "distributed": "corpus",
 }
 """The extra of flowgru that brings an optional package."""
 
@@ -69,6 +75,7 @@ first of them all the same."""
 
 LESS_MEMORY = {
     "estimate": "estimate at a smaller size (--resize 0.5)",
+    "corpus": "compute at a smaller size (--resize 0.5), or with fewer --workers",
     "train": "train with smaller crops or a smaller --batch-size",
     "evaluate": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
     "submit": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",

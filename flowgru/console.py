@@ -15,9 +15,9 @@ SECONDS_BETWEEN_FRAMES = 0.2
 
 
 class Advance(Protocol):
-    """Counts one more in."""
+    """Counts one more in; a note stands behind the count until the next one."""
 
-    def __call__(self) -> None: ...
+    def __call__(self, note: str = "", /) -> None: ...
 
 
 def say(text: str) -> None:
@@ -110,9 +110,9 @@ def _bar(name: str, total: int | None, unit: str) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total, rate="")
 
-        def advance() -> None:
+        def advance(note: str = "", /) -> None:
             bar.advance(task)
-            bar.update(task, rate=_rate(int(bar.tasks[0].completed), began, unit))
+            bar.update(task, rate=_rate(int(bar.tasks[0].completed), began, unit, note))
 
         yield advance
 
@@ -122,7 +122,7 @@ def _lines(name: str, total: int | None, unit: str) -> Iterator[Advance]:
     began = said = time.perf_counter()
     count = 0
 
-    def advance() -> None:
+    def advance(note: str = "", /) -> None:
         nonlocal count, said
         count += 1
         now = time.perf_counter()
@@ -133,10 +133,11 @@ def _lines(name: str, total: int | None, unit: str) -> Iterator[Advance]:
         left = ""
         if total and count < total:
             left = time.strftime(", %H:%M:%S left", time.gmtime((total - count) * (now - began) / count))
-        warn(f"{name}: {count}{of} {unit}, {_rate(count, began, unit)}{left}")
+        warn(f"{name}: {count}{of} {unit}, {_rate(count, began, unit, note)}{left}")
 
     yield advance
 
 
-def _rate(count: int, began: float, unit: str) -> str:
-    return f"{count / max(time.perf_counter() - began, 1e-9):.2f} {unit}/s"
+def _rate(count: int, began: float, unit: str, note: str) -> str:
+    rate = f"{count / max(time.perf_counter() - began, 1e-9):.2f} {unit}/s"
+    return f"{rate}, {note}" if note else rate

@@ -20,6 +20,11 @@ MIN_DIS_SIDE = 16
 """Shortest side for DIS, in pixels: its patches of 8 pixels start at half resolution, and OpenCV crashes below."""
 
 
+def use_threads(num_threads: int) -> None:
+    """Lets OpenCV use so many threads in this process, for DIS and for what polishes a flow."""
+    cv2.setNumThreads(num_threads)
+
+
 def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> PictureFlow:
     """Dense inverse search with OpenCV's preset "medium", or with `fast` its preset "ultrafast".
 

@@ -102,7 +102,7 @@ class Estimation:
             names = [source.name for source in self.sources]
             # Several clips have a folder each, as their results do.
             for name, folder in zip(names, clip_folders(Path(settings.initial_flow or ""), names), strict=True):
-                self.given[name] = partial(_read_initial_flow, FlowFolder(folder))
+                self.given[name] = partial(read_initial_flow, FlowFolder(folder))
 
     def run(self) -> int:
         """Estimates every clip and writes the summary; returns 3 where an input could not be read whole, else 0."""
@@ -237,6 +237,6 @@ def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = Non
         yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
 
 
-def _read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
+def read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
     """The initial flow of a pair, in a file that is named as its result."""
     return folder.read(f"{first.name}_backward" if backward else first.name, size)

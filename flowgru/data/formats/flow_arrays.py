@@ -70,11 +70,14 @@ def write_flo5_array(path: Path, flow: np.ndarray) -> None:
         file.create_dataset("flow", data=flow, compression="gzip", compression_opts=5)
 
 
-def read_npz_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The flow of a NumPy archive, kept as 'flow' or (VIPER) as 'u' and 'v', and its 'valid' [H, W] if it has one."""
+def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The flow of a NumPy archive, kept as 'flow' or (VIPER) as 'u' and 'v', and its 'valid' [H, W] if it has one.
+
+    content: what the file holds, where it is no file of its own; `path` is then what errors call it.
+    """
     arrays = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             members = {Path(entry.filename).stem: entry for entry in archive.infolist()}
             keys = ("flow",) if "flow" in members else ("u", "v")
             if not members.keys() >= set(keys):

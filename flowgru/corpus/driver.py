@@ -1,0 +1,179 @@
+"""The driver of a corpus: what is done already, what is to do, and the row of each clip when its results are whole."""
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowgru.config.corpus import CorpusSettings
+from flowgru.console import progress, say
+from flowgru.corpus.engine import Died, Engine, Job, Lost, opened_engine
+from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
+from flowgru.corpus.inputs import Clip, find_clips
+from flowgru.corpus.packing import Packing
+from flowgru.corpus.parquet import write_parquet
+from flowgru.corpus.staging import num_deaths
+from flowgru.corpus.tables import ManifestRow
+from flowgru.corpus.work import REFUSED, Outcome, PackTask, Task, estimate_clip
+from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.estimation.opening import is_exported, open_network
+from flowgru.model.pair_network import PairNetwork
+
+MAX_DEATHS = 3
+"""A clip at which so many processes have died is recorded, and not tried again."""
+
+MAX_LOSSES = 10
+"""So often a clip may wait for a worker that dies, without having begun, before it is recorded."""
+
+
+def run_corpus(
+    inputs: list[str], settings: CorpusSettings, work: Callable[[Task], Outcome] = estimate_clip
+) -> list[ManifestRow]:
+    """Does all clips that are not done yet; gives the rows of all of them, in their order.
+
+    work: what a worker does with a clip.
+    RequestError where the request makes no sense; InputFileError after more than max_failures; MachineError where the
+    machine refuses; Stopped where this process is asked to stop. What is done stays done.
+    """
+    root = Path(settings.output)
+    clips = find_clips(inputs, root)
+    deciding = deciding_settings(settings)
+    with CorpusFolder(root, deciding, clips) as folder:
+        run = _Run(folder, settings, work)
+        run.do([(number, clip) for number, clip in enumerate(clips) if clip.id not in folder.rows])
+        rows = [run.rows[clip.id] for clip in clips]
+        if folder.scores is not None:
+            write_parquet(root)
+        return rows
+
+
+def deciding_settings(settings: CorpusSettings) -> dict[str, Any]:
+    """All that decides about the results: what a folder is begun with, and goes on with.
+
+    Not who does the work, or where: the same clip gives the same flow, up to rounding, on any machine.
+    """
+    model = settings.of_model()
+    if settings.device.startswith("cuda:"):
+        raise RequestError(f"--device is {settings.device}: name cuda, and choose GPUs by CUDA_VISIBLE_DEVICES")
+    # The network is only looked at here, where the workers' GPU need not be.
+    looked_at = model if is_exported(settings.model) else replace(model, device="cpu", precision="32", compile=False)
+    network = open_network(looked_at)
+    size = settings.size_to_compute()
+    facts = {
+        "write": sorted(settings.write),
+        **({"bound": settings.bound} if "jpeg" in settings.write else {}),
+        "model": weights_digest(network, settings.model),
+        **asdict(model.way(network.card)),
+        **{name: getattr(settings, name) for name in ("warm_start", "stop_below", "stride", "fps", "start", "end")},
+        "resize": [*size] if isinstance(size, tuple) else size,
+        "precision": settings.precision,
+        "tiles": settings.tiles,
+    }
+    if facts["initial_flow"] == "given":
+        facts["initial_flow"] = settings.initial_flow
+    return facts
+
+
+def weights_digest(network: PairNetwork, model: str) -> str:
+    """A digest of a network's weights, or of the file that an exported one runs."""
+    digest = hashlib.sha256()
+    if isinstance(network, torch.nn.Module):
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    else:
+        for path in sorted(Path(model).parent.glob(f"{Path(model).stem}.*")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class _Run:
+    """One run of the driver over the clips that are to do."""
+
+    def __init__(self, folder: CorpusFolder, settings: CorpusSettings, work: Callable[[Task], Outcome]) -> None:
+        self.folder, self.settings, self.work = folder, settings, work
+        self.rows = dict(folder.rows)
+        self.packing = Packing(folder, settings.shard_size) if SHARDS in folder.kinds else None
+        self.failures = self.frames = self.peak_memory = 0
+        self.losses: Counter[int] = Counter()
+
+    def do(self, clips: list[tuple[int, Clip]]) -> None:
+        """Does the clips, and keeps each one's row."""
+        num_all = len(self.folder.clips)
+        say(f"{num_all} clips: {num_all - len(clips)} are done, {len(clips)} are to do")
+        if not clips and not (self.packing and self.packing.waiting):
+            return
+        with opened_engine(self.settings) as engine:
+            say(engine.description)
+            began = time.perf_counter()
+            with progress(self.folder.root.name, len(clips), "clips") as advance:
+                for job, result in engine.run(self._job(number, clip, engine) for number, clip in clips):
+                    if isinstance(job.argument, PackTask):
+                        self._packed(engine, job, result)
+                    elif self._ended(engine, job, result):
+                        advance(f"{self.frames / (time.perf_counter() - began):.1f} frames/s, {self.failures} damaged")
+            for job, result in engine.run(self.packing.rest() if self.packing else ()):
+                self._packed(engine, job, result)
+        seconds = time.perf_counter() - began
+        say(
+            f"did {len(clips)} clips in {seconds:.1f} s ({len(clips) / seconds:.2f} clips/s, {self.frames / seconds:.1f} "
+            f"frames/s) into {self.folder.root}, peak memory of a worker {self.peak_memory / 2**20:.0f} MiB"
+        )
+
+    def _job(self, number: int, clip: Clip, engine: Engine) -> Job:
+        root, path = os.path.abspath(self.folder.root), os.path.abspath(clip.path)
+        task = Task(number, clip._replace(path=path), root, self.folder.run, self.settings, engine.num_threads)
+        return Job(self.work, task)
+
+    def _packed(self, engine: Engine, job: Job, result: object) -> None:
+        assert self.packing is not None
+        if (again := self.packing.ended(job, result)) is not None:
+            engine.submit(again)
+
+    def _ended(self, engine: Engine, job: Job, result: Any) -> bool:
+        """Keeps the row of a clip, or has it done again; whether it has ended.
+
+        MachineError where no clip can be done; InputFileError after more than max_failures.
+        """
+        task = job.argument
+        if isinstance(result, Died):
+            self.losses[task.number] += 1
+            deaths = num_deaths(self.folder.root, self.folder.run, task.number)
+            if deaths < MAX_DEATHS and self.losses[task.number] < MAX_LOSSES:
+                engine.submit(job)
+                return False
+            result = Outcome(
+                "failed", f"the process that worked on it died {MAX_DEATHS} times: killed, or out of memory"
+            )
+        if isinstance(result, Lost):
+            result = Outcome("failed", f"a bug: {result.reason}")
+        if result.status == REFUSED:
+            raise MachineError(f"{result.reason}; what is done is kept, and the same command goes on from here")
+        self._keep(engine, task.clip, result)
+        if self.settings.max_failures is not None and self.failures > self.settings.max_failures:
+            raise InputFileError(
+                f"{self.failures} clips could not be read whole, and --max-failures is {self.settings.max_failures}: "
+                f"{self.folder.root / 'manifest.csv'} says why, the last one was {task.clip.id}: {result.reason}"
+            )
+        return True
+
+    def _keep(self, engine: Engine, clip: Clip, result: Outcome) -> None:
+        """Writes the rows of a clip whose results are whole, its own at last."""
+        values = {name: getattr(result, name) for name in ManifestRow._fields if hasattr(result, name)}
+        row = ManifestRow(**values, id=clip.id, settings=self.folder.fingerprint(clip), path=clip.path)
+        if self.folder.scores is not None and result.score is not None:
+            self.folder.scores.add(result.score)
+        self.folder.manifest.add(row._asdict())
+        self.rows[clip.id] = row
+        self.failures += row.status != "done"
+        self.frames += row.frames
+        self.peak_memory = max(self.peak_memory, result.peak_memory)
+        if self.packing is not None and row.status in WRITTEN:
+            for job in self.packing.add(clip.id, result.part_bytes):
+                engine.submit(job)

@@ -1,0 +1,228 @@
+"""The workers of a corpus, by dask.distributed: processes of this machine, a running scheduler's, or jobs of SLURM."""
+
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple
+
+import dask
+import torch
+from distributed import Client, Future, KilledWorker, LocalCluster
+
+from flowgru.config.corpus import CorpusSettings
+from flowgru.corpus.slurm import slurm_cluster, threads_of_job
+from flowgru.errors import MachineError, one_line
+from flowgru.model.memory import free_memory
+from flowgru.processes.signals import Stopped, stop_signals
+
+CONNECT_TIMEOUT_S = 10.0
+"""For so long a scheduler may take to answer."""
+
+START_TIMEOUT_S = 120.0
+"""For so long the first worker of this machine may take to come."""
+
+SECONDS_BETWEEN_COUNTS = 5.0
+"""How often the workers are counted, which may come and go."""
+
+QUIET = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,  # a worker that waits for memory which nothing gives back waits for ever
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.allowed-failures": 0,  # each death is told, and the driver counts those of each clip
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S:g}s",
+    "logging": {"distributed": "critical", "tornado": "critical", "bokeh": "critical"},
+}
+"""What this run changes of dask's settings. Memory is either enough or the process ends: nothing here is worth spilling."""
+
+
+class Job(NamedTuple):
+    """A function of a module, and what it is called with."""
+
+    function: Callable[[Any], Any]
+    argument: Any
+
+
+class Died(NamedTuple):
+    """Instead of a result: the process that worked for it has died."""
+
+
+class Lost(NamedTuple):
+    """Instead of a result: it failed in a way that its function has no word for."""
+
+    reason: str
+
+
+class Engine:
+    """Gives jobs to workers, no more of them at a time than there are workers to take them."""
+
+    def __init__(self, client: Client, *, num_threads: int | None, description: str) -> None:
+        self.client, self.num_threads, self.description = client, num_threads, description
+        self._counted, self._num_workers = -SECONDS_BETWEEN_COUNTS, 1
+        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._running: dict[Any, tuple[Future, Job]] = {}
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+        """Each job with what its function has returned, or Died or Lost, in the order in which they end.
+
+        Jobs are taken when there is a worker for them; `submit` adds others meanwhile. MachineError where the scheduler is
+        gone; Stopped where this process is asked to stop. What is running then is given up.
+        """
+        waiting = iter(jobs)
+        with stop_signals() as asked:
+            try:
+                more = True
+                while True:
+                    while more and len(self._running) < self._in_flight():
+                        if (job := next(waiting, None)) is None:
+                            more = False
+                        else:
+                            self.submit(job)
+                    if not self._running:
+                        return
+                    if (ended := self._next(asked)) is not None:
+                        yield ended
+            finally:
+                self.give_up()
+
+    def submit(self, job: Job) -> None:
+        """Adds a job to those that run; its turn comes as workers are free."""
+        future = self.client.submit(job.function, job.argument, pure=False)
+        self._running[future.key] = future, job
+        future.add_done_callback(self._ended.put)
+
+    def give_up(self) -> None:
+        """Lets go of all jobs that have not ended."""
+        futures = [future for future, _ in self._running.values()]
+        self._running.clear()
+        with suppress(Exception):  # the scheduler may be gone
+            self.client.cancel(futures, force=True)
+
+    def _next(self, asked: Sequence[int]) -> tuple[Job, Any] | None:
+        """The next job that has ended, with its result; None where none has within a second."""
+        try:
+            future = self._ended.get(timeout=1)
+        except queue.Empty:
+            future = None
+        if asked:
+            raise Stopped(asked[0])
+        if self.client.status not in ("running", "newly-created"):
+            self._raise_gone()
+        if future is None or future.key not in self._running:
+            return None
+        _, job = self._running.pop(future.key)
+        return job, self._result(future)
+
+    def _result(self, future: Future) -> Any:
+        if future.status == "cancelled":
+            self._raise_gone()
+        try:
+            return future.result(timeout=60)
+        except KilledWorker:
+            return Died()
+        except (OSError, TimeoutError):
+            self._raise_gone()
+        except Exception as error:
+            return Lost(f"{type(error).__name__}: {one_line(error)}")
+
+    def _raise_gone(self) -> None:
+        raise MachineError(
+            f"the scheduler at {self.client.scheduler.address if self.client.scheduler else 'an unknown place'} is gone: "
+            "start it and its workers, and give the same command again, which goes on from here"
+        )
+
+    def _in_flight(self) -> int:
+        """As many jobs as there are workers, so that a clip that waits is not blamed for its worker's death."""
+        now = time.monotonic()
+        if now - self._counted >= SECONDS_BETWEEN_COUNTS:
+            with suppress(OSError, TimeoutError):
+                self._num_workers = num_threads_of(self.client)
+            self._counted = now
+        return max(1, self._num_workers)
+
+
+@contextmanager
+def opened_engine(settings: CorpusSettings) -> Iterator[Engine]:
+    """The workers that the settings name. MachineError where they are not to be had."""
+    for name in ("distributed", "tornado", "asyncio", "bokeh"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what a user must know is said by this program
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(QUIET))
+        if settings.scheduler is not None:
+            yield _on_scheduler(stack, settings.scheduler)
+        elif settings.slurm is not None:
+            yield _on_slurm(stack, settings.slurm, settings.workers or 1)
+        else:
+            yield _on_this_machine(stack, settings)
+
+
+def num_local_workers(settings: CorpusSettings) -> tuple[int, int]:
+    """Number of processes on this machine, and the threads of each."""
+    cores, gpus = _num_cores(), torch.cuda.device_count() if settings.device != "cpu" else 0
+    workers = settings.workers or gpus or max(1, cores // 2)
+    return workers, max(1, cores // workers)
+
+
+def _on_this_machine(stack: ExitStack, settings: CorpusSettings) -> Engine:
+    workers, threads = num_local_workers(settings)
+    memory = free_memory(torch.device("cpu")) // workers
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=memory,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+        stack.callback(cluster.close, timeout=10)
+        client = Client(cluster, timeout=CONNECT_TIMEOUT_S)
+        stack.callback(client.close, timeout=5)
+        client.wait_for_workers(1, timeout=START_TIMEOUT_S)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise MachineError(f"no worker could be started on this machine: {one_line(error)}") from error
+    of = f"{workers} worker{'s' * (workers > 1)} of {threads} thread{'s' * (threads > 1)}"
+    text = f"{of}, each with at most {memory / 2**30:.1f} GiB; dashboard: {client.dashboard_link}"
+    return Engine(client, num_threads=threads, description=text)
+
+
+def _on_scheduler(stack: ExitStack, address: str) -> Engine:
+    try:
+        client = Client(address, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise MachineError(
+            f"no scheduler answers at {address} ({one_line(error, 100)}): start one with `dask scheduler`, or leave "
+            "--scheduler out"
+        ) from None
+    stack.callback(client.close, timeout=5)
+    workers = num_threads_of(client)
+    text = f"the scheduler {address} with {workers} workers now; dashboard: {client.dashboard_link}"
+    return Engine(client, num_threads=None, description=text)
+
+
+def _on_slurm(stack: ExitStack, options: str, jobs: int) -> Engine:
+    try:
+        cluster = slurm_cluster(options)
+        stack.callback(cluster.close, timeout=10)
+        cluster.scale(jobs=jobs)
+        client = Client(cluster, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise MachineError(f"SLURM takes no job here: {one_line(error)}") from error
+    stack.callback(client.close, timeout=5)
+    text = f"{jobs} jobs of SLURM, which begin when it lets them; dashboard: {client.dashboard_link}"
+    return Engine(client, num_threads=threads_of_job(options), description=text)
+
+
+def num_threads_of(client: Client) -> int:
+    """How many jobs the workers can take at a time."""
+    found: Any = client.nthreads()
+    return sum(found.values())
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,184 @@
+"""The output folder of a corpus: one driver, one set of settings, and what an earlier run has left whole."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flowgru.console import warn
+from flowgru.corpus.inputs import Clip
+from flowgru.corpus.kinds import IN_FOLDERS
+from flowgru.corpus.shards import END, SUFFIX
+from flowgru.corpus.staging import Written, begin_run, end_run, final_place, measured, remove_part, waiting_parts
+from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
+from flowgru.errors import MachineError, RequestError
+from flowgru.estimation.outputs import make_folders
+from flowgru.files.atomic import atomic_write
+from flowgru.files.writer_lock import WriterLock
+from flowgru.version import VERSION
+
+NAMES = {"settings": "corpus.json", "lock": "corpus.lock", "manifest": "manifest.csv", "scores": "scores.csv"}
+SHARDS = "shards"
+INDEX = "shards.csv"
+
+WRITTEN = ("done", "damaged")
+"""The status of clips of which something is written."""
+
+
+class CorpusFolder:
+    """Holds the lock while it is open; `rows` are the clips that are whole, by their ids.
+
+    settings: what decides about the results, see fingerprint. RequestError where the folder holds another run's results, or
+    something else; MachineError where it cannot be written, or another process writes it.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, Any], clips: Sequence[Clip]) -> None:
+        self.root, self.settings, self.clips = root, dict(settings), clips
+        self.kinds: Sequence[str] = settings["write"]
+        self.rows: dict[str, ManifestRow] = {}
+        self.shard_rows: dict[str, ShardRow] = {}
+        self._lock = WriterLock(root / NAMES["lock"])
+
+    def __enter__(self) -> "CorpusFolder":
+        if self.root.exists() and not self.root.is_dir():
+            raise RequestError(f"--output {self.root} is a file: name a folder")
+        self._refuse_others()
+        make_folders([self.root])
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise MachineError(f"cannot write into {self.root} ({error.strerror}): name another --output") from None
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for table in (self.manifest, self.scores, self.index):
+            if table is not None:
+                table.close()
+        end_run(self.root)
+        self._lock.release()
+
+    def fingerprint(self, clip: Clip) -> str:
+        """A digest of all that decides about a clip's results, but for the clip itself."""
+        return _digest({"settings": self.settings, "start": clip.start, "end": clip.end})
+
+    def _refuse_others(self) -> None:
+        """RequestError where the folder holds results of other settings, or such as no corpus run has written."""
+        path = self.root / NAMES["settings"]
+        if not path.exists():
+            names = [NAMES["manifest"], NAMES["scores"], INDEX, SHARDS, *IN_FOLDERS]
+            if there := [name for name in names if (self.root / name).exists()]:
+                raise RequestError(
+                    f"{self.root} holds {there[0]} and no {path.name}: no corpus run has written it, name another --output"
+                )
+            return
+        try:
+            noted = json.loads(path.read_bytes())
+            before, version = dict(noted["settings"]), noted["flowgru"]
+        except OSError as error:
+            raise MachineError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RequestError(f"{path} is damaged: name another --output") from None
+        now = json.loads(json.dumps(self.settings))
+        if different := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:
+            name = min(different)
+            more = f" and {len(different) - 1} more differ" if len(different) > 1 else ""
+            raise RequestError(
+                f"{self.root} was begun with {name} {_shown(before.get(name))}, and {_shown(now.get(name))} is asked for"
+                f"{more}: give the same settings, or another --output"
+            )
+        if version != VERSION:
+            warn(f"{self.root} was begun by flowgru {version}, and goes on with {VERSION}")
+
+    def _open(self) -> None:
+        self.run = begin_run(self.root)
+        if not (self.root / NAMES["settings"]).exists():
+            with atomic_write(self.root / NAMES["settings"], overwrite=False, durable=True) as temporary:
+                temporary.write_text(json.dumps({"flowgru": VERSION, "settings": self.settings}, indent=1) + "\n")
+        self._take_back()
+        self.manifest = GrowingTable(self.root / NAMES["manifest"], ManifestRow._fields)
+        self.scores = GrowingTable(self.root / NAMES["scores"], SCORE_COLUMNS) if "score" in self.kinds else None
+        self.index = GrowingTable(self.root / INDEX, ShardRow._fields) if SHARDS in self.kinds else None
+
+    def _take_back(self) -> None:
+        """Keeps what is whole, and takes back the rest; point 4 of the protocol."""
+        manifest, scores = self.root / NAMES["manifest"], self.root / NAMES["scores"]
+        stored = [_manifest_row(line, manifest) for line in read_table(manifest, ManifestRow._fields)]
+        scored = {line[0]: line for line in read_table(scores, SCORE_COLUMNS)} if "score" in self.kinds else None
+        if SHARDS in self.kinds:
+            self._take_back_shards({row.id for row in stored if row.status in WRITTEN})
+        parts = {clip for clip, _ in waiting_parts(self.root)} if SHARDS in self.kinds else set()
+        kept = {
+            row.id: row
+            for row in stored
+            if row.status in WRITTEN
+            and (scored is None or row.id in scored)
+            and (SHARDS not in self.kinds or row.id in self.shard_rows or row.id in parts)
+            and self._measured(row.id) == (row.files, row.bytes)
+        }
+        for clip in self.clips:
+            row = kept.get(clip.id)
+            if row is not None and row.settings != self.fingerprint(clip):
+                raise RequestError(
+                    f"the clip {clip.id!r} was done with other frames than from {clip.start or 'the first'} to "
+                    f"{clip.end or 'the last'}: give it another id, or name another --output"
+                )
+        if len(kept) < len(stored) or manifest.exists():
+            write_table(manifest, ManifestRow._fields, kept.values())
+        if scored is not None and scores.exists():
+            write_table(scores, SCORE_COLUMNS, [line for clip, line in scored.items() if clip in kept])
+        for clip, _ in waiting_parts(self.root):
+            if clip not in kept or clip in self.shard_rows:
+                remove_part(self.root, clip)
+        self.rows = kept
+
+    def _take_back_shards(self, done: set[str]) -> None:
+        index = self.root / INDEX
+        rows = [
+            ShardRow(clip, shard, int(at), int(size)) for clip, shard, at, size in read_table(index, ShardRow._fields)
+        ]
+        ends: dict[str, int] = {}
+        for row in rows:
+            ends[row.shard] = max(ends.get(row.shard, 0), row.offset + row.bytes)
+        sizes = {path.name: path.stat().st_size for path in (self.root / SHARDS).glob(f"*{SUFFIX}")}
+        if unknown := sorted(sizes.keys() - ends.keys()):
+            raise RequestError(f"{self.root / SHARDS / unknown[0]} is in no row of {INDEX}: move it out of {self.root}")
+        whole = {shard for shard, end in ends.items() if sizes.get(shard) == end + len(END)}
+        for shard in sizes.keys() - whole:
+            (self.root / SHARDS / shard).unlink()
+        self.shard_rows = {row.id: row for row in rows if row.shard in whole}
+        if lost := sorted(self.shard_rows.keys() - done):
+            raise RequestError(
+                f"{self.root / SHARDS / self.shard_rows[lost[0]].shard} holds the clip {lost[0]!r}, which has no row in "
+                f"{NAMES['manifest']} any more: put the row back, or name another --output"
+            )
+        if index.exists():
+            write_table(index, ShardRow._fields, self.shard_rows.values())
+
+    def _measured(self, clip: str) -> Written:
+        """Number and size of the files that a clip has in folders."""
+        found = [measured(final_place(self.root, kind, clip)) for kind in self.kinds if kind in IN_FOLDERS]
+        return Written(sum(one.files for one in found), sum(one.bytes for one in found))
+
+
+def _manifest_row(line: Sequence[str], path: Path) -> ManifestRow:
+    values: dict[str, Any] = dict(zip(ManifestRow._fields, line, strict=True))
+    with suppress(ValueError):
+        for name in ("frames", "flows", "files", "bytes"):
+            values[name] = int(values[name])
+        return ManifestRow(**{**values, "seconds": float(values["seconds"])})
+    raise RequestError(f"{path}: the row of {line[0]!r} has no numbers where they belong: repair or remove it")
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else json.dumps(value).strip('"')

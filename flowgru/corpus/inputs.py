@@ -1,0 +1,160 @@
+"""Which clips an INPUT stands for, and what each of them is called."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from flowgru.corpus.lists import LIST_SUFFIXES, read_list
+from flowgru.data.video.containers import refuse_playlist
+from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture
+from flowgru.errors import RequestError
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".mpv", ".vob", ".ts"),
+    *(".m2ts", ".mts", ".m2t", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gxf", ".y4m"),
+    *(
+        ".ivf",
+        ".h264",
+        ".264",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".vvc",
+        ".obu",
+        ".mjpeg",
+        ".mjpg",
+        ".dv",
+        ".rm",
+        ".rmvb",
+        ".nut",
+    ),
+)
+"""Endings, in small letters, of the files that a search takes for videos; a list may name files with any ending."""
+
+MAX_NAME_BYTES = 200
+"""A part of an id between two slashes has at most so many bytes: it names a folder, and temporary ones beside it."""
+
+
+class Clip(NamedTuple):
+    """One clip of a corpus."""
+
+    id: str
+    """What its results are called, with slashes between folders; no two clips of a corpus have the same."""
+    path: str
+    """A video, an animation, or a folder of pictures."""
+    start: int | None = None
+    """Numbers of the first and last frame, from 1; None where the run's own settings hold."""
+    end: int | None = None
+
+
+def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
+    """The clips of folders, which are searched, patterns, lists and single files, in order.
+
+    A video or animation is a clip; a folder that holds two pictures or more, and no video, is one too. Hidden files and
+    the output folder are passed over. An id is the path below the folder that was searched, with the file's ending: an id
+    stays the same whatever other files come.
+    RequestError where there is no clip, or where ids are no names or collide.
+    """
+    clips: list[Clip] = []
+    for given in inputs:
+        refuse_playlist(given)
+        path = Path(given)
+        if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+            clips += [Clip(*entry) for entry in read_list(path)]
+        elif path.is_dir():
+            if path.resolve() == output.resolve():
+                raise RequestError(f"--output {output} is the folder of the clips: name another folder")
+            clips += _searched(path, output)
+        elif not os.path.lexists(path) and glob.has_magic(given):
+            clips += _matched(given, output)
+        elif os.path.lexists(path):
+            clips.append(Clip(path.name, str(path)))
+        else:
+            raise RequestError(f"there is no {given}: expected a folder, a pattern, a list (.csv, .jsonl) or a video")
+    if not clips:
+        raise RequestError(
+            f"{', '.join(inputs)} has no clip: expected videos, or folders of two pictures or more, in it or below it"
+        )
+    _check_ids(clips)
+    return clips
+
+
+def _searched(root: Path, output: Path) -> Iterator[Clip]:
+    """The clips below a folder, sorted by their ids."""
+    found = []
+    for folder, files in _folders(root, output.resolve()):
+        videos = [name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES or _is_animation(name)]
+        pictures = [name for name in files if is_picture(Path(name)) and not _is_animation(name)]
+        found += [folder / name for name in videos]
+        if not videos and len(pictures) >= 2:
+            found.append(folder)
+    clips = [Clip(path.relative_to(root).as_posix(), str(path)) for path in found]
+    return iter(sorted(clip if clip.id != "." else clip._replace(id=root.resolve().name or "frames") for clip in clips))
+
+
+def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below root that is not hidden and not the output, once, with its files that are not hidden."""
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen or Path(folder).resolve() == output:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(folder), [name for name in files if not name.startswith(".")]
+
+
+def _is_animation(name: str) -> bool:
+    return Path(name).suffix.lower() in ANIMATED_SUFFIXES
+
+
+def _matched(pattern: str, output: Path) -> Iterator[Clip]:
+    """The clips that a pattern matches; ids begin after the part of it that is a plain folder."""
+    parts = PurePosixPath(Path(pattern).as_posix()).parts
+    plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:plain])
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        name = path.relative_to(root).as_posix()
+        if path.is_dir():
+            for clip in _searched(path, output):
+                yield clip._replace(id=name if Path(clip.path) == path else f"{name}/{clip.id}")
+        elif path.suffix.lower() in VIDEO_SUFFIXES or _is_animation(match):
+            yield Clip(name, match)
+
+
+def _check_ids(clips: Sequence[Clip]) -> None:
+    """RequestError where an id cannot name a folder, or where the results of two clips would collide."""
+    taken: dict[str, str] = {}
+    for clip in clips:
+        parts = clip.id.split("/")
+        if not all(_is_name(part) for part in parts):
+            raise RequestError(
+                f"the id {clip.id!r} cannot name results: expected names with slashes between them, none hidden, and each "
+                f"of at most {MAX_NAME_BYTES} bytes"
+            )
+        if clip.id in taken:
+            raise RequestError(
+                f"two clips have the id {clip.id!r} ({taken[clip.id]} and {clip.path}): quote the pattern, or name "
+                "them in a list"
+            )
+        taken[clip.id] = clip.path
+    for name in taken:
+        for place in re.finditer("/", name):
+            if (above := name[: place.start()]) in taken:
+                raise RequestError(
+                    f"the results of {above!r} and {name!r} would share a folder: name them in a list, with other ids"
+                )
+
+
+def _is_name(part: str) -> bool:
+    return (
+        part.strip() != ""
+        and not part.startswith(".")
+        and not re.search(r"[\\\x00-\x1f]", part)
+        and len(part.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+    )

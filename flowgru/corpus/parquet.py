@@ -1,0 +1,26 @@
+"""scores.csv as Parquet, where pyarrow is installed."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from flowgru.corpus.tables import SCORE_COLUMNS
+from flowgru.files.atomic import atomic_write
+
+COUNTS = ("width", "height", "frames", "cuts")
+
+
+def write_parquet(root: Path) -> Path | None:
+    """Writes scores.parquet beside scores.csv, and gives its path; None without pyarrow."""
+    if find_spec("pyarrow") is None:
+        return None
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    types = {name: pa.int64() if name in COUNTS else pa.float64() for name in SCORE_COLUMNS if name != "id"}
+    convert = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), **types})
+    table = pyarrow.csv.read_csv(root / "scores.csv", convert_options=convert)
+    path = root / "scores.parquet"
+    with atomic_write(path, overwrite=True) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
+    return path

@@ -1,0 +1,163 @@
+"""How a clip's files get their final names: whole, and at once; see the protocol in flowgru/corpus/__init__.py."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from flowgru.errors import MachineError
+from flowgru.files.sealed_folder import flush
+
+UNFINISHED = ".unfinished"
+PARTS = ".parts"
+PART = "part.tar"
+
+FLUSHED_AT_ONCE = 16
+"""Files of a clip that are flushed to the disk at a time."""
+
+
+def final_place(root: Path, kind: str, clip: str) -> Path:
+    """The folder of a clip's results of one kind in the end, or until a shard is made of them."""
+    return root / (PARTS if kind == "shards" else kind) / clip
+
+
+def waiting_parts(root: Path) -> list[tuple[str, Path]]:
+    """The parts that wait for a shard, by their clips' ids."""
+    found = sorted(path for path in (root / PARTS).rglob(PART) if path.is_file())
+    return [(path.parent.relative_to(root / PARTS).as_posix(), path) for path in found]
+
+
+def remove_part(root: Path, clip: str) -> None:
+    """Takes away a part that is in a shard, and the folders that are empty then."""
+    folder = final_place(root, "shards", clip)
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for parent in folder.relative_to(root).parents[:-1]:
+            (root / parent).rmdir()
+
+
+class Written(NamedTuple):
+    """What the files of a folder are."""
+
+    files: int
+    bytes: int
+
+
+class DiskRefused(MachineError):
+    """The disk refuses to be written: no clip can be done, and the run must stop."""
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """DiskRefused for whatever the disk refuses inside."""
+    try:
+        yield
+    except DiskRefused:
+        raise
+    except (OSError, MachineError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise DiskRefused(f"cannot write into {folder}: {cause.strerror or cause}") from error
+
+
+class StagedClip:
+    """The folder in which one attempt at a clip writes, until its files are moved to their final names.
+
+    It stays where the process dies, which tells the driver how often that has happened to the clip.
+    """
+
+    def __init__(self, root: Path, run: str, number: int) -> None:
+        self.root = root
+        self.folder = root / UNFINISHED / run / f"{number}-{secrets.token_hex(4)}"
+        with refusing(root):
+            self.folder.mkdir()  # whose parent is not there any more where another driver has taken over
+
+    def begin(self, kind: str) -> Path:
+        """A new folder for the files of one kind."""
+        folder = self.folder / kind
+        with refusing(self.root):
+            folder.mkdir()
+        return folder
+
+    def move(self, kind: str, final: Path) -> None:
+        """Moves a folder, or a file, of this clip to its final name, durably; what a killed run has left there goes."""
+        with refusing(self.root):
+            staged = self.folder / kind
+            flush_all(staged)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.is_dir():
+                os.replace(final, self.folder / f"old-{kind}")
+            os.replace(staged, final)
+            flush(final.parent)
+
+    def remove(self) -> None:
+        """Takes the folder away; what is not moved yet is gone."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def flush_all(path: Path) -> None:
+    """Makes a file, or a folder of files, outlive a power cut. OSError where the disk refuses."""
+    if not path.is_dir():
+        _flush_file(path)
+        return
+    # A disk that takes many files at once needs little more time than for one.
+    with ThreadPoolExecutor(max_workers=FLUSHED_AT_ONCE) as pool:
+        for _ in pool.map(_flush_file, path.iterdir()):
+            pass
+    flush(path)
+
+
+def _flush_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def measured(folder: Path) -> Written:
+    """Number and size of the files of a folder; none where there is no folder."""
+    sizes = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        sizes = [entry.stat(follow_symlinks=False).st_size for entry in entries]
+    return Written(len(sizes), sum(sizes))
+
+
+def add_files(digest: "hashlib._Hash", folder: Path) -> None:
+    """Adds the name and the content of every file of a folder to a digest, in the order of their names."""
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{folder.name}/{path.name} {content}\n".encode("utf-8", "surrogateescape"))
+
+
+def begin_run(root: Path) -> str:
+    """A new run's folder below .unfinished, and its name; those of earlier runs are gone. MachineError if it cannot be."""
+    with refusing(root):
+        unfinished = root / UNFINISHED
+        unfinished.mkdir(exist_ok=True)
+        run = secrets.token_hex(6)
+        for left in [*unfinished.iterdir()]:
+            gone = unfinished / f"gone-{secrets.token_hex(4)}"
+            os.replace(left, gone)  # at once: who still writes there finds no folder any more
+            shutil.rmtree(gone, ignore_errors=True)
+        (unfinished / run).mkdir()
+        return run
+
+
+def num_deaths(root: Path, run: str, number: int) -> int:
+    """How often a process has died at a clip of this run."""
+    return sum(1 for _ in (root / UNFINISHED / run).glob(f"{number}-*"))
+
+
+def end_run(root: Path) -> None:
+    """Takes what a run has left below .unfinished."""
+    shutil.rmtree(root / UNFINISHED, ignore_errors=True)
+    with suppress(OSError):
+        (root / PARTS).rmdir()
