@@ -13,11 +13,12 @@ import torch
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.console import progress, say
-from flowgru.corpus.engine import Died, Engine, Job, Lost, opened_engine
+from flowgru.corpus.engine import Died, Job, Lost, Workers, opened_engine
 from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.packing import Packing
 from flowgru.corpus.parquet import write_parquet
+from flowgru.corpus.slurm import job_settings
 from flowgru.corpus.staging import num_deaths
 from flowgru.corpus.tables import ManifestRow
 from flowgru.corpus.work import REFUSED, Outcome, PackTask, Task, estimate_clip
@@ -42,6 +43,8 @@ def run_corpus(
     machine refuses; Stopped where this process is asked to stop. What is done stays done.
     """
     root = Path(settings.output)
+    if settings.slurm is not None:
+        job_settings(settings.slurm)
     clips = find_clips(inputs, root)
     deciding = deciding_settings(settings)
     with CorpusFolder(root, deciding, clips) as folder:
@@ -126,17 +129,17 @@ class _Run:
             f"frames/s) into {self.folder.root}, peak memory of a worker {self.peak_memory / 2**20:.0f} MiB"
         )
 
-    def _job(self, number: int, clip: Clip, engine: Engine) -> Job:
+    def _job(self, number: int, clip: Clip, engine: Workers) -> Job:
         root, path = os.path.abspath(self.folder.root), os.path.abspath(clip.path)
         task = Task(number, clip._replace(path=path), root, self.folder.run, self.settings, engine.num_threads)
         return Job(self.work, task)
 
-    def _packed(self, engine: Engine, job: Job, result: object) -> None:
+    def _packed(self, engine: Workers, job: Job, result: object) -> None:
         assert self.packing is not None
         if (again := self.packing.ended(job, result)) is not None:
             engine.submit(again)
 
-    def _ended(self, engine: Engine, job: Job, result: Any) -> bool:
+    def _ended(self, engine: Workers, job: Job, result: Any) -> bool:
         """Keeps the row of a clip, or has it done again; whether it has ended.
 
         MachineError where no clip can be done; InputFileError after more than max_failures.
@@ -163,7 +166,7 @@ class _Run:
             )
         return True
 
-    def _keep(self, engine: Engine, clip: Clip, result: Outcome) -> None:
+    def _keep(self, engine: Workers, clip: Clip, result: Outcome) -> None:
         """Writes the rows of a clip whose results are whole, its own at last."""
         values = {name: getattr(result, name) for name in ManifestRow._fields if hasattr(result, name)}
         row = ManifestRow(**values, id=clip.id, settings=self.folder.fingerprint(clip), path=clip.path)

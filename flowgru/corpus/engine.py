@@ -6,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import dask
 import torch
@@ -56,6 +56,20 @@ class Lost(NamedTuple):
     """Instead of a result: it failed in a way that its function has no word for."""
 
     reason: str
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """What a driver needs of whoever does the jobs; see Engine."""
+
+    num_threads: int | None
+    """Threads that each of them may use; None: as they stand."""
+    description: str
+    """Who they are, in one line."""
+
+    def run(self, jobs: Iterable[Job], /) -> Iterator[tuple[Job, Any]]: ...
+
+    def submit(self, job: Job, /) -> None: ...
 
 
 class Engine:

@@ -96,16 +96,28 @@ def _searched(root: Path, output: Path) -> Iterator[Clip]:
 
 
 def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below root that is not hidden and not the output, once, with its files that are not hidden."""
-    seen = set()
+    """Every folder below root that is not hidden and not the output, once, with its files that are not hidden.
+
+    A link leads to a folder elsewhere; one to a folder above or below the root would name clips a second time.
+    """
+    top, seen = root.resolve(), set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen or Path(folder).resolve() == output:
+        real = Path(folder).resolve()
+        if real in seen or real == output:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen.add(real)
+        folders[:] = [
+            name for name in sorted(folders) if not name.startswith(".") and _leads_on(Path(folder, name), top)
+        ]
         yield Path(folder), [name for name in files if not name.startswith(".")]
+
+
+def _leads_on(folder: Path, top: Path) -> bool:
+    if not folder.is_symlink():
+        return True
+    target = folder.resolve()
+    return not target.is_relative_to(top) and not top.is_relative_to(target)
 
 
 def _is_animation(name: str) -> bool:

@@ -170,7 +170,7 @@ def _thumbnail(frame: Frame) -> Float[Tensor, "1 3 h w"]:
     return F.adaptive_avg_pool2d(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def _mean(total: float, count: int) -> float | str:
+def _mean(total: float | int, count: int) -> float | str:
     return _rounded(total / count) if count else ""
 
 

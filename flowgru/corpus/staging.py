@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowgru.errors import MachineError
+from flowgru.files.atomic import TEMPORARY
 from flowgru.files.sealed_folder import flush
 
 UNFINISHED = ".unfinished"
@@ -33,12 +34,8 @@ def waiting_parts(root: Path) -> list[tuple[str, Path]]:
 
 
 def remove_part(root: Path, clip: str) -> None:
-    """Takes away a part that is in a shard, and the folders that are empty then."""
-    folder = final_place(root, "shards", clip)
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        for parent in folder.relative_to(root).parents[:-1]:
-            (root / parent).rmdir()
+    """Takes away a part that is in a shard."""
+    shutil.rmtree(final_place(root, "shards", clip), ignore_errors=True)
 
 
 class Written(NamedTuple):
@@ -147,6 +144,8 @@ def begin_run(root: Path) -> str:
             gone = unfinished / f"gone-{secrets.token_hex(4)}"
             os.replace(left, gone)  # at once: who still writes there finds no folder any more
             shutil.rmtree(gone, ignore_errors=True)
+        for left in root.glob(f"{TEMPORARY}*"):  # of the tables
+            left.unlink()
         (unfinished / run).mkdir()
         return run
 
@@ -157,7 +156,8 @@ def num_deaths(root: Path, run: str, number: int) -> int:
 
 
 def end_run(root: Path) -> None:
-    """Takes what a run has left below .unfinished."""
+    """Takes what a run has left below .unfinished, and empty folders below .parts."""
     shutil.rmtree(root / UNFINISHED, ignore_errors=True)
-    with suppress(OSError):
-        (root / PARTS).rmdir()
+    for folder, _, _ in os.walk(root / PARTS, topdown=False):
+        with suppress(OSError):  # which holds a part
+            os.rmdir(folder)

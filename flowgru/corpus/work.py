@@ -102,7 +102,8 @@ def estimate_clip(task: Task) -> Outcome:
     """Writes all that is wanted of a clip under its final names, durably, and says what became of it."""
     began = time.perf_counter()
     with _ONE_AT_A_TIME, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)  # what is said of frames and flows; others are for programmers
         try:
             outcome = _estimated(task)
         except (DiskRefused, Unfit) as refused:

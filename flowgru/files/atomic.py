@@ -8,6 +8,9 @@ from pathlib import Path
 
 from flowgru.errors import MachineError, RequestError
 
+TEMPORARY = ".flowgru-"
+"""What the name of a file begins with that is being written; a killed process leaves it."""
+
 
 @contextmanager
 def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) -> Iterator[Path]:
@@ -21,7 +24,7 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
     path = Path(path)
     _refuse_existing(path, overwrite)
     # The suffix stays, because encoders choose the format by it.
-    temporary = path.parent / f".flowgru-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,0 +1,103 @@
+"""Which clips an INPUT stands for, what they are called, and which lists are refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flowgru.corpus.inputs import find_clips
+from flowgru.errors import FlowgruError, RequestError
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    """Files by their names alone; nothing is read by the search."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "data/b.mp4",
+        "data/a.MKV",
+        "data/walk/1.png",
+        "data/walk/2.png",
+        "data/run/clip.gif",
+        "data/run/notes.txt",
+        "data/thumbs/t1.jpg",
+        "data/thumbs/t2.jpg",
+        "data/thumbs/v.webm",
+        "data/single/1.png",
+        "data/.hidden/c.mp4",
+        "data/.d.mp4",
+        "data/out/half/x.mp4",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    return tmp_path
+
+
+def ids(*inputs: str, output: str = "data/out") -> list[str]:
+    return [clip.id for clip in find_clips(inputs, Path(output))]
+
+
+def test_a_folder_is_searched(tree):
+    assert ids("data") == ["a.MKV", "b.mp4", "run/clip.gif", "thumbs/v.webm", "walk"]
+    assert ids("data/walk") == ["walk"]
+    for picture in Path("data/walk").iterdir():
+        picture.unlink()
+    os.symlink("..", "data/loop")
+    os.symlink("../run", "data/again")
+    Path("elsewhere").mkdir()
+    Path("elsewhere/far.mp4").touch()
+    os.symlink("../../elsewhere", "data/walk/more")
+    os.symlink("data/run", "linked")
+    assert ids("data") == ["a.MKV", "b.mp4", "run/clip.gif", "thumbs/v.webm", "walk/more/far.mp4"]
+    assert ids("linked") == ["clip.gif"]
+
+
+def test_a_pattern_names_clips_from_its_plain_folder_on(tree):
+    assert ids("data/*.mp4") == ["b.mp4"]
+    assert ids("data/**/*.gif") == ["run/clip.gif"]
+    assert ids("data/[rw]*") == ["run/clip.gif", "walk"]
+    assert ids("data/b.mp4", "data/run/*.gif") == ["b.mp4", "clip.gif"]
+
+
+def test_a_list_may_name_what_a_search_does_not_find(tree):
+    Path("list.csv").write_text("\ufeffpath,id,end\ndata/walk,w,2\n/abs/x.bin,a/b.c,\n", "utf-8")
+    clips = find_clips(["list.csv"], Path("out"))
+    assert [(clip.id, clip.path, clip.start, clip.end) for clip in clips] == [
+        ("w", "data/walk", None, 2),
+        ("a/b.c", "/abs/x.bin", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("l.csv", "", "l.csv has no column 'id'"),
+        ("l.csv", "id,path\n", "l.csv has no clip"),
+        ("l.csv", "id,path\na,\n", "l.csv, line 2 has no 'path'"),
+        ("l.csv", "id,path\na\n", "l.csv, line 2 has no 'path'"),
+        ("l.csv", 'id,path\n"a', "unexpected end of data"),
+        ("l.csv", "id,path,start\na,b,0\n", "line 2: start is '0': expected the number of a frame"),
+        ("l.csv", "id,path,start,end\na,b,5,5\n", "line 2: start is 5 and end 5: at least 2 frames"),
+        ("l.csv", "id,path\na,x\na,y\n", "two clips have the id 'a'"),
+        ("l.csv", "id,path\na,x\na/b,y\n", "the results of 'a' and 'a/b' would share a folder"),
+        ("l.csv", "id,path\n../a,x\n", "the id '../a' cannot name results"),
+        ("l.csv", "id,path\n/a,x\n", "the id '/a' cannot name results"),
+        ("l.csv", f"id,path\n{'a' * 201},x\n", "cannot name results"),
+        ("l.jsonl", "[1]\n", "l.jsonl, line 1: expected a mapping"),
+        ("l.jsonl", "\n{\n", "l.jsonl, line 2 is no JSON"),
+        ("l.jsonl", '{"id": 1, "path": "x"}', "l.jsonl, line 1 has no 'id'"),
+        ("l.jsonl", '{"id": "a", "path": "x", "end": true}', "line 1: end is True"),
+        ("l.csv", b"id,path\n\xff\xfe,x\n", "l.csv is no text in UTF-8"),
+    ],
+)
+def test_what_is_no_list_is_refused_with_its_line(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(FlowgruError) as error:
+        find_clips([str(path)], tmp_path / "out")
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_url_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="is a URL"):
+        find_clips(["https://example.org/a.mp4"], tmp_path)

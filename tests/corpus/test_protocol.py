@@ -1,0 +1,308 @@
+"""Exactly once: whatever ends a run, and wherever, the next one leaves what an uninterrupted run does."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowgru.config.corpus import CorpusSettings
+from flowgru.corpus import driver
+from flowgru.corpus.engine import Died, Lost
+from flowgru.corpus.shards import read_shard
+from flowgru.corpus.work import REFUSED, Outcome, PackTask, Task, estimate_clip
+from flowgru.errors import InputFileError, MachineError, RequestError
+
+KINDS = ("score", "half", "shards")
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch):
+    """Five clips that give their flows without a network: each as long as its number says; the fourth cannot be read."""
+    lines = ["id,path"]
+    for number in range(5):
+        path = tmp_path / "clips" / f"{number}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("broken" if number == 3 else str(number))
+        lines.append(f"c{number % 2}/{number},{path}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(driver, "deciding_settings", lambda settings: {"write": sorted(settings.write), "seed": 1})
+    monkeypatch.setattr("flowgru.corpus.work._matched_and_written", quick)
+    return tmp_path / "list.csv"
+
+
+def quick(task: Task, staged):
+    """As the real work, with one flow for each clip."""
+    import hashlib
+
+    from flowgru.corpus.kinds import open_writer
+    from flowgru.corpus.staging import add_files, final_place, measured
+    from flowgru.corpus.tables import SCORE_COLUMNS
+    from flowgru.data.video.reader import Frame
+
+    text = Path(task.clip.path).read_text()
+    if text == "broken":
+        raise InputFileError(f"{task.clip.path} is broken")
+    digest, files = hashlib.sha256(), 0
+    for kind in ("half", "shards"):
+        writer = open_writer(kind, staged.begin(kind), task.clip.id, task.settings)
+        frame = Frame(np.zeros((2, 3, 3), np.uint8), "frame_000001", 0.0, 0, False)
+        writer.add(1, frame, np.full((2, 3, 2), float(text), np.float32))
+        writer.close()
+        add_files(digest, staged.folder / kind)
+    size, part = (measured(staged.folder / kind).bytes for kind in ("half", "shards"))
+    files = 1
+    for kind in ("half", "shards"):
+        staged.move(kind, final_place(staged.root, kind, task.clip.id))
+    score = {**dict.fromkeys(SCORE_COLUMNS, text), "id": task.clip.id}
+    return Outcome("done", digest=digest.hexdigest(), flows=1, files=files, bytes=size, score=score, part_bytes=part)
+
+
+def run(clips: Path, output: Path, **settings):
+    # A shard of three parts.
+    options = {"write": KINDS, "shard_size": 0.01, **settings}
+    return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def content(output: Path) -> dict:
+    """All that is in an output folder, but for the order of rows, times, and which shard a clip is in."""
+    rows = {row["id"]: {**row, "seconds": ""} for row in table(output / "manifest.csv")}
+    assert len(rows) == len(table(output / "manifest.csv"))
+    flows = [flow for path in sorted((output / "shards").glob("*.tar")) for flow in read_shard(path)]
+    files = {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*.npz")}
+    assert sorted(flow.clip for flow in flows) == sorted(row["id"] for row in table(output / "shards.csv"))
+    hidden = [path.name for path in output.iterdir() if path.name.startswith(".")]
+    scores = sorted(tuple(row.values()) for row in table(output / "scores.csv"))
+    return {
+        "rows": rows,
+        "scores": scores,
+        "files": files,
+        "hidden": hidden,
+        "flows": sorted((flow.clip, float(flow.flow.flow.mean()), flow.frame, flow.time) for flow in flows),
+    }
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(1200)], id="each touch of the disk"), 17]
+)
+def test_a_run_that_is_killed_anywhere_goes_on_to_what_an_uninterrupted_one_leaves(
+    inline, clips, tmp_path, killed, every
+):
+    run(clips, tmp_path / "whole")
+    expected = content(tmp_path / "whole")
+    assert len(expected["flows"]) == len(expected["files"]) == len(expected["scores"]) == 4
+    assert expected["rows"]["c1/3"]["status"] == "failed" and "3.txt is broken" in expected["rows"]["c1/3"]["reason"]
+    assert expected["hidden"] == []
+    number, deaths = every, 0
+    while killed(lambda: run(clips, tmp_path / "out"), number):
+        deaths += 1
+        killed(lambda: run(clips, tmp_path / "out"), 3 + number % 17)  # and the next one soon after
+        run(clips, tmp_path / "out")
+        assert content(tmp_path / "out") == expected, number
+        shutil.rmtree(tmp_path / "out")
+        number += every
+    assert deaths > 60 / every
+
+
+def test_what_is_whole_is_not_done_again_and_what_is_gone_is(inline, clips, tmp_path):
+    output, done = tmp_path / "out", []
+    run(clips, output)
+    expected = content(output)
+
+    def work(task):
+        done.append(task.clip.id)
+        return estimate_clip(task)
+
+    def again():
+        done.clear()
+        driver.run_corpus([str(clips)], CorpusSettings(output=str(output), write=KINDS), work=work)
+        assert content(output) == expected
+        return sorted(done)
+
+    assert again() == ["c1/3"]  # what failed is tried again
+    shutil.rmtree(output / "half/c0/2")
+    assert again() == ["c0/2", "c1/3"]
+    (output / "half/c0/0/frame_000001.npz").write_bytes(b"short")
+    assert again() == ["c0/0", "c1/3"]
+    rows = (output / "scores.csv").read_text().splitlines(keepends=True)
+    (output / "scores.csv").write_text("".join(rows[:-1]) + rows[-1][:4])  # half a line
+    assert again() == [rows[-1].partition(",")[0], "c1/3"]
+    shard = sorted((output / "shards").glob("*.tar"))[0]
+    in_it = sorted({flow.clip for flow in read_shard(shard)})
+    shard.unlink()
+    assert again() == sorted([*in_it, "c1/3"])
+    (tmp_path / "clips/3.txt").write_text("3")
+    done.clear()
+    assert [row.status for row in run(clips, output)] == ["done"] * 5
+
+
+def test_a_clip_that_fails_is_a_row_and_more_than_max_failures_stop_the_run(inline, clips, tmp_path):
+    rows = run(clips, tmp_path / "out", max_failures=1)
+    assert [row.status for row in rows] == ["done", "done", "done", "failed", "done"]
+    with pytest.raises(InputFileError, match=r"1 clips could not be read whole, and --max-failures is 0: .* c1/3"):
+        run(clips, tmp_path / "other", max_failures=0)
+    assert len(table(tmp_path / "other/manifest.csv")) == 4
+
+
+def test_other_settings_and_foreign_results_are_refused_in_one_line(inline, clips, tmp_path, monkeypatch):
+    run(clips, tmp_path / "out")
+    with pytest.raises(RequestError, match=r"was begun with write .*half.* and .*score.* is asked for"):
+        run(clips, tmp_path / "out", write=("score",))
+    monkeypatch.setattr(driver, "deciding_settings", lambda settings: {"write": sorted(settings.write), "seed": 2})
+    with pytest.raises(RequestError, match="was begun with seed 1, and 2 is asked for: give the same settings"):
+        run(clips, tmp_path / "out")
+    (tmp_path / "foreign/half").mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"foreign holds half and no corpus.json"):
+        run(clips, tmp_path / "foreign")
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="file is a file: name a folder"):
+        run(clips, tmp_path / "file")
+
+
+def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    lines = clips.read_text().splitlines()
+    clips.write_text("\n".join([lines[0] + ",start", *(line + ",2" for line in lines[1:])]))
+    with pytest.raises(RequestError, match="the clip 'c0/0' was done with other frames than from 2 to the last"):
+        run(clips, tmp_path / "out")
+
+
+def test_a_table_that_was_changed_is_refused_and_not_repaired(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    manifest, index = tmp_path / "out/manifest.csv", tmp_path / "out/shards.csv"
+    rows, indexed = manifest.read_text(), index.read_text()
+    for path, text, said in (
+        (manifest, rows.replace("id,", "name,", 1), "has the columns 'name,"),
+        (manifest, rows + "a,b\n", "row 7 has 2 fields, expected 12"),
+        (manifest, "".join(line for line in rows.splitlines(True) if "c0/2" not in line), "holds the clip 'c0/2'"),
+        (index, indexed.partition("\n")[0] + "\n", "shard-000000.tar is in no row of shards.csv"),
+    ):
+        manifest.write_text(rows)
+        index.write_text(indexed)
+        path.write_text(text)
+        with pytest.raises(RequestError, match=said):
+            run(clips, tmp_path / "out")
+        assert path.read_text() == text
+
+
+def test_two_drivers_on_one_output(inline, clips, tmp_path):
+    def work(task):
+        with pytest.raises(MachineError, match="out is being written by process"):
+            run(clips, tmp_path / "out")
+        return estimate_clip(task)
+
+    settings = CorpusSettings(output=str(tmp_path / "out"), write=KINDS)
+    assert len(driver.run_corpus([str(clips)], settings, work=work)) == 5
+
+
+def test_a_worker_that_outlived_its_driver_moves_nothing(inline, clips, tmp_path):
+    """The second driver takes over while a worker of the first is at a clip."""
+    from flowgru.corpus import staging
+
+    run(clips, tmp_path / "out")
+    staging.begin_run(tmp_path / "out")
+    first = staging.begin_run(tmp_path / "out")
+    late = staging.StagedClip(tmp_path / "out", first, 0)
+    (late.begin("half") / "a.npz").touch()
+    staging.begin_run(tmp_path / "out")
+    with pytest.raises(staging.DiskRefused):
+        late.move("half", tmp_path / "out/half/late")
+    assert not (tmp_path / "out/half/late").exists()
+
+
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(inline, clips, tmp_path):
+    def work(task):
+        if task.number == 2:
+            return Outcome(REFUSED, f"cannot write into {task.root}: No space left on device")
+        return estimate_clip(task)
+
+    settings = CorpusSettings(output=str(tmp_path / "out"), write=KINDS)
+    with pytest.raises(
+        MachineError, match="No space left on device; what is done is kept, and the same command goes on"
+    ):
+        driver.run_corpus([str(clips)], settings, work=work)
+    assert len(table(tmp_path / "out/manifest.csv")) == 2 and not (tmp_path / "out/.unfinished").exists()
+    run(clips, tmp_path / "out")
+    run(clips, tmp_path / "whole")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_table_on_a_full_disk_ends_with_its_last_whole_row(inline, clips, tmp_path, monkeypatch):
+    from flowgru.corpus.tables import GrowingTable
+
+    table = GrowingTable(tmp_path / "t.csv", ("a", "b"))
+    table.add({"a": 1, "b": 2})
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def write(self, data):
+            if len(data) < 4:
+                raise OSError(28, "No space left on device")
+            return real.write(data[:-2])
+
+    real, table._file = table._file, Full()
+    with pytest.raises(MachineError, match=r"cannot write .*t.csv: No space left on device"):
+        table.add({"a": 3, "b": 4})
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_a_clip_whose_process_dies_is_tried_twice_more_and_then_recorded(inline, clips, tmp_path):
+    """It leaves its folder, as a process that is killed does; a clip that merely waited leaves none."""
+    attempts = {1: 0, 2: 0, 4: 0}
+
+    def instead(job):
+        number = job.argument.number
+        if isinstance(job.argument, PackTask) or number not in attempts:
+            return None
+        attempts[number] += 1
+        if number == 4:  # it waited twice for a worker that died at another clip
+            return Died() if attempts[number] <= 5 else None
+        if number == 1 and attempts[number] == 3:
+            return None
+        (tmp_path / "out/.unfinished" / job.argument.run / f"{number}-{attempts[number]:08x}").mkdir()
+        return Died()
+
+    inline.instead = instead
+    rows = run(clips, tmp_path / "out")
+    assert [row.status for row in rows] == ["done", "done", "failed", "failed", "done"]
+    assert attempts == {1: 3, 2: 3, 4: 6} and "died 3 times: killed, or out of memory" in rows[2].reason
+
+
+def test_a_shard_whose_maker_dies_is_made_again_and_what_nobody_expected_is_said(inline, clips, tmp_path):
+    tries = []
+
+    def instead(job):
+        if isinstance(job.argument, PackTask):
+            tries.append(job.argument.shard)
+            return Died() if len(tries) < 3 else None
+        return Lost("KeyError: 'x'") if job.argument.number == 0 else None
+
+    inline.instead = instead
+    rows = run(clips, tmp_path / "out")
+    assert rows[0].status == "failed" and rows[0].reason == "a bug: KeyError: 'x'"
+    assert len({*tries}) < len(tries) and len(content(tmp_path / "out")["flows"]) == 3
+    inline.instead = lambda job: Died() if isinstance(job.argument, PackTask) else None
+    with pytest.raises(MachineError, match=r"3 processes died while they made shard-\d{6}.tar: its parts are kept"):
+        run(clips, tmp_path / "out")
+    inline.instead = None
+    run(clips, tmp_path / "out")
+    run(clips, tmp_path / "whole")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_corpus_json_says_what_the_folder_was_begun_with(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    noted = json.loads((tmp_path / "out/corpus.json").read_text())
+    assert noted["settings"] == {"write": ["half", "score", "shards"], "seed": 1}
+    (tmp_path / "out/corpus.json").write_text("{")
+    with pytest.raises(RequestError, match=r"corpus.json is damaged"):
+        run(clips, tmp_path / "out")
