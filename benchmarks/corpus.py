@@ -23,7 +23,8 @@ from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.staging import begin_run
-from flowgru.corpus.work import Outcome, Task, estimate_clip
+from flowgru.corpus.tasks import Outcome, Task
+from flowgru.corpus.work import estimate_clip
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.writer import VideoWriter
 from flowgru.model.memory import peak_memory

@@ -5,6 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from flowgru.corpus.parquet import write_parquet
 from flowgru.corpus.slurm import job_settings
 from flowgru.corpus.staging import num_deaths
 from flowgru.corpus.tables import ManifestRow
-from flowgru.corpus.work import REFUSED, Outcome, PackTask, Task, estimate_clip
+from flowgru.corpus.tasks import REFUSED, Outcome, PackTask, Task
+from flowgru.corpus.work import estimate_clip
 from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.model.pair_network import PairNetwork
@@ -115,14 +117,16 @@ class _Run:
         with opened_engine(self.settings) as engine:
             say(engine.description)
             began = time.perf_counter()
-            with progress(self.folder.root.name, len(clips), "clips") as advance:
-                for job, result in engine.run(self._job(number, clip, engine) for number, clip in clips):
+            jobs = engine.run(self._job(number, clip, engine) for number, clip in clips)
+            with progress(self.folder.root.name, len(clips), "clips") as advance, closing(jobs):
+                for job, result in jobs:
                     if isinstance(job.argument, PackTask):
                         self._packed(engine, job, result)
                     elif self._ended(engine, job, result):
                         advance(f"{self.frames / (time.perf_counter() - began):.1f} frames/s, {self.failures} damaged")
-            for job, result in engine.run(self.packing.rest() if self.packing else ()):
-                self._packed(engine, job, result)
+            with closing(engine.run(self.packing.rest() if self.packing else ())) as jobs:
+                for job, result in jobs:
+                    self._packed(engine, job, result)
         seconds = time.perf_counter() - began
         say(
             f"did {len(clips)} clips in {seconds:.1f} s ({len(clips) / seconds:.2f} clips/s, {self.frames / seconds:.1f} "

@@ -1,10 +1,12 @@
 """The workers of a corpus, by dask.distributed: processes of this machine, a running scheduler's, or jobs of SLURM."""
 
 import logging
+import math
 import os
 import queue
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +15,7 @@ import torch
 from distributed import Client, Future, KilledWorker, LocalCluster
 
 from flowgru.config.corpus import CorpusSettings
+from flowgru.console import warn
 from flowgru.corpus.slurm import slurm_cluster, threads_of_job
 from flowgru.errors import MachineError, one_line
 from flowgru.model.memory import free_memory
@@ -21,11 +24,17 @@ from flowgru.processes.signals import Stopped, stop_signals
 CONNECT_TIMEOUT_S = 10.0
 """For so long a scheduler may take to answer."""
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 """For so long the first worker of this machine may take to come."""
+
+RESULT_TIMEOUT_S = 60.0
+"""For so long the worker that has a result may take to give it."""
 
 SECONDS_BETWEEN_COUNTS = 5.0
 """How often the workers are counted, which may come and go."""
+
+SECONDS_BETWEEN_WARNINGS = 60.0
+"""How often it is said that there is no worker."""
 
 QUIET = {
     "distributed.worker.memory.target": False,
@@ -35,7 +44,6 @@ QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": 0,  # each death is told, and the driver counts those of each clip
     "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S:g}s",
     "logging": {"distributed": "critical", "tornado": "critical", "bokeh": "critical"},
 }
 """What this run changes of dask's settings. Memory is either enough or the process ends: nothing here is worth spilling."""
@@ -67,7 +75,7 @@ class Workers(Protocol):
     description: str
     """Who they are, in one line."""
 
-    def run(self, jobs: Iterable[Job], /) -> Iterator[tuple[Job, Any]]: ...
+    def run(self, jobs: Iterable[Job], /) -> Generator[tuple[Job, Any]]: ...
 
     def submit(self, job: Job, /) -> None: ...
 
@@ -77,15 +85,16 @@ class Engine:
 
     def __init__(self, client: Client, *, num_threads: int | None, description: str) -> None:
         self.client, self.num_threads, self.description = client, num_threads, description
-        self._counted, self._num_workers = -SECONDS_BETWEEN_COUNTS, 1
+        self._counted, self._num_workers = -math.inf, 1
+        self._warned = time.monotonic()
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._running: dict[Any, tuple[Future, Job]] = {}
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+    def run(self, jobs: Iterable[Job]) -> Generator[tuple[Job, Any]]:
         """Each job with what its function has returned, or Died or Lost, in the order in which they end.
 
         Jobs are taken when there is a worker for them; `submit` adds others meanwhile. MachineError where the scheduler is
-        gone; Stopped where this process is asked to stop. What is running then is given up.
+        gone; Stopped where this process is asked to stop. What is running then is given up, and when this is closed.
         """
         waiting = iter(jobs)
         with stop_signals() as asked:
@@ -114,8 +123,9 @@ class Engine:
         """Lets go of all jobs that have not ended."""
         futures = [future for future, _ in self._running.values()]
         self._running.clear()
-        with suppress(Exception):  # the scheduler may be gone
-            self.client.cancel(futures, force=True)
+        if futures and self.client.status == "running":
+            with suppress(OSError, TimeoutError):  # the scheduler may just go
+                self.client.cancel(futures, force=True)
 
     def _next(self, asked: Sequence[int]) -> tuple[Job, Any] | None:
         """The next job that has ended, with its result; None where none has within a second."""
@@ -136,11 +146,9 @@ class Engine:
         if future.status == "cancelled":
             self._raise_gone()
         try:
-            return future.result(timeout=60)
-        except KilledWorker:
+            return future.result(timeout=RESULT_TIMEOUT_S)
+        except (KilledWorker, OSError, TimeoutError):  # or it died before its result was fetched
             return Died()
-        except (OSError, TimeoutError):
-            self._raise_gone()
         except Exception as error:
             return Lost(f"{type(error).__name__}: {one_line(error)}")
 
@@ -157,6 +165,11 @@ class Engine:
             with suppress(OSError, TimeoutError):
                 self._num_workers = num_threads_of(self.client)
             self._counted = now
+            if self._num_workers:
+                self._warned = now
+            elif now - self._warned >= SECONDS_BETWEEN_WARNINGS:
+                self._warned = now
+                warn("no worker has come yet, or all have gone: waiting for one")
         return max(1, self._num_workers)
 
 
@@ -219,6 +232,8 @@ def _on_scheduler(stack: ExitStack, address: str) -> Engine:
 
 
 def _on_slurm(stack: ExitStack, options: str, jobs: int) -> Engine:
+    if shutil.which("sbatch") is None:
+        raise MachineError("there is no sbatch on this machine: give the command on one from which SLURM takes jobs")
     try:
         cluster = slurm_cluster(options)
         stack.callback(cluster.close, timeout=10)

@@ -10,7 +10,6 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +29,7 @@ from flowgru.corpus.staging import (
     refusing,
 )
 from flowgru.corpus.tables import ShardRow
+from flowgru.corpus.tasks import REFUSED, Outcome, PackTask, Task
 from flowgru.data.classical import use_threads
 from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import FlowgruError, InputFileError, MachineError, lacks_memory, one_line
@@ -44,58 +44,8 @@ MAX_NOTES = 300
 """Letters of a clip's warnings that are kept."""
 
 
-REFUSED = "refused"
-"""The status of a clip whose worker can do none: the disk refuses, or the model or the device is not to be had."""
-
-
 class Unfit(MachineError):
     """This process can do no clip as the settings ask."""
-
-
-class Task(NamedTuple):
-    """One clip to do."""
-
-    number: int
-    """No two clips of a run have the same."""
-    clip: Clip
-    root: str
-    run: str
-    """Name of the run's folder below .unfinished."""
-    settings: CorpusSettings
-    num_threads: int | None
-    """Threads that this process may use; None: as it stands."""
-
-
-class PackTask(NamedTuple):
-    """One shard to make."""
-
-    number: int
-    root: str
-    run: str
-    shard: str
-    """Its name."""
-    parts: list[tuple[str, str]]
-    """Ids of clips, and where their parts lie."""
-
-
-class Outcome(NamedTuple):
-    """What became of a clip."""
-
-    status: str
-    """done, damaged or failed; or REFUSED, and the run must stop."""
-    reason: str = ""
-    digest: str = ""
-    seconds: float = 0.0
-    frames: int = 0
-    flows: int = 0
-    files: int = 0
-    bytes: int = 0
-    notes: str = ""
-    score: dict[str, Any] | None = None
-    part_bytes: int = 0
-    """Size of the clip's part of a shard."""
-    peak_memory: int = 0
-    """The most bytes that the process has used so far."""
 
 
 def estimate_clip(task: Task) -> Outcome:

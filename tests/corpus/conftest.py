@@ -78,6 +78,52 @@ def corpus(inline: InlineEngine, model: str, tmp_path: Path) -> Callable[..., in
 
 
 @pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list of five clips that give their flows without a network: each its number everywhere; one cannot be read."""
+    lines = ["id,path"]
+    for number in range(5):
+        path = tmp_path / "clips" / f"{number}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("broken" if number == 3 else str(number))
+        lines.append(f"c{number % 2}/{number},{path}")
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    deciding = "flowgru.corpus.driver.deciding_settings"
+    monkeypatch.setattr(deciding, lambda settings: {"write": sorted(settings.write), "seed": 1})
+    monkeypatch.setattr("flowgru.corpus.work._matched_and_written", _quick)
+    return tmp_path / "list.csv"
+
+
+def _quick(task: Any, staged: Any) -> Any:
+    """As the real work, with one flow for each clip, as half and as a part of a shard."""
+    import hashlib
+
+    import numpy as np
+
+    from flowgru.corpus.kinds import open_writer
+    from flowgru.corpus.staging import add_files, final_place, measured
+    from flowgru.corpus.tables import SCORE_COLUMNS
+    from flowgru.corpus.tasks import Outcome
+    from flowgru.data.video.reader import Frame
+    from flowgru.errors import InputFileError
+
+    text = Path(task.clip.path).read_text()
+    if text == "broken":
+        raise InputFileError(f"{task.clip.path} is broken")
+    digest = hashlib.sha256()
+    for kind in ("half", "shards"):
+        writer = open_writer(kind, staged.begin(kind), task.clip.id, task.settings)
+        frame = Frame(np.zeros((2, 3, 3), np.uint8), "frame_000001", 0.0, 0, False)
+        writer.add(1, frame, np.full((2, 3, 2), float(text), np.float32))
+        writer.close()
+        add_files(digest, staged.folder / kind)
+    size, part = (measured(staged.folder / kind).bytes for kind in ("half", "shards"))
+    for kind in ("half", "shards"):
+        staged.move(kind, final_place(staged.root, kind, task.clip.id))
+    score = {**dict.fromkeys(SCORE_COLUMNS, text), "id": task.clip.id}
+    return Outcome("done", digest=digest.hexdigest(), flows=1, files=1, bytes=size, score=score, part_bytes=part)
+
+
+@pytest.fixture
 def killed() -> Callable[[Callable[[], object], int], bool]:
     """Runs a function in a process that ends, as by kill -9, at its n-th touch of the disk; False where it ends before."""
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ import flowgru.corpus
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
 from flowgru.errors import InputFileError
+
+WEBDATASET_NAME = r"((?:.*/|)[^.]+)[.]([^/]*)"
+"""How webdataset tells a sample's key from what the member of a tar file holds of it."""
 
 
 def table(path: Path) -> dict[str, dict[str, str]]:
@@ -42,6 +46,11 @@ def test_every_kind_holds_the_flow_that_the_network_gives(corpus, frames, networ
     assert [(flow.clip, flow.number, flow.frame, flow.time) for flow in shards] == [
         ("walk", 1, "f.1", None),
         ("walk", 2, "f.2", None),
+    ]
+    with tarfile.open(output / "shards/shard-000000.tar") as tar:
+        keys = [re.fullmatch(WEBDATASET_NAME, name) for name in tar.getnames()]
+    assert [key and key.groups() for key in keys] == [
+        (f"walk/00000{number}", kind) for number in (1, 2) for kind in ("npz", "json")
     ]
     for number, flow in enumerate(truth, start=1):
         largest = np.abs(flow).max()

@@ -5,59 +5,17 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
 from flowgru.corpus.engine import Died, Lost
 from flowgru.corpus.shards import read_shard
-from flowgru.corpus.work import REFUSED, Outcome, PackTask, Task, estimate_clip
+from flowgru.corpus.tasks import REFUSED, Outcome, PackTask
+from flowgru.corpus.work import estimate_clip
 from flowgru.errors import InputFileError, MachineError, RequestError
 
 KINDS = ("score", "half", "shards")
-
-
-@pytest.fixture
-def clips(tmp_path, monkeypatch):
-    """Five clips that give their flows without a network: each as long as its number says; the fourth cannot be read."""
-    lines = ["id,path"]
-    for number in range(5):
-        path = tmp_path / "clips" / f"{number}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("broken" if number == 3 else str(number))
-        lines.append(f"c{number % 2}/{number},{path}")
-    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(driver, "deciding_settings", lambda settings: {"write": sorted(settings.write), "seed": 1})
-    monkeypatch.setattr("flowgru.corpus.work._matched_and_written", quick)
-    return tmp_path / "list.csv"
-
-
-def quick(task: Task, staged):
-    """As the real work, with one flow for each clip."""
-    import hashlib
-
-    from flowgru.corpus.kinds import open_writer
-    from flowgru.corpus.staging import add_files, final_place, measured
-    from flowgru.corpus.tables import SCORE_COLUMNS
-    from flowgru.data.video.reader import Frame
-
-    text = Path(task.clip.path).read_text()
-    if text == "broken":
-        raise InputFileError(f"{task.clip.path} is broken")
-    digest, files = hashlib.sha256(), 0
-    for kind in ("half", "shards"):
-        writer = open_writer(kind, staged.begin(kind), task.clip.id, task.settings)
-        frame = Frame(np.zeros((2, 3, 3), np.uint8), "frame_000001", 0.0, 0, False)
-        writer.add(1, frame, np.full((2, 3, 2), float(text), np.float32))
-        writer.close()
-        add_files(digest, staged.folder / kind)
-    size, part = (measured(staged.folder / kind).bytes for kind in ("half", "shards"))
-    files = 1
-    for kind in ("half", "shards"):
-        staged.move(kind, final_place(staged.root, kind, task.clip.id))
-    score = {**dict.fromkeys(SCORE_COLUMNS, text), "id": task.clip.id}
-    return Outcome("done", digest=digest.hexdigest(), flows=1, files=files, bytes=size, score=score, part_bytes=part)
 
 
 def run(clips: Path, output: Path, **settings):

@@ -32,6 +32,9 @@ def quick(task, staged):
     time.sleep(float(Path(task.clip.path).read_text()))
     if task.clip.id == "poison":
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.clip.id == "hungry":
+        hoard = [bytes(range(256)) * 2**22 for _ in range(4)]  # 1 GiB each
+        time.sleep(60)
     digest, found = hashlib.sha256(), measured(staged.folder / "half")
     add_files(digest, staged.folder / "half")
     staged.move("half", final_place(staged.root, "half", task.clip.id))
@@ -43,6 +46,8 @@ def do(task):
 
 if __name__ == "__main__":
     from flowgru.cli import main
+    from flowgru.corpus import engine
+    engine.free_memory = lambda device: 2 * 2**30
     driver.deciding_settings = lambda settings: {"write": ["half"]}
     real = driver.run_corpus
     driver.run_corpus = lambda inputs, settings: real(inputs, settings, work=do)
@@ -130,10 +135,22 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
         pass
 
 
+def test_without_slurm_and_without_the_extra_it_is_one_line(videos, model, tmp_path, monkeypatch, capsys):
+    words = ["corpus", str(videos), "--output", str(tmp_path / "out"), "--model", model, "--slurm", "mem=1G,time=1:00"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(words) == 4
+    assert "error: there is no sbatch on this machine" in capsys.readouterr().err
+    for name in [name for name in sys.modules if name.startswith("flowgru.corpus.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dask", None)
+    assert main(words) == 2
+    assert capsys.readouterr().err == "error: the package dask is missing: pip install 'flowgru[corpus]'\n"
+
+
 def test_the_cores_are_shared_among_the_workers(monkeypatch):
     monkeypatch.setattr(engine, "_num_cores", lambda: 16)
-    for words, expected in (({}, (8, 2)), ({"workers": 3}, (3, 5)), ({"workers": 40}, (40, 1))):
-        assert engine.num_local_workers(CorpusSettings(output="out", **words)) == expected
+    for workers, expected in ((None, (8, 2)), (3, (3, 5)), (40, (40, 1))):
+        assert engine.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     assert engine.num_local_workers(CorpusSettings(output="out")) == (4, 4)
     assert engine.num_local_workers(CorpusSettings(output="out", device="cpu")) == (8, 2)
@@ -168,16 +185,17 @@ def test_a_driver_that_is_killed_leaves_no_process_and_is_gone_on_with(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced_and_a_clip_that_kills_its_workers_is_recorded(tmp_path):
-    write_list(tmp_path, {"poison": 0.1} | {f"c{number}": 0.3 for number in range(12)})
+@pytest.mark.parametrize("bad", ["poison", "hungry"])
+def test_a_worker_that_is_killed_is_replaced_and_a_clip_that_kills_its_workers_is_recorded(tmp_path, bad):
+    write_list(tmp_path, {bad: 0.1} | {f"c{number}": 0.3 for number in range(12)})
     driver = Driver(tmp_path, "--workers", "1")
     driver.until(4)
     os.kill(worker_pids(driver)[0], signal.SIGKILL)
     code, errors = driver.ended()
     found = {row["id"]: row for row in rows(tmp_path / "out")}
     assert code == 3 and len(errors) == 1 and "1 of 13 clips could not be read whole" in errors[0]
-    assert [name for name, row in found.items() if row["status"] != "done"] == ["poison"]
-    assert found["poison"]["reason"] == "the process that worked on it died 3 times: killed, or out of memory"
+    assert [name for name, row in found.items() if row["status"] != "done"] == [bad]
+    assert found[bad]["reason"] == "the process that worked on it died 3 times: killed, or out of memory"
 
 
 @pytest.mark.slow

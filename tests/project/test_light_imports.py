@@ -22,8 +22,9 @@ def loaded_after(code: str) -> set[str]:
         "import flowgru",
         "import flowgru.config",
         "import flowgru.cli",
+        "import flowgru.corpus, flowgru.cli\nassert flowgru.cli.main(['corpus', '--help']) == 0",
         "import flowgru.cli\ntry: flowgru.cli.main(['--help'])\nexcept SystemExit as end: assert not end.code",
     ],
 )
 def test_the_door_opens_without_torch(code):
-    assert not {"torch", "cv2", "lightning", "matplotlib"} & loaded_after(code)
+    assert not {"torch", "cv2", "lightning", "matplotlib", "dask", "distributed"} & loaded_after(code)
