@@ -92,17 +92,18 @@ def engine(given: argparse.Namespace) -> None:
 def _steady_rate(inputs: list[str], settings: CorpusSettings) -> float:
     """Clips a second from the first clip that ends to the last, while each worker has loaded its network before."""
     ends: list[float] = []
-    real = driver._Run._keep
+    run: Any = driver._Run
+    real = run._keep
 
     def keep(*arguments: Any) -> None:
         real(*arguments)
         ends.append(time.perf_counter())
 
-    driver._Run._keep = keep
+    run._keep = keep
     try:
         driver.run_corpus(inputs, settings)
     finally:
-        driver._Run._keep = real
+        run._keep = real
     first = settings.workers or 1
     return (len(ends) - first) / (ends[-1] - ends[first - 1])
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import dask
 import torch
@@ -17,6 +17,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster
 from flowgru.config.corpus import CorpusSettings
 from flowgru.console import warn
 from flowgru.corpus.slurm import slurm_cluster, threads_of_job
+from flowgru.corpus.tasks import Died, Job, Lost
 from flowgru.errors import MachineError, one_line
 from flowgru.model.memory import free_memory
 from flowgru.processes.signals import Stopped, stop_signals
@@ -25,7 +26,7 @@ CONNECT_TIMEOUT_S = 10.0
 """For so long a scheduler may take to answer."""
 
 START_TIMEOUT_S = 300.0
-"""For so long the first worker of this machine may take to come."""
+"""For so long a scheduler and a worker of this machine may take to start, which is busy perhaps."""
 
 RESULT_TIMEOUT_S = 60.0
 """For so long the worker that has a result may take to give it."""
@@ -44,47 +45,29 @@ QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": 0,  # each death is told, and the driver counts those of each clip
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.deploy.lost-worker-timeout": "5 minutes",  # a busy machine takes long to start a process anew
     "logging": {"distributed": "critical", "tornado": "critical", "bokeh": "critical"},
 }
 """What this run changes of dask's settings. Memory is either enough or the process ends: nothing here is worth spilling."""
 
 
-class Job(NamedTuple):
-    """A function of a module, and what it is called with."""
-
-    function: Callable[[Any], Any]
-    argument: Any
-
-
-class Died(NamedTuple):
-    """Instead of a result: the process that worked for it has died."""
-
-
-class Lost(NamedTuple):
-    """Instead of a result: it failed in a way that its function has no word for."""
-
-    reason: str
-
-
-@runtime_checkable
-class Workers(Protocol):
-    """What a driver needs of whoever does the jobs; see Engine."""
-
-    num_threads: int | None
-    """Threads that each of them may use; None: as they stand."""
-    description: str
-    """Who they are, in one line."""
-
-    def run(self, jobs: Iterable[Job], /) -> Generator[tuple[Job, Any]]: ...
-
-    def submit(self, job: Job, /) -> None: ...
+LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 
 
 class Engine:
-    """Gives jobs to workers, no more of them at a time than there are workers to take them."""
+    """Gives jobs to workers as these become free, so that what the scheduler holds does not grow with their number."""
 
-    def __init__(self, client: Client, *, num_threads: int | None, description: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        num_threads: int | None,
+        description: str,
+        replenish: Callable[[], object] = lambda: None,
+    ) -> None:
+        """replenish: starts workers in place of those that have gone for good; asked now and then."""
         self.client, self.num_threads, self.description = client, num_threads, description
+        self._replenish = replenish
         self._counted, self._num_workers = -math.inf, 1
         self._warned = time.monotonic()
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -159,26 +142,26 @@ class Engine:
         )
 
     def _in_flight(self) -> int:
-        """As many jobs as there are workers, so that a clip that waits is not blamed for its worker's death."""
+        """One job at work for each worker, and one that waits, so that no worker waits."""
         now = time.monotonic()
         if now - self._counted >= SECONDS_BETWEEN_COUNTS:
             with suppress(OSError, TimeoutError):
                 self._num_workers = num_threads_of(self.client)
             self._counted = now
+            self._replenish()
             if self._num_workers:
                 self._warned = now
             elif now - self._warned >= SECONDS_BETWEEN_WARNINGS:
                 self._warned = now
                 warn("no worker has come yet, or all have gone: waiting for one")
-        return max(1, self._num_workers)
+        return 2 * max(1, self._num_workers)
 
 
 @contextmanager
 def opened_engine(settings: CorpusSettings) -> Iterator[Engine]:
     """The workers that the settings name. MachineError where they are not to be had."""
-    for name in ("distributed", "tornado", "asyncio", "bokeh"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what a user must know is said by this program
     with ExitStack() as stack:
+        stack.enter_context(_silent_loggers())
         stack.enter_context(dask.config.set(QUIET))
         if settings.scheduler is not None:
             yield _on_scheduler(stack, settings.scheduler)
@@ -186,6 +169,21 @@ def opened_engine(settings: CorpusSettings) -> Iterator[Engine]:
             yield _on_slurm(stack, settings.slurm, settings.workers or 1)
         else:
             yield _on_this_machine(stack, settings)
+
+
+@contextmanager
+def _silent_loggers() -> Iterator[None]:
+    """Lets dask's loggers say nothing in this process: what a user must know is said by this program."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    loggers += [each for each in loggers[0].manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    levels = [(each, each.level) for each in loggers if each.name.split(".")[0] in LOGGERS]
+    for logger, _ in levels:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)
 
 
 def num_local_workers(settings: CorpusSettings) -> tuple[int, int]:
@@ -205,16 +203,17 @@ def _on_this_machine(stack: ExitStack, settings: CorpusSettings) -> Engine:
             memory_limit=memory,
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
+            preload="flowgru.corpus.work",
         )
         stack.callback(cluster.close, timeout=10)
-        client = Client(cluster, timeout=CONNECT_TIMEOUT_S)
+        client = Client(cluster, timeout=START_TIMEOUT_S)
         stack.callback(client.close, timeout=5)
         client.wait_for_workers(1, timeout=START_TIMEOUT_S)
     except (OSError, RuntimeError, TimeoutError) as error:
         raise MachineError(f"no worker could be started on this machine: {one_line(error)}") from error
     of = f"{workers} worker{'s' * (workers > 1)} of {threads} thread{'s' * (threads > 1)}"
     text = f"{of}, each with at most {memory / 2**30:.1f} GiB; dashboard: {client.dashboard_link}"
-    return Engine(client, num_threads=threads, description=text)
+    return Engine(client, num_threads=threads, description=text, replenish=lambda: cluster.scale(workers))
 
 
 def _on_scheduler(stack: ExitStack, address: str) -> Engine:
@@ -238,7 +237,7 @@ def _on_slurm(stack: ExitStack, options: str, jobs: int) -> Engine:
         cluster = slurm_cluster(options)
         stack.callback(cluster.close, timeout=10)
         cluster.scale(jobs=jobs)
-        client = Client(cluster, timeout=CONNECT_TIMEOUT_S)
+        client = Client(cluster, timeout=START_TIMEOUT_S)
     except (OSError, RuntimeError, TimeoutError) as error:
         raise MachineError(f"SLURM takes no job here: {one_line(error)}") from error
     stack.callback(client.close, timeout=5)

@@ -4,11 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.corpus.engine import Died, Job, Lost
 from flowgru.corpus.folder import SHARDS, CorpusFolder
 from flowgru.corpus.staging import PART, final_place, refusing, remove_part, waiting_parts
 from flowgru.corpus.tables import ShardRow
-from flowgru.corpus.tasks import PackTask
+from flowgru.corpus.tasks import Died, Job, Lost, PackTask
 from flowgru.corpus.work import pack_shard
 from flowgru.errors import MachineError
 from flowgru.files.sealed_folder import flush

@@ -1,6 +1,7 @@
 """What the driver asks of a worker, and what it answers."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus.inputs import Clip
@@ -53,3 +54,34 @@ class Outcome(NamedTuple):
     """Size of the clip's part of a shard."""
     peak_memory: int = 0
     """The most bytes that the process has used so far."""
+
+
+class Job(NamedTuple):
+    """A function of a module, and what it is called with."""
+
+    function: Callable[[Any], Any]
+    argument: Any
+
+
+class Died(NamedTuple):
+    """Instead of a result: the process that worked for it has died."""
+
+
+class Lost(NamedTuple):
+    """Instead of a result: it failed in a way that its function has no word for."""
+
+    reason: str
+
+
+@runtime_checkable
+class Workers(Protocol):
+    """What a driver needs of whoever does the jobs; see Engine."""
+
+    num_threads: int | None
+    """Threads that each of them may use; None: as they stand."""
+    description: str
+    """Who they are, in one line."""
+
+    def run(self, jobs: Iterable[Job], /) -> Generator[tuple[Job, Any]]: ...
+
+    def submit(self, job: Job, /) -> None: ...

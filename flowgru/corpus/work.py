@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import threading
 import time
 import warnings
@@ -42,6 +43,11 @@ from flowgru.model.memory import peak_memory
 
 MAX_NOTES = 300
 """Letters of a clip's warnings that are kept."""
+
+
+def dask_setup(_worker: object) -> None:
+    """Called by dask in each new process on the driver's machine: Ctrl-C is meant for the driver, which then ends these."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Unfit(MachineError):

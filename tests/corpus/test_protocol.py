@@ -4,14 +4,14 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
-from flowgru.corpus.engine import Died, Lost
 from flowgru.corpus.shards import read_shard
-from flowgru.corpus.tasks import REFUSED, Outcome, PackTask
+from flowgru.corpus.tasks import REFUSED, Died, Lost, Outcome, PackTask
 from flowgru.corpus.work import estimate_clip
 from flowgru.errors import InputFileError, MachineError, RequestError
 
@@ -195,7 +195,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(inline, clips, tmp_p
 def test_a_table_on_a_full_disk_ends_with_its_last_whole_row(inline, clips, tmp_path, monkeypatch):
     from flowgru.corpus.tables import GrowingTable
 
-    table = GrowingTable(tmp_path / "t.csv", ("a", "b"))
+    table: Any = GrowingTable(tmp_path / "t.csv", ("a", "b"))
     table.add({"a": 1, "b": 2})
 
     class Full:

@@ -6,16 +6,25 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from tiny_run import log_lines, write_config
 
 from flowgru.cli import main
+from flowgru.config import OptimizerConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS = 10
+
+CHANGES = {
+    "batch_size": 2,
+    "steps": STEPS,
+    # At four times this rate ten steps magnify a rounding of 1e-8 to more than 1e-4.
+    "optimizer": asdict(OptimizerConfig(learning_rate=1e-4, ema_decay=0.9)),
+}
 
 RUN = """
 import torch
@@ -82,13 +91,13 @@ class Nodes:
 def alone(tmp_path_factory) -> list[float]:
     """The losses of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    config = write_config(folder / "c.json", batch_size=2, steps=STEPS)
+    config = write_config(folder / "c.json", **CHANGES)
     assert main(["train", "--config", str(config), "--output", str(folder / "out"), "--device", "cpu"]) == 0
     return [line["loss"] for line in log_lines(folder / "out") if "loss" in line]
 
 
 def test_two_nodes_train_as_one_process_does(tmp_path, alone):
-    nodes = Nodes(tmp_path, write_config(tmp_path / "c.json", batch_size=2, steps=STEPS))
+    nodes = Nodes(tmp_path, write_config(tmp_path / "c.json", **CHANGES))
     assert [nodes.ended(number) for number in (0, 1)] == [(0, []), (0, [])]
     assert len(alone) == STEPS and nodes.losses() == pytest.approx(alone, abs=1e-4)
 
@@ -98,7 +107,7 @@ def test_two_nodes_train_as_one_process_does(tmp_path, alone):
 def test_a_node_that_is_killed_ends_the_other_within_a_minute_and_two_or_one_go_on(
     tmp_path, alone, killed, number_after
 ):
-    config = write_config(tmp_path / "c.json", batch_size=2, steps=STEPS)
+    config = write_config(tmp_path / "c.json", **CHANGES)
     nodes = Nodes(tmp_path, config)
     nodes.until(4)
     nodes.kill(killed)
