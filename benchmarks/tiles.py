@@ -13,13 +13,12 @@ import torch
 from reporting import add_root, arguments, begin, circumstances, parsed, size_of
 from torch import Tensor
 
-from flowgru import load_model
+from flowgru import estimate_flow, load_model
 from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.estimation.stream import estimate_flow
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Optical flow with a RAFT-style network whose recurrent update operator can be swapped.
 
-    from flowgru import estimate_flow, flow_to_image, load_model
-    for flow in estimate_flow(frames, load_model()):
+    from flowgru import estimate_flow, flow_to_image
+    for flow in estimate_flow("clip.mp4"):
         picture = flow_to_image(flow)
 
 The names are imported when they are first used: `flowgru --help` needs no torch.
@@ -10,21 +10,41 @@ The names are imported when they are first used: `flowgru --help` needs no torch
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flowgru.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from flowgru.data.formats.flow_files import read_flow, write_flow
-    from flowgru.estimation.stream import estimate_flow
-    from flowgru.grid import warp
+    from flowgru.estimation.public.flows import estimate_flow, estimate_pairs
+    from flowgru.estimation.public.warping import occlusion, warp
     from flowgru.model.weight_files.loading import load_model
+    from flowgru.view.arrows import draw_arrows
     from flowgru.view.colour_wheel import flow_to_image
+    from flowgru.view.legend import colour_wheel_legend
 
-__all__ = ["estimate_flow", "flow_to_image", "load_model", "read_flow", "warp", "write_flow"]
+__all__ = [
+    "__version__",
+    "colour_wheel_legend",
+    "draw_arrows",
+    "estimate_flow",
+    "estimate_pairs",
+    "flow_to_image",
+    "load_model",
+    "occlusion",
+    "read_flow",
+    "warp",
+    "write_flow",
+]
 
 _HOMES = {
-    "estimate_flow": "flowgru.estimation.stream",
+    "colour_wheel_legend": "flowgru.view.legend",
+    "draw_arrows": "flowgru.view.arrows",
+    "estimate_flow": "flowgru.estimation.public.flows",
+    "estimate_pairs": "flowgru.estimation.public.flows",
     "flow_to_image": "flowgru.view.colour_wheel",
     "load_model": "flowgru.model.weight_files.loading",
+    "occlusion": "flowgru.estimation.public.warping",
     "read_flow": "flowgru.data.formats.flow_files",
-    "warp": "flowgru.grid",
+    "warp": "flowgru.estimation.public.warping",
     "write_flow": "flowgru.data.formats.flow_files",
 }
 

@@ -61,7 +61,7 @@ def _with_extent(
     return values, 2 / torch.cat([like.new_full((1,), width - 1), like.new_full((1,), height - 1)])
 
 
-def warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B C H W"], Valid]:
+def backward_warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B C H W"], Valid]:
     """The second picture brought back onto the first by the flow, and where the flow stays inside the picture.
 
     out[y, x] = second[y + v, x + u], bilinear, with (u, v) the flow in pixels; outside pixels are 0 and not valid.

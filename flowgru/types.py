@@ -3,6 +3,8 @@
 B batch   H W picture size in pixels   h w = H/8, W/8   C channels
 """
 
+from typing import Any
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -20,3 +22,12 @@ Features = Float[Tensor, "B _C h w"]
 
 Valid = Bool[Tensor, "B H W"]
 """True where the flow is known."""
+
+FlowLike = Any
+"""A flow as a caller from Python may have it: an array or tensor [2, H, W] or [H, W, 2], or a batch, see flowgru.kinds."""
+
+PictureLike = Any
+"""A picture as a caller may have it: a path, a PIL picture, an array or a tensor, see flowgru.data.formats.picture_kinds."""
+
+MaskLike = Any
+"""An array or tensor of bool [H, W]."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgru.grid import padding_for, pixel_grid, sample, upsample_bilinear, upsample_convex, warp
+from flowgru.grid import backward_warp, padding_for, pixel_grid, sample, upsample_bilinear, upsample_convex
 
 
 def bilinear(values, x, y):
@@ -47,7 +47,7 @@ def test_warp_by_a_whole_pixel_flow_restores_the_first_picture(height, width, u,
     first = canvas[..., 5 : 5 + height, 5 : 5 + width]
     second = canvas[..., 5 - v : 5 - v + height, 5 - u : 5 - u + width]  # what was at (x, y) is now at (x + u, y + v)
     flow = torch.tensor([u, v], dtype=torch.float32).reshape(1, 2, 1, 1).expand(2, 2, height, width)
-    restored, inside = warp(second, flow)
+    restored, inside = backward_warp(second, flow)
     x, y = torch.arange(width) + u, torch.arange(height)[:, None] + v
     expected_inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height)).expand(2, height, width)
     assert torch.equal(inside, expected_inside)
@@ -61,7 +61,7 @@ def test_the_kitti_mode_adds_all_missing_rows_below():
 
 
 def test_warp_gives_zero_where_the_flow_leads_far_outside():
-    restored, inside = warp(torch.ones(1, 3, 4, 4), torch.full((1, 2, 4, 4), 1e9))
+    restored, inside = backward_warp(torch.ones(1, 3, 4, 4), torch.full((1, 2, 4, 4), 1e9))
     assert not inside.any() and torch.equal(restored, torch.zeros(1, 3, 4, 4))
 
 

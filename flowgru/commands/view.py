@@ -30,7 +30,7 @@ def view(
     if max_flow is not None and not 0 < max_flow < float("inf"):
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
     from flowgru.console import say, warn
-    from flowgru.data.formats.flow_files import read_flow, write_flow
+    from flowgru.data.formats.flow_files import read_flow, write_flow_array
     from flowgru.data.formats.flow_formats import FLOW_FORMATS
     from flowgru.data.formats.images import write_image
     from flowgru.estimation.outputs import make_folders
@@ -56,7 +56,7 @@ def view(
                 assert scale is not None
                 write_image(targets[path], _picture(found, scale), overwrite=overwrite)
             else:
-                write_flow(targets[path], found.flow, found.valid, overwrite=overwrite)
+                write_flow_array(targets[path], found.flow, found.valid, overwrite=overwrite)
         files = "1 file" if len(readable) == 1 else f"{len(readable)} files"
         say(f"wrote {files} into {output}" + (f", full colour at {scale:g} px" if scale else ""))
     return 0 if len(readable) == len(sources) else InputFileError.exit_code
@@ -98,8 +98,8 @@ def _picture(found: "FlowFile", scale: float) -> "np.ndarray":
     """The flow in colours, black where it is not known, with the legend in a corner."""
     import numpy as np
 
-    from flowgru.view.colour_wheel import flow_to_image
+    from flowgru.view.colour_wheel import flow_picture
     from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size
 
-    colours = flow_to_image(np.where(found.valid[..., None], found.flow, np.float32(np.nan)), scale)
+    colours = flow_picture(np.where(found.valid[..., None], found.flow, np.float32(np.nan)), scale)
     return lay_into_corner(colours, colour_wheel_legend(scale, legend_size(colours)))

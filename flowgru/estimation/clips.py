@@ -50,6 +50,8 @@ class ClipReport:
     """Seconds for reading, computing and writing the flows; without the video."""
     colour_scale: float | None = None
     """Length in pixels of the strongest colour of the video."""
+    arrows: str | None = None
+    """How far apart the arrows of the video are, and how many times as long as the flow."""
     flows: list[dict[str, Any]] = field(default_factory=list)
     """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, where the
     refinement began (of the backward flow, too), and seconds.
@@ -147,7 +149,7 @@ class Estimation:
         report.problems += source.problems
         report.seconds = round(time.perf_counter() - began, 3)
         if report.flows and (self.settings.video or self.settings.arrows):
-            report.colour_scale = write_side_by_side(
+            report.colour_scale, arrows = write_side_by_side(
                 source,
                 [folder / f"{flow['name']}{self.extension}" for flow in report.flows],
                 folder / VIDEO,
@@ -156,6 +158,9 @@ class Estimation:
                 frame_rate=self._frame_rate(source),
                 overwrite=self.settings.overwrite,
             )
+            if arrows is not None:
+                report.arrows = str(arrows)
+                say(f"{folder / VIDEO} has {arrows}")
         if error is not None:
             report.problems.append(error)
         return error is None

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from flowgru.grid import warp
+from flowgru.grid import backward_warp
 
 
 def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, int]:
@@ -36,7 +36,7 @@ def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H
     Brox and Keutzer 2010, "Dense point trajectories by GPU-accelerated large displacement optical flow", section 3), or
     that place lies outside the picture.
     """
-    returned, inside = warp(backward[None], forward[None])
+    returned, inside = backward_warp(backward[None], forward[None])
     gap = (forward + returned[0]).square().sum(dim=0)
     lengths = forward.square().sum(dim=0) + returned[0].square().sum(dim=0)
     return (gap > 0.01 * lengths + 0.5) | ~inside[0]

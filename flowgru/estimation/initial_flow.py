@@ -1,6 +1,6 @@
 """Where the refinement of a pair begins: at the flow of DIS, at zero, or at a flow from a file or from the caller."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
 from flowgru.errors import InputFileError, RequestError
 from flowgru.grid import splat
+from flowgru.kinds import described, flow_tensor
 from flowgru.model.initial_flow import fill_unknown
 from flowgru.types import CoarseFlow, Flow
 
@@ -82,10 +83,15 @@ class FlowFolder:
 
 
 class GivenFlows:
-    """Initial flows that a caller gives, one for each pair in turn, [2, H, W] in pixels; NaN where one is not known."""
+    """Initial flows that a caller gives, one for each pair in turn, [2, H, W] or [H, W, 2]; NaN where one is not known."""
 
-    def __init__(self, flows: Iterable[Any]) -> None:
-        self.flows = iter(flows)
+    def __init__(self, flows: Any) -> None:
+        """RequestError for what holds no flows."""
+        try:
+            self.flows = iter(flows)
+        except TypeError:
+            kind = type(flows).__name__
+            raise RequestError(f"initial_flow is a {kind}: expected dis, zero, or a flow for each pair") from None
         self.num_given = 0
 
     def next(self, size: tuple[int, ...]) -> InitialFlow:
@@ -96,17 +102,12 @@ class GivenFlows:
         except StopIteration:
             raise RequestError(f"initial_flow ends after {index} flows: each pair needs one") from None
         self.num_given += 1
-        try:
-            flow = torch.as_tensor(flow).detach().float().cpu()
-        except (TypeError, ValueError, RuntimeError):
-            raise RequestError(
-                f"initial_flow {index} is a {type(flow).__name__}: expected numbers {expected}, in pixels"
-            ) from None
-        if [*flow.shape] != expected:
-            raise RequestError(f"initial_flow {index} is {[*flow.shape]}: expected {expected}, in pixels")
-        if not bool(flow.isfinite().all(dim=0).any()):
+        known, form = flow_tensor(flow, f"initial_flow {index}", size)
+        if form.batched:
+            raise RequestError(f"initial_flow {index} is {described(flow)}: expected one flow {expected} for each pair")
+        if not bool(known.isfinite().all(dim=1).any()):
             raise RequestError(f"initial_flow {index} has no known pixel: every value of it is NaN or infinite")
-        return InitialFlow("given", fill_unknown(flow[None]))
+        return InitialFlow("given", fill_unknown(known.detach().cpu()))
 
 
 def _as_tensor(flow: Float[np.ndarray, "H W 2"]) -> Float[Tensor, "1 2 H W"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.data.formats.images import write_image
 from flowgru.estimation.geometry import occlusion_mask
 from flowgru.estimation.stream import PairFlow
@@ -19,9 +19,9 @@ def write_pair(
 ) -> dict[str, Any]:
     """Writes what one pair gives, each file whole, and returns what the summary says of it."""
     name = pair.first.name
-    write_flow(folder / f"{name}{extension}", _as_array(pair.forward), overwrite=overwrite)
+    write_flow_array(folder / f"{name}{extension}", _as_array(pair.forward), overwrite=overwrite)
     if pair.backward is not None:
-        write_flow(folder / f"{name}_backward{extension}", _as_array(pair.backward), overwrite=overwrite)
+        write_flow_array(folder / f"{name}_backward{extension}", _as_array(pair.backward), overwrite=overwrite)
         hidden = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
         write_image(folder / f"{name}_occlusion.png", np.repeat(hidden[..., None], 3, axis=2), overwrite=overwrite)
     if pair.confidence is not None and with_confidence:

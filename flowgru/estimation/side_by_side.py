@@ -7,6 +7,7 @@ from pathlib import Path
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.writer import VideoWriter
+from flowgru.view.arrows import Arrows, legible_arrows
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.view.panels import flow_panel
 
@@ -26,17 +27,16 @@ def write_side_by_side(
     arrows: bool,
     frame_rate: float,
     overwrite: bool,
-) -> float:
-    """Writes the video in a second reading of the frames, and returns the length in pixels of its strongest colour.
+) -> tuple[float, Arrows | None]:
+    """Writes the video in a second reading of the frames; the length in pixels of its strongest colour, and its arrows.
 
     frame_rate: pairs a second.
 
     The flows come from their files, so that one scale can be found for the whole clip in constant memory. Where the
-    clip changes its size another video begins, called flow_2.mp4 and so on.
+    clip changes its size another video begins, called flow_2.mp4 and so on; the arrows are those of its first frame.
     """
-    scale = max_flow or suggest_max_flow(
-        read_flow(path).flow for path in flow_files[:: -(-len(flow_files) // FLOWS_FOR_SCALE)]
-    )
+    longest = suggest_max_flow(read_flow(path).flow for path in flow_files[:: -(-len(flow_files) // FLOWS_FOR_SCALE)])
+    scale, style = max_flow or longest, None
     remaining = {path.stem: path for path in flow_files}
     shape, num_videos = None, 0
     with ExitStack() as current:
@@ -49,7 +49,9 @@ def write_side_by_side(
                 path = video if num_videos == 1 else video.with_stem(f"{video.stem}_{num_videos}")
                 writer = current.enter_context(VideoWriter(path, frame_rate, overwrite=overwrite))
             flow = read_flow(remaining.pop(frame.name)).flow
-            writer.write(flow_panel(frame.image, flow, max_flow=scale, arrows=arrows))
+            if arrows and style is None:
+                style = legible_arrows(longest, *flow.shape[:2])
+            writer.write(flow_panel(frame.image, flow, max_flow=scale, arrows=style))
             if not remaining:
                 break
-    return scale
+    return scale, style

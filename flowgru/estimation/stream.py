@@ -8,11 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.config.choices import Precision
-from flowgru.config.way import COMPUTED, Way, resolve_way
-from flowgru.data.formats.images import to_tensor
-from flowgru.errors import RequestError
-from flowgru.estimation.geometry import size_text
-from flowgru.estimation.initial_flow import GivenFlows, InitialFlow
+from flowgru.config.way import Way
+from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
@@ -56,69 +53,6 @@ class PairGiven(Protocol):
     def __call__(self, source: Any, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
         """source: of the pair's first frame. size: (height, width) of the frames. backward: which of the two flows."""
         ...
-
-
-def estimate_flow(
-    frames: Iterable[Any],
-    model: PairNetwork,
-    *,
-    iterations: int | None = None,
-    initial_flow: Literal["dis", "zero"] | Iterable[Any] | None = None,
-    hold: int | None = None,
-    polish: bool | None = None,
-    warm_start: bool = False,
-    tiles: tuple[int, int] = (1, 1),
-    stop_below: float | None = None,
-) -> Iterator[Float[Tensor, "2 H W"]]:
-    """Flow from each frame to the next, float32 [2, H, W] in pixels: N frames give N - 1 flows.
-
-    frames: uint8 arrays [H, W, 3] (RGB), PIL pictures, or tensors [3, H, W] in [0, 1], all of one size. They are read
-    one ahead of the flow.
-    iterations: refinements of each flow.
-    initial_flow: where they begin: "dis", OpenCV's DIS flow of the pair; "zero"; or one flow [2, H, W] in pixels for each
-    pair, NaN where it is not known.
-    hold: refinements before them that settle the hidden state and leave the flow where it is.
-    polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
-    Each of these four is as the model's card says where it is None, else 12, "zero", 0 and False.
-    warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, and the first
-    after a cut, begin at initial_flow.
-    tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
-    stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
-
-    Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
-    frame or an initial flow is none of these, where sizes differ, or where there are fewer than two frames.
-    """
-    if isinstance(initial_flow, str) and initial_flow not in COMPUTED:
-        raise RequestError(f"initial_flow is {initial_flow!r}: expected dis, zero, or a flow for each pair")
-    name = initial_flow if initial_flow is None or isinstance(initial_flow, str) else "given"
-    card = getattr(model, "card", None)
-    way = resolve_way(card, iterations=iterations, initial_flow=name, hold=hold, polish=polish)
-    given = None
-    if initial_flow is not None and not isinstance(initial_flow, str):
-        flows = GivenFlows(initial_flow)
-        given = lambda source, size, /, *, backward: flows.next(size)  # noqa: E731
-    pairs = pair_flows(
-        _stream(frames), model, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=stop_below
-    )
-    return (pair.forward for pair in pairs)
-
-
-def _stream(frames: Iterable[Any]) -> Iterator[StreamFrame]:
-    before, index = None, -1
-    for index, frame in enumerate(frames):
-        try:
-            image = to_tensor(frame)[None]
-        except RequestError as error:
-            raise RequestError(f"frame {index}: {error}") from None
-        if before is not None and image.shape[2:] != before:
-            raise RequestError(
-                f"frame {index} is {size_text(image.shape[2:])} and the one before {size_text(before)}: "
-                "both frames of a pair must have one size"
-            )
-        before = image.shape[2:]
-        yield StreamFrame(image, index)
-    if index < 1:
-        raise RequestError(f"got {index + 1} frames: flow needs at least 2")
 
 
 def pair_flows(

@@ -17,7 +17,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.pairs import FROM_DIS
-from flowgru.view.colour_wheel import flow_to_image
+from flowgru.view.colour_wheel import flow_colours
 
 LOG = "log.jsonl"
 
@@ -145,7 +145,7 @@ class RunLog:
         flow = found.flows[-1][0].cpu()
         longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
         truth = torch.where(sample.valid, sample.flow, torch.nan)
-        rows = [(255 * sample.first).byte(), flow_to_image(flow, longest), flow_to_image(truth, longest)]
+        rows = [(255 * sample.first).byte(), flow_colours(flow, longest), flow_colours(truth, longest)]
         with self._or_without_log():
             self._board.add_image(f"{name}: frame, flow, true flow", torch.cat(rows, dim=1), step)
 

@@ -5,7 +5,6 @@ The wheel is that of Baker et al., "A Database and Evaluation Methodology for Op
 
 import math
 from collections.abc import Iterable
-from typing import overload
 
 import numpy as np
 import torch
@@ -13,6 +12,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from flowgru.errors import RequestError
+from flowgru.kinds import flow_tensor, positive_number
+from flowgru.types import FlowLike
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """RGB, height first."""
@@ -38,12 +39,6 @@ def _colour_wheel() -> Float[Tensor, "55 3"]:
     return torch.tensor(entries, dtype=torch.float32) / 255
 
 
-def require_positive(name: str, value: float) -> None:
-    """Refuse a scale that is no length."""
-    if not 0 < value < math.inf:
-        raise RequestError(f"{name} is {value}: expected a finite number above 0, in pixels")
-
-
 def require_one_size(**arrays: np.ndarray) -> None:
     """Refuse pictures, flows and masks that do not show the same pixels."""
     if len({array.shape[:2] for array in arrays.values()}) > 1:
@@ -51,47 +46,59 @@ def require_one_size(**arrays: np.ndarray) -> None:
         raise RequestError(f"the sizes differ: {sizes} (height, width): expected one size for all")
 
 
-@overload
-def flow_to_image(flow: np.ndarray, max_flow: float | None = None) -> Picture: ...
-@overload
-def flow_to_image(flow: Tensor, max_flow: float | None = None) -> UInt8[Tensor, "*B 3 H W"]: ...
-
-
 @torch.no_grad()
-def flow_to_image(flow: np.ndarray | Tensor, max_flow: float | None = None) -> np.ndarray | Tensor:
-    """The colours of a flow: an array [H, W, 2] gives [H, W, 3], a tensor [2, H, W] or [B, 2, H, W] gives 3 channels.
+def flow_to_image(flow: FlowLike, max_flow: object = None) -> UInt8[np.ndarray, "*B H W 3"]:
+    """The colours of a flow, as a uint8 array [H, W, 3], RGB, that Pillow and matplotlib show; of a batch [B, H, W, 3].
+
+    flow: an array or tensor [2, H, W] or [H, W, 2], in pixels, or a batch of them.
 
     The full colours mean `max_flow` pixels. A longer vector keeps them: Baker's code darkens it instead, which makes
     edges that move from frame to frame. Without `max_flow` the longest known vector of the whole input has the full
     colours, so give it wherever two pictures are compared. A pixel is black, and does not count for the scale, where
-    a component is NaN, infinite or beyond 1e9. RequestError for another shape, an empty flow or a scale not above 0.
+    a component is NaN, infinite or beyond 1e9. RequestError for what is no flow, or a scale that is not above 0.
+    """
+    vectors, form = flow_tensor(flow)
+    scale = None if max_flow is None else positive_number("max_flow", max_flow)
+    colours = flow_colours(vectors, scale).permute(0, 2, 3, 1)
+    return np.ascontiguousarray((colours if form.batched else colours[0]).numpy(force=True))
+
+
+def flow_picture(flow: FlowArray, max_flow: float | None = None) -> Picture:
+    """`flow_to_image` of a flow as files hold it."""
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is unknown
+        vectors = torch.from_numpy(np.array(np.moveaxis(flow, 2, 0), dtype=np.float32, order="C"))
+    return np.ascontiguousarray(flow_colours(vectors, max_flow).permute(1, 2, 0).numpy())
+
+
+@torch.no_grad()
+def flow_colours(flow: Float[Tensor, "*B 2 H W"], max_flow: float | None = None) -> UInt8[Tensor, "*B 3 H W"]:
+    """The colours of `flow_to_image`, on the flow's device.
 
     Equal to torchvision.utils.flow_to_image on known flow, but for the longest vector of about one picture in fifty:
     torchvision's norm rounds above 1 there, and a channel that should be 0 comes out as 255.
     """
-    vectors = _as_tensor(flow)
     if max_flow is not None:
-        require_positive("max_flow", max_flow)
+        positive_number("max_flow", max_flow)
+    vectors = flow.float()
     known = _known(vectors)
     vectors = vectors.where(known.unsqueeze(-3), 0)
     longest = _length(vectors).max() if max_flow is None else vectors.new_tensor(max_flow)
     vectors = vectors / (longest + torch.finfo(torch.float32).eps)
-    colours = _colours(vectors) * known.unsqueeze(-3)
-    return colours if isinstance(flow, Tensor) else np.ascontiguousarray(colours.permute(1, 2, 0).numpy())
+    return _colours(vectors) * known.unsqueeze(-3)
 
 
-def robust_max(flow: np.ndarray | Tensor, percentile: float = 99.0) -> float:
+def robust_max(flow: FlowArray, percentile: float = 99.0) -> float:
     """A scale for one flow, in pixels: this percentile of the lengths of its known vectors, and at least 1.
 
     The few longest vectors are often mistakes and would make everything else pale. At least 1 pixel, so that the
     noise of a scene at rest stays pale.
     """
-    vectors = _as_tensor(flow)
-    lengths = _length(vectors)[_known(vectors)].numpy(force=True)
+    known = (np.abs(flow) <= LONGEST_KNOWN).all(axis=2)  # NaN is not <= anything
+    lengths = np.hypot(*flow[known].astype(np.float64).T)
     return max(1.0, float(np.percentile(lengths, percentile))) if lengths.size else 1.0
 
 
-def suggest_max_flow(flows: Iterable[np.ndarray | Tensor]) -> float:
+def suggest_max_flow(flows: Iterable[FlowArray]) -> float:
     """One scale for all frames of a clip, in pixels: the largest of their robust maxima.
 
     Rounded up to two significant digits, so that what the legend says is exact. A few flows from all over the clip do.
@@ -99,20 +106,6 @@ def suggest_max_flow(flows: Iterable[np.ndarray | Tensor]) -> float:
     longest = max(map(robust_max, flows), default=1.0)
     unit = 10.0 ** (math.floor(math.log10(longest)) - 1)
     return float(f"{math.ceil(longest / unit - 1e-9) * unit:.6g}")
-
-
-def _as_tensor(flow: np.ndarray | Tensor) -> Float[Tensor, "*B 2 H W"]:
-    """The flow as float32 with its components before its rows; an array is copied."""
-    if isinstance(flow, Tensor):
-        if flow.ndim not in (3, 4) or flow.shape[-3] != 2 or not flow.numel():
-            raise RequestError(
-                f"the flow is a tensor {list(flow.shape)}: expected [2, H, W] or [B, 2, H, W], not empty"
-            )
-        return flow.detach().float()
-    if flow.ndim != 3 or flow.shape[2] != 2 or not flow.size:
-        raise RequestError(f"the flow is an array {list(flow.shape)}: expected [H, W, 2], not empty")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is unknown
-        return torch.from_numpy(np.array(np.moveaxis(flow, 2, 0), dtype=np.float32, order="C"))
 
 
 def _known(flow: Float[Tensor, "*B 2 H W"]) -> Bool[Tensor, "*B H W"]:

@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from flowgru.errors import RequestError
-from flowgru.view.colour_wheel import LONGEST_KNOWN, FlowArray, Picture, require_one_size, require_positive
+from flowgru.kinds import positive_number
+from flowgru.view.colour_wheel import LONGEST_KNOWN, FlowArray, Picture, require_one_size
 from flowgru.view.legend import fit_text, lay_into_corner, legend_size, pixel_label, write_text
 
 _RAMP = np.array([(255, 255, 255), (255, 220, 100), (250, 120, 40), (200, 20, 30), (90, 0, 40)])
@@ -19,7 +20,7 @@ def error_map(
     Black where the truth is not valid or unknown; an estimate that is not finite there has the darkest red.
     RequestError if the sizes differ or max_error is not above 0.
     """
-    require_positive("max_error", max_error)
+    positive_number("max_error", max_error)
     require_one_size(flow=flow, truth=truth, valid=valid)
     counted = valid & (np.abs(truth) <= LONGEST_KNOWN).all(axis=2)
     picture = np.zeros((*valid.shape, 3), np.uint8)
@@ -31,7 +32,7 @@ def error_map(
 
 def error_legend(max_error: float, size: int = 96) -> Picture:
     """The colours from no error to `max_error` pixels, at least `size` pixels long, over a label at each end."""
-    require_positive("max_error", max_error)
+    positive_number("max_error", max_error)
     if size < 2:
         raise RequestError(f"the legend's size is {size}: expected at least 2, in pixels")
     text = pixel_label(max_error)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from flowgru.errors import RequestError
-from flowgru.view.colour_wheel import Picture, flow_to_image, require_positive
+from flowgru.kinds import positive_number, whole_number
+from flowgru.view.colour_wheel import Picture, flow_picture
 
 _GLYPHS = {  # 7 rows of 5 dots; only what a number of pixels is written with
     "0": " ### |#   #|#  ##|# # #|##  #|#   #| ### ",
@@ -26,21 +26,19 @@ _GLYPHS = {  # 7 rows of 5 dots; only what a number of pixels is written with
 }
 
 
-def colour_wheel_legend(max_flow: float, size: int = 96) -> Picture:
+def colour_wheel_legend(max_flow: object, size: object = 96) -> Picture:
     """The disc of all vectors up to `max_flow` pixels, drawn from its centre, over a label that says how long that is.
 
     The disc is `size` pixels wide; each of its pixels has the colour that flow_to_image gives the vector that leads
     there from the centre. RequestError for a size below 3 or a scale that is not above 0.
     """
-    require_positive("max_flow", max_flow)
-    if size < 3:
-        raise RequestError(f"the legend's size is {size}: expected at least 3, in pixels")
-    radius = (size - 1) / 2
-    offset = (np.arange(size) - radius) / radius
+    longest, width = positive_number("max_flow", max_flow), whole_number("the legend's size in pixels", size, 3)
+    radius = (width - 1) / 2
+    offset = (np.arange(width) - radius) / radius
     u, v = np.meshgrid(offset, offset)
-    disc = flow_to_image(np.stack([u, v], axis=2) * max_flow, max_flow)
+    disc = flow_picture(np.stack([u, v], axis=2) * longest, longest)
     disc[np.hypot(u, v) > 1] = 255
-    label = write_text(pixel_label(max_flow), fit_text(pixel_label(max_flow), size))
+    label = write_text(pixel_label(longest), fit_text(pixel_label(longest), width))
     return stack_centred(disc, label)
 
 
@@ -79,10 +77,11 @@ def legend_size(picture: Picture) -> int:
     return int(np.clip(min(picture.shape[:2]) // 5, 40, 160))
 
 
-def lay_into_corner(picture: Picture, legend: Picture, margin: int = 4) -> Picture:
-    """A copy of the picture with the legend at the bottom right; left out where it needs more than a quarter."""
+def lay_into_corner(picture: Picture, legend: Picture, margin: int = 4, *, on_left: bool = False) -> Picture:
+    """A copy of the picture with the legend at the bottom right or left; left out where it needs more than a quarter."""
     laid = picture.copy()
     (height, width), (rows, columns) = picture.shape[:2], legend.shape[:2]
     if 2 * (rows + margin) <= height and 2 * (columns + margin) <= width:
-        laid[height - margin - rows : height - margin, width - margin - columns : width - margin] = legend
+        left = margin if on_left else width - margin - columns
+        laid[height - margin - rows : height - margin, left : left + columns] = legend
     return laid

@@ -6,10 +6,17 @@ import numpy as np
 from jaxtyping import Bool
 
 from flowgru.errors import RequestError
-from flowgru.view.arrows import draw_arrows
-from flowgru.view.colour_wheel import FlowArray, Picture, flow_to_image, require_one_size, suggest_max_flow
+from flowgru.view.arrows import Arrows, with_arrows
+from flowgru.view.colour_wheel import FlowArray, Picture, flow_picture, require_one_size, suggest_max_flow
 from flowgru.view.error_map import error_legend, error_map
-from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size, stack_centred
+from flowgru.view.legend import (
+    colour_wheel_legend,
+    fit_text,
+    lay_into_corner,
+    legend_size,
+    stack_centred,
+    write_text,
+)
 
 
 def side_by_side(left: Picture, right: Picture, legend: Picture | None = None) -> Picture:
@@ -20,16 +27,23 @@ def side_by_side(left: Picture, right: Picture, legend: Picture | None = None) -
 
 
 def flow_panel(
-    image: Picture, flow: FlowArray, *, max_flow: float, arrows: bool = False, legend: bool = True
+    image: Picture, flow: FlowArray, *, max_flow: float, arrows: Arrows | None = None, legend: bool = True
 ) -> Picture:
     """What a video shows of one frame: the frame, with arrows if asked for, and on its right the flow in colour.
 
     image: [H, W, 3]; flow: [H, W, 2] from this frame to the next; gives [H, 2 W, 3]. `max_flow` pixels have the full
-    colours, so one value for the whole clip keeps its colours comparable (suggest_max_flow).
+    colours, so one value for the whole clip keeps its colours comparable (suggest_max_flow). Arrows that are longer or
+    shorter than the flow say so at the bottom left.
     """
     require_one_size(image=image, flow=flow)
     wheel = colour_wheel_legend(max_flow, legend_size(image)) if legend else None
-    return side_by_side(draw_arrows(image, flow) if arrows else image, flow_to_image(flow, max_flow), wheel)
+    left = image
+    if arrows is not None:
+        left = with_arrows(image, flow, arrows)
+        if arrows.scale != 1:
+            text = write_text(arrows.factor, fit_text(arrows.factor, legend_size(image)))
+            left = lay_into_corner(left, text, on_left=True)
+    return side_by_side(left, flow_picture(flow, max_flow), wheel)
 
 
 def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float, columns: int = 2) -> Picture:
@@ -38,7 +52,7 @@ def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float, c
     image: [H, W, 3]; flows: [H, W, 2] each, at least one; `columns` pictures in a row; white where the last row ends early.
     """
     require_one_size(image=image, **{f"flow {number}": flow for number, flow in enumerate(flows, start=1)})
-    pictures = [image, *(flow_to_image(flow, max_flow) for flow in flows)]
+    pictures = [image, *(flow_picture(flow, max_flow) for flow in flows)]
     pictures[-1] = lay_into_corner(pictures[-1], colour_wheel_legend(max_flow, legend_size(image)))
     pictures += [np.full_like(image, 255)] * (-len(pictures) % columns)
     rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
@@ -63,7 +77,7 @@ def error_panel(
     errors = error_map(flow, truth, valid, max_error, legend=False)
     rows = [
         side_by_side(first, second),
-        side_by_side(flow_to_image(flow, max_flow), flow_to_image(truth, max_flow)),
+        side_by_side(flow_picture(flow, max_flow), flow_picture(truth, max_flow)),
         side_by_side(_on_white(errors, height, first.shape[1]), _on_white(legends, height, width)),
     ]
     return np.concatenate([_on_white(row, len(row), first.shape[1] + width) for row in rows])

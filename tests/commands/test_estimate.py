@@ -9,13 +9,13 @@ import torch
 from estimates import SIZE, expected_flow, image, names, only_error
 from media import moving_frames, write_clip
 
+from flowgru import estimate_flow
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.video.reader import VideoReader
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.estimation.stream import estimate_flow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
 

@@ -187,11 +187,14 @@ def test_unknown_pixels_are_filled(network):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([torch.zeros(2, 8, 8)], r"initial_flow 0 is \[2, 8, 8\]: expected \[2, 48, 64\], in pixels"),
-        (torch.zeros(2, 48, 64), r"initial_flow 0 is \[48, 64\]: expected \[2, 48, 64\]"),
+        (
+            [torch.zeros(2, 8, 8)],
+            r"initial_flow 0 is a tensor float32 \[2, 8, 8\]: expected \[2, 48, 64\] or \[48, 64, 2\]",
+        ),
+        (torch.zeros(2, 48, 64), r"initial_flow 0 is a tensor float32 \[48, 64\]: expected \[2, 48, 64\]"),
         ([torch.full((2, 48, 64), torch.nan)], "initial_flow 0 has no known pixel"),
         ([torch.zeros(2, 48, 64)], "initial_flow ends after 1 flows: each pair needs one"),
-        (["left"], "initial_flow 0 is a str: expected numbers"),
+        (["left"], "initial_flow 0 is a str: expected an array or tensor"),
         ("flows", "initial_flow is 'flows': expected dis, zero, or a flow for each pair"),
     ],
 )
@@ -201,5 +204,5 @@ def test_a_flow_that_cannot_be_is_refused(network, given, said):
 
 
 def test_a_negative_hold_is_refused(network):
-    with pytest.raises(RequestError, match="hold is -1: it must be 0 or more"):
+    with pytest.raises(RequestError, match="hold is -1: expected a whole number, 0 or more"):
         estimate_flow(FRAMES, network, hold=-1)

@@ -11,7 +11,7 @@ from paths import ROOT
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image
 from flowgru.data.synthetic.clip import render_clip
-from flowgru.grid import warp
+from flowgru.grid import backward_warp
 
 SAMPLE = ROOT / "datasets" / "sample"
 
@@ -47,6 +47,6 @@ def test_warping_the_next_frame_by_the_flow_gives_the_frame(clip):
     for first, second, flow in zip(clip.frames, clip.frames[1:], clip.flows, strict=False):
         right, wrong = (
             (torch.where(inside, (warped - first[None]).abs().mean(1), 0).sum() / inside.sum()).item()
-            for warped, inside in (warp(second[None], flow[None]), warp(second[None], -flow[None]))
+            for warped, inside in (backward_warp(second[None], flow[None]), backward_warp(second[None], -flow[None]))
         )
         assert right < 0.02 < 4 * right < wrong

@@ -1,15 +1,44 @@
 """What the tests of `flowgru estimate` compare with and look at."""
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.memory_estimate import MemoryEstimate
+from flowgru.model.prediction import FlowPrediction
 
 SIZE = (48, 64)
+
+
+class PictureDifference:
+    """A stand-in for a network, which costs nothing: its flow is where it begins, and what the pictures differ in."""
+
+    card: ClassVar[dict[str, Any]] = {}
+    config = NetworkConfig()
+    plan = MatchPlan("auto", None)
+    device = torch.device("cpu")
+
+    def encode(self, frame: torch.Tensor, **_options: Any) -> torch.Tensor:
+        return frame
+
+    def match(
+        self, first: torch.Tensor, second: torch.Tensor, *, initial_flow: torch.Tensor | None = None, **_options: Any
+    ) -> FlowPrediction:
+        flow = 100 * (second - first)[:, :2] + (0 if initial_flow is None else initial_flow)
+        return FlowPrediction((flow,), torch.zeros(1, 2, 1, 1))
+
+    def smaller_plan(self, _plan: MatchPlan) -> None:
+        return None
+
+    def expected_memory(self, *_size: int, **_options: Any) -> MemoryEstimate:
+        return MemoryEstimate(self.device, "all_pairs", 0)
 
 
 def image(path: Path | str) -> torch.Tensor:

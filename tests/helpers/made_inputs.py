@@ -1,4 +1,4 @@
-"""Files as people have them, made for the tests: each maker writes frames to a path in a way that readers get wrong."""
+"""What people have, made for the tests: files that readers get wrong, and flows and pictures as they are in Python."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -8,8 +8,12 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
+import torch
 from media import write_clip
 from PIL import Image
+
+from flowgru.errors import FlowgruError
 
 Frames = Sequence[np.ndarray]
 Maker = Callable[[Path, Frames], None]
@@ -134,3 +138,117 @@ def animation(durations: int | Sequence[int], **options: Any) -> Maker:
         first.save(path, save_all=True, append_images=others, duration=durations, **options)
 
     return make
+
+
+# What callers from Python have
+
+SIZE = HEIGHT, WIDTH = 24, 32
+_RANDOM = np.random.default_rng(0)
+FLOW = _RANDOM.integers(-12, 12, (*SIZE, 2)).astype(np.float32)
+RGB = _RANDOM.integers(0, 256, (*SIZE, 3), np.uint8)
+OTHER = np.roll(RGB, 1, axis=1)
+ALPHA = _RANDOM.integers(0, 256, (*SIZE, 1), np.uint8)
+
+
+def first(array: np.ndarray) -> np.ndarray:
+    """The channels before the rows, in new memory."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, -3))
+
+
+def tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+FLOW_KINDS: dict[str, Callable[[np.ndarray], Any]] = {
+    "array [H, W, 2]": lambda flow: flow,
+    "array [2, H, W]": first,
+    "array float64": lambda flow: flow.astype(np.float64),
+    "array float16": lambda flow: flow.astype(np.float16),
+    "array longdouble": lambda flow: flow.astype(np.longdouble),
+    "array int16": lambda flow: flow.astype(np.int16),
+    "array big-endian": lambda flow: flow.astype(">f4"),
+    "array read-only": read_only,
+    "array backwards in memory": lambda flow: np.ascontiguousarray(flow[::-1, ::-1])[::-1, ::-1],
+    "array by columns": np.asfortranarray,
+    "array with a mask": lambda flow: np.ma.masked_array(flow, np.zeros_like(flow, bool)),
+    "tensor [2, H, W]": lambda flow: tensor(first(flow)),
+    "tensor [H, W, 2]": tensor,
+    "tensor float64": lambda flow: tensor(first(flow)).double(),
+    "tensor bfloat16": lambda flow: tensor(first(flow)).bfloat16(),
+    "tensor int64": lambda flow: tensor(first(flow)).long(),
+    "tensor with gradient": lambda flow: tensor(first(flow)).requires_grad_(),
+}
+
+
+def grey_of(rgb: np.ndarray) -> np.ndarray:
+    return np.repeat(rgb[..., :1], 3, axis=2)
+
+
+def over_black(rgb: np.ndarray) -> np.ndarray:
+    return (rgb.astype(np.uint32) * ALPHA * 2 + 255) // 510
+
+
+def with_alpha(rgb: np.ndarray) -> np.ndarray:
+    return np.concatenate([rgb, ALPHA], axis=2)
+
+
+def deep(rgb: np.ndarray) -> np.ndarray:
+    return rgb.astype(np.uint16) * 257
+
+
+def same(rgb: np.ndarray) -> np.ndarray:
+    return rgb
+
+
+PICTURE_KINDS: dict[str, tuple[Callable[[np.ndarray], Any], Callable[[np.ndarray], np.ndarray]]] = {
+    "array [H, W, 3]": (same, same),
+    "array [3, H, W]": (first, same),
+    "array [H, W]": (lambda rgb: rgb[..., 0], grey_of),
+    "array [H, W, 1]": (lambda rgb: rgb[..., :1], grey_of),
+    "array [1, H, W]": (lambda rgb: first(rgb[..., :1]), grey_of),
+    "array [H, W, 4]": (with_alpha, over_black),
+    "array [4, H, W]": (lambda rgb: first(with_alpha(rgb)), over_black),
+    "array uint16": (deep, same),
+    "array uint16 grey": (lambda rgb: deep(rgb[..., 0]), grey_of),
+    "array uint16 with alpha": (lambda rgb: deep(with_alpha(rgb)), over_black),
+    "array float32": (lambda rgb: (rgb / 255).astype(np.float32), same),
+    "array float64, channels first": (lambda rgb: first(rgb / 255), same),
+    "array float16 grey": (lambda rgb: (rgb[..., 0] > 99).astype(np.float16), lambda rgb: grey_of(rgb > 99) * 255),
+    "array bool": (lambda rgb: rgb[..., 0] > 99, lambda rgb: grey_of(rgb > 99) * 255),
+    "array read-only": (read_only, same),
+    "array of a PIL picture": (lambda rgb: np.asarray(Image.fromarray(rgb)), same),
+    "array big-endian": (lambda rgb: (rgb / 255).astype(">f8"), same),
+    "array backwards in memory": (lambda rgb: rgb[::-1].copy()[::-1], same),
+    "tensor uint8 [3, H, W]": (lambda rgb: tensor(first(rgb)), same),
+    "tensor uint8 [H, W, 3]": (tensor, same),
+    "tensor uint8 [H, W]": (lambda rgb: tensor(rgb[..., 0]), grey_of),
+    "tensor uint8 [4, H, W]": (lambda rgb: tensor(first(with_alpha(rgb))), over_black),
+    "tensor uint16": (lambda rgb: tensor(first(deep(rgb))), same),
+    "tensor float": (lambda rgb: tensor(first(rgb)) / 255, same),
+    "tensor float [1, H, W]": (lambda rgb: tensor(first(rgb[..., :1])) / 255, grey_of),
+    "tensor float [H, W, 3]": (lambda rgb: tensor(rgb) / 255, same),
+    "tensor float64": (lambda rgb: tensor(first(rgb)).double() / 255, same),
+    "tensor with gradient": (lambda rgb: (tensor(first(rgb)) / 255).requires_grad_(), same),
+    "PIL": (Image.fromarray, same),
+    "PIL grey": (lambda rgb: Image.fromarray(rgb[..., 0]), grey_of),
+    "PIL with alpha": (lambda rgb: Image.fromarray(with_alpha(rgb)), over_black),
+    "PIL 16 bits": (lambda rgb: Image.fromarray(deep(rgb[..., 0])), grey_of),
+    "PIL bits": (lambda rgb: Image.fromarray(rgb[..., 0] > 99), lambda rgb: grey_of(rgb > 99) * 255),
+}
+"""How each is made of RGB, and the RGB that it stands for."""
+
+
+def refused(call: Callable[[], Any]) -> str:
+    """The line in which a call is refused by one of flowgru's own errors."""
+    with pytest.raises(FlowgruError) as caught:
+        result = call()
+        list(result) if hasattr(result, "__next__") else None
+    text = str(caught.value)
+    assert text and len(text.splitlines()) == 1 and len(text) < 400
+    return text

@@ -11,12 +11,12 @@ import torch
 from media import noisy_frames
 from paths import ROOT
 
+from flowgru import estimate_flow
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError, lacks_memory
-from flowgru.estimation.stream import estimate_flow
 from flowgru.model.buffers import idle_bytes
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from flowgru.view.arrows import draw_arrows
+from flowgru.view.arrows import Arrows, draw_arrows, legible_arrows
 
 
 def ink(flow: np.ndarray, **settings) -> np.ndarray:
@@ -65,6 +65,27 @@ def test_arrows_beyond_the_border_are_cut():
     assert (
         draw_arrows(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 3, 2), np.float32)).sum() == 0
     )  # below half a spacing
+
+
+@pytest.mark.parametrize("longest", [1.0, 2.0, 3.0, 8.0, 24.0, 60.0, 400.0])
+@pytest.mark.parametrize("size", [(48, 64), (440, 1024), (1080, 1920)])
+def test_the_arrows_of_a_clip_are_long_enough_to_read_and_do_not_cover_each_other(longest, size):
+    arrows = legible_arrows(longest, *size)
+    assert 0.5 * arrows.spacing < arrows.scale * longest <= 1.5 * arrows.spacing
+    assert arrows.scale == float(f"{arrows.scale:.1g}") and f"{arrows.scale:g}".strip("0.") in ("1", "2", "5")
+
+
+def test_arrows_say_how_long_they_are():
+    assert str(Arrows(16, 10.0)) == "arrows: one every 16 px, 10 times as long as the flow"
+    assert str(Arrows(20, 1.0)) == "arrows: one every 20 px, as long as the flow"
+
+
+def test_scaled_arrows_are_so_many_times_as_long():
+    flow = np.full((64, 64, 2), np.nan, np.float32)
+    flow[32, 32] = 2, 0
+    for scale, tip in ((1, 34), (10, 52)):
+        drawn = ink(flow, spacing=64, scale=scale, line_width=1.0)
+        assert np.argwhere(drawn[32] >= 0.5).max() == tip
 
 
 def test_arrows_are_fast():

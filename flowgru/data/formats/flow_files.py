@@ -13,14 +13,16 @@ from flowgru.data.formats.flow_formats import BY_SUFFIX, FLOW_FORMATS, FlowFile,
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
+from flowgru.kinds import described, flow_tensor, given_path, numbers_of
+from flowgru.types import FlowLike, MaskLike
 
 
-def read_flow(path: str | Path) -> FlowFile:
+def read_flow(path: object) -> FlowFile:
     """Read a flow file; the first bytes tell its format. The size is the stored one: Spring's is twice the picture's.
 
-    InputFileError if the file is missing, damaged, or no flow map.
+    InputFileError if the file is missing, damaged, or no flow map; RequestError for what is no path.
     """
-    path = Path(path)
+    path = given_path(path)
     return _format_of(path).read(path)
 
 
@@ -42,20 +44,32 @@ def _format_of(path: Path) -> Format:
     return found
 
 
-def write_flow(path: str | Path, flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> None:
-    """Write flow [H, W, 2] in the format that the suffix names, see FLOW_FORMATS.
+def write_flow(path: object, flow: FlowLike, valid: MaskLike | None = None, *, overwrite: bool = False) -> None:
+    """Write a flow in the format that the suffix names, see FLOW_FORMATS.
 
-    valid [H, W] says where the flow is known; without it, wherever both components are finite and at most 1e9. The
-    KITTI format (.png) rounds to 1/64 pixel and holds -512 to 511.98: pixels beyond are marked unknown, with a warning.
-    RequestError for a wrong shape or suffix, or if `path` exists without `overwrite`; MachineError if the disk refuses.
+    flow: an array or tensor [2, H, W] or [H, W, 2], in pixels. valid: an array or tensor of bool [H, W] that says where the
+    flow is known; without it, wherever both components are finite and at most 1e9. The KITTI format (.png) rounds to 1/64
+    pixel and holds -512 to 511.98: pixels beyond are marked unknown, with a warning.
+    RequestError for another shape, type or suffix, or if `path` exists without `overwrite`; MachineError if the disk
+    refuses.
     """
-    path = Path(path)
+    path = given_path(path)
+    vectors, form = flow_tensor(flow)
+    if form.batched:
+        raise RequestError(f"flow is {described(flow)}, a batch: expected one flow [2, H, W] or [H, W, 2] for one file")
+    known = None
+    if valid is not None:
+        mask, _ = numbers_of(valid, "valid", "an array or tensor of bool [H, W]")
+        known = mask.numpy(force=True)
+    write_flow_array(path, vectors[0].permute(1, 2, 0).numpy(force=True), known, overwrite=overwrite)
+
+
+def write_flow_array(path: Path, flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> None:
+    """`write_flow` of an array [H, W, 2] of floating-point numbers."""
     written = {suffix: format.write for suffix, format in BY_SUFFIX.items() if format.write}
     writer = written.get(path.suffix.lower())
     if writer is None:
         raise RequestError(f"cannot write a flow to {path}: the suffix must be one of {', '.join(written)}")
-    if flow.ndim != 3 or flow.shape[2] != 2 or flow.size == 0 or flow.dtype.kind != "f":
-        raise RequestError(f"flow is {flow.dtype} {list(flow.shape)}: expected float [H, W, 2]")
     if valid is not None and (valid.shape != flow.shape[:2] or valid.dtype != bool):
         raise RequestError(f"valid is {valid.dtype} {list(valid.shape)}: expected bool {list(flow.shape[:2])}")
     known = cleaned(flow)

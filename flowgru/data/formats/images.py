@@ -1,4 +1,4 @@
-"""Pictures from files, arrays and tensors, always as 8-bit RGB or as RGB in [0, 1].
+"""Pictures from files, always as 8-bit RGB or as RGB in [0, 1].
 
 Every kind of picture becomes plain RGB by one rule, whatever its depth: grey and palette are spread over three channels,
 transparent pixels are laid over black, 16-bit samples are divided by 257 and rounded, and the turn that a camera noted
@@ -136,41 +136,11 @@ def write_image(path: str | Path, rgb: UInt8[np.ndarray, "H W 3"], overwrite: bo
         Image.fromarray(rgb).save(temporary, format=picture_format, quality=95)
 
 
-def to_tensor(image: object) -> Float32[Tensor, "3 H W"]:
-    """Turn a picture of the Python interface into RGB in [0, 1], on the device it is on.
-
-    image: uint8 array [H, W, 3]; PIL picture (as it stands: a noted turn is not applied); or float tensor [3, H, W] in
-    [0, 1]. RequestError for anything else, naming the first value that is not finite or out of range.
-    """
-    if isinstance(image, Image.Image):
-        image = rgb_of(image, "the picture")
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise RequestError(f"the picture is an array {image.dtype} {list(image.shape)}: expected uint8 [H, W, 3]")
-        # What is read-only, as np.asarray of a picture is, torch takes with a warning only.
-        writeable = np.require(image, requirements=["C", "W"])
-        return torch.from_numpy(writeable).permute(2, 0, 1).contiguous().float() / 255
-    if not isinstance(image, Tensor):
-        kinds = "a uint8 array [H, W, 3], a PIL picture or a tensor [3, H, W]"
-        raise RequestError(f"the picture is a {type(image).__name__}: expected {kinds}")
-    if not image.is_floating_point() or image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
-        found = f"{str(image.dtype).removeprefix('torch.')} {list(image.shape)}"
-        raise RequestError(f"the picture is a tensor {found}: expected float [3, H, W] with values in [0, 1]")
-    pixels = image.float()
-    lowest, highest = (bound.item() for bound in torch.aminmax(pixels))
-    # Resizing in float32 may pass the ends by a rounding error, which is not a wrong range.
-    rounding = 1e-6
-    if -rounding <= lowest and highest <= 1 + rounding:
-        return pixels.clamp(0, 1)
-    finite = torch.isfinite(pixels)
-    good = finite & (pixels >= -rounding) & (pixels <= 1 + rounding)
-    index = (~good).nonzero()[0].tolist()
-    found = f"{pixels[tuple(index)].item():g} at index {index}"
-    if not finite.all():
-        num_bad = int((~finite).sum())
-        raise RequestError(f"the picture holds {found} ({num_bad} values are not finite): expected values in [0, 1]")
-    hint = ": divide by 255" if lowest >= 0 and highest <= 255 else ""
-    raise RequestError(f"the picture has values in [{lowest:g}, {highest:g}], {found}: expected [0, 1]{hint}")
+def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> Float32[Tensor, "3 H W"]:
+    """8-bit RGB as RGB in [0, 1]; what else a caller may have is read by flowgru.data.formats.picture_kinds."""
+    # What is read-only, as np.asarray of a picture is, torch takes with a warning only.
+    writeable = np.require(image, requirements=["C", "W"])
+    return torch.from_numpy(writeable).permute(2, 0, 1).contiguous().float() / 255
 
 
 def to_levels(picture: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.formats.flow_files import read_flow, write_flow_array
 from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import SubmissionPair
@@ -35,7 +35,7 @@ def write_submitted(path: Path, flow: np.ndarray, *, overwrite: bool = False) ->
     kitti = path.suffix == ".png"
     stored = np.clip(flow, *KITTI_RANGE) if kitti else flow
     half = QUANTUM / 2 if kitti else 0.0
-    write_flow(path, stored.astype(np.float32), overwrite=overwrite)
+    write_flow_array(path, stored.astype(np.float32), overwrite=overwrite)
     found, valid = read_flow(path)
     if found.shape != flow.shape or not valid.all() or (np.abs(found - stored) > half).any():
         raise MachineError(f"{path} does not give back the flow that was written: look after the disk, then run again")

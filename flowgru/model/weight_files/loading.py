@@ -16,6 +16,7 @@ from flowgru.config import PRESETS, NetworkConfig
 from flowgru.config.choices import CorrelationMethod
 from flowgru.config.network import check_preset
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
+from flowgru.kinds import given_path
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
@@ -44,8 +45,8 @@ RELEASED = ("raft_large", "raft_small")
 
 
 def load_model(
-    source: str | Path = "default",
-    device: str | torch.device | None = None,
+    source: object = "default",
+    device: Any = None,
     *,
     correlation: CorrelationMethod = "auto",
     memory_budget: int | None = None,
@@ -68,11 +69,8 @@ def load_model(
     """
     plan = MatchPlan(correlation, memory_budget)
     chosen = choose_device(device)
-    name = str(source)
-    if source in RELEASED:
-        weights, card = _released_weights(name)
-    else:
-        weights, card = read_weights(_model_path(source))
+    name = str(given_path(source, "the model"))
+    weights, card = _released_weights(name) if name in RELEASED else read_weights(_model_path(name))
     weights, others = network_part(weights, name)
     naming = naming_of(weights)
     if naming is None:
@@ -93,7 +91,7 @@ def load_model(
     return compile_for_inference(network) if compile else network
 
 
-def choose_device(device: str | torch.device | None = None) -> torch.device:
+def choose_device(device: Any = None) -> torch.device:
     """The device of that name; None takes CUDA where there is one, else the CPU.
 
     RequestError for what is no name of a device, MachineError where this machine does not have it.
@@ -102,7 +100,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise RequestError(f"unknown device {device!r}: expected cpu, cuda, cuda:0 or the like") from None
     tried = chosen
     if chosen.type == "cuda" and chosen.index is None:  # of several processes, each takes its own
@@ -115,7 +113,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def _model_path(source: str | Path) -> Path:
+def _model_path(source: str) -> Path:
     if source == "default":
         if not DEFAULT_MODEL.is_file():
             raise RequestError(
@@ -132,7 +130,7 @@ def _model_path(source: str | Path) -> Path:
         )
     if not path.exists():
         names = ("default", *RELEASED)
-        hint = did_you_mean(str(source), names)
+        hint = did_you_mean(source, names)
         raise RequestError(f"there is no model file {source}: {hint}name a file, or one of {', '.join(names)}")
     return path
 

@@ -9,7 +9,7 @@ from trees import HEIGHT, MAKERS, WIDTH, contents, make_chairs, make_kitti, make
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.opening import DATASETS, open_dataset
 from flowgru.errors import InputFileError
-from flowgru.grid import warp
+from flowgru.grid import backward_warp
 
 
 def test_every_set_has_a_test_here():
@@ -220,7 +220,7 @@ def test_warping_by_the_flow_explains_real_pairs(name, data_root):
     for index in np.unique(np.linspace(0, len(pairs) - 1, 8).astype(int)).tolist():
         first, second, flow, valid, occlusion, sample_name, _ = pairs[index]
         assert first.shape == second.shape == (3, *valid.shape)
-        warped, inside = warp(second[None], flow[None])
+        warped, inside = backward_warp(second[None], flow[None])
         judged = valid & inside[0] & (True if occlusion is None else ~occlusion)
         explained, still = ((other - first).abs().mean(0)[judged].mean().item() for other in (warped[0], second))
         assert judged.any() and explained < 0.5 * still, (sample_name, explained, still)

@@ -15,7 +15,7 @@ from flowgru.data.synthetic.rendering import Layer, render
 from flowgru.data.synthetic.shapes import Shape, draw_wires
 from flowgru.data.synthetic.textures import SIDE, draw_paint, flat_paint, pattern, texture_bank
 from flowgru.errors import RequestError
-from flowgru.grid import warp
+from flowgru.grid import backward_warp
 
 SMALL = SyntheticSettings(height=96, width=128, num_textures=8)
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_blurred_pairs_still_match_where_the_flow_leads():
     errors, unmoved = [], []
     for index in range(12):
         sample = SyntheticPairs(settings)[index]
-        back, inside = warp(sample.second[None], sample.flow[None])
+        back, inside = backward_warp(sample.second[None], sample.flow[None])
         seen = inside[0] & ~sample.occlusion  # pyright: ignore[reportOptionalOperand]
         errors.append((back[0] - sample.first).abs().mean(dim=0)[seen].mean())
         unmoved.append((sample.second - sample.first).abs().mean(dim=0)[seen].mean())

@@ -1,0 +1,1 @@
+"""What `import flowgru` gives around flow: estimates between whatever frames a caller has, warping, and occlusion."""

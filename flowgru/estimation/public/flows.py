@@ -1,0 +1,159 @@
+"""`estimate_flow` for the frames of a clip, and `estimate_pairs` for pairs that have nothing to do with each other.
+
+Their settings are annotated as Any, because it is they that check what a caller gives.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flowgru.config.way import COMPUTED, resolve_way
+from flowgru.data.formats.picture_kinds import picture_tensor
+from flowgru.errors import RequestError
+from flowgru.estimation.geometry import size_text
+from flowgru.estimation.initial_flow import GivenFlows
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.opening import is_exported
+from flowgru.estimation.public.frames import open_stream, several_pictures
+from flowgru.estimation.stream import PairGiven, pair_flows
+from flowgru.kinds import given_path, positive_number, whole_number
+from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.pair_network import PairNetwork
+from flowgru.model.weight_files.loading import load_model
+from flowgru.types import PictureLike
+
+
+def estimate_flow(
+    frames: Any,
+    model: Any = None,
+    *,
+    iterations: Any = None,
+    initial_flow: Any = None,
+    hold: Any = None,
+    polish: Any = None,
+    warm_start: bool = False,
+    tiles: tuple[int, int] = (1, 1),
+    stop_below: Any = None,
+) -> Iterator[Float[Tensor, "2 H W"]]:
+    """Flow from each frame to the next, float32 [2, H, W] in pixels: N frames give N - 1 flows.
+
+    frames: the path of a video, a folder of pictures or a pattern; or a list, a stack or any other iterable of pictures of
+    one size, each a path, a PIL picture, or an array or tensor: grey [H, W], RGB or RGBA, the channels first or last, uint8,
+    uint16, bool, or floating-point in [0, 1]. They are read one ahead of the flow.
+    model: what load_model gives or takes, or the path of an exported model; without it, the model that comes with flowgru.
+    iterations: refinements of each flow.
+    initial_flow: where they begin: "dis", OpenCV's DIS flow of the pair; "zero"; or one flow for each pair, in pixels, NaN
+    where it is not known.
+    hold: refinements before them that settle the hidden state and leave the flow where it is.
+    polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
+    Each of these four is as the model's card says where it is None, else 12, "zero", 0 and False.
+    warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, and the first
+    after a cut, begin at initial_flow.
+    tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
+    stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
+
+    Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
+    frame or an initial flow is none of these, where sizes differ, or where there are fewer than two frames; InputFileError
+    where a file cannot be read.
+    """
+    _require_known(initial_flow, "a flow for each pair")
+    given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow))
+    wanted = _checked(iterations, initial_flow, hold, polish)
+    least = None if stop_below is None else positive_number("stop_below", stop_below)
+    stream = open_stream(frames)
+    network = _opened(model)
+    way = resolve_way(getattr(network, "card", None), **wanted)
+    pairs = pair_flows(stream, network, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=least)
+    return (pair.forward for pair in pairs)
+
+
+def estimate_pairs(
+    first: PictureLike,
+    second: PictureLike,
+    model: Any = None,
+    *,
+    iterations: Any = None,
+    initial_flow: Any = None,
+    hold: Any = None,
+    polish: Any = None,
+    tiles: tuple[int, int] = (1, 1),
+    stop_below: Any = None,
+) -> Float[Tensor, "*B 2 H W"]:
+    """The flow from each first picture to its second, float32 [B, 2, H, W] in pixels; [2, H, W] from two single pictures.
+
+    first, second: batches [B, 3, H, W] or [B, H, W, 3], lists of pictures, or one picture each, of any kind that
+    estimate_flow takes; all of one size. They are computed pair by pair, so that a large batch takes no more memory.
+    initial_flow: "dis", "zero", or one flow for each pair. The other arguments and the errors are those of estimate_flow.
+    """
+    _require_known(initial_flow, "a flow for each pair")
+    wanted = _checked(iterations, initial_flow, hold, polish)
+    least = None if stop_below is None else positive_number("stop_below", stop_below)
+    firsts, several = several_pictures(first, "first")
+    seconds, several_seconds = several_pictures(second, "second")
+    if len(firsts) != len(seconds) or several != several_seconds or not firsts:
+        counts = [f"{len(each)} picture{'s' * (len(each) != 1)}" for each in (firsts, seconds)]
+        raise RequestError(f"first is {counts[0]} and second {counts[1]}: expected as many of both, one at least")
+    starts = None
+    if not _is_computed(initial_flow):
+        starts = GivenFlows(initial_flow if several else [initial_flow])
+    network = _opened(model)
+    matcher = PairMatcher(network, resolve_way(getattr(network, "card", None), **wanted), tiles=tiles, stop_below=least)
+    flows: list[Tensor] = []
+    for index, pair in enumerate(zip(firsts, seconds, strict=True)):
+        place = f" {index}" * several
+        before, after = (
+            picture_tensor(each, f"{name}{place}")[None] for name, each in zip(("first", "second"), pair, strict=True)
+        )
+        size = tuple(before.shape[2:])
+        for name, other in (
+            ("its second", tuple(after.shape[2:])),
+            ("the first of all", tuple(flows[0].shape[1:]) if flows else size),
+        ):
+            if other != size:
+                raise RequestError(
+                    f"first{place} is {size_text(size)} and {name} {size_text(other)}: expected pictures of one size"
+                )
+        start = None if starts is None else starts.next(size)
+        flows.append(matcher.match(before, after, [start]).forward.clone())
+    return torch.stack(flows) if several else flows[0]
+
+
+def _opened(model: Any) -> PairNetwork:
+    """The network that a caller names or gives."""
+    if model is None:
+        return load_model()
+    if isinstance(model, str | os.PathLike):
+        path = given_path(model, "model")
+        return ExportedFlow(path) if is_exported(str(path)) else load_model(str(path))
+    if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "match", None))):
+        raise RequestError(f"model is a {type(model).__name__}: expected what load_model gives, a name or a file")
+    return model
+
+
+def _is_computed(initial_flow: Any) -> bool:
+    return initial_flow is None or isinstance(initial_flow, str)
+
+
+def _require_known(initial_flow: Any, otherwise: str) -> None:
+    if isinstance(initial_flow, str) and initial_flow not in COMPUTED:
+        raise RequestError(f"initial_flow is {initial_flow!r}: expected dis, zero, or {otherwise}")
+
+
+def _checked(iterations: Any, initial_flow: Any, hold: Any, polish: Any) -> dict[str, Any]:
+    """The settings of a way that make sense by themselves."""
+    if polish is not None and not isinstance(polish, bool):
+        raise RequestError(f"polish is {polish!r}: expected True, False or None")
+    return {
+        "iterations": None if iterations is None else whole_number("iterations", iterations, 1),
+        "initial_flow": initial_flow if _is_computed(initial_flow) else "given",
+        "hold": None if hold is None else whole_number("hold", hold, 0),
+        "polish": polish,
+    }
+
+
+def _in_turn(flows: GivenFlows) -> PairGiven:
+    return lambda source, size, /, *, backward: flows.next(size)
