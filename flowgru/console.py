@@ -33,6 +33,11 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: 1 flow, 2 flows."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def warn(text: str) -> None:
     """Prints a line about the work on stderr."""
     with suppress(BrokenPipeError, ValueError):

@@ -9,6 +9,6 @@ def estimate(inputs: list[str], settings: EstimateSettings) -> int:
     inputs: Videos, animated pictures, folders or globs of frames, or two or more pictures. N frames give N - 1 flows, each
         named after its first frame.
     """
-    from flowgru.estimation.clips import Estimation  # imports torch, which --help does without
+    from flowgru.estimation.clips import estimate_clips  # imports torch, which --help does without
 
-    return Estimation(inputs, settings).run()
+    return estimate_clips(inputs, settings)

@@ -1,8 +1,8 @@
 """The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,71 +10,57 @@ from typing import Any
 import torch
 
 from flowgru.config.estimation import EstimateSettings
-from flowgru.console import progress, say, warn
-from flowgru.data.formats.flow_formats import FLOW_FORMATS
+from flowgru.console import counted, progress, say, warn
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.expected_memory import ExpectedMemory
-from flowgru.estimation.geometry import size_text
+from flowgru.estimation.geometry import computed_size, size_text
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
+from flowgru.estimation.journal import SAID_OF_CLIP, VIDEO
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.estimation.outputs import (
-    VIDEO,
+    ClipReport,
+    Place,
     clip_folders,
     make_folders,
     refuse_clashing_names,
-    refuse_folders,
     remove_empty,
     write_summary,
 )
-from flowgru.estimation.pair_files import write_pair
+from flowgru.estimation.pair_files import Written, save_carried, write_pair
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
+from flowgru.files.atomic import remove_leftovers
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
 from flowgru.version import VERSION
 
 
-@dataclass
-class ClipReport:
-    """What became of one clip."""
+def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
+    """The work of `flowgru estimate`; returns 3 where an input could not be read whole, else 0.
 
-    clip: str
-    folder: str
-    problems: list[str] = field(default_factory=list)
-    """One line for whatever could not be read."""
-    seconds: float = 0.0
-    """Seconds for reading, computing and writing the flows; without the video."""
-    colour_scale: float | None = None
-    """Length in pixels of the strongest colour of the video."""
-    arrows: str | None = None
-    """How far apart the arrows of the video are, and how many times as long as the flow."""
-    flows: list[dict[str, Any]] = field(default_factory=list)
-    """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, where the
-    refinement began (of the backward flow, too), and seconds.
-
-    Mean and maximum are None where the flow is not finite everywhere.
+    Nothing is written before every setting has been found to make sense. What an earlier run of the same command has
+    written stays, and the work goes on after it.
     """
+    sources = open_frames(inputs, settings.start, settings.end)
+    place = Place(sources, settings)
+    refuse_clashing_names([path for source in sources for path in source.paths], place.endings)
+    if place.finished:
+        flows = counted(place.journal.num_flows, "flow")
+        say(f"{place.root} holds the {flows} of this command already; --overwrite computes them anew")
+        return 0
+    return Estimation(sources, place, settings).run()
 
 
 class Estimation:
-    """One run of `flowgru estimate`; nothing is written before every setting has been found to make sense."""
+    """One run of `flowgru estimate`."""
 
-    def __init__(self, inputs: list[str], settings: EstimateSettings) -> None:
+    def __init__(self, sources: Sequence[FrameSource], place: Place, settings: EstimateSettings) -> None:
         self.settings = settings
-        self.root = Path(settings.output)
-        self.extension = FLOW_FORMATS[settings.format].suffix
-        self.sources = open_frames(inputs, settings.start, settings.end)
-        self.folders = clip_folders(self.root, [source.name for source in self.sources])
-        pictures = settings.backward or settings.confidence or self.extension == ".png"
-        paths = [path for source in self.sources for path in source.paths]
-        refuse_folders(self.root, self.folders, paths, self.extension, pictures=pictures, overwrite=settings.overwrite)
-        refuse_clashing_names(
-            paths, ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
-        )
+        self.sources, self.place, self.journal = sources, place, place.journal
         self.network = open_network(settings)
         self.device = self.network.device
         if settings.device == "auto" and self.device.type == "cpu" and not is_exported(settings.model):
@@ -101,25 +87,39 @@ class Estimation:
         self.given: dict[str, PairGiven] = {}
         """What gives the initial flows of a clip from files, by the clip's name."""
         if self.way.initial_flow == "given":
-            names = [source.name for source in self.sources]
             # Several clips have a folder each, as their results do.
-            for name, folder in zip(names, clip_folders(Path(settings.initial_flow or ""), names), strict=True):
+            folders = clip_folders(Path(settings.initial_flow or ""), place.names)
+            for name, folder in zip(place.names, folders, strict=True):
                 self.given[name] = partial(read_initial_flow, FlowFolder(folder))
 
     def run(self) -> int:
-        """Estimates every clip and writes the summary; returns 3 where an input could not be read whole, else 0."""
-        new = [folder for folder in dict.fromkeys([self.root, *self.folders]) if not folder.exists()]
-        make_folders([self.root, *self.folders])
+        """Estimates every clip and writes the summary."""
+        folders = list(dict.fromkeys([self.place.root, *self.place.folders]))
+        new = [folder for folder in folders if not folder.exists()]
+        make_folders(folders)
+        finished = False
         try:
-            return self._run()
+            self.journal.open(self.place.request)
+            for folder in folders:
+                remove_leftovers(folder)
+            code = self._run()
+            finished = True
+            return code
         finally:
+            goes_on = not finished and self.place.has_results()
+            self.journal.close(keep=goes_on)
+            if goes_on:
+                warn("what is written stays, and the same command goes on after it")
             remove_empty(new)
 
     def _run(self) -> int:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        num_before, seconds_before = self.journal.num_flows, self.journal.seconds
+        if num_before:
+            say(f"{self.place.root} holds {counted(num_before, 'flow')} of this command already: going on after them")
         reports = []
-        for source, folder in zip(self.sources, self.folders, strict=True):
+        for source, folder in zip(self.sources, self.place.folders, strict=True):
             report = ClipReport(source.name, str(folder))
             reports.append(report)
             if not self._estimate_clip(source, folder, report) and self.settings.on_error == "fail":
@@ -127,11 +127,11 @@ class Estimation:
         num_flows = sum(len(report.flows) for report in reports)
         problems = [problem for report in reports for problem in report.problems]
         if num_flows:
-            seconds = sum(report.seconds for report in reports)
-            write_summary(self.root, self._summary(reports), overwrite=self.settings.overwrite)
-            flows = f"{num_flows} flow{'s' if num_flows > 1 else ''}"
+            write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
+            num_new, seconds = num_flows - num_before, sum(report.seconds for report in reports) - seconds_before
+            rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} frames/s)" if num_new > 0 and seconds > 0 else ""
             say(
-                f"wrote {flows} into {self.root} in {seconds:.1f} s ({num_flows / seconds:.2f} frames/s), "
+                f"wrote {counted(max(num_new, 0), 'flow')} into {self.place.root}{rate}, "
                 f"peak memory {peak_memory(self.device) / 2**20:.0f} MiB"
             )
         for problem in problems:
@@ -140,6 +140,11 @@ class Estimation:
 
     def _estimate_clip(self, source: FrameSource, folder: Path, report: ClipReport) -> bool:
         """Writes a clip's flows and its video. False where its frames could not be read to their end."""
+        if (said := self.journal.done.get(source.name)) is not None:
+            report.flows = self.journal.flows[source.name]
+            for name in SAID_OF_CLIP:
+                setattr(report, name, said.get(name))
+            return True
         began = time.perf_counter()
         error = None
         try:
@@ -147,22 +152,13 @@ class Estimation:
         except InputFileError as met:
             error = str(met)
         report.problems += source.problems
-        report.seconds = round(time.perf_counter() - began, 3)
+        report.seconds = round(time.perf_counter() - began + report.seconds, 3)
         if report.flows and (self.settings.video or self.settings.arrows):
-            report.colour_scale, arrows = write_side_by_side(
-                source,
-                [folder / f"{flow['name']}{self.extension}" for flow in report.flows],
-                folder / VIDEO,
-                max_flow=self.settings.max_flow,
-                arrows=self.settings.arrows,
-                frame_rate=self._frame_rate(source),
-                overwrite=self.settings.overwrite,
-            )
-            if arrows is not None:
-                report.arrows = str(arrows)
-                say(f"{folder / VIDEO} has {arrows}")
+            self._write_video(source, folder, report)
         if error is not None:
             report.problems.append(error)
+        if not report.problems:
+            self.journal.ended(source.name, {name: getattr(report, name) for name in SAID_OF_CLIP})
         return error is None
 
     def _frame_rate(self, source: FrameSource) -> float:
@@ -170,27 +166,51 @@ class Estimation:
         rate, fps = float(source.frame_rate or PICTURES_A_SECOND), self.settings.fps
         return (rate if fps is None else min(rate, fps)) / self.settings.stride
 
+    def _write_video(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
+        overwrite = self.journal.may_replace(source.name, VIDEO)
+        self.journal.writes(source.name, VIDEO)
+        report.colour_scale, arrows = write_side_by_side(
+            source,
+            [folder / f"{flow['name']}{self.place.extension}" for flow in report.flows],
+            folder / VIDEO,
+            max_flow=self.settings.max_flow,
+            arrows=self.settings.arrows,
+            frame_rate=self._frame_rate(source),
+            overwrite=overwrite,
+        )
+        if arrows is not None:
+            report.arrows = str(arrows)
+            say(f"{folder / VIDEO} has {arrows}")
+
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
         settings = self.settings
+        written = Written(self.place.root, self.journal, source.name, report.flows, warm_start=settings.warm_start)
+        report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
         expected = source.expected_frames
         if settings.fps is not None and expected is not None and source.frame_rate:
             expected = min(expected, round(expected * settings.fps / source.frame_rate))
-        num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1)
+        num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1 - len(written.remaining))
         frames = self.expected_memory.announced(clip_stream(source, stride=settings.stride, fps=settings.fps))
-        pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name))
-        with progress(source.name, num_pairs) as advance:
+        pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name), known=written)
+        with progress(source.name, num_pairs, "pairs") as advance:
             began = time.perf_counter()
             for pair in pairs:
                 self._say_compiled(pair)
+                name = pair.first.name
+                overwrite = self.journal.may_replace(source.name, name)
+                self.journal.writes(source.name, name)
                 record = write_pair(
                     pair,
                     folder,
-                    extension=self.extension,
+                    extension=self.place.extension,
                     with_confidence=settings.confidence,
-                    overwrite=settings.overwrite,
+                    overwrite=overwrite,
                 )
                 now = time.perf_counter()
                 report.flows.append({**record, "seconds": round(now - began, 4)})
+                self.journal.wrote(source.name, report.flows[-1])
+                if settings.warm_start:
+                    save_carried(self.place.root, source.name, len(report.flows), pair.carried)
                 began = now
                 advance()
         if not report.flows:
@@ -200,7 +220,7 @@ class Estimation:
         """Says what compiling for this pair has cost, if it was the first one of its size."""
         seconds = compile_seconds(self.network)
         if seconds > self.compile_seconds:
-            height, width = pair.forward.shape[1:]
+            height, width = computed_size(tuple(pair.forward.shape[1:]), self.settings.size_to_compute())
             say(f"compiling for {width}x{height} took {seconds - self.compile_seconds:.1f} s, once for this size")
             self.compile_seconds = seconds
 
@@ -210,6 +230,7 @@ class Estimation:
 
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
         seconds = sum(report.seconds for report in reports)
+        expected = self.expected_memory.num_bytes.values()
         return {
             "flowgru": VERSION,
             "model": self.settings.model,
@@ -220,10 +241,11 @@ class Estimation:
                 **self._given_flows(),
                 "device": str(self.device),
             },
+            "request": self.place.request,
             "seconds": round(seconds, 3),
             "compile_seconds": round(self.compile_seconds, 3),
-            "frames_per_second": round(sum(len(report.flows) for report in reports) / seconds, 3),
-            "expected_memory_mib": round(max(self.expected_memory.num_bytes.values()) / 2**20, 1),
+            "frames_per_second": round(sum(len(report.flows) for report in reports) / max(seconds, 1e-3), 3),
+            "expected_memory_mib": round(max(expected, default=0) / 2**20, 1),
             "peak_memory_mib": round(peak_memory(self.device) / 2**20, 1),
             "clips": [asdict(report) for report in reports],
         }

@@ -1,18 +1,24 @@
 """Where results go: nothing is overwritten unasked and nothing lands elsewhere, and both are known before any work."""
 
 import contextlib
+import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from flowgru.config.estimation import EstimateSettings
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
+from flowgru.data.video.frames import FrameSource
 from flowgru.errors import MachineError, RequestError
+from flowgru.estimation.journal import SUMMARY, VIDEO, Journal, require_same
 from flowgru.files.atomic import atomic_write
-
-SUMMARY = "summary.json"
-VIDEO = "flow.mp4"
+from flowgru.version import VERSION
 
 
 def clip_folders(root: Path, names: Sequence[str]) -> list[Path]:
@@ -20,30 +26,144 @@ def clip_folders(root: Path, names: Sequence[str]) -> list[Path]:
     return [root] if len(names) == 1 else [root / name for name in names]
 
 
-def refuse_folders(
-    root: Path, folders: Sequence[Path], inputs: Sequence[Path], extension: str, *, pictures: bool, overwrite: bool
-) -> None:
-    """RequestError where results may not go.
+@dataclass
+class ClipReport:
+    """What became of one clip."""
 
-    That is: a file; a link that leads out of the output folder; a folder that holds results already, unless
-    `overwrite`; and a folder of input pictures, where the results are `pictures` and could replace or join them.
+    clip: str
+    folder: str
+    problems: list[str] = field(default_factory=list)
+    """One line for whatever could not be read."""
+    seconds: float = 0.0
+    """Seconds for reading, computing and writing the flows; without the video."""
+    colour_scale: float | None = None
+    """Length in pixels of the strongest colour of the video."""
+    arrows: str | None = None
+    """How far apart the arrows of the video are, and how many times as long as the flow."""
+    flows: list[dict[str, Any]] = field(default_factory=list)
+    """Name, time stamp in seconds, mean and maximum in pixels, refinements, whether damaged data went in, where the
+    refinement began (of the backward flow, too), and seconds.
+
+    Mean and maximum are None where the flow is not finite everywhere.
     """
-    of_pictures = {path.parent for path in inputs if path.suffix.lower() in PICTURE_SUFFIXES}
-    picture_folders = {folder.resolve() for folder in of_pictures}
+
+
+class Place:
+    """Where the results of some inputs go, and what an earlier run of the same command has left there."""
+
+    def __init__(self, sources: Sequence[FrameSource], settings: EstimateSettings) -> None:
+        """RequestError where they may not go there; nothing is written yet."""
+        self.root = Path(settings.output)
+        self.extension = FLOW_FORMATS[settings.format].suffix
+        self.names = [source.name for source in sources]
+        self.folders = clip_folders(self.root, self.names)
+        self.endings = ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
+        inputs = [path for source in sources for path in source.paths]
+        _refuse_places(self.root, self.folders)
+        self.request = _request(sources, settings)
+        self.journal = Journal(self.root)
+        if settings.overwrite:
+            self.journal.forget()
+        require_same(self.journal, self.request)
+        pictures = bool(self.endings) or self.extension == ".png"
+        for name, folder in zip(["", *self.names], [self.root, *self.folders], strict=True):
+            _refuse_inputs(folder, inputs, pictures=pictures)
+            if name or folder not in self.folders:
+                self._refuse_others(name, folder)
+        for name, folder in zip(self.names, self.folders, strict=True):
+            self._keep_whole(name, folder)
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier run has written everything."""
+        return self.journal.finished and set(self.names) == set(self.journal.done)
+
+    @property
+    def may_replace_summary(self) -> bool:
+        """Whether a summary that is there is an earlier run's own."""
+        return self.journal.replaces or self.journal.request is not None
+
+    def has_results(self) -> bool:
+        """Whether there are results, of whichever run."""
+        return any(_results(folder, self.extension) for folder in {self.root, *self.folders} if folder.is_dir())
+
+    def files_of(self, folder: Path, name: str) -> list[Path]:
+        """The files of one pair."""
+        endings = [f"_{ending}" for ending in ("occlusion", "confidence") if f"_{ending}" in self.endings]
+        flows = ["", "_backward"] if "_backward" in self.endings else [""]
+        return [
+            *(folder / f"{name}{ending}{self.extension}" for ending in flows),
+            *(folder / f"{name}{ending}.png" for ending in endings),
+        ]
+
+    def _refuse_others(self, clip: str, folder: Path) -> None:
+        """RequestError where the folder holds results that are not those of the earlier run of this command."""
+        if self.journal.replaces or not folder.is_dir():
+            return
+        begun = self.journal.begun.get(clip, set())
+        ours = {path.name for name in begun for path in self.files_of(folder, name)}
+        ours |= {SUMMARY} if self.journal.request is not None else set()
+        found = [
+            file
+            for file in _results(folder, self.extension)
+            if file.name not in ours and not (VIDEO in begun and file.name == VIDEO)
+        ]
+        if found:
+            more = f" and {len(found) - 1} more results" if len(found) > 1 else ""
+            raise RequestError(f"{folder} already holds {found[0].name}{more}: give --overwrite or another --output")
+
+    def _keep_whole(self, clip: str, folder: Path) -> None:
+        """Forgets of the earlier run's flows those from the first on whose files are not there any more."""
+        flows = self.journal.flows.get(clip, [])
+        there = (all(path.is_file() for path in self.files_of(folder, flow["name"])) for flow in flows)
+        num_whole = sum(takewhile(bool, there))
+        with_video = VIDEO in self.journal.begun.get(clip, ()) and clip in self.journal.done
+        lost = with_video and self.journal.done[clip].get("colour_scale") and not (folder / VIDEO).is_file()
+        if num_whole < len(flows) or lost:
+            self.journal.cut(clip, num_whole)
+            self.journal.finished = False
+
+
+def _request(sources: Sequence[FrameSource], settings: EstimateSettings) -> dict[str, Any]:
+    """What a run is asked for, as far as its results depend on it; `files` tells the files of each clip from others."""
+    request = {key: value for key, value in asdict(settings).items() if key not in ("output", "overwrite", "on_error")}
+    model = Path(settings.model)
+    return {
+        "flowgru": VERSION,
+        "inputs": [source.name for source in sources],
+        **request,
+        "model": f"{settings.model} {_fingerprint([model])}" if model.is_file() else settings.model,
+        "files": {source.name: _fingerprint(source.paths) for source in sources},
+    }
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    """Tells files from others, and from themselves once they have been changed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat() if path.exists() else None
+        known = None if facts is None else (facts.st_size, facts.st_mtime_ns)
+        digest.update(repr((os.path.abspath(path), known)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _refuse_places(root: Path, folders: Sequence[Path]) -> None:
+    """RequestError where a folder is a file, or a link that leads out of the output folder."""
     for folder in [root, *folders]:
         if folder.exists() and not folder.is_dir():
             raise RequestError(f"--output {folder} is a file: name a folder")
         if not folder.resolve().is_relative_to(root.resolve()):
             raise RequestError(f"{folder} is a link to {folder.resolve()}, outside --output {root}: remove the link")
-        if pictures and folder.resolve() in picture_folders:
-            raise RequestError(f"results in {folder} could replace the input pictures there: name another --output")
-        video = folder / VIDEO
-        if video.exists() and any(path.exists() and path.samefile(video) for path in inputs):
-            raise RequestError(f"results in {folder} could replace the input {video}: name another --output")
-        found = [] if overwrite or not folder.is_dir() else _results(folder, extension)
-        if found:
-            more = f" and {len(found) - 1} more results" if len(found) > 1 else ""
-            raise RequestError(f"{folder} already holds {found[0].name}{more}: give --overwrite or another --output")
+
+
+def _refuse_inputs(folder: Path, inputs: Sequence[Path], *, pictures: bool) -> None:
+    """RequestError for a folder of input pictures, where results that are `pictures` could replace or join them."""
+    of_pictures = {path.parent for path in inputs if path.suffix.lower() in PICTURE_SUFFIXES}
+    if pictures and folder.resolve() in {path.resolve() for path in of_pictures}:
+        raise RequestError(f"results in {folder} could replace the input pictures there: name another --output")
+    video = folder / VIDEO
+    if video.exists() and any(path.exists() and path.samefile(video) for path in inputs):
+        raise RequestError(f"results in {folder} could replace the input {video}: name another --output")
 
 
 def refuse_clashing_names(pictures: Sequence[Path], endings: Sequence[str]) -> None:
@@ -85,4 +205,5 @@ def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> No
 def _results(folder: Path, extension: str) -> list[Path]:
     """The files in a folder that an estimation could have written."""
     names = (SUMMARY, VIDEO)
-    return sorted(file for file in folder.iterdir() if file.suffix == extension or file.name in names)
+    files = (file for file in folder.iterdir() if not file.name.startswith("."))
+    return sorted(file for file in files if file.suffix == extension or file.name in names)

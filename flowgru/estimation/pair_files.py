@@ -1,5 +1,9 @@
-"""The files of one pair: its flows, its occlusions, and how sure the network is."""
+"""The files of one pair: its flows, its occlusions, how sure the network is, and where a warm start goes on after it."""
 
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,12 @@ from torch import Tensor
 
 from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.data.formats.images import write_image
+from flowgru.data.video.frames import Frame
 from flowgru.estimation.geometry import occlusion_mask
+from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.journal import CARRIED, Journal
 from flowgru.estimation.stream import PairFlow
+from flowgru.files.atomic import atomic_write
 
 
 def write_pair(
@@ -45,3 +53,59 @@ def _rounded(length: np.floating) -> float | None:
 
 def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
     return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
+
+
+class Written:
+    """What an earlier run has written of a clip: says of each pair in turn whether its flow is known, see matched_flows."""
+
+    def __init__(
+        self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, warm_start: bool
+    ) -> None:
+        """into: receives what was said of each of them."""
+        self.carried: Sequence[InitialFlow | None] = ()
+        if warm_start:  # without what was carried along, the next pair would begin where it has not
+            num_carried, self.carried = read_carried(folder, clip)
+            journal.cut(clip, num_carried)
+        self.remaining = deque(journal.flows.get(clip, ()))
+        self.into = into
+
+    def __call__(self, first: Frame, /) -> Sequence[InitialFlow | None] | None:
+        """For the first frame of a pair; None where its flow is not known."""
+        if not self.remaining or self.remaining[0]["name"] != first.name:
+            self.remaining.clear()
+            return None
+        self.into.append(self.remaining.popleft())
+        return () if self.remaining else self.carried
+
+
+def save_carried(folder: Path, clip: str, num_flows: int, carried: Sequence[InitialFlow | None]) -> None:
+    """Keeps where a warm start begins after so many flows of a clip, by direction and tile."""
+    arrays = {
+        f"{direction}_{tile}": coarse.cpu().numpy()
+        for direction, start in enumerate(carried)
+        for tile, coarse in enumerate(() if start is None or start.coarse is None else start.coarse)
+    }
+    with atomic_write(folder / CARRIED, overwrite=True) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{**arrays, "clip": np.array(clip), "num_flows": np.array(num_flows)})
+
+
+def read_carried(folder: Path, clip: str) -> tuple[int, tuple[InitialFlow | None, ...]]:
+    """After how many flows of the clip a warm start can go on, and where it begins, by direction; 0 flows without any."""
+    nothing = 0, (None, None)
+    path = folder / CARRIED
+    if path.is_symlink() or not path.is_file():
+        return nothing
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["clip"]) != clip:
+                return nothing
+            starts = []
+            for direction in range(2):
+                names = sorted(
+                    (name for name in stored if name.startswith(f"{direction}_")), key=lambda name: int(name[2:])
+                )
+                coarse = tuple(torch.from_numpy(stored[name]).float() for name in names)
+                starts.append(InitialFlow("warm", coarse=coarse) if coarse else None)
+            return int(stored["num_flows"]), tuple(starts)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+        return nothing

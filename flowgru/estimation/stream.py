@@ -1,6 +1,6 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch.nn.functional as F
@@ -44,6 +44,8 @@ class PairFlow(NamedTuple):
     """Number of refinements of the forward flow, in the tile that took most."""
     initial_flows: tuple[str, ...] = ()
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
+    carried: tuple[InitialFlow | None, ...] = ()
+    """Where a warm start of the next pair begins, by direction."""
 
 
 @runtime_checkable
@@ -99,9 +101,17 @@ def pair_flows(
 
 
 def matched_flows(
-    frames: Iterable[StreamFrame], matcher: PairMatcher, *, given: PairGiven | None = None
+    frames: Iterable[StreamFrame],
+    matcher: PairMatcher,
+    *,
+    given: PairGiven | None = None,
+    known: Callable[[Any], Sequence[InitialFlow | None] | None] = lambda source: None,
 ) -> Iterator[PairFlow]:
-    """`pair_flows` by a matcher that may have matched other frames before."""
+    """`pair_flows` by a matcher that may have matched other frames before.
+
+    known: says of a pair, by the source of its first frame, that its flow is known already and not to be given: where a warm
+    start of the next pair begins then, by direction. None for a pair that is to be matched.
+    """
     directions = (False, True)[: 1 + matcher.backward]
     nowhere = (None,) * len(directions)
     previous, carried = None, nowhere
@@ -109,6 +119,9 @@ def matched_flows(
         starts_pair = following is not None and _are_pair(frame, following)
         if previous is None:
             previous, carried = frame if starts_pair else None, nowhere
+            continue
+        if (carried_on := known(previous.source)) is not None:
+            carried, previous = (*carried_on, *nowhere)[: len(nowhere)], frame if starts_pair else None
             continue
         size = tuple(frame.image.shape[2:])
         starts = (
@@ -121,7 +134,8 @@ def matched_flows(
         # In inference mode none of them could be trained with, or changed in place.
         flow, back, sure = (None if part is None else part.clone() for part in result[:3])
         assert flow is not None
-        yield PairFlow(previous.source, frame.source, flow, back, sure, result.num_refinements, result.initial_flows)
+        pair = PairFlow(previous.source, frame.source, flow, back, sure, result.num_refinements, result.initial_flows)
+        yield pair._replace(carried=carried)
         previous = frame if starts_pair else None
 
 

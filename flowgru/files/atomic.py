@@ -1,12 +1,14 @@
 """Files are written whole or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.writer_lock import is_alive
 
 TEMPORARY = ".flowgru-"
 """What the name of a file begins with that is being written; a killed process leaves it."""
@@ -41,6 +43,19 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
         raise
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Removes the temporary files that processes which were killed have left in a folder.
+
+    The process that calls it has none there: a file of its own number is that of an earlier process.
+    """
+    for path in Path(folder).glob(".flowgru-*"):
+        pid = re.match(r"\.flowgru-(\d+)-[0-9a-f]{8}", path.name)
+        if pid is None or path.is_dir() or (int(pid[1]) != os.getpid() and is_alive(int(pid[1]))):
+            continue
+        with suppress(OSError):
+            path.unlink()
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

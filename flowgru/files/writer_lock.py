@@ -39,7 +39,7 @@ class WriterLock:
 
     def _acquire_from_dead(self) -> None:
         pid, host = self._owner()
-        alive = host != socket.gethostname() or _is_alive(pid)
+        alive = host != socket.gethostname() or is_alive(pid)
         try:
             self._lock.acquire(timeout=0 if alive else ORPHAN_SECONDS)
         except Timeout:
@@ -58,7 +58,8 @@ class WriterLock:
             return 0, ""
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
     if os.name == "nt":  # Windows has no signal that only asks
         return True
     try:

@@ -28,7 +28,7 @@ def test_n_frames_give_n_minus_1_flows_named_after_the_first_frame(estimate, fol
         truth = expected_flow(network, folder / f"frame_{first}.png", folder / f"frame_{first + 1}.png")
         assert found.valid.all() and np.abs(found.flow - truth).max() < 1e-4
     captured = capsys.readouterr()
-    assert "10/10 frames" in captured.err and "frames/s" in captured.err and captured.err.isascii()
+    assert "10/10 pairs" in captured.err and "pairs/s" in captured.err and captured.err.isascii()
     assert "wrote 10 flows" in captured.out
 
 

@@ -11,6 +11,7 @@ import torch
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
+from flowgru.cli import main
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.model.flow_network import FlowNetwork
 
@@ -53,10 +54,12 @@ def test_without_cuda_auto_computes_on_the_cpu_and_says_so(estimate, pair, outpu
     assert "computing on the CPU: no CUDA device was found" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_whole_files_only(model, tmp_path, output, number, code):
-    video = write_clip(tmp_path / "clip.mp4", moving_frames(120, *SIZE))
-    words = ["estimate", str(video), "--output", str(output), "--model", model, "--iterations", "20", "--device", "cpu"]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_leaves_whole_files_and_the_same_command_goes_on(
+    model, tmp_path, output, capsys, number, code
+):
+    video = write_clip(tmp_path / "clip.mp4", moving_frames(24, *SIZE))
+    words = ["estimate", str(video), "--output", str(output), "--model", model, "--iterations", "8", "--device", "cpu"]
     process = subprocess.Popen([sys.executable, "-m", "flowgru", *words], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not list(output.glob("*.flo")) and process.poll() is None and time.monotonic() < until:
@@ -65,10 +68,15 @@ def test_an_interrupted_run_leaves_whole_files_only(model, tmp_path, output, num
     said = process.communicate(timeout=60)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said
-    left = names(output)
-    assert 1 <= len(left) < 119 and all(name.endswith(".flo") for name in left)
-    for name in left:
-        assert read_flow(output / name).flow.shape[:2] == SIZE
+    left = sorted(output.glob("*.flo"))
+    assert 1 <= len(left) < 23
+    for path in left:
+        assert read_flow(path).flow.shape[:2] == SIZE
+    written = {path: path.stat().st_mtime_ns for path in left[:-1]}  # the last one may lack its line
+    assert main(words) == 0
+    assert "of this command already: going on after them" in capsys.readouterr().out or len(left) == 1
+    assert names(output) == [*(f"frame_{number:06}.flo" for number in range(1, 24)), "summary.json"]
+    assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
 def test_work_goes_on_when_nobody_reads_the_output(model, pair, output):

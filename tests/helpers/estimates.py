@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import write_flow
@@ -29,10 +30,20 @@ class PictureDifference:
         return frame
 
     def match(
-        self, first: torch.Tensor, second: torch.Tensor, *, initial_flow: torch.Tensor | None = None, **_options: Any
+        self,
+        first: torch.Tensor,
+        second: torch.Tensor,
+        *,
+        initial_flow: torch.Tensor | None = None,
+        initial_coarse: torch.Tensor | None = None,
+        **_options: Any,
     ) -> FlowPrediction:
-        flow = 100 * (second - first)[:, :2] + (0 if initial_flow is None else initial_flow)
-        return FlowPrediction((flow,), torch.zeros(1, 2, 1, 1))
+        flow = 100 * (second - first)[:, :2]
+        if initial_flow is not None:
+            flow = flow + initial_flow
+        if initial_coarse is not None:
+            flow = flow + 8 * F.interpolate(initial_coarse, flow.shape[2:])
+        return FlowPrediction((flow,), F.avg_pool2d(flow, 8, ceil_mode=True) / 8)
 
     def smaller_plan(self, _plan: MatchPlan) -> None:
         return None

@@ -51,7 +51,7 @@ def test_the_three_python_lines_work():
     frames = [np.full((16, 24, 3), 50 * number, np.uint8) for number in (1, 2)]
     names: dict = {"frames": frames}
     exec(code[1], names)
-    assert names["picture"].shape == (3, 16, 24)
+    assert names["picture"].shape == (16, 24, 3)
 
 
 def test_the_check_runs_the_test_command_word_for_word(tmp_path):

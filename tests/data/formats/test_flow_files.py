@@ -141,7 +141,9 @@ def test_arrays_of_other_data_sets(tmp_path: Path) -> None:
 def test_bad_requests_to_write_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"the suffix must be one of \.flo"):
         write_flow(tmp_path / "a.txt", FLAT)
-    with pytest.raises(RequestError, match=r"flow is an array float32 \[4, 3, 3\]: expected \[2, H, W\] or \[H, W, 2\]"):
+    with pytest.raises(
+        RequestError, match=r"flow is an array float32 \[4, 3, 3\]: expected \[2, H, W\] or \[H, W, 2\]"
+    ):
         write_flow(tmp_path / "a.flo", np.zeros((4, 3, 3), np.float32))
     with pytest.raises(RequestError, match=r"valid is bool \[4, 3\]: expected bool \[3, 4\]"):
         write_flow(tmp_path / "a.flo", FLAT, np.ones((4, 3), bool))

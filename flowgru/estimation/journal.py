@@ -1,0 +1,234 @@
+"""The journal of an estimation: what was asked for, and which flows are written, so that the same command goes on.
+
+    {"request": {...}, "replaces": false}       the first line: what was asked for
+    {"clip": "walk", "writes": "frame_1"}       before the files of a pair are written
+    {"clip": "walk", "flow": {...}}             after, as summary.json will say it
+    {"clip": "walk", "done": {...}}             a clip without problems, with its video
+
+Lines are only ever added, so that what was killed while it wrote one lacks this line and no other. The journal is gone once
+summary.json is there, which then says the same.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import atomic_write
+from flowgru.files.writer_lock import WriterLock
+
+JOURNAL = "estimate.jsonl"
+LOCK = "estimate.lock"
+CARRIED = "estimate.carried.npz"
+"""Where the next pair begins with --warm-start: the coarse flow of the last one."""
+SUMMARY = "summary.json"
+VIDEO = "flow.mp4"
+SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
+"""What summary.json says of a whole clip that took work."""
+
+MAX_BYTES = 2**28
+"""A journal of a million flows has less."""
+
+
+class Journal:
+    """The journal of one run: what an earlier run of the same command has written, and what this one adds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL
+        self.request: dict[str, Any] | None = None
+        """What the earlier run was asked for; None where there was none."""
+        self.replaces = False
+        """Whether this run, or the earlier one, may replace whatever lay in the folder."""
+        self.finished = False
+        """Whether the earlier run has come to its end."""
+        self.flows: dict[str, list[dict[str, Any]]] = {}
+        """By clip, what was said of each flow that is written."""
+        self.done: dict[str, dict[str, Any]] = {}
+        """By clip, what was said of those that were finished."""
+        self.begun: dict[str, set[str]] = {}
+        """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
+        self._lock = WriterLock(folder / LOCK)
+        self._file: int | None = None
+        if not self._read_journal():
+            self._read_summary()
+
+    @property
+    def num_flows(self) -> int:
+        """How many flows the earlier run has written."""
+        return sum(map(len, self.flows.values()))
+
+    @property
+    def seconds(self) -> float:
+        """What they took."""
+        unfinished = (flow["seconds"] for clip, said in self.flows.items() if clip not in self.done for flow in said)
+        return float(sum(unfinished) + sum(said["seconds"] for said in self.done.values()))
+
+    def forget(self) -> None:
+        """Begins anew, whatever an earlier run has written."""
+        self.request, self.finished, self.replaces = None, False, True
+        self.flows, self.done, self.begun = {}, {}, {}
+
+    def cut(self, clip: str, num_flows: int) -> None:
+        """Of a clip, only so many flows are to be taken as written."""
+        self.flows[clip] = self.flows.get(clip, [])[:num_flows]
+        self.done.pop(clip, None)
+
+    def may_replace(self, clip: str, name: str) -> bool:
+        """Whether the files of that pair, or that video, are an earlier run's own."""
+        return self.replaces or name in self.begun.get(clip, ())
+
+    def open(self, request: dict[str, Any]) -> None:
+        """Takes the folder for this run, and writes what it was asked for and what is done of it.
+
+        MachineError where another process writes there, or the disk refuses.
+        """
+        lines: list[dict[str, Any]] = [{"request": request, "replaces": self.replaces}]
+        for clip, names in self.begun.items():
+            lines += [{"clip": clip, "writes": name} for name in sorted(names)]
+        for clip, flows in self.flows.items():
+            lines += [{"clip": clip, "flow": flow} for flow in flows]
+        lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
+        try:
+            self._lock.acquire()
+            with atomic_write(self.path, overwrite=True) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
+
+    def writes(self, clip: str, name: str) -> None:
+        """The files of a pair, or a video, are about to be written."""
+        self._add({"clip": clip, "writes": name})
+
+    def wrote(self, clip: str, flow: Mapping[str, Any]) -> None:
+        """The files of a pair are written."""
+        self._add({"clip": clip, "flow": flow})
+
+    def ended(self, clip: str, said: Mapping[str, Any]) -> None:
+        """A clip is finished."""
+        self._add({"clip": clip, "done": said})
+
+    def close(self, *, keep: bool) -> None:
+        """Gives the folder back. `keep` the journal for the next run of the same command, or take it away."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+            if not keep:
+                with contextlib.suppress(OSError):
+                    self.path.unlink(missing_ok=True)
+                    (self.folder / CARRIED).unlink(missing_ok=True)
+        if self._lock.held:
+            with contextlib.suppress(OSError):
+                self._lock.path.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _add(self, line: dict[str, Any]) -> None:
+        assert self._file is not None
+        try:
+            os.write(self._file, (json.dumps(line) + "\n").encode())
+        except OSError as error:
+            raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
+
+    def _read_journal(self) -> bool:
+        lines = _lines(self.path)
+        if not lines or not isinstance(lines[0].get("request"), dict):
+            return False
+        self.request, self.replaces = lines[0]["request"], bool(lines[0].get("replaces"))
+        for line in lines[1:]:
+            clip = line.get("clip")
+            if not isinstance(clip, str):
+                continue
+            if isinstance(line.get("writes"), str):
+                self.begun.setdefault(clip, set()).add(line["writes"])
+            if _is_flow(line.get("flow")):
+                self.flows.setdefault(clip, []).append(line["flow"])
+            if _is_number((line.get("done") or {}).get("seconds")):
+                self.done[clip] = line["done"]
+        return True
+
+    def _read_summary(self) -> None:
+        """Takes a finished run's summary for its journal."""
+        text = _text(self.folder / SUMMARY)
+        try:
+            summary = json.loads(text)
+            request, clips = summary["request"], {clip["clip"]: clip for clip in summary["clips"]}
+            sound = all(map(_is_flow, chain(*(clip["flows"] for clip in clips.values()))))
+            if not isinstance(request, dict) or not sound:
+                return
+            self.flows = {name: clip["flows"] for name, clip in clips.items()}
+            whole = {name: clip for name, clip in clips.items() if not clip["problems"]}
+            self.done = {name: {key: clip[key] for key in SAID_OF_CLIP} for name, clip in whole.items()}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+        videos = {name: {VIDEO} if clip.get("colour_scale") else set() for name, clip in clips.items()}
+        self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
+        self.request, self.finished = request, len(self.done) == len(clips)
+
+
+def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
+    """RequestError where an earlier run in the folder was asked for something else.
+
+    A clip whose files have changed since begins anew; RequestError where it was finished.
+    """
+    if journal.request is None:
+        return
+    old, new = dict(journal.request), dict(request)
+    old_files, new_files = old.pop("files", None), new.pop("files")
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    if names:
+        shown = ", ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:3])
+        raise RequestError(
+            f"{journal.folder} already holds flows of another request ({shown}): give --overwrite or another --output"
+        )
+    for clip, files in new_files.items():
+        if isinstance(old_files, dict) and old_files.get(clip) == files:
+            continue
+        if clip in journal.done:
+            raise RequestError(
+                f"{journal.folder} already holds the flows of {clip}, whose files have changed since: give --overwrite or "
+                "another --output"
+            )
+        journal.cut(clip, 0)
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_flow(said: Any) -> bool:
+    """Whether it is what summary.json says of one flow."""
+    return isinstance(said, dict) and isinstance(said.get("name"), str) and _is_number(said.get("seconds"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _text(path: Path) -> str:
+    """A file that a run has written; nothing where it is a link or cannot be read, for then it is not ours."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return ""
+        return path.read_text("utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal."""
+    lines: list[dict[str, Any]] = []
+    for text in _text(path).split("\n")[:-1]:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+    return lines

@@ -1,0 +1,183 @@
+"""`flowgru estimate` goes on where the same command was stopped, and never takes another command's results for its own."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from estimates import SIZE, PictureDifference, names, only_error
+from media import moving_frames, write_clip
+
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.estimation.matcher import PairMatcher
+
+pytestmark = pytest.mark.usefixtures("without_a_network")
+
+FLOWS = [f"frame_{number}.flo" for number in range(1, 11)]
+
+
+@pytest.fixture
+def without_a_network(monkeypatch):
+    monkeypatch.setattr("flowgru.estimation.clips.open_network", lambda settings: PictureDifference())
+
+
+@pytest.fixture
+def stop_after(monkeypatch) -> Callable[[int | None], list[int]]:
+    """Lets Ctrl-C come after so many pairs; gives a list that grows with every pair that is matched."""
+    match = PairMatcher.match
+
+    def arm(number: int | None) -> list[int]:
+        matched: list[int] = []
+
+        def counted(self, *args, **options):
+            if len(matched) == number:
+                raise KeyboardInterrupt
+            matched.append(1)
+            return match(self, *args, **options)
+
+        monkeypatch.setattr(PairMatcher, "match", counted)
+        return matched
+
+    return arm
+
+
+def flows(folder: Path) -> list[np.ndarray]:
+    return [read_flow(path).flow for path in sorted(folder.glob("*.flo"), key=lambda path: (len(path.name), path.name))]
+
+
+def kept(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("options", [(), ("--backward",), ("--warm-start",), ("--warm-start", "--backward")])
+def test_the_same_command_goes_on_and_gives_what_it_would_have_given(
+    estimate, folder, output, tmp_path, capsys, stop_after, options
+):
+    assert estimate(folder, "--output", tmp_path / "whole", *options) == 0
+    stop_after(4)
+    assert estimate(folder, *options) == 130
+    assert "the same command goes on after it" in capsys.readouterr().err
+    before = kept(output)
+    assert {"estimate.jsonl", *FLOWS[:4]} <= before.keys()
+    matched = stop_after(None)
+    assert estimate(folder, *options) == 0
+    said = capsys.readouterr().out
+    assert "holds 4 flows of this command already: going on after them" in said and "wrote 6 flows" in said
+    assert len(matched) == 6 and names(output) == names(tmp_path / "whole")
+    for flow, whole in zip(flows(output), flows(tmp_path / "whole"), strict=True):
+        np.testing.assert_allclose(flow, whole, rtol=0, atol=1e-4)
+    after = kept(output)
+    assert all(after[name] == before[name] for name in FLOWS[:4])
+    summaries = [
+        json.loads((place / "summary.json").read_text())["clips"][0]["flows"] for place in (output, tmp_path / "whole")
+    ]
+    for one, other in zip(*summaries, strict=True):
+        assert (
+            one.keys() == other.keys() and one["name"] == other["name"] and one["initial_flow"] == other["initial_flow"]
+        )
+
+
+def test_what_is_done_is_said_and_not_done_again(estimate, folder, output, capsys, stop_after):
+    assert estimate(folder, "--video") == 0
+    before, matched = kept(output), stop_after(0)
+    assert estimate(folder, "--video") == 0
+    assert "holds the 10 flows of this command already; --overwrite computes them anew" in capsys.readouterr().out
+    assert not matched and kept(output) == before
+    (output / "flow.mp4").unlink()
+    (output / "frame_10.flo").unlink()
+    matched = stop_after(None)
+    assert estimate(folder, "--video") == 0 and len(matched) == 1
+    assert kept(output).keys() == before.keys()
+    matched = stop_after(None)
+    assert estimate(folder, "--video", "--overwrite") == 0 and len(matched) == 10
+
+
+def test_a_clip_that_is_done_is_not_read_again_and_the_others_are(estimate, tmp_path, output, stop_after):
+    clips = [write_clip(tmp_path / f"{name}.mp4", moving_frames(4, *SIZE)) for name in ("one", "two")]
+    stop_after(5)
+    assert estimate(*clips, "--video") == 130
+    assert names(output / "one") == ["flow.mp4", *(f"frame_00000{number}.flo" for number in (1, 2, 3))]
+    before, matched = kept(output / "one"), stop_after(None)
+    assert estimate(*clips, "--video") == 0 and len(matched) == 1
+    assert kept(output / "one") == before and names(output / "two") == names(output / "one")
+    summary = json.loads((output / "summary.json").read_text())
+    assert [len(clip["flows"]) for clip in summary["clips"]] == [3, 3]
+    assert all(clip["colour_scale"] for clip in summary["clips"])
+
+
+def test_after_kill_9_torn_lines_locks_and_temporary_files_are_no_hindrance(estimate, folder, output, stop_after):
+    stop_after(4)
+    assert estimate(folder) == 130
+    journal = output / "estimate.jsonl"
+    text = journal.read_text()
+    journal.write_text(text[: text.rindex("}") - 5])  # the line of the fourth flow, whose file is there
+    (output / "estimate.lock").write_text("999999999\nelsewhere\n")
+    (output / ".flowgru-999999999-0123abcd.flo").write_bytes(b"PIEH")
+    (output / ".flowgru-notes").write_text("mine")
+    matched = stop_after(None)
+    assert estimate(folder) == 0 and len(matched) == 7
+    assert names(output) == sorted([".flowgru-notes", *FLOWS, "summary.json"])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--iterations", 2), "iterations was 1 and is 2"),
+        (("--backward",), "backward was False and is True"),
+        (("--end", 8), "end was None and is 8"),
+    ],
+)
+def test_another_request_is_refused(estimate, folder, output, capsys, stop_after, finished, options, said):
+    stop_after(None if finished else 4)
+    assert estimate(folder) == (0 if finished else 130)
+    capsys.readouterr()
+    before, _ = kept(output), stop_after(None)
+    assert estimate(folder, *options) == 2
+    assert said in only_error(capsys) and kept(output) == before
+    assert estimate(folder, *options, "--overwrite") == 0
+
+
+def test_files_that_are_not_ours_and_inputs_that_changed_are_refused(estimate, folder, output, capsys, stop_after):
+    stop_after(4)
+    assert estimate(folder) == 130
+    (output / "frame_7.flo").write_bytes(b"mine")
+    capsys.readouterr()
+    assert estimate(folder) == 2
+    assert "already holds frame_7.flo" in only_error(capsys)
+    (output / "frame_7.flo").unlink()
+    stop_after(None)
+    assert estimate(folder) == 0
+    capsys.readouterr()
+    shutil.copyfile(folder / "frame_1.png", folder / "frame_2.png")
+    assert estimate(folder) == 2
+    assert "whose files have changed since" in only_error(capsys)
+
+
+def test_a_clip_whose_files_changed_before_it_was_done_begins_anew(estimate, folder, output, stop_after):
+    stop_after(4)
+    assert estimate(folder) == 130
+    shutil.copyfile(folder / "frame_1.png", folder / "frame_2.png")
+    matched = stop_after(None)
+    assert estimate(folder) == 0 and len(matched) == 10
+
+
+def test_after_overwriting_was_stopped_the_command_goes_on_without_the_word(estimate, folder, output, stop_after):
+    assert estimate(folder) == 0
+    stop_after(4)
+    assert estimate(folder, "--overwrite", "--iterations", 2) == 130
+    matched = stop_after(None)
+    assert estimate(folder, "--iterations", 2) == 0 and len(matched) == 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]\n", '{"request": 1}\n', '{"request": {}, "clips": 3}', "[" * 9999])
+@pytest.mark.parametrize("name", ["estimate.jsonl", "summary.json"])
+def test_a_journal_that_is_none_is_no_licence(estimate, folder, output, capsys, name, content):
+    output.mkdir()
+    (output / name).write_text(content)
+    (output / "frame_1.flo").write_bytes(b"mine")
+    assert estimate(folder) == 2
+    assert (output / "frame_1.flo").read_bytes() == b"mine" and (output / name).read_text() == content
+    only_error(capsys)
