@@ -12,6 +12,7 @@ def evaluate(
     settings: ModelSettings,
     root: str = "datasets",
     baseline: Literal["dis", "farneback", "zero"] | None = None,
+    flows: str | None = None,
     static: int = 8,
     output: str | None = None,
     worst: int = 5,
@@ -25,6 +26,9 @@ def evaluate(
         column `set` gives each of its groups a column of the table.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     baseline: Measure a method without learning instead: OpenCV's DIS or Farneback, or zero flow.
+    flows: Measure flow files that were written elsewhere instead, from this folder: named as the pairs in pairs.csv, such as
+        sintel/clean/alley_1/frame_0001.flo, or without the set's name, in any format. A pixel that is not known in them
+        counts as not finite.
     static: Also estimate the flow from the first picture to itself, for so many pairs evenly spread over each set:
         static_flow, which should be 0; 0: none.
     output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures. The files in a
@@ -32,15 +36,24 @@ def evaluate(
     worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none.
     overwrite: Replace results that are already there; without it the command refuses before any work.
     """
-    if baseline is not None and (given := settings.given()):
-        raise RequestError(
-            f"--baseline {baseline} is no model, and has no {' or '.join(given)}: give one or the others"
-        )
+    if baseline is not None and flows is not None:
+        raise RequestError(f"--baseline is {baseline} and --flows {flows}: give one of them")
+    if (baseline or flows) is not None and (given := settings.given()):
+        named = f"--flows {flows} is" if baseline is None else f"--baseline {baseline} is"
+        raise RequestError(f"{named} no model, and has no {' or '.join(given)}: give one or the others")
     for name, value in (("worst", worst), ("static", static)):
         require(value >= 0, f"--{name}", value, "0 or more")
     from flowgru.evaluation.run import run_evaluation  # imports torch, which --help does without
 
     whole = run_evaluation(
-        data, settings, root=root, baseline=baseline, static=static, output=output, worst=worst, overwrite=overwrite
+        data,
+        settings,
+        root=root,
+        baseline=baseline,
+        flows=flows,
+        static=static,
+        output=output,
+        worst=worst,
+        overwrite=overwrite,
     )
     return 0 if whole else InputFileError.exit_code

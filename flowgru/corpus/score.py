@@ -13,7 +13,7 @@ from torch import Tensor
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.reader import Frame
 from flowgru.estimation.stream import MIN_CUT_DIFFERENCE, PairFlow
-from flowgru.grid import warp
+from flowgru.grid import backward_warp
 
 STILL_BELOW = 0.5
 """Pixels: a pixel that moves by less is still."""
@@ -110,7 +110,7 @@ class ClipScore:
 
     def _add_flicker(self, before: Float[Tensor, "2 h w"], flow: Float[Tensor, "2 h w"], step: int) -> None:
         """How far the flow is from the previous one, at the places to which that leads."""
-        now, inside = warp(flow[None], before[None] / step)
+        now, inside = backward_warp(flow[None], before[None] / step)
         change = torch.linalg.vector_norm(now[0] - before, dim=0)[inside[0]]
         change = change[change.isfinite()]
         if len(change):
@@ -155,7 +155,7 @@ def is_cut(first: Frame, second: Frame, flow: Float[Tensor, "2 H W"]) -> bool:
         return False
     height, width = after.shape[2:]
     small = F.adaptive_avg_pool2d(torch.nan_to_num(flow.float().cpu())[None], (height, width))
-    back, inside = warp(after, small * (width / flow.shape[2]))
+    back, inside = backward_warp(after, small * (width / flow.shape[2]))
     seen = inside[0]
     if seen.float().mean().item() < 0.25:
         return True

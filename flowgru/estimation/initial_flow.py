@@ -54,32 +54,41 @@ def carried_along(coarse: Sequence[CoarseFlow], *, backward: bool) -> InitialFlo
 class FlowFolder:
     """Initial flows from a folder, in files that are named as flowgru names its results, in any format it reads."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, option: str = "the initial flow") -> None:
         """RequestError where there is no such folder."""
         self.folder = Path(folder)
+        self.flows = "initial flow" if option == "the initial flow" else "flow"
+        """What an error calls them."""
         if not self.folder.is_dir():
-            raise RequestError(f"there is no folder {folder}: name a folder of flow files as the initial flow")
+            raise RequestError(f"there is no folder {folder}: name a folder of flow files as {option}")
 
-    def read(self, name: str, size: tuple[int, ...]) -> InitialFlow:
-        """The flow of that name, for pictures of size (height, width).
+    def has(self, name: str) -> bool:
+        """Whether there is a flow of that name."""
+        return self._path(name) is not None
+
+    def read(self, name: str, size: tuple[int, ...], *, filled: bool = True) -> InitialFlow:
+        """The flow of that name, for pictures of size (height, width); pixels that are not known are filled, or NaN.
 
         InputFileError where the file is missing or damaged, of another size, or without any known pixel.
         """
-        path = next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
+        path = self._path(name)
         if path is None:
             raise InputFileError(
-                f"{self.folder} has no initial flow {name}: expected a file {name} with one of {', '.join(BY_SUFFIX)}"
+                f"{self.folder} has no {self.flows} {name}: expected a file {name} with one of {', '.join(BY_SUFFIX)}"
             )
         stored, valid = read_flow(path)
         if valid.shape != tuple(size):
             raise InputFileError(
-                f"{path} is {valid.shape[1]}x{valid.shape[0]} and the pictures are {size[1]}x{size[0]}: an initial flow "
-                "has the size of its pictures"
+                f"{path} is {valid.shape[1]}x{valid.shape[0]} and the pictures are {size[1]}x{size[0]}: the {self.flows} "
+                "of a pair has the size of its pictures"
             )
         if not valid.any():
-            raise InputFileError(f"{path} has no known pixel: an initial flow must be known somewhere")
-        flow = np.where(valid[..., None], stored, np.float32(np.nan))
-        return InitialFlow(str(path), fill_unknown(_as_tensor(flow)))
+            raise InputFileError(f"{path} has no known pixel: the {self.flows} of a pair must be known somewhere")
+        flow = _as_tensor(np.where(valid[..., None], stored, np.float32(np.nan)))
+        return InitialFlow(str(path), fill_unknown(flow) if filled else flow)
+
+    def _path(self, name: str) -> Path | None:
+        return next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
 
 
 class GivenFlows:

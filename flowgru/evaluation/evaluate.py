@@ -1,6 +1,7 @@
 """Measures any way to estimate flow, learned or classical, on any data set, through the same lines of code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -57,6 +58,8 @@ class PairErrors(NamedTuple):
     """What the data set lists the pair under (a manifest's column `set`), if anything."""
     initial_flow: str = ""
     """Where its refinement began, see Estimate."""
+    others: Mapping[str, str] = MappingProxyType({})
+    """Further columns of the manifest that lists it."""
 
 
 class Evaluation(NamedTuple):
@@ -153,7 +156,8 @@ def evaluate(
         total.merge(errors)
         if group is not None:
             groups.setdefault(group, FlowErrors()).merge(errors)
-        pairs.append(PairErrors(sample.name, errors.result(), group, began))
+        others = MappingProxyType(dict(getattr(files[index], "others", ())))
+        pairs.append(PairErrors(sample.name, errors.result(), group, began, others))
         if watch is not None:
             watch(pairs[-1], sample, flow)
     return Evaluation(
@@ -214,3 +218,9 @@ def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) ->
         return Estimate(torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))[None])
 
     return estimate
+
+
+def read_estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
+    """An Estimator that only passes on the flow that it is given: what another program has estimated."""
+    assert start is not None and start.flow is not None
+    return Estimate(start.flow)

@@ -12,11 +12,18 @@ from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED, Way
 from flowgru.console import progress, warn
 from flowgru.data.classical import BASELINES, OPENCV_VERSION
-from flowgru.data.sets.opening import FlowPairs, open_dataset
+from flowgru.data.sets.opening import FlowPairs, open_datasets
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import make_folders
-from flowgru.evaluation.evaluate import Estimator, GivenStart, benchmark_estimator, evaluate, picture_estimator
+from flowgru.evaluation.evaluate import (
+    Estimator,
+    GivenStart,
+    benchmark_estimator,
+    evaluate,
+    picture_estimator,
+    read_estimate,
+)
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 from flowgru.evaluation.worst import WorstPairs
 
@@ -27,24 +34,30 @@ def run_evaluation(
     *,
     root: str,
     baseline: str | None,
+    flows: str | None,
     static: int,
     output: str | None,
     worst: int,
     overwrite: bool,
 ) -> bool:
     """Measures and reports, see flowgru.commands.evaluate; whether every pair could be read."""
-    sets = [open_dataset(name, root) for name in dict.fromkeys(data)]
+    sets = open_datasets(data, root)
+    folder = None if flows is None else FlowFolder(flows, option="--flows")
     if output is not None:
         refuse_existing(Path(output), overwrite=overwrite)
-    estimator_for, method = open_model(settings) if baseline is None else open_baseline(baseline)
+    if folder is not None:
+        static = 0  # nothing can be estimated between a picture and itself
+        estimator_for, method = _from_files(flows)
+    else:
+        estimator_for, method = open_model(settings) if baseline is None else open_baseline(baseline)
     method["static_pairs"] = static
     if output is not None:
         make_folders([Path(output)])
-    start = settings.initial_flow
-    folder = None if start is None or start in COMPUTED else FlowFolder(start)
+    if (start := settings.initial_flow) is not None and start not in COMPUTED:
+        folder = FlowFolder(start)
     measured = []
     for pairs in sets:
-        given = None if folder is None else partial(_read_initial_flow, folder, pairs.name)
+        given = None if folder is None else partial(_read_flow, folder, pairs.label, filled=flows is None)
         measured.append(_measure(estimator_for(pairs.name), pairs, static, given, worst if output else 0))
     print_table(method, measured)
     if output is not None:
@@ -55,11 +68,16 @@ def run_evaluation(
     return not damaged
 
 
-def _read_initial_flow(folder: FlowFolder, data_set: str, name: str, size: tuple[int, ...]) -> InitialFlow:
-    """The initial flow of a pair, named as the pair; that of a manifest lies in a folder of the manifest's name."""
-    if data_set.endswith(".csv"):
-        name = f"{Path(data_set).stem}/{name.removeprefix(f'{data_set}/')}"
-    return folder.read(name, size)
+def _from_files(flows: str | None) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
+    """What passes on the flows of a folder, and what the report says of it."""
+    return lambda _: read_estimate, {"flows": flows}
+
+
+def _read_flow(folder: FlowFolder, label: str, name: str, size: tuple[int, ...], *, filled: bool) -> InitialFlow:
+    """The flow of a pair in a folder, named as the pair, with the name of its set, without ending, or without it."""
+    without = name.removeprefix(f"{label}/")
+    named = f"{label.removesuffix('.csv')}/{without}"
+    return folder.read(without if folder.has(without) and not folder.has(named) else named, size, filled=filled)
 
 
 def open_baseline(name: str) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
@@ -90,7 +108,7 @@ def _measure(
     estimator: Estimator, pairs: FlowPairs, static: int, given: GivenStart | None, num_worst: int
 ) -> MeasuredSet:
     worst = WorstPairs(num_worst)
-    with progress(pairs.name, len(pairs), "pairs") as advance:
+    with progress(pairs.label, len(pairs), "pairs") as advance:
 
         def watch(measured, sample, flow):
             worst(measured, sample, flow)

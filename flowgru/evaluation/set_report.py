@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,29 +45,80 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
         raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
 
 
-def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
-    """One column per set, or per group of a manifest, before that of the whole manifest."""
+class Column(NamedTuple):
+    """A set, or a group of one, as a column of the table."""
 
+    title: str
+    num_pairs: str
+    flow_folder: str
+    metrics: dict[str, float]
+
+
+def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
+    """One column per set, or per group of a manifest, before that of the whole manifest.
+
+    No name is ever cut: where the terminal is too narrow for all columns, further tables follow below. What is no terminal
+    has no width.
+    """
+    say(", ".join(f"{name} {value}" for name, value in method.items()))
+    rows = [
+        ["measure", *(f"{name} [{metric.unit}]" for name, metric in METRICS.items())],
+        *([column.title, *(_cell(column.metrics[name]) for name in METRICS)] for column in _columns(sets)),
+    ]
+    heads = [["pairs", "true flow from"], *([column.num_pairs, column.flow_folder] for column in _columns(sets))]
+    columns = [[row[0], *head, *row[1:]] for row, head in zip(rows, heads, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+    for shown in _fitting(columns[0], columns[1:], room):
+        say(_table([columns[0], *shown]))
+
+
+def _columns(sets: list[MeasuredSet]) -> list[Column]:
     columns = []
     for pairs, evaluation, _ in sets:
         for group, metrics in evaluation.groups.items():
-            columns.append((group, str(_group_size(evaluation, group)), pairs.flow_folder, metrics))
-        damaged = f", {len(evaluation.damaged)} damaged" if evaluation.damaged else ""
-        num_pairs = f"{len(evaluation.pairs)} of {pairs.num_full}{damaged}"
-        columns.append((pairs.name, num_pairs, pairs.flow_folder, evaluation.metrics))
-    table = Table("measure", title=", ".join(f"{name} {value}" for name, value in method.items()))
-    for title, *_ in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_row("pairs", *(count for _, count, _, _ in columns))
-    table.add_row("true flow from", *(folder for _, _, folder, _ in columns), end_section=True)
-    for name, metric in METRICS.items():
-        values = [metrics[name] for *_, metrics in columns]
-        table.add_row(f"{name} [{metric.unit}]", *map(_cell, values))
-    # A file or pipe has no width that could cut the columns.
-    console = Console(markup=False, width=None if sys.stdout.isatty() else 40 * (1 + len(columns)))
+            listed = [pair for pair in pairs.pairs if pair.set == group]
+            num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
+            columns.append(Column(group, num, folder, metrics))
+        num_damaged = len(evaluation.damaged)
+        counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_damaged, pairs.num_full)
+        columns.append(Column(pairs.label, counts, pairs.flow_folder, evaluation.metrics))
+    return columns
+
+
+def _counts(num_measured: int, num_listed: int, num_full: int | None = None) -> str:
+    """How many pairs were measured of how many, and how many of them were damaged."""
+    damaged = f", {num_listed - num_measured} damaged" if num_listed > num_measured else ""
+    return f"{num_measured} of {num_listed if num_full is None else num_full}{damaged}"
+
+
+def _fitting(first: list[str], others: list[list[str]], room: int | None) -> list[list[list[str]]]:
+    """The columns in groups, each of which fits beside the first column into so many characters; one at least."""
+    groups: list[list[list[str]]] = [[]]
+    for column in others:
+        needed = sum(_width(each) + 3 for each in [first, *groups[-1], column]) + 1
+        if groups[-1] and room is not None and needed > room:
+            groups.append([])
+        groups[-1].append(column)
+    return groups
+
+
+def _width(column: list[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, column))
+
+
+def _table(columns: list[list[str]]) -> str:
+    """The columns beside each other, each as wide as it needs."""
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column[0], justify="right" if index else "left", no_wrap=True, overflow="ignore")
+    for number, row in enumerate(zip(*(column[1:] for column in columns), strict=True)):
+        table.add_row(*row, end_section=number == 1)
+    console = Console(markup=False, width=sum(_width(column) + 3 for column in columns) + 1)
     with console.capture() as capture:
         console.print(table)
-    say(capture.get().rstrip("\n"))
+    return capture.get().rstrip("\n")
 
 
 def _cell(value: float) -> str:
@@ -87,32 +139,34 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     report = {
         "method": method,
         "measures": {name: metric._asdict() for name, metric in METRICS.items()},
-        "sets": {measured.pairs.name: _set_report(*measured[:2]) for measured in sets},
+        "sets": {measured.pairs.label: _set_report(*measured[:2]) for measured in sets},
     }
     if "model" in method:
-        for name, entry in report["sets"].items():
-            entry["padding"] = padding_mode(name)
+        for measured in sets:
+            report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)
     with atomic_write(folder / REPORT, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
     rows = [row for measured in sets for row in measured.evaluation.pairs]
+    columns = ["pair", "set", *METRICS, "initial_flow"]
+    # A manifest's own columns follow, but for those that have a name of ours.
+    others = dict.fromkeys(name for row in rows for name in row.others if name and name not in columns)
     with (
         atomic_write(folder / PAIRS, overwrite=overwrite) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
-        lines = csv.DictWriter(file, ["pair", "set", *METRICS, "initial_flow"])
+        lines = csv.DictWriter(file, [*columns, *others], extrasaction="ignore")
         lines.writeheader()
         for row in rows:
-            lines.writerow(
-                {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
-            )
+            ours = {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
+            lines.writerow({**row.others, **ours})
     _remove_pictures(folder / WORST)
     for measured in sets:
-        _write_worst(folder / WORST / _file_name(measured.pairs.name), measured.worst)
+        _write_worst(folder / WORST / _file_name(measured.pairs.label), measured.worst)
 
 
 def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "folder": str(pairs.folder),
+        "folder": _short(pairs.folder),
         "pairs": len(evaluation.pairs),
         "pairs_of_full_set": pairs.num_full,
         "true_flow_from": pairs.flow_folder,
@@ -124,6 +178,12 @@ def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
         },
         "initial_flows": {pair.name: pair.initial_flow for pair in evaluation.pairs if pair.initial_flow},
     }
+
+
+def _short(folder: Path) -> str:
+    """A folder from where the command runs, if it lies there."""
+    absolute, here = folder.absolute(), Path.cwd()
+    return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else str(folder)
 
 
 def _remove_pictures(folder: Path) -> None:

@@ -41,6 +41,7 @@ class WorstPairs:
             _last_axis(flow[0]).astype(np.float32),
             _last_axis(sample.flow),
             sample.valid.cpu().numpy(),
+            f"{measured.name}: mean end-point error {error:.3g} px",
         )
         self.pairs.append(WorstPair(error, measured.name, picture))
         self.pairs.sort(key=lambda pair: -pair.error)  # stable: of equals the first one stays

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from flowgru.data.lettering import lettered
 from flowgru.errors import RequestError
 from flowgru.view.arrows import Arrows, with_arrows
 from flowgru.view.colour_wheel import FlowArray, Picture, flow_picture, require_one_size, suggest_max_flow
@@ -60,27 +61,45 @@ def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float, c
 
 
 def error_panel(
-    first: Picture, second: Picture, flow: FlowArray, truth: FlowArray, valid: Bool[np.ndarray, "_ _"]
+    first: Picture,
+    second: Picture,
+    flow: FlowArray,
+    truth: FlowArray,
+    valid: Bool[np.ndarray, "_ _"],
+    title: str = "",
 ) -> Picture:
     """One estimate against the truth, in three rows: both frames; estimated and true flow; error map and legends.
 
-    first, second: [H, W, 3]; flow, truth: [H, W, 2]; valid: [H, W], where the truth is known; gives [3 H, 2 W, 3], higher
-    where the frames are smaller than the legends. Both flows have one scale, the 99th percentile of the true one's
-    length; the error map ends at the 99th percentile of the error.
+    first, second: [H, W, 3]; flow, truth: [H, W, 2]; valid: [H, W], where the truth is known. The title stands above all and
+    each picture's own above it; the cells are as wide as the widest of them. Both flows have one scale, the 99th percentile
+    of the true one's length; the error map ends at the 99th percentile of the error.
     """
     require_one_size(first=first, second=second, flow=flow, truth=truth, valid=valid)
     truth = np.where(valid[..., None], truth, np.nan)
     max_flow, max_error = suggest_max_flow([truth]), suggest_max_flow([flow - truth])
     size = 2 * legend_size(first)  # they have a cell to themselves
     legends = stack_centred(colour_wheel_legend(max_flow, size), error_legend(max_error, size))
-    height, width = (max(sides) for sides in zip(first.shape[:2], legends.shape[:2], strict=True))
-    errors = error_map(flow, truth, valid, max_error, legend=False)
-    rows = [
-        side_by_side(first, second),
-        side_by_side(flow_picture(flow, max_flow), flow_picture(truth, max_flow)),
-        side_by_side(_on_white(errors, height, first.shape[1]), _on_white(legends, height, width)),
+    cells = [
+        ("first frame", first),
+        ("second frame", second),
+        ("estimated flow", flow_picture(flow, max_flow)),
+        ("true flow", flow_picture(truth, max_flow)),
+        ("end-point error", error_map(flow, truth, valid, max_error, legend=False)),
+        ("flow and error in pixels", legends),
     ]
-    return np.concatenate([_on_white(row, len(row), first.shape[1] + width) for row in rows])
+    titled = [_stacked(lettered(name), picture) for name, picture in cells]
+    width = max(cell.shape[1] for cell in titled)
+    rows = []
+    for left, right in zip(titled[::2], titled[1::2], strict=True):
+        height = max(len(left), len(right))
+        rows.append(side_by_side(_on_white(left, height, width), _on_white(right, height, width)))
+    return _stacked(*([lettered(title)] if title else []), *rows)
+
+
+def _stacked(*pictures: Picture) -> Picture:
+    """Pictures below each other at the left of a white sheet."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate([_on_white(picture, len(picture), width) for picture in pictures])
 
 
 def _on_white(picture: Picture, height: int, width: int) -> Picture:

@@ -144,7 +144,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder(middlebury, tmp_path):
 def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypatch, capsys):
     def open_grouped(name, root):
         pairs = open_dataset("middlebury", root)
-        pairs.name = name
+        pairs.name = pairs.label = name
         groups = zip(pairs.pairs, ["wood", "stone"], strict=True)
         pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
         return pairs

@@ -12,6 +12,7 @@ from flowgru.config import NetworkConfig
 from flowgru.config.way import Way
 from flowgru.data.classical import zero_flow
 from flowgru.data.formats.images import to_tensor
+from flowgru.data.lettering import lettered
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
@@ -198,7 +199,9 @@ def test_the_worst_pairs_are_kept_with_their_pictures():
     with pytest.warns(UserWarning, match="no pixel with valid flow"):
         evaluate(picture_estimator(zero_flow), samples, watch=worst)
     assert [(pair.name, pair.error) for pair in worst.pairs] == [("pair/1", 9), ("pair/4", 9)]
-    np.testing.assert_array_equal(worst.pairs[0].picture[:6, :8], (samples[1].first * 255).round().permute(1, 2, 0))
+    top = len(lettered("pair/1: mean end-point error 9 px")) + len(lettered("first frame"))
+    first = (samples[1].first * 255).round().permute(1, 2, 0)
+    np.testing.assert_array_equal(worst.pairs[0].picture[top : top + 6, :8], first)
 
     def breaks_down(first, second, start=None, /):
         return Estimate(torch.full((1, 2, 6, 8), torch.nan))
@@ -218,14 +221,22 @@ def test_a_picture_of_one_pair_shows_its_frames_its_flows_and_its_error():
     valid = np.ones((height, width), bool)
     valid[:, 30:] = False
     flow = np.where(np.arange(width)[None, :, None] < 10, truth, truth * 2)
-    picture = error_panel(first, second, flow, truth, valid)
-    assert picture.shape == (3 * height, 2 * width, 3)
-    np.testing.assert_array_equal(picture[:height], np.concatenate([first, second], axis=1))
-    np.testing.assert_array_equal(picture[height : 2 * height, :10], picture[height : 2 * height, width : width + 10])
-    assert not picture[height : 2 * height, width + 30 :].any()  # unknown
-    errors = picture[2 * height :, :width]
-    assert (errors[:, :10] == 255).all() and (errors[:, 10:30] == (90, 0, 40)).all() and not errors[:, 30:].any()
-    np.testing.assert_array_equal(picture[2 * height :, width:][:80, :80], colour_wheel_legend(7.0, 80)[:80])
+    picture = error_panel(first, second, flow, truth, valid, "walk/0001: mean end-point error 3.5 px")
+    head, name = lettered("walk/0001: mean end-point error 3.5 px"), lettered("first frame")
+    np.testing.assert_array_equal(picture[: len(head), : head.shape[1]], head)
+    rows = [picture[len(head) + row * (len(name) + height) :][: len(name) + height] for row in range(3)]
+    np.testing.assert_array_equal(rows[0][: len(name), : name.shape[1]], name)
+    frames, flows, errors = (row[len(name) :] for row in rows)
+    np.testing.assert_array_equal(frames, np.concatenate([first, second], axis=1))
+    np.testing.assert_array_equal(flows[:, :10], flows[:, width : width + 10])
+    assert not flows[:, width + 30 :].any()  # unknown
+    assert (errors[:, :10] == 255).all() and (errors[:, 10:30] == (90, 0, 40)).all()
+    assert not errors[:, 30:width].any()
+    np.testing.assert_array_equal(errors[:, width:][:80, :80], colour_wheel_legend(7.0, 80)[:80])
+    titled = error_panel(first[:9, :9], second[:9, :9], flow[:9, :9], truth[:9, :9], valid[:9, :9], "a title")
+    for text in ("a title", "first frame"):  # small frames do not cut the words
+        ink = lettered(text)
+        assert any((titled[top : top + len(ink), : ink.shape[1]] == ink).all() for top in range(len(titled) - len(ink)))
 
 
 def test_a_damaged_pair_ends_a_measurement_that_does_not_ask_to_go_on():

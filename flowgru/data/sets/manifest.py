@@ -1,22 +1,26 @@
 """Pairs of one's own, listed in a CSV file.
 
-    first,second,flow,valid,set,name
-    clip/0001.png,clip/0002.png,clip/0001.flo,,clip,start
+    first,second,flow,valid,invalid,set,name
+    clip/0001.png,clip/0002.png,clip/0001.flo,,,clip,start
 
-Paths are relative to the file. `valid` (a picture, black where the flow is not known), `set` (what a report groups the
-pair under) and `name` may be left out, as columns or as cells.
+Paths are relative to the file. `valid` (a picture, black where the flow is not known), `invalid` (a picture, white where the
+flow is not to be judged), `set` (what a report groups the pair under) and `name` may be left out, as columns or as cells.
+Other columns are kept as they are, for the report of every pair.
 """
 
 import csv
 import io
+import os
+import warnings
 from pathlib import Path
 
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles
-from flowgru.errors import InputFileError, did_you_mean
+from flowgru.errors import InputFileError, did_you_mean, nearest
 from flowgru.files.bounded import read_bytes
 
 REQUIRED = ("first", "second", "flow")
-COLUMNS = (*REQUIRED, "valid", "set", "name")
+MASKS = ("valid", "invalid")
+COLUMNS = (*REQUIRED, *MASKS, "set", "name")
 
 
 def list_manifest(path: Path) -> Listing:
@@ -25,21 +29,37 @@ def list_manifest(path: Path) -> Listing:
     InputFileError where the text is no such table. The header is row 1.
     """
     pairs, missing, rows = [], [], {}
-    for row, cells in _rows(path):
+    table = _rows(path)
+    for row, cells in table:
         for column in REQUIRED:
             if not cells[column]:
                 raise InputFileError(f"{path} row {row} has no {column}: expected {', '.join(REQUIRED)} in every row")
-        name = cells["name"] or str(Path(cells["flow"]).with_suffix(""))
+    folder = _common_folder([cells["flow"] for _, cells in table])
+    for row, cells in table:
+        name = cells["name"] or Path(os.path.relpath(cells["flow"], folder)).with_suffix("").as_posix()
         if name in rows:
             raise InputFileError(f"{path} rows {rows[name]} and {row} are both called {name!r}: give each its own name")
         rows[name] = row
-        files = {column: path.parent / cells[column] for column in (*REQUIRED, "valid") if cells[column]}
+        files = {column: path.parent / cells[column] for column in (*REQUIRED, *MASKS) if cells[column]}
         absent = [f"{cells[column]} (row {row})" for column, file in files.items() if not file.is_file()]
         missing += absent
         if not absent:
             first, second, flow = (files[column] for column in REQUIRED)
-            pairs.append(PairFiles(name, first, second, flow, valid=files.get("valid"), set=cells["set"]))
+            invalid, valid = files.get("invalid"), files.get("valid")
+            others = tuple((column, cell) for column, cell in cells.items() if column not in COLUMNS)
+            pair = PairFiles(name, first, second, flow, invalid, valid=valid, set=cells["set"], others=others)
+            pairs.append(pair)
     return Listing(pairs, missing, lone=[])
+
+
+def _common_folder(flows: list[str]) -> str:
+    """Where names of pairs begin: at the manifest, or, where flows lie outside of its folder, at their common folder."""
+    if not any(os.path.isabs(flow) or ".." in Path(flow).parts for flow in flows):
+        return ""
+    try:
+        return os.path.commonpath([os.path.dirname(os.path.normpath(flow)) for flow in flows])
+    except ValueError:  # some are absolute and some are not
+        return ""
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -49,14 +69,19 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputFileError(f"{path} is no CSV in UTF-8 ({error}): export it as comma-separated UTF-8 text") from error
     header = [cell.strip() for cell in table[0]] if table else []
-    for column in header:
-        if column not in COLUMNS:
-            hint = did_you_mean(column, COLUMNS)
-            raise InputFileError(f"{path} row 1 has the column {column!r}: {hint}known are {','.join(COLUMNS)}")
+    unknown = [column for column in header if column not in COLUMNS]
     if lacking := [column for column in REQUIRED if column not in header]:
-        raise InputFileError(f"{path} row 1 has no column {lacking[0]!r}: expected a header like {','.join(COLUMNS)}")
+        hints = [f"did you mean {lacking[0]!r} by {column!r}? " for column in unknown if nearest(column, lacking)]
+        raise InputFileError(
+            f"{path} row 1 has no column {lacking[0]!r}: {''.join(hints[:1])}expected a header like {','.join(COLUMNS)}, "
+            f"found {','.join(header)[:100] or 'nothing'}"
+        )
     if len(set(header)) < len(header):
         raise InputFileError(f"{path} row 1 has a column twice: {','.join(header)}")
+    if unknown:
+        hints = {column: did_you_mean(column, COLUMNS).strip() for column in unknown}
+        shown = ", ".join(column + f" ({hint})" * bool(hint) for column, hint in hints.items())
+        warnings.warn(f"{path} has columns that say nothing to flowgru: {shown}", stacklevel=3)
     rows = []
     for number, cells in enumerate(table[1:], start=2):
         if not any(cells):  # an empty line

@@ -1,6 +1,7 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class FlowPairs(Dataset[FlowSample]):
 
     def __init__(self, name: str, folder: Path, pairs: list[PairFiles], layout: Layout | None = None) -> None:
         self.name = name
+        self.label = Path(name).name
+        """What the set and its pairs are called in reports: of a manifest's path the last part."""
         self.folder = folder
         self.pairs = pairs
         self._read_masks = picture_masks if layout is None else layout.read_masks
@@ -46,7 +49,11 @@ class FlowPairs(Dataset[FlowSample]):
     @property
     def flow_folder(self) -> str:
         """Where the true flows lie: tells KITTI's flow_occ (all pixels) from flow_noc (not the occluded ones)."""
-        return ", ".join(sorted({self._flow_folder(folder) for folder in {pair.flow.parent for pair in self.pairs}}))
+        return self.flow_folder_of(self.pairs)
+
+    def flow_folder_of(self, pairs: Iterable[PairFiles]) -> str:
+        """The same of some of the pairs."""
+        return ", ".join(sorted({self._flow_folder(folder) for folder in {pair.flow.parent for pair in pairs}}))
 
     @property
     def groups(self) -> list[str]:
@@ -58,11 +65,23 @@ class FlowPairs(Dataset[FlowSample]):
 
     def __getitem__(self, index: int) -> FlowSample:
         """Reads one pair. InputFileError where a file is damaged, or its size is not that of the others."""
-        return read_pair(self.pairs[index], f"{self.name}/{self.pairs[index].name}", self._read_masks)
+        return read_pair(self.pairs[index], f"{self.label}/{self.pairs[index].name}", self._read_masks)
 
     def _flow_folder(self, folder: Path) -> str:
         inside = folder.relative_to(self.folder).parts if folder.is_relative_to(self.folder) else folder.parts
         return next((part for part in reversed(inside) if "flow" in part.lower()), folder.name)
+
+
+def open_datasets(names: Iterable[str], root: str | Path) -> list[FlowPairs]:
+    """Several sets, each once; manifests of one name are labelled by so much of their folders that tells them apart."""
+    sets = [open_dataset(name, root) for name in dict.fromkeys(names)]
+    for pairs in sets:
+        parts = Path(os.path.abspath(pairs.name)).parts
+        num_parts = 1
+        while num_parts < len(parts) and any(each.label == pairs.label for each in sets if each is not pairs):
+            num_parts += 1
+            pairs.label = "/".join(parts[-num_parts:])
+    return sets
 
 
 def open_dataset(name: str, root: str | Path) -> FlowPairs:

@@ -1,11 +1,13 @@
 """A CSV file makes a data set of one's own files, and says in which row it is wrong."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from trees import flow, mask, picture
 
 from flowgru.data.formats.images import write_image
-from flowgru.data.sets.opening import open_dataset
+from flowgru.data.sets.opening import open_dataset, open_datasets
 from flowgru.errors import InputFileError
 
 
@@ -35,7 +37,7 @@ def test_rows_become_samples_in_their_order(manifest):
     assert [pair.name for pair in pairs.pairs] == ["clip/there", "clip/back"]
     assert pairs.num_full == len(pairs) == 2 and pairs.name == name and pairs.flow_folder == "clip"
     there, back = pairs
-    assert there.name == f"{name}/clip/there" and there.occlusion is None
+    assert there.name == "my pairs.csv/clip/there" and there.occlusion is None
     assert [round(part.max().item() * 255) for part in (there.first, there.second, back.first)] == [1, 2, 2]
     assert (~there.valid).any(dim=0).nonzero().flatten().tolist() == [0] and back.flow[0].max() == -3
 
@@ -61,6 +63,41 @@ def test_names_and_sets_of_the_rows_are_kept(manifest):
     assert pairs.groups == ["easy", pairs.name]
 
 
+def test_further_columns_are_kept_and_named_once(manifest):
+    text = f"first,second,flow,weather,vaild\n{ROW},rain,\nclip/2.png,clip/1.png,clip/back.flo,sun,x\n"
+    with pytest.warns(UserWarning) as caught:
+        pairs = open_dataset(manifest(text), ".")
+    (said,) = [str(one.message) for one in caught]
+    assert "say nothing to flowgru: weather, vaild (did you mean 'valid'?)" in said
+    assert [dict(pair.others) for pair in pairs.pairs] == [
+        {"weather": "rain", "vaild": ""},
+        {"weather": "sun", "vaild": "x"},
+    ]
+
+
+def test_an_invalid_picture_marks_white_what_is_not_to_be_judged(manifest):
+    sample = open_dataset(manifest(f"first,second,flow,invalid\n{ROW},clip/known.png\n"), ".")[0]
+    assert sample.valid.any(dim=0).nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
+
+
+def test_names_of_pairs_are_short_wherever_their_files_lie(manifest, tmp_path):
+    there, back = (f"clip/1.png,clip/2.png,{tmp_path}/clip/{name}.flo" for name in ("there", "back"))
+    named = open_dataset(manifest(f"first,second,flow\n{there}\n{back}\n"), ".")
+    assert [pair.name for pair in named.pairs] == ["there", "back"]
+    mixed = open_dataset(manifest(f"first,second,flow\n{ROW}\n{back}\n"), ".")
+    assert len({pair.name for pair in mixed.pairs}) == 2
+
+
+def test_manifests_of_one_name_are_told_apart(manifest, tmp_path):
+    path = Path(manifest(f"first,second,flow\n{ROW}\n"))
+    other = tmp_path / "other" / path.name
+    other.parent.mkdir()
+    other.write_text(path.read_text().replace("clip/", "../clip/"))
+    labels = [pairs.label for pairs in open_datasets([str(path), str(other), str(path)], ".")]
+    assert labels == [f"{tmp_path.name}/my pairs.csv", "my pairs.csv"]
+    assert open_datasets([str(path)], ".")[0].label == "my pairs.csv"
+
+
 def test_a_spreadsheets_csv_is_read(manifest):
     text = 'first,second,flow\r\n"clip/1.png" , clip/2.png,clip/there.flo\r\n'.replace('" ,', '",')
     assert len(open_dataset(manifest(text, "utf-8-sig"), ".")) == 1
@@ -71,8 +108,8 @@ def test_a_spreadsheets_csv_is_read(manifest):
     [
         ("", "row 1 has no column 'first': expected a header like first,second,flow,"),
         ("first,second,flow\n", "holds no pair with a flow"),
-        (f"{ROW}\n", "row 1 has the column 'clip/1.png'"),
-        (f"first,second,flwo\n{ROW}\n", "row 1 has the column 'flwo': did you mean 'flow'? known are first,second,"),
+        (f"{ROW}\n", "row 1 has no column 'first': expected a header like first,second,flow"),
+        (f"first,second,flwo\n{ROW}\n", "row 1 has no column 'flow': did you mean 'flow' by 'flwo'? expected a header"),
         (f"first,second\n{ROW}\n", "row 1 has no column 'flow'"),
         (f"first,second,flow,flow\n{ROW}\n", "row 1 has a column twice"),
         (f"first,second,flow\n{ROW}\n{ROW},more\n", "row 3 has 4 cells and the header 3"),
@@ -83,7 +120,10 @@ def test_a_spreadsheets_csv_is_read(manifest):
             "lacks a.png (row 3), b.flo (row 3): correct the paths",
         ),
         ('first,second,flow\n"clip\n', "is no CSV in UTF-8"),
-        ("first;second;flow\n", "row 1 has the column 'first;second;flow'"),
+        (
+            "first;second;flow\n",
+            "row 1 has no column 'first': expected a header like first,second,flow,valid,invalid,set,",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_row(text, said, manifest):

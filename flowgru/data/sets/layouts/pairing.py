@@ -30,6 +30,8 @@ class PairFiles(NamedTuple):
     """Spring keeps 2x2 flows, in pixels of the picture, for each of them: every 2nd row and column is read."""
     set: str = ""
     """What a report groups the pair under; nothing is the data set itself."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Further columns of a manifest and their cells, as they are."""
 
 
 class Listing(NamedTuple):
