@@ -1,7 +1,8 @@
-"""`flowgru data check`: what is missing or damaged in a data set, in plain words."""
+"""`flowgru data check`: what is missing or damaged in data sets, in plain words."""
 
 import contextlib
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.config.renamed import NamesOfToday
@@ -34,10 +35,13 @@ def data(words: list[str], root: str | None = None, samples: int = 8) -> int:
 def _names_and_root(words: list[str], root: str | None) -> tuple[list[str], str]:
     """The sets' names and their root, which is the last word where that is no set, as it was before --root."""
     from flowgru.data.sets.layouts import DATASETS
-    from flowgru.data.sets.opening import is_manifest, require_known
+    from flowgru.data.sets.opening import is_manifest, is_nearly_set, require_known
 
     *names, last = dict.fromkeys(words)
-    if names and root is None and last not in DATASETS and not is_manifest(last):
+    is_set = last in DATASETS or is_manifest(last)
+    if names and not is_set and (Path(last).is_dir() or not is_nearly_set(last)):
+        if root is not None:
+            raise RequestError(f"{last} is no data set, and --root is {root} already: name sets, or one folder")
         root = last
         with NamesOfToday("flowgru data check") as today:
             today.noted(f"the last word {last}", f"--root {last}")

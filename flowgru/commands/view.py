@@ -63,17 +63,17 @@ def view(
 
 
 def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> dict[Path, Path]:
-    """Where each flow's result goes. RequestError where results collide, exist already or would replace a flow."""
+    """Where each flow's result goes. RequestError where results exist already or would replace a flow."""
+    from flowgru.data.video.listing import distinct_names
+
     if output is None:
         return {}
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
     targets: dict[Path, Path] = {}
-    for source in sources:
-        target = folder / f"{source.stem}{extension}"
-        if target in targets.values():
-            raise RequestError(f"two flows are called {source.stem!r}, and their results would collide")
+    for source, name in zip(sources, distinct_names(sources, "flows"), strict=True):
+        target = folder / f"{name}{extension}"
         if target.resolve() in (other.resolve() for other in sources):
             raise RequestError(f"{target} would replace a flow that is viewed: name another --output")
         if target.exists() and not overwrite:

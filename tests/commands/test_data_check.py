@@ -243,12 +243,30 @@ def test_chairs_that_lack_a_file_are_not_called_too_many(tmp_path, monkeypatch, 
     assert code == 3 and "00010_img2.ppm" in said and "2 in both parts" in said and "more than the full set" not in said
 
 
+def test_several_sets_are_checked_one_after_the_other(tmp_path, monkeypatch, capsys):
+    make_sintel(tmp_path)
+    make_chairs(tmp_path)
+    expect(monkeypatch, "sintel_clean", 4)
+    assert main(["data", "check", "sintel_clean", "spring", "sintel", "--root", str(tmp_path)]) == 3
+    said, errors = capsys.readouterr()
+    assert "sintel_clean is whole\n" in said and "sintel is not whole\n" in said
+    assert [line for line in errors.splitlines() if line.startswith("error: spring is not below")]
+    assert "note:" not in errors
+    assert main(["data", "check", "sintel_clean", "--root", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "sintel_clean", str(tmp_path)]) == 0
+    assert f"the last word {tmp_path} is now --root {tmp_path}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
         (["data", "check"], "expected flowgru data check NAME ... --root ROOT"),
         (["data", "unpack", "sintel"], "expected flowgru data check NAME ... --root ROOT"),
         (["data", "check", "sintle"], "did you mean 'sintel'"),
+        (["data", "check", "sintel", "there", "--root", "here"], "there is no data set, and --root is here already"),
+        (["data", "check", "sintle", "sintel"], "did you mean 'sintel'"),
+        (["data", "check", "sintel", "chiars"], "did you mean 'chairs'"),
         (["data", "check", "sintel", ".", "--samples", "-1"], "--samples is -1"),
     ],
 )

@@ -113,10 +113,11 @@ def test_requests_that_make_no_sense_change_nothing(path, tmp_path, capsys, word
     assert (tmp_path / "a.png").read_bytes() == b"precious" and not (tmp_path / "out").exists()
 
 
-def test_two_flows_of_one_name_would_collide(path, tmp_path, flow, capsys):
+def test_two_flows_of_one_name_get_distinct_ones(path, tmp_path, flow, capsys):
     write_flow(tmp_path / "b" / "a.flo", flow)
-    assert main(["view", path, str(tmp_path / "b" / "a.flo"), "--output", str(tmp_path / "out")]) == 2
-    assert "two flows are called 'a'" in capsys.readouterr().err
+    assert main(["view", path, str(tmp_path / "b" / "a.flo"), "--output", str(tmp_path / "out")]) == 0
+    assert f"2 flows are called 'a': their results are called {tmp_path.name}_a, b_a" in capsys.readouterr().err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([f"{tmp_path.name}_a.png", "b_a.png"])
 
 
 # The demo

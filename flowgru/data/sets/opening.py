@@ -18,7 +18,7 @@ from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import Masks, picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
 from flowgru.data.sets.manifest import list_manifest
-from flowgru.errors import InputFileError, RequestError, did_you_mean
+from flowgru.errors import InputFileError, RequestError, did_you_mean, nearest
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -117,6 +117,11 @@ def require_known(name: str) -> None:
         raise RequestError(
             f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
         )
+
+
+def is_nearly_set(name: str) -> bool:
+    """Whether it is spelled much like the name of a benchmark set."""
+    return nearest(name, DATASETS) is not None
 
 
 def find_dataset(name: str, root: str | Path) -> FoundSet:

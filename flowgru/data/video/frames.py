@@ -4,8 +4,7 @@ import contextlib
 import glob
 import os
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.listing import (
     ANIMATED_SUFFIXES,
     chosen,
+    distinct_names,
     is_picture,
     listed,
     sorted_as_counted,
@@ -60,10 +60,12 @@ class PictureSource(FrameSource):
         self.problems = []
         self.expected_frames = len(paths)
         self.paths = paths
+        # No flow is named after the last.
+        self._names = [*distinct_names(paths[:-1]), paths[-1].stem]
 
     def __iter__(self) -> Iterator[Frame]:
-        for path in self.paths:
-            yield Frame(read_image(path), path.stem, time=None, segment=0, damaged=False)
+        for path, name in zip(self.paths, self._names, strict=True):
+            yield Frame(read_image(path), name, time=None, segment=0, damaged=False)
 
 
 class ClipSource(FrameSource):
@@ -165,7 +167,8 @@ def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = 
     and non-pictures are passed over, and a warning names what is missing in their numbering and which kinds of picture
     are passed over.
     start and end number the first and the last frame of every sequence, from 1, both included.
-    RequestError for a URL or playlist, for fewer than 2 pictures, and for names that would collide among the results;
+    Pictures, and inputs, of one name get distinct ones, which a warning says.
+    RequestError for a URL or playlist, and for fewer than 2 pictures;
     InputFileError for a folder that cannot be read.
     """
     check_range(start, end)
@@ -190,11 +193,12 @@ def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = 
         warn_of_shell_order(single_pictures)
         name = _folder_name(single_pictures[0].parent)
         sources.append(_pictures(name, single_pictures, "the list of pictures", start, end))
-    repeated = _repeated(source.name for source in sources)
-    if repeated:
-        raise RequestError(
-            f"two inputs are called {repeated!r}, and their results would collide: give them in two runs"
-        )
+    if len({source.name for source in sources}) < len(sources):
+        places = [
+            source.paths[0].parent if isinstance(source, PictureSource) else source.paths[0] for source in sources
+        ]
+        for source, name in zip(sources, distinct_names(places, "inputs"), strict=True):
+            source.name = name
     return sources
 
 
@@ -209,9 +213,6 @@ def _pictures(name: str, paths: Sequence[Path], origin: str, start: int, end: in
     for path in chosen:
         if path.stem in ("", ".", "..") or "\\" in path.stem:
             raise RequestError(f"{path}: its name {path.stem!r} cannot name a result, rename the file")
-    repeated = _repeated(path.stem for path in chosen[:-1])  # no flow is named after the last
-    if repeated:
-        raise RequestError(f"{origin} gives two pictures called {repeated!r}, and their results would collide")
     return PictureSource(name, chosen)
 
 
@@ -243,8 +244,3 @@ def _may_be_single(path: Path) -> bool:
 
 def _folder_name(folder: Path) -> str:
     return folder.resolve().name or "frames"
-
-
-def _repeated(names: Iterable[str]) -> str | None:
-    name, count = max(Counter(names).items(), key=lambda item: item[1])
-    return name if count > 1 else None

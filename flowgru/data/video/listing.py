@@ -4,8 +4,8 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, pairwise
 from pathlib import Path
 
 from flowgru.data.formats.images import num_pictures
@@ -98,6 +98,41 @@ def warn_of_shell_order(pictures: list[Path]) -> None:
         _warn(
             "pictures are taken in the order given, which is not that of their numbers: quote the pattern to sort them"
         )
+
+
+def distinct_names(paths: Sequence[Path], what: str = "pictures") -> list[str]:
+    """What the results of each of the files, or folders, are called: its name without ending, if no other has the same.
+
+    Else the name of its folder goes before it, else its ending follows, else a number; a warning says so.
+    """
+    names = [_stem(path) for path in paths]
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if not repeated:
+        return names
+    longer: list[Callable[[Path], str]] = [
+        lambda path: f"{path.absolute().parent.name}_{_stem(path)}",
+        lambda path: f"{path.absolute().parent.name}_{path.name.replace('.', '_')}",
+    ]
+    for name in repeated:
+        places = [index for index, other in enumerate(names) if other == name]
+        for lengthen in longer:
+            tried = [lengthen(paths[index]) for index in places]
+            if len(set(tried)) == len(tried) and not {*tried} & {*names}:
+                break
+        else:
+            taken, tried = {*names}, []
+            for _ in places:
+                number = next(number for number in count(1) if f"{name}_{number}" not in taken)
+                tried.append(f"{name}_{number}")
+                taken.add(tried[-1])
+        for index, new in zip(places, tried, strict=True):
+            names[index] = new
+        _warn(f"{len(places)} {what} are called {name!r}: their results are called {_named(tried)}")
+    return names
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
 
 
 def _counting_order(text: str) -> list[tuple[str, int]]:

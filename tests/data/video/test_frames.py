@@ -86,10 +86,16 @@ def test_names_that_would_collide_or_escape_are_refused(tmp_path: Path) -> None:
         "d/1.png",
     ):
         write_image(tmp_path / name, COLOUR)
-    with pytest.raises(RequestError, match="two pictures called '1'"):
-        open_frames([tmp_path / "a"])
-    with pytest.raises(RequestError, match="two inputs are called 'x'"):
-        open_frames([tmp_path / "b" / "x", tmp_path / "c" / "x"])
+    with pytest.warns(UserWarning, match="2 pictures are called '1': their results are called a_1_jpg, a_1_png"):
+        [source] = open_frames([tmp_path / "a"])
+    assert [frame.name for frame in source][:2] == ["a_1_jpg", "a_1_png"]
+    with pytest.warns(UserWarning, match="2 inputs are called 'x': their results are called b_x, c_x"):
+        assert [source.name for source in open_frames([tmp_path / "b" / "x", tmp_path / "c" / "x"])] == ["b_x", "c_x"]
+    with pytest.warns(UserWarning, match="2 pictures are called '1'"):
+        [source] = open_frames([tmp_path / "a" / "1.png", tmp_path / "b" / "x" / "1.png", tmp_path / "a" / "2.png"])
+    assert [frame.name for frame in source] == ["a_1", "x_1", "2"]
+    with pytest.warns(UserWarning, match="3 pictures are called '1': their results are called 1_1, 1_2, 1_3"):
+        [source] = open_frames([tmp_path / "a" / "1.png"] * 3 + [tmp_path / "a" / "2.png"])
     with pytest.raises(RequestError, match="cannot name a result"):
         open_frames([tmp_path / "d" / "...png", tmp_path / "d" / "1.png"])
     [source] = open_frames([tmp_path / "a" / "1.png", tmp_path / "b" / "x" / "1.png"])  # one result, after the first
