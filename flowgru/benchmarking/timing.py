@@ -37,12 +37,13 @@ def interleaved_seconds(
     warm_up: int = 1,
     least: float = 0.0,
     clock: str = "wall",
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds that each action took in each round, the device's work included.
 
     All actions take their turn in every round, so that whatever else the machine does is shared by all; `warm_up` rounds
     before are not counted. An action that is shorter than `least` seconds when it is warm runs several times in its turn,
-    which then gives the mean: for what is short against starting it on a device.
+    which then gives the mean: for what is short against starting it on a device. `advance` is called between the turns.
     """
     now, times, repeats = CLOCKS[clock], {name: list[float]() for name in actions}, dict.fromkeys(actions, 1)
     for turn in range(-warm_up, rounds):
@@ -57,6 +58,7 @@ def interleaved_seconds(
                 times[name].append(seconds)
             elif turn == -1 and seconds < least:
                 repeats[name] = math.ceil(least / max(seconds, 1e-6))
+            advance()
     return times
 
 
@@ -66,9 +68,17 @@ def _finish(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def median_ms(actions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median time of each action in milliseconds, without gradients, over rounds in which they take turns."""
-    times = interleaved_seconds(actions, rounds, device)
+def median_ms(
+    actions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Median time of each action in milliseconds, without gradients, over rounds in which they take turns.
+
+    One more round warms up; `advance` is called after each action in each round.
+    """
+    times = interleaved_seconds(actions, rounds, device, advance=advance)
     return {name: 1000 * statistics.median(seconds) for name, seconds in times.items()}
 
 

@@ -11,6 +11,7 @@ from flowgru.comparison.measurements import RunMeasurement
 from flowgru.comparison.plan import PlannedRow
 from flowgru.comparison.runs import memory
 from flowgru.config import ComparisonConfig
+from flowgru.console import progress
 from flowgru.errors import FlowgruError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.jobs import Job, run_jobs
@@ -37,7 +38,10 @@ def measure_costs(
     for name, network in made.items():
         steps[name] = prepared_step(network.operator, height, width)
         pairs |= {f"{name} {count}": pair(network, count) for count in config.iterations}
-    step_ms, pair_ms = median_ms(steps, STEP_TURNS, device), median_ms(pairs, PAIR_TURNS, device)
+    with progress("times of the operators", len(steps) * (STEP_TURNS + 1), "turns") as advance:
+        step_ms = median_ms(steps, STEP_TURNS, device, advance)
+    with progress("times of the pairs", len(pairs) * (PAIR_TURNS + 1), "turns") as advance:
+        pair_ms = median_ms(pairs, PAIR_TURNS, device, advance)
     peaks = _peaks(config, networks, folder, device, num_threads)
     for name, planned in networks.items():
         values = {
@@ -66,6 +70,7 @@ def _peaks(
     peaks: dict[str, float] = {}
 
     def ended(job: Job, outcome: float | FlowgruError) -> None:
+        advance()
         if isinstance(outcome, FlowgruError):
             raise type(outcome)(f"the memory of {job.name} cannot be measured: {outcome}")
         peaks[job.name] = outcome
@@ -74,5 +79,6 @@ def _peaks(
         Job(name, memory, (config, planned.network, str(device)), folder / name / "memory.txt")
         for name, planned in networks.items()
     ]
-    run_jobs(jobs, at_once=1, num_threads=num_threads, ended=ended)
+    with progress("peaks of memory", len(jobs), "networks") as advance:
+        run_jobs(jobs, at_once=1, num_threads=num_threads, ended=ended)
     return peaks

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from flowgru.benchmarking.costs import peak_mib
 from flowgru.comparison.measurements import RunMeasurement
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
+from flowgru.console import progress
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
@@ -86,10 +87,12 @@ def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
 def zero_error(config: ComparisonConfig, name: str) -> float:
     """epe_per_image of zero flow in pixels, over the pairs of that name."""
     data = measured_pairs(config, name)
-    errors = []
-    for index in range(len(data)):  # pyright: ignore[reportArgumentType]
-        pair = collate([data[index]])
-        errors.append(endpoint_error(torch.zeros_like(pair.flow), pair.flow, pair.valid))
+    errors, num_pairs = [], len(data)  # pyright: ignore[reportArgumentType]
+    with progress(f"zero flow on {name}", num_pairs, "pairs") as advance:
+        for index in range(num_pairs):
+            pair = collate([data[index]])
+            errors.append(endpoint_error(torch.zeros_like(pair.flow), pair.flow, pair.valid))
+            advance()
     return float(torch.cat(errors).nanmean())
 
 

@@ -1,6 +1,8 @@
 """The work of `flowgru export`: trace, write, compare with PyTorch, keep."""
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 from flowgru.config import SyntheticSettings
 from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
-from flowgru.console import say
+from flowgru.console import Advance, counted, progress, say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError, first_line, lacks_memory
 from flowgru.files.atomic import atomic_write
@@ -54,11 +56,15 @@ def export_network(settings: ExportSettings) -> None:
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
     say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
-    with atomic_write(paths[0], overwrite=settings.overwrite) as temporary:
+    num_parts = 2 + len(SIZES) * (1 + starts)
+    with (
+        atomic_write(paths[0], overwrite=settings.overwrite) as temporary,
+        progress("export", num_parts, "parts") as advance,
+    ):
         beside = [temporary.with_suffix(path.suffix) for path in paths[1:]]
         try:
-            _write(settings, exportable, temporary, card)
-            difference = _proved(settings, network, ExportedFlow(temporary))
+            _write(settings, exportable, temporary, card, advance)
+            difference = _proved(settings, network, ExportedFlow(temporary), advance)
             for file, path in zip(beside, paths[1:], strict=True):
                 os.replace(file, path)
         finally:
@@ -71,10 +77,19 @@ def export_network(settings: ExportSettings) -> None:
     )
 
 
-def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, card: dict[str, Any]) -> None:
+def _write(
+    settings: ExportSettings, exportable: ExportableFlow, path: Path, card: dict[str, Any], advance: Advance
+) -> None:
     """RequestError for a network that PyTorch's tracer, or a converter, cannot take."""
     try:
-        FORMATS[settings.format].write(trace(exportable, settings.max_size), exportable.output_names, path, card)
+        began = time.perf_counter()
+        traced = trace(exportable, settings.max_size)
+        advance()
+        say(f"traced in {time.perf_counter() - began:.1f} s, writing {settings.format}")
+        began = time.perf_counter()
+        FORMATS[settings.format].write(traced, exportable.output_names, path, card)
+        advance()
+        say(f"written in {time.perf_counter() - began:.1f} s, comparing with PyTorch on {counted(len(SIZES), 'size')}")
     except OSError:
         raise
     except Exception as error:  # they have many kinds of their own
@@ -86,9 +101,9 @@ def _write(settings: ExportSettings, exportable: ExportableFlow, path: Path, car
         ) from error
 
 
-def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFlow) -> float:
+def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFlow, advance: Advance) -> float:
     """How far the file's flow is from PyTorch's, in pixels. MachineError where that is more than TOLERANCE."""
-    difference = largest_difference(network, exported)
+    difference = largest_difference(network, exported, advance)
     if not difference <= TOLERANCE:
         raise MachineError(
             f"{settings.output} is not kept: its flow in {exported.runtime} differs from PyTorch's by up to "
@@ -116,7 +131,9 @@ def _card(settings: ExportSettings, network: FlowNetwork, way: Way, *, warm_star
 
 
 @torch.no_grad()
-def largest_difference(network: FlowNetwork, exported: ExportedFlow) -> float:
+def largest_difference(
+    network: FlowNetwork, exported: ExportedFlow, advance: Callable[[], None] = lambda: None
+) -> float:
     """Largest difference in pixels between both flows over generated pairs of SIZES; NaN where one is not finite.
 
     Where the file can begin at a flow, each pair is refined a second time from its own.
@@ -133,4 +150,5 @@ def largest_difference(network: FlowNetwork, exported: ExportedFlow) -> float:
             found = exported.match(*frames, **way)
             differences.append((found.flows[-1] - expected.flows[-1]).abs().max())
             start = expected.coarse
+            advance()
     return torch.stack(differences).max().item()

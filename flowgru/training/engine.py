@@ -93,6 +93,8 @@ def train_network(
             resumed_by=run.resumed_by,
             sums=checkpoint.state.get("log") if checkpoint else None,
         )
+        if run.changed_rate is not None:
+            log.console.print(run.changed_rate)
     skipped = 0
     saving = Saving(fabric, store, log, config.checkpoint_every)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):

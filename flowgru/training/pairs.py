@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import StageSet, StartShares, TrainConfig
+from flowgru.console import counted
 from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
@@ -67,3 +68,23 @@ def _part(part: StageSet, config: TrainConfig) -> MixturePart:
     if part.name == SYNTHETIC:
         return MixturePart(SyntheticPairs(config.data, length=SYNTHETIC_EPOCH), part.augmentation, part.repeats)
     return MixturePart(open_dataset(part.name, config.root), part.augmentation, part.repeats)
+
+
+def described(data: Dataset[FlowSample]) -> str:
+    """What pairs a run trains on, and how many there are, in words."""
+    if isinstance(data, StartedPairs):
+        return described(data.pairs)
+    if isinstance(data, MixedPairs):
+        parts = [
+            f"{_described_part(part.pairs)}{f', {part.repeats} times an epoch' if part.repeats > 1 else ''}"
+            for part in data.parts
+        ]
+        return "; ".join(parts)
+    return _described_part(data)
+
+
+def _described_part(data: Dataset[FlowSample]) -> str:
+    if isinstance(data, SyntheticPairs):
+        return f"generated pairs of {data.settings.width}x{data.settings.height}"
+    name = getattr(data, "label", type(data).__name__)
+    return f"{name}, {counted(len(data), 'pair')}"  # pyright: ignore[reportArgumentType]

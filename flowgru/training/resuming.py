@@ -71,14 +71,23 @@ def noted_settings(folder: Path, advice: str) -> dict[str, Any] | None:
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
 
 
-def require_same_config(old: Mapping[str, Any], config: TrainConfig, folder: Path, advice: str) -> None:
-    """Refuses to go on with a run of another configuration than the one noted in its folder."""
+def require_same_config(
+    old: Mapping[str, Any], config: TrainConfig, folder: Path, advice: str, *, may_be_longer: bool = False
+) -> None:
+    """Refuses to go on with a run of another configuration than the one noted in its folder.
+
+    may_be_longer: it may have more steps than it had.
+    """
     new = _leaves_of(config)
     open_ended = old.get(SCHEDULE) == new.get(SCHEDULE) == "constant"
-    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - (HOW_IT_ENDS if open_ended else set()))
+    longer = may_be_longer and isinstance(old.get("steps"), int) and config.steps > old["steps"]
+    may_differ = HOW_IT_ENDS if open_ended else {"steps"} if longer else set()
+    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - may_differ)
     differing = [name for name in names if old.get(name) != new.get(name)]
     if not differing:
         return
+    if differing == ["steps"] and may_be_longer:
+        advice = f"give --steps {old['steps']} or more, or {advice}"
     shown = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differing[:5])
     raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
 
@@ -86,16 +95,18 @@ def require_same_config(old: Mapping[str, Any], config: TrainConfig, folder: Pat
 def ends_otherwise(old: Mapping[str, Any], config: TrainConfig, step: int, folder: Path) -> bool:
     """Whether a run that has come to `step` is to end otherwise than noted in its folder.
 
-    RequestError where it cannot: where steps that it has done, or their learning rate, would have been others.
+    RequestError where it cannot: where it would end earlier than its steps allow, or a run at a constant rate ends no later
+    than noted although its rate falls already.
     """
     new = _leaves_of(config)
     if all(old.get(name) == new[name] for name in HOW_IT_ENDS):
         return False
     decay = config.optimizer.decay_steps
-    if step > old["steps"] - old["optimizer.decay_steps"]:
+    falls = step > old["steps"] - old["optimizer.decay_steps"]
+    if new[SCHEDULE] == "constant" and config.steps <= old["steps"] and falls:
         raise RequestError(
             f"{folder} is at step {step}, in its last {old['optimizer.decay_steps']} steps: its end cannot be changed any "
-            f"more, leave it at --steps {old['steps']}"
+            f"more, leave it at --steps {old['steps']} or give more"
         )
     if config.steps < step + max(decay, 1):
         raise RequestError(
@@ -103,6 +114,19 @@ def ends_otherwise(old: Mapping[str, Any], config: TrainConfig, step: int, folde
             f"--steps {step + max(decay, 1)} or more"
         )
     return True
+
+
+def made_longer(num_before: int, config: TrainConfig) -> str:
+    """What becomes of a run, and of its learning rate, that was to end at another step."""
+    if config.optimizer.schedule == "constant":
+        decay = config.optimizer.decay_steps
+        rate = f"constant until it falls over the last {decay} steps" if decay else "constant to the end"
+    else:
+        rate = f"that of one_cycle over {config.steps} steps from here on, which is higher than it was to be"
+    return (
+        f"the run was to end at step {num_before} and ends at step {config.steps}: its learning rate is {rate}. The weights "
+        f"will not be those of a run that was begun with {config.steps} steps"
+    )
 
 
 def _leaves_of(config: TrainConfig) -> dict[str, Any]:

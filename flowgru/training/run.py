@@ -2,14 +2,17 @@
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
-from flowgru.console import lines_over_bar
+from flowgru.console import counted, lines_over_bar
+from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card import origin_of
@@ -19,12 +22,13 @@ from flowgru.model.weight_files.transfer import transfer
 from flowgru.processes.fabric import connect
 from flowgru.training.checkpoints import WEIGHTS, Checkpoint, CheckpointStore, require_space
 from flowgru.training.engine import train_network
-from flowgru.training.pairs import training_pairs, validation_pairs
+from flowgru.training.pairs import described, training_pairs, validation_pairs
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
 from flowgru.training.resuming import (
     checkpoint_of,
     ends_otherwise,
+    made_longer,
     named_checkpoint,
     noted_settings,
     noted_steps,
@@ -72,10 +76,19 @@ def train(
         store = log = checkpoint = None
         if fabric.is_global_zero:
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
+            num_before = noted_steps(folder)
             checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
             console, show = stack.enter_context(lines_over_bar(config.steps if minutes is None else None))
             log = RunLog(folder, config.log_every, console, show)
             stack.callback(log.close)
+            num_weights = sum(value.numel() for value in weights)
+            machine = fabric.world_size, fabric.device.type
+            for line in _plan(
+                config, machine, num_weights, training_data, validation_data, folder, minutes, checkpoint
+            ):
+                console.print(line)
+            if checkpoint is not None and num_before not in (None, config.steps):
+                console.print(made_longer(num_before, config))
         stack.enter_context(together(fabric))
         fabric.launch()
         config, minutes = fabric.broadcast((config, minutes))
@@ -108,6 +121,32 @@ def train(
         log.console.print(f"wrote {path}")
 
 
+def _plan(
+    config: TrainConfig,
+    machine: tuple[int, str],
+    num_weights: int,
+    training_data: Dataset[FlowSample],
+    validation_data: Mapping[str, Dataset[FlowSample]],
+    folder: Path,
+    minutes: float | None,
+    checkpoint: Checkpoint | None,
+) -> Iterator[str]:
+    """What a run is about to do, line by line; `machine` is the number of its processes and their kind of device."""
+    network, (num_processes, device) = config.network, machine
+    until = f"to step {config.steps}" if minutes is None else f"for {minutes:g} minutes"
+    where = f"{num_processes} process{'es' * (num_processes > 1)} on {device}, {config.precision}"
+    yield f"training {network.preset} with {network.operator}, {num_weights / 1e6:.2f} M weights, {until}: {where}"
+    how = f"{config.batch_size} a step, {config.iterations} refinements with gradient"
+    yield f"  pairs        {described(training_data)}; {how}"
+    sets = [
+        f"{name}, {counted(len(pairs), 'pair')}"  # pyright: ignore[reportArgumentType]
+        for name, pairs in validation_data.items()
+    ]
+    yield f"  measured on  {'; '.join(sets)}; every {config.validation.every} steps"
+    begins = f"after step {checkpoint.step}" if checkpoint else f"from {config.init_from or 'random weights'}"
+    yield f"  output       {folder}, a checkpoint every {config.checkpoint_every} steps; begins {begins}"
+
+
 def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
     parts = num_processes * config.gradient_accumulation_steps
     if config.batch_size % parts:
@@ -127,7 +166,9 @@ def _begun(
     advice = "name another --output"
     noted = noted_settings(folder, advice)
     if noted is not None:
-        require_same_config(noted, config, folder, advice)
+        weights = folder / WEIGHTS
+        begin = f" and begin from its weights with --init-from {weights}" if weights.exists() else ""
+        require_same_config(noted, config, folder, f"name another --output{begin}", may_be_longer=True)
     checkpoint = checkpoint_of(store, resume, named)
     if limited:
         if checkpoint is not None:

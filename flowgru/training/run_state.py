@@ -52,6 +52,8 @@ class Run:
     """How many processes it has, on which kind of device."""
     resumed_by: str | None = None
     """What is said where it goes on with other processes or on another kind of device than before."""
+    changed_rate: str | None = None
+    """What is said where it goes on at another learning rate than its schedule had before, because it was made longer."""
     origin: dict[str, Any] = field(default_factory=dict)
     """Where the weights that it began with come from; empty for random ones."""
 
@@ -75,7 +77,7 @@ class Run:
         """Back to what `state` described."""
         self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        self._restore_schedule(state["schedule"])
         for name, value in self.average.weights.items():  # on the network's device; what was loaded is on the CPU
             value.copy_(state["mean"][name])
         self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
@@ -89,6 +91,20 @@ class Run:
             )
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+
+    def _restore_schedule(self, state: dict[str, Any]) -> None:
+        """To the same step of this run's own schedule, which may be a longer one than that of `state`."""
+        length = ("total_steps", "_schedule_phases")
+        self.schedule.load_state_dict({name: value for name, value in state.items() if name not in length})
+        before, num_calls = self.schedule.get_last_lr()[0], self.schedule._step_count
+        self.schedule.last_epoch -= 1
+        self.schedule.step()  # the rate of the next step is where the optimizer keeps it
+        self.schedule._step_count = num_calls
+        now = self.schedule.get_last_lr()[0]
+        if not math.isclose(float(before), float(now), rel_tol=1e-9, abs_tol=1e-15):
+            self.changed_rate = (
+                f"the next step has the learning rate {float(now):.3g}, which was to be {float(before):.3g}"
+            )
 
 
 def _described(machine: dict[str, Any]) -> str:

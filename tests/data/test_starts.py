@@ -1,7 +1,8 @@
 """Training begins at flows of every quality, drawn from seed and index; a run at a constant rate ends when it is told."""
 
 import json
-from dataclasses import asdict, replace
+import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -175,7 +176,7 @@ def test_a_long_run_at_a_constant_rate_is_cut_and_ends_as_if_it_had_been_planned
 def test_a_cut_run_remembers_its_end_and_refuses_one_that_is_behind_it(whole):
     noted = json.loads((whole / "config.yaml").read_text())
     assert (noted["steps"], noted["optimizer"]["decay_steps"]) == (6, 2)
-    for steps, decay in ((5, 0), (7, 2), (100, 0)):
+    for steps, decay in ((5, 0), (6, 0)):
         changed = replace(STARTED, steps=steps, optimizer=replace(STARTED.optimizer, decay_steps=decay))
         with pytest.raises(RequestError, match=r"in its last 2 steps: its end cannot be changed any more"):
             train(changed, str(whole), device="cpu")
@@ -192,8 +193,33 @@ def test_a_run_is_not_cut_before_the_step_that_it_has_come_to(tmp_path, monkeypa
         train(cut, str(tmp_path), device="cpu")
 
 
-def test_a_run_under_another_schedule_keeps_its_number_of_steps(tmp_path):
-    train(replace(TINY, steps=1), str(tmp_path), device="cpu")
-    assert json.loads((tmp_path / "config.yaml").read_text())["steps"] == asdict(replace(TINY, steps=1))["steps"]
-    with pytest.raises(RequestError, match="steps was 1 and is 2"):
-        train(replace(TINY, steps=2), str(tmp_path), device="cpu")
+@pytest.mark.parametrize("decay", [0, 2])
+def test_a_finished_run_at_a_constant_rate_is_made_longer(whole, tmp_path, capsys, decay):
+    shutil.copytree(whole, tmp_path / "run")
+    longer = replace(STARTED, steps=9, optimizer=replace(STARTED.optimizer, decay_steps=decay))
+    train(longer, str(tmp_path / "run"), device="cpu")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the run was to end at step 6 and ends at step 9: its learning rate is constant" in said
+    assert "the next step has the learning rate" in said and "which was to be 0" in said
+    rates = [line["learning_rate"] for line in log_lines(tmp_path / "run") if "learning_rate" in line]
+    assert rates[6] == STARTED.optimizer.learning_rate and len(rates) == 9
+
+
+def test_a_finished_run_under_one_cycle_is_made_longer_and_no_run_shorter(tmp_path, capsys):
+    train(replace(TINY, steps=2), str(tmp_path / "run"), device="cpu")
+    capsys.readouterr()
+    train(replace(TINY, steps=4), str(tmp_path / "run"), device="cpu")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "training compact with conv_gru" in said and "begins after step 2" in said
+    assert "ends at step 4: its learning rate is that of one_cycle over 4 steps from here on" in said
+    assert json.loads((tmp_path / "run/config.yaml").read_text())["steps"] == 4
+    train(replace(TINY, steps=4), str(tmp_path / "whole"), device="cpu")
+    long, whole = (
+        [line["learning_rate"] for line in log_lines(tmp_path / name) if "learning_rate" in line]
+        for name in ("run", "whole")
+    )
+    assert len(long) == len(whole) == 4 and long[2:] == pytest.approx(whole[2:], rel=1e-9)
+    with pytest.raises(
+        RequestError, match=r"steps was 4 and is 3\): give --steps 4 or more, or name another .*--init-from"
+    ):
+        train(replace(TINY, steps=3), str(tmp_path / "run"), device="cpu")

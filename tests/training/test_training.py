@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -229,8 +230,11 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, capsys):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     train(replace(TINY, steps=1), str(tmp_path / "run"))
-    with pytest.raises(RequestError, match=r"another configuration \(steps was 1 and is 2\)"):
-        train(replace(TINY, steps=2), str(tmp_path / "run"))
+    begin = re.escape(f"begin from its weights with --init-from {tmp_path}/run/model.safetensors")
+    with pytest.raises(
+        RequestError, match=rf"another configuration \(batch_size was 1 and is 2\): name another .* {begin}"
+    ):
+        train(replace(TINY, steps=1, batch_size=2), str(tmp_path / "run"))
 
 
 def test_what_changes_no_weights_may_change_while_a_run_goes_on(tmp_path):

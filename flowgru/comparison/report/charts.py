@@ -37,6 +37,8 @@ TEXT: dict[Any, Any] = {
 }
 CLEAR = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
 """A background on which a name can be read before lines."""
+FEW_POINTS = 2
+"""A curve of no more points is drawn with a mark at each."""
 LOG_SPAN = 8
 """An axis is logarithmic where its values differ by more than this factor."""
 
@@ -50,6 +52,11 @@ class Line(NamedTuple):
     low: Sequence[float]
     """Lower edge of the band around `y`."""
     high: Sequence[float]
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is anything of it to draw."""
+        return any(map(math.isfinite, self.y))
 
 
 def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -78,7 +85,9 @@ def curve_panels(lines: Sequence[Line], looks: dict[str, dict[str, Any]], x_labe
             others = [list(zip(other.x, other.y, strict=True)) for other in lines]
             panel.add_collection(LineCollection(others, colors="#cccccc", linewidths=0.7))
             panel.fill_between(line.x, line.low, line.high, color=looks[line.name]["color"], alpha=0.25, linewidth=0)
-            panel.plot(line.x, line.y, color=looks[line.name]["color"], linewidth=1.5)
+            # Of a curve of one point nothing would be seen.
+            marker = "o" if sum(map(math.isfinite, line.y)) <= FEW_POINTS else ""
+            panel.plot(line.x, line.y, color=looks[line.name]["color"], linewidth=1.5, marker=marker, markersize=4)
             panel.set_title(line.name, loc="left", color=looks[line.name]["color"], fontweight="bold")
         for panel in panels[len(lines) :]:
             panel.remove()

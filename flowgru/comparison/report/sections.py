@@ -67,8 +67,10 @@ class RegimeReport(RegimeNumbers):
             means, low, high = ([of(some) for some in values] for of in (fmean, min, max))
             if steps:
                 lines.append(Line(row, list(map(float, steps)), means, low, high))
-        if not lines:
-            return ""
+        if not any(line.is_seen for line in lines):
+            return element(
+                "p", "There is no training curve: no training has come to a line of its log with a finite error."
+            )
         svg = curve_panels(lines, self.looks, "training step", "EPE per image on training pairs [px]")
         caption = "EPE per image on the training pairs, in front of that of the other rows in grey"
         if len(self.results.seeds) > 1:
@@ -89,8 +91,11 @@ class RegimeReport(RegimeNumbers):
         yield element("h3", f"More or fewer refinements: EPE per image on {data_set}")
         caption = "Bars: 95 % intervals. " if len(self.results.seeds) > 1 else ""
         caption += "A line ends where a seed diverged. The legend has the order of the lines' right ends."
-        svg = iteration_lines(lines, self.looks, trained, "refinements", f"EPE per image on {data_set} [px]")
-        yield figure(svg, f"EPE per image on {data_set} after different numbers of refinements", caption)
+        if any(line.is_seen for line in lines):
+            svg = iteration_lines(lines, self.looks, trained, "refinements", f"EPE per image on {data_set} [px]")
+            yield figure(svg, f"EPE per image on {data_set} after different numbers of refinements", caption)
+        else:
+            yield element("p", f"No row has a finite error on {data_set} yet.")
         marked = [f"{number} (trained)" if number == trained else str(number) for number in numbers]
         yield table(
             f"EPE per image on {data_set} [px] after so many refinements.", ["row", *marked, "beyond trained"], rows
