@@ -1,6 +1,6 @@
 """Compares weights pair by pair on generated pairs: mean error, and the geometric mean of its ratio to the first model's.
 
-    python benchmarks/paired_models.py MODEL MODEL ... [--pairs 16] [--height 440] [--width 1024]
+python benchmarks/paired_models.py MODEL MODEL ... [--pairs 16] [--height 440] [--width 1024]
 
 A mean over few pairs is decided by those whose motion is largest; the ratio counts every pair alike. The pairs have a seed
 that neither training nor its validation used. Each row is the network without gate and refinement of the flow: from DIS

@@ -1,6 +1,7 @@
 """All that a training run changes while it goes on, and how a checkpoint's content becomes it again."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -98,7 +99,9 @@ class Run:
         self.schedule.load_state_dict({name: value for name, value in state.items() if name not in length})
         before, num_calls = self.schedule.get_last_lr()[0], self.schedule._step_count
         self.schedule.last_epoch -= 1
-        self.schedule.step()  # the rate of the next step is where the optimizer keeps it
+        with warnings.catch_warnings():  # torch takes a schedule that moves before any step for a mistake
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            self.schedule.step()  # the rate of the next step is where the optimizer keeps it
         self.schedule._step_count = num_calls
         now = self.schedule.get_last_lr()[0]
         if not math.isclose(float(before), float(now), rel_tol=1e-9, abs_tol=1e-15):

@@ -154,9 +154,12 @@ def test_a_request_without_sense_is_one_line(estimate, pair, output, capsys, opt
         (None, "has no initial flow a: expected a file a with one of .flo, .png, .npz, .flo5, .pfm, .npy"),
         (
             torch.zeros(1, 2, 20, 30),
-            "is 30x20 and the pictures are 64x48: an initial flow has the size of its pictures",
+            "is 30x20 and the pictures are 64x48: the initial flow of a pair has the size of its pictures",
         ),
-        (torch.full((1, 2, *SIZE), torch.nan), "has no known pixel: an initial flow must be known somewhere"),
+        (
+            torch.full((1, 2, *SIZE), torch.nan),
+            "has no known pixel: the initial flow of a pair must be known somewhere",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_is_one_line(estimate, pair, tmp_path, capsys, flow, said):

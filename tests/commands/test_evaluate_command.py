@@ -149,7 +149,7 @@ def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypa
         pairs.pairs = [type("Grouped", (type(pair),), {"set": group})(*pair) for pair, group in groups]  # pyright: ignore
         return pairs
 
-    monkeypatch.setattr("flowgru.evaluation.run.open_dataset", open_grouped)
+    monkeypatch.setattr("flowgru.data.sets.opening.open_dataset", open_grouped)
     output = tmp_path / "out"
     assert run("my.csv", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()

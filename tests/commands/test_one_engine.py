@@ -123,7 +123,7 @@ def test_evaluate_takes_tiles_precision_and_correlation(manifest, model, tmp_pat
     other = evaluate(manifest, tmp_path / "other", "--model", model, *words)
     said = {name: other["method"][name] for name in ("tiles", "precision", "correlation")}
     assert said == {"tiles": "1x2", "precision": "bf16", "correlation": "on_demand"}
-    errors = [report["sets"][str(manifest)]["metrics"]["epe"] for report in (plain, other)]
+    errors = [report["sets"][manifest.name]["metrics"]["epe"] for report in (plain, other)]
     assert errors[0] != errors[1] and errors[1] == pytest.approx(errors[0], rel=0.2)
 
 
@@ -185,7 +185,7 @@ def test_any_class_that_keeps_the_protocol_is_a_network(manifest, tmp_path, monk
     monkeypatch.setattr("flowgru.estimation.opening.open_exported", lambda settings: OnePixelRight())
     monkeypatch.setattr("flowgru.estimation.opening.description", lambda network: "one pixel to the right")
     report = evaluate(manifest, tmp_path / "scores", "--model", "right.onnx")
-    assert report["sets"][str(manifest)]["metrics"]["epe"] == 1 and report["method"]["iterations"] == 3
+    assert report["sets"][manifest.name]["metrics"]["epe"] == 1 and report["method"]["iterations"] == 3
     clip = [str(manifest.parent / f"{number}.png") for number in range(3)]
     assert main(["estimate", *clip, "--model", "right.onnx", "--output", str(tmp_path / "flows")]) == 0
     flow = read_flow(tmp_path / "flows/1.flo").flow

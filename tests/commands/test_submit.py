@@ -110,7 +110,7 @@ def test_a_file_that_does_not_give_the_flow_back_is_noticed(tmp_path, monkeypatc
     def truncating(path, flow, **settings):
         write_flow(path, np.floor(flow * 64) / np.float32(64), **settings)
 
-    monkeypatch.setattr("flowgru.data.sets.submissions.write_flow", truncating)
+    monkeypatch.setattr("flowgru.data.sets.submissions.write_flow_array", truncating)
     write_submitted(tmp_path / "kept.png", np.full((4, 5, 2), 0.25, np.float32))
     with pytest.raises(MachineError, match=r"lost.png does not give back"):
         write_submitted(tmp_path / "lost.png", np.full((4, 5, 2), 0.99 / 64, np.float32))

@@ -7,7 +7,7 @@ import torch
 from flowgru.corpus.score import ClipScore, camera_and_object, is_cut
 from flowgru.data.video.reader import Frame
 from flowgru.estimation.stream import PairFlow
-from flowgru.grid import pixel_grid, warp
+from flowgru.grid import backward_warp, pixel_grid
 
 HEIGHT, WIDTH = 60, 80
 
@@ -84,7 +84,7 @@ def test_a_cut_counts_as_a_cut_and_as_nothing_else():
 
 def test_a_fast_pan_is_no_cut():
     big = torch.from_numpy(picture(3)).permute(2, 0, 1)[None].float()
-    moved, _ = warp(big, constant(-25, 0)[None])
+    moved, _ = backward_warp(big, constant(-25, 0)[None])
     second = moved[0].byte().permute(1, 2, 0).numpy()
     first, after = frames([picture(3), second])
     assert not is_cut(first, after, constant(25, 0)) and is_cut(first, after, constant(0, 25))

@@ -124,7 +124,7 @@ def test_a_flow_that_is_missing_or_unknown_is_said(manifest, tmp_path, capsys):
     [
         (("--flows", "nowhere"), "there is no folder nowhere: name a folder of flow files as --flows"),
         (("--flows", ".", "--baseline", "dis"), "--baseline is dis and --flows .: give one of them"),
-        (("--flows", ".", "--iterations", 3), "--flows has no --model, --iterations"),
+        (("--flows", ".", "--iterations", 3), "--flows . is no model, and has no --iterations: give one or the others"),
     ],
 )
 def test_requests_without_sense_are_one_line(manifest, capsys, options, said):

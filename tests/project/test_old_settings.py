@@ -177,7 +177,7 @@ def test_the_folder_of_the_sets_may_still_be_the_last_word(tmp_path, capsys):
     assert said[0] == f"note: flowgru data check: the last word {tmp_path} is now --root {tmp_path}"
     assert [line.split(" is not below ")[0] for line in said[1:]] == ["error: chairs", "error: sintel"]
     assert main(["data", "check", "chairs", str(tmp_path), "--root", "elsewhere"]) == 2
-    assert "unknown data set" in capsys.readouterr().err
+    assert "is no data set, and --root is elsewhere already" in capsys.readouterr().err
 
 
 def test_a_script_for_measuring_takes_the_old_option(monkeypatch, capsys):
