@@ -5,12 +5,21 @@ from collections.abc import Iterator
 from flowgru.config.estimation import EstimateSettings
 from flowgru.config.way import Way
 from flowgru.console import say, warn
-from flowgru.estimation.geometry import computed_size
+from flowgru.estimation.geometry import computed_size, size_text
 from flowgru.estimation.steps import memory_of
 from flowgru.estimation.stream import StreamFrame
 from flowgru.estimation.tiles import tile_layout
 from flowgru.model.memory import free_memory, used_memory
 from flowgru.model.pair_network import PairNetwork
+
+FRAME_BYTES_PER_PIXEL = 3 * (12 + 3)
+"""Of the frames of a stream: two of a pair and the one ahead, each in 32 bits and in 8."""
+
+FLOW_BYTES_PER_PIXEL = 24
+"""Of a flow on its way into its file, for each direction: as it is computed, as it is given, and as it is written."""
+
+COUNTED_BYTES_PER_PIXEL = 36
+"""Of both pictures and their flow, which the network's own estimate has counted in."""
 
 
 class ExpectedMemory:
@@ -35,13 +44,21 @@ class ExpectedMemory:
         tiles = tile_layout(*computed, *settings.rows_and_columns())
         kept, polishing = memory_of(self.way, *computed)
         expected = network.expected_memory(*computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing)
-        expected = expected._replace(num_bytes=expected.num_bytes + kept)
+        # On a GPU the frames and the files' flows lie beside it, in the machine's memory.
+        beside = self._of_stream(size, computed) if expected.device.type == "cpu" else 0
+        expected = expected._replace(num_bytes=expected.num_bytes + kept + beside)
         self.num_bytes[size] = expected.num_bytes
         gib = expected.num_bytes / 2**30
-        say(f"{size[1]}x{size[0]} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
+        at = f", computed at {size_text(computed)}," if computed != size else ""
+        say(f"{size_text(size)}{at} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
         if expected.num_bytes - used_memory(expected.device) > (free := free_memory(expected.device)):
             on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""
             polish = "--no-polish, " if self.way.polish else ""
             warn(
                 f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}{polish}--tiles 2x2 or --resize 0.5 take less"
             )
+
+    def _of_stream(self, size: tuple[int, ...], computed: tuple[int, int]) -> int:
+        """Bytes of the frames and flows at their own size that the network's estimate does not know of."""
+        per_pixel = FRAME_BYTES_PER_PIXEL + FLOW_BYTES_PER_PIXEL * (1 + self.settings.backward)
+        return (per_pixel - (COUNTED_BYTES_PER_PIXEL if computed == size else 0)) * size[0] * size[1]

@@ -56,14 +56,16 @@ class Plans:
         device = self.network.device
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        lack = f"not enough memory for frames of {size_text(size)} on {device}"
+        computed = computed_size(size, self.resize)
+        at = f", computed at {size_text(computed)}," if computed != tuple(size) else ""
+        lack = f"not enough memory for frames of {size_text(size)}{at} on {device}"
         if not self.may_shrink:
             raise MachineError(lack)
         plan = self.of(size)
         if (match := self.network.smaller_plan(plan.match)) is not None:
             self.smaller[size] = plan._replace(match=match)
             return f"{lack}: computing with the correlation on demand (--correlation on_demand)"
-        if plan.tiles == (1, 1) and min(computed_size(size, self.resize)) >= MIN_SIDE_TO_CUT:
+        if plan.tiles == (1, 1) and min(computed) >= MIN_SIDE_TO_CUT:
             self.smaller[size] = plan._replace(tiles=(2, 2))
             return f"{lack}: computing in 2x2 tiles (--tiles 2x2)"
         rows, columns = plan.tiles

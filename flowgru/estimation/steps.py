@@ -16,8 +16,8 @@ from flowgru.types import Flow, Images
 BYTES_PER_PIXEL = 30
 """Of what a way keeps of a pair besides the network: an initial flow, both pictures in grey, and what DIS leaves behind."""
 
-POLISH_BYTES_PER_PIXEL = 180
-"""Of what polish takes while it runs: OpenCV's variational refinement 130 at 1080x1920, flows the rest; the gate less."""
+POLISH_BYTES_PER_PIXEL = 210
+"""Of what polish takes while it runs, measured at 1080x1920: OpenCV's variational refinement takes most; the gate less."""
 
 
 def grey_of(way: Way, picture: Images) -> Grey | None:

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flowgru.layers.winograd import empty_output, filtered
+from flowgru.layers.winograd import NUM_BUFFERS, STRIP_BYTES, empty_output, filtered
+from flowgru.layers.winograd_matrices import transformed_bytes
 from flowgru.tracing import is_exporting
 
 KERNELS = ((3, 3), (1, 5), (5, 1))
@@ -67,6 +68,20 @@ def pays(input: Tensor, weight: Tensor) -> bool:
         and weight.is_contiguous(memory_format=torch.channels_last)
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def filtering_bytes(network: nn.Module, num_pixels: int) -> int:
+    """What minimal filtering will keep on maps of so many pixels: the transformed kernels of a network, and its buffers."""
+    kernels = [
+        transformed_bytes(layer.weight)
+        for layer in network.modules()
+        if isinstance(layer, Conv2d)
+        and tuple(layer.kernel_size) in KERNELS
+        and min(layer.weight.shape[:2]) >= MIN_CHANNELS
+        and layer.weight.device.type == "cpu"
+        and not layer.weight.is_contiguous()
+    ]
+    return sum(kernels) + NUM_BUFFERS * STRIP_BYTES if kernels and num_pixels >= MIN_PIXELS else 0
 
 
 @torch.library.custom_op("flowgru::minimal_filtering", mutates_args=())

@@ -16,6 +16,9 @@ from flowgru.layers.winograd_matrices import Filter, minimal_filter, transformed
 STRIP_BYTES = 16 * 2**20
 """Of transformed input at a time, so that it is still in the processor's cache when it is multiplied."""
 
+NUM_BUFFERS = 3
+"""How many times as much its steps keep in all."""
+
 
 def filtered(input: Float[Tensor, "B C h w"], weight: Float[Tensor, "K C r q"], bias: Tensor | None) -> Tensor:
     """The convolution [B, K, h, w] with zeros around the input, channels last in memory, by minimal filtering.

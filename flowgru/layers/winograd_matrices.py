@@ -80,3 +80,9 @@ def transformed(weight: Float[Tensor, "K C r q"]) -> Float[Tensor, "i j C K"]:
     if kept:
         kept_kernels[weight] = values, kernels
     return kernels
+
+
+def transformed_bytes(weight: Float[Tensor, "K C r q"]) -> int:
+    """What `transformed` keeps of a weight."""
+    num_rows, num_columns = (len(minimal_filter(taps).to_kernel) for taps in weight.shape[2:])
+    return 4 * len(weight) * weight.shape[1] * num_rows * num_columns

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
+from flowgru.layers.convolution import filtering_bytes
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
 from flowgru.model.encoders import Encoder, texture_of
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
@@ -195,6 +197,7 @@ class FlowNetwork(nn.Module):
             num_tiles=num_tiles,
             tile_shape=tile_shape,
             after=after,
+            filtering=partial(filtering_bytes, self),
         )
 
     def gate(self, first: Features, second: Features) -> Gate | None:

@@ -1,5 +1,6 @@
 """How much memory the flow of a pair will take, said before any work."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -34,11 +35,13 @@ def estimate_memory(
     num_tiles: int = 1,
     tile_shape: tuple[int, int] | None = None,
     after: int = 0,
+    filtering: Callable[[int], int] = lambda num_pixels: 0,
 ) -> MemoryEstimate:
     """The peak of an inference in 32 bits on a pair of pictures of height x width pixels.
 
     num_weights: numbers in the network's parameters, which are on `device`.
     num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
+    filtering: what minimal filtering keeps on maps of so many pixels, see flowgru.layers.convolution.
     after: bytes on the CPU that are taken while the pair is encoded and its refinement is over.
 
     What the process has taken already counts in. Then either the encoders are the peak, with some maps of half the
@@ -70,6 +73,6 @@ def estimate_memory(
     else:
         refining += int(cells * sizes.feature_size * 2.5) + WORKING_BYTES
     # Reordered weights, compiled kernels and their scratch grow with the network, not with the picture.
-    kernels = 6 * weights
+    kernels = 6 * weights + (filtering(rows * columns) if device.type == "cpu" else 0)
     peak = max(encoding, refining, after if device.type == "cpu" else 0)
     return MemoryEstimate(device, method, used_memory(device) + pictures + kept + kernels + peak)
