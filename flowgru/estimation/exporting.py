@@ -12,7 +12,7 @@ import torch
 from flowgru.config import SyntheticSettings
 from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
-from flowgru.console import Advance, counted, progress, say
+from flowgru.console import counted, progress, say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError, first_line, lacks_memory
 from flowgru.files.atomic import atomic_write
@@ -56,7 +56,7 @@ def export_network(settings: ExportSettings) -> None:
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
     say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
-    num_parts = 2 + len(SIZES) * (1 + starts)
+    num_parts = 3 + len(SIZES)  # traced, written, compared at each size, and proved equal
     with (
         atomic_write(paths[0], overwrite=settings.overwrite) as temporary,
         progress("export", num_parts, "parts") as advance,
@@ -78,7 +78,7 @@ def export_network(settings: ExportSettings) -> None:
 
 
 def _write(
-    settings: ExportSettings, exportable: ExportableFlow, path: Path, card: dict[str, Any], advance: Advance
+    settings: ExportSettings, exportable: ExportableFlow, path: Path, card: dict[str, Any], advance: Callable[[], None]
 ) -> None:
     """RequestError for a network that PyTorch's tracer, or a converter, cannot take."""
     try:
@@ -101,7 +101,9 @@ def _write(
         ) from error
 
 
-def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFlow, advance: Advance) -> float:
+def _proved(
+    settings: ExportSettings, network: FlowNetwork, exported: ExportedFlow, advance: Callable[[], None]
+) -> float:
     """How far the file's flow is from PyTorch's, in pixels. MachineError where that is more than TOLERANCE."""
     difference = largest_difference(network, exported, advance)
     if not difference <= TOLERANCE:
@@ -109,6 +111,7 @@ def _proved(settings: ExportSettings, network: FlowNetwork, exported: ExportedFl
             f"{settings.output} is not kept: its flow in {exported.runtime} differs from PyTorch's by up to "
             f"{difference:.3g} px, more than {TOLERANCE} px"
         )
+    advance()
     return difference
 
 
@@ -150,5 +153,5 @@ def largest_difference(
             found = exported.match(*frames, **way)
             differences.append((found.flows[-1] - expected.flows[-1]).abs().max())
             start = expected.coarse
-            advance()
+        advance()
     return torch.stack(differences).max().item()
