@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from flowgru.config import SyntheticSettings
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
+from flowgru.corpus.engine import num_local_workers
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.staging import begin_run
 from flowgru.corpus.tasks import Outcome, Task
@@ -70,42 +72,46 @@ def engine(given: argparse.Namespace) -> None:
         )
         if name == "in a loop":
             output.mkdir(parents=True)
-            run = begin_run(output)
+            run, threads = begin_run(output), num_local_workers(replace(settings, workers=1))[1]
             tasks = [
-                Task(n, clip, str(output), run, settings, 1) for n, clip in enumerate(find_clips([str(clips)], output))
+                Task(n, clip, str(output), run, settings, threads)
+                for n, clip in enumerate(find_clips([str(clips)], output))
             ]
             estimate_clip(tasks.pop(0)._replace(number=-1))  # loads the network
             began = time.perf_counter()
             for task in tasks:
                 assert estimate_clip(task).status == "done"
-            rate = len(tasks) / (time.perf_counter() - began)
+            rate, at_work = len(tasks) / (time.perf_counter() - began), 1.0
         else:
-            rate = _steady_rate([str(clips)], settings)
-        seconds.setdefault(name, []).append(rate)
-    print("| | clips/s, each round | best | of the loop |\n|---|---|---|---|")
-    loop = max(seconds["in a loop"])
-    for name, rates in seconds.items():
-        each = ", ".join(f"{rate:.3f}" for rate in rates)
-        print(f"| {name} | {each} | {max(rates):.3f} | {max(rates) / loop:.3f} |")
+            rate, at_work = _steady_rate([str(clips)], settings, int(name[0]))
+        seconds.setdefault(name, []).append((rate, at_work))
+    print("\n| | clips/s, each round | share of the time in which workers work, each round |\n|---|---|---|")
+    for name, found in seconds.items():
+        rates, shares = (", ".join(f"{value:.3f}" for value in each) for each in zip(*found, strict=True))
+        print(f"| {name} | {rates} | {shares} |")
 
 
-def _steady_rate(inputs: list[str], settings: CorpusSettings) -> float:
-    """Clips a second from the first clip that ends to the last, while each worker has loaded its network before."""
-    ends: list[float] = []
+def _steady_rate(inputs: list[str], settings: CorpusSettings, workers: int) -> tuple[float, float]:
+    """Clips a second from when each worker has loaded its network on, and the share of that time in which they work.
+
+    The share tells what the engine costs on a machine that other programs slow down, too.
+    """
+    ends: list[tuple[float, float]] = []
     run: Any = driver._Run
     real = run._keep
 
-    def keep(*arguments: Any) -> None:
-        real(*arguments)
-        ends.append(time.perf_counter())
+    def keep(self: Any, engine: Any, clip: Clip, result: Outcome) -> None:
+        real(self, engine, clip, result)
+        ends.append((time.perf_counter(), result.seconds))
 
     run._keep = keep
     try:
         driver.run_corpus(inputs, settings)
     finally:
         run._keep = real
-    first = settings.workers or 1
-    return (len(ends) - first) / (ends[-1] - ends[first - 1])
+    elapsed = ends[-1][0] - ends[workers - 1][0]
+    worked = sum(seconds for _, seconds in ends[workers:])
+    return (len(ends) - workers) / elapsed, worked / (elapsed * workers)
 
 
 def clips(given: argparse.Namespace) -> None:
@@ -160,7 +166,7 @@ def machines(given: argparse.Namespace) -> None:
             output = given.folder / f"of{count}"
             shutil.rmtree(output, ignore_errors=True)
             settings = CorpusSettings(output=str(output), write=("half",), scheduler=address, **WAY)
-            print(f"| {count} | {_steady_rate([str(clips)], settings):.3f} |", flush=True)
+            print(f"| {count} | {_steady_rate([str(clips)], settings, count)[0]:.3f} |", flush=True)
     finally:
         for process in reversed(started):
             process.terminate()

@@ -1,11 +1,11 @@
 """What `flowgru corpus` computes of every clip, what it writes, and who does the work."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.estimation import check_frames, size_to_compute
-from flowgru.config.model_settings import CorrelationMethod, ModelSettings, Precision
+from flowgru.config.model_settings import ModelSettings
 from flowgru.errors import RequestError
 
 Kind = Literal["score", "jpeg", "png16", "half", "shards"]
@@ -13,10 +13,10 @@ Kind = Literal["score", "jpeg", "png16", "half", "shards"]
 
 
 @dataclass(frozen=True)
-class CorpusSettings:
+class CorpusSettings(ModelSettings):
     """What is computed of every clip, what is written, and who does the work."""
 
-    output: str
+    output: str = field(kw_only=True)
     """Folder that receives manifest.csv and all results; the same command goes on in it where it stopped."""
     write: tuple[Kind, ...] = ("score",)
     """One or more of: score (one row of numbers for each clip, in scores.csv), jpeg (u and v as 8-bit pictures), png16
@@ -25,21 +25,6 @@ class CorpusSettings:
     """Pixels: jpeg holds -bound to bound, and what is longer is cut to it."""
     shard_size: float = 1000.0
     """Megabytes (10^6 bytes) of a shard; only a clip that is larger by itself makes a larger one."""
-    model: str = "default"
-    """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
-    iterations: int | None = None
-    """Refinements of each flow; without it the number in the model's card, else 12."""
-    initial_flow: str | None = None
-    """Where the refinement of each pair begins: dis, zero, or a folder that has a folder of flow files for each clip,
-    which is called as its id; without it what the model's card says, else zero."""
-    hold: int | None = None
-    """Refinements before the others that settle the hidden state and leave the flow where it is."""
-    polish: bool | None = None
-    """Take the initial flow where the pictures agree better with it, and refine the flow by variation."""
-    warm_start: bool = False
-    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across cuts."""
-    stop_below: float | None = None
-    """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean."""
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
     fps: float | None = None
@@ -50,16 +35,6 @@ class CorpusSettings:
     """Number of the last frame that is used; a list may say another one for a clip."""
     resize: str | None = None
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
-    device: str = "auto"
-    """auto (CUDA where there is one, a GPU for each worker), cpu, cuda."""
-    precision: Precision = "32"
-    """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision."""
-    correlation: CorrelationMethod = "auto"
-    """all_pairs keeps the matches of all pairs of pixels, on_demand computes what it needs, in little memory."""
-    tiles: str = "1x1"
-    """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for frames that memory cannot hold."""
-    compile: bool = False
-    """Let torch.compile make the model faster: each worker compiles for a minute or more, once for each size of frames."""
     workers: int | None = None
     """Processes that work at a time, which share the cores; without it one for each GPU, else one for every two cores.
     With --slurm, jobs."""
@@ -72,8 +47,8 @@ class CorpusSettings:
     """Stop once more clips than this could not be read whole; without it no number of them stops the run."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_frames(self.start, self.end, self.stride, self.fps)
-        self.of_model()
         self.size_to_compute()
         if not self.write or len({*self.write}) < len(self.write):
             raise RequestError(f"--write is {','.join(self.write)!r}: name one or more kinds, each once")
@@ -86,10 +61,6 @@ class CorpusSettings:
         if self.scheduler is not None and (self.slurm is not None or self.workers is not None):
             other = "--workers" if self.slurm is None else "--slurm"
             raise RequestError(f"--scheduler has workers of its own: leave {other} out")
-
-    def of_model(self) -> ModelSettings:
-        """Those that say which model estimates flow, and how."""
-        return ModelSettings(**{each.name: getattr(self, each.name) for each in fields(ModelSettings)})
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""

@@ -63,18 +63,19 @@ def deciding_settings(settings: CorpusSettings) -> dict[str, Any]:
 
     Not who does the work, or where: the same clip gives the same flow, up to rounding, on any machine.
     """
-    model = settings.of_model()
     if settings.device.startswith("cuda:"):
         raise RequestError(f"--device is {settings.device}: name cuda, and choose GPUs by CUDA_VISIBLE_DEVICES")
     # The network is only looked at here, where the workers' GPU need not be.
-    looked_at = model if is_exported(settings.model) else replace(model, device="cpu", precision="32", compile=False)
+    looked_at = (
+        settings if is_exported(settings.model) else replace(settings, device="cpu", precision="32", compile=False)
+    )
     network = open_network(looked_at)
     size = settings.size_to_compute()
     facts = {
         "write": sorted(settings.write),
         **({"bound": settings.bound} if "jpeg" in settings.write else {}),
         "model": weights_digest(network, settings.model),
-        **asdict(model.way(network.card)),
+        **asdict(settings.way(network.card)),
         **{name: getattr(settings, name) for name in ("warm_start", "stop_below", "stride", "fps", "start", "end")},
         "resize": [*size] if isinstance(size, tuple) else size,
         "precision": settings.precision,
@@ -93,8 +94,9 @@ def weights_digest(network: PairNetwork, model: str) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     else:
-        for path in sorted(Path(model).parent.glob(f"{Path(model).stem}.*")):
-            digest.update(path.read_bytes())
+        # What OpenVINO and ONNX keep beside it.
+        for path in (Path(model), Path(model).with_suffix(".bin"), Path(f"{model}.data")):
+            digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
 
 

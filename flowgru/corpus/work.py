@@ -104,16 +104,16 @@ def matcher_of(settings: CorpusSettings) -> PairMatcher:
         _MATCHERS.clear()
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # the driver has said what it is
             try:
-                network = open_network(settings.of_model())
+                network = open_network(settings)
             except FlowgruError as error:
                 raise Unfit(str(error)) from error
         _MATCHERS[key] = PairMatcher(
             network,
-            settings.of_model().way(network.card),
+            settings.way(network.card),
             warm_start=settings.warm_start,
             resize=settings.size_to_compute(),
             precision=settings.precision,
-            tiles=settings.of_model().rows_and_columns(),
+            tiles=settings.rows_and_columns(),
             stop_below=settings.stop_below,
         )
     return _MATCHERS[key]
