@@ -15,11 +15,11 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from flowgru.config.renamed import OldName
-from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory
+from flowgru.console import hold_standard_streams, silence_stdout, warn
+from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory, one_line
 from flowgru.parser import TaskParser
 from flowgru.version import VERSION
 
@@ -73,13 +73,15 @@ EITHER = {"train": ("steps", "minutes")}
 """Options of a command of which one is given at most; the configuration, which is not the command line, may have the
 first of them all the same."""
 
+_CORRELATION = "the correlation of all pairs of pixels grows with the square of the picture's area; "
+_IN_TILES = "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)"
 LESS_MEMORY = {
-    "estimate": "estimate at a smaller size (--resize 0.5)",
-    "corpus": "compute at a smaller size (--resize 0.5), or with fewer --workers",
-    "train": "train with smaller crops or a smaller --batch-size",
-    "evaluate": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
-    "submit": "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)",
-    "benchmark": "measure at a smaller --size",
+    "estimate": f"{_CORRELATION}estimate at a smaller size (--resize 0.5)",
+    "corpus": f"{_CORRELATION}compute at a smaller size (--resize 0.5), or with fewer --workers",
+    "train": f"{_CORRELATION}train with smaller crops or a smaller --batch-size",
+    "evaluate": f"{_CORRELATION}{_IN_TILES}",
+    "submit": f"{_CORRELATION}{_IN_TILES}",
+    "benchmark": f"{_CORRELATION}measure at a smaller --size",
 }
 """What a user can do about a lack of memory, by command."""
 
@@ -88,6 +90,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every error a user can cause is one line on stderr."""
     words = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in words
+    hold_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name the locale cannot write is no reason to stop
@@ -95,14 +98,13 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return _run([word for word in words if word != "--debug"])
+            return _flushed(_run([word for word in words if word != "--debug"]))
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+        return _flushed(stop.code if isinstance(stop.code, int) else 0)
     except KeyboardInterrupt:
         return _say("stopped", 130)
-    except BrokenPipeError:
-        with suppress(OSError, ValueError, AttributeError):  # whoever read the output has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the output has had enough
+        silence_stdout()
         return 0
     except Exception as error:
         if debug:
@@ -145,6 +147,18 @@ def _overview() -> str:
     )
 
 
+def _flushed(code: int) -> int:
+    """The code, or 4 where the disk refuses what stdout still holds; Python would try once more, and say so its own way."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        return _say(f"error: cannot write to stdout: {error.strerror}", 4)
+    return code
+
+
 def _explain(error: Exception, command: str) -> int:
     """One line for an error, and its exit code."""
     code = getattr(error, "exit_code", None)
@@ -156,13 +170,11 @@ def _explain(error: Exception, command: str) -> int:
         return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
     if lacks_memory(error):
         advice = LESS_MEMORY.get(command, "close other programs, or use a machine with more")
-        return _say(
-            "error: not enough memory: the correlation of all pairs of pixels grows with the square of the picture's area; "
-            + advice,
-            4,
-        )
+        return _say(f"error: not enough memory: {advice}", 4)
+    if "too many open files" in str(error).lower():  # also where a package cannot be imported for it
+        return _say(f"error: {one_line(error)}: raise the limit of open files (ulimit -n), or close some", 4)
     if isinstance(error, OSError):
-        return _say(f"error: {error}", 4)
+        return _flushed(_say(f"error: {error}", 4))
     return _say(f"error: {type(error).__name__}: {error} (a bug; --debug shows where)", 1)
 
 
@@ -175,8 +187,7 @@ def _show_warning(message: Warning | str, kind: type[Warning], *_: Any, **__: An
 
 
 def _say(text: str, code: int) -> int:
-    with suppress(BrokenPipeError, ValueError):
-        print(" ".join(text.split()), file=sys.stderr, flush=True)
+    warn(text)
     return code
 
 

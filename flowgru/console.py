@@ -3,9 +3,10 @@
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,22 +15,59 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FRAMES = 0.2
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Counts one more in; a note stands behind the count until the next one."""
 
     def __call__(self, note: str = "", /) -> None: ...
 
 
+def printable(text: str) -> str:
+    """The text, with what a terminal or an editor would obey and not show written as escapes, such as \\x1b.
+
+    Names of files and of what is in them may hold anything. Line breaks and tabs stay.
+    """
+    return "".join(letter if _is_shown(letter) else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    # Some scripts need the two joiners; unlike the other letters of their kind they move nothing.
+    return letter.isprintable() or letter in "\n\t\u200c\u200d" or unicodedata.category(letter) == "Zs"
+
+
 def say(text: str) -> None:
     """Prints a result; once whoever reads stdout has closed it, the work goes on in silence."""
+    say_styled(printable(text))
+
+
+def say_styled(text: str) -> None:
+    """Prints a text that may hold a terminal's escape sequences, so names in it must be printable."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        _silence_stdout()
+        silence_stdout()
 
 
-def _silence_stdout() -> None:
-    with suppress(OSError, ValueError):
+def hold_standard_streams() -> None:
+    """Opens those of stdin, stdout and stderr that whoever started this process has closed, to nowhere.
+
+    The next file that is opened would take the place of one, and receive what any library prints there.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 it stays open
+
+
+def silence_stdout() -> None:
+    """From now on stdout goes nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -40,13 +78,16 @@ def counted(number: int, noun: str) -> str:
 
 def warn(text: str) -> None:
     """Prints a line about the work on stderr."""
+    if sys.stderr is None:  # print would take stdout
+        return
     with suppress(BrokenPipeError, ValueError):
-        print(" ".join(text.split()), file=sys.stderr, flush=True)
+        print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(name: str, total: int | None, unit: str = "frames") -> Iterator[Advance]:
     """Counts on stderr, with how many a second and the time left; `total` None where the number is not known."""
+    name = printable(name)
     if sys.stderr is not None and sys.stderr.isatty():
         with _bar(name, total, unit) as advance:
             yield advance
@@ -67,9 +108,12 @@ def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int
     from rich.table import Column
 
     class Lines(Console):
+        def print(self, *texts: Any, **options: Any) -> None:
+            super().print(*(printable(text) if isinstance(text, str) else text for text in texts), **options)
+
         def on_broken_pipe(self) -> None:  # rich would end the process
             self.quiet = True
-            _silence_stdout()
+            silence_stdout()
 
     console = Lines(markup=False)
     if not console.is_terminal:
@@ -92,7 +136,7 @@ def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int
             nonlocal shown
             now = time.perf_counter()
             due = now - shown >= SECONDS_BETWEEN_FRAMES or step == total
-            bar.update(task, completed=step, total=total, text=text, refresh=due)
+            bar.update(task, completed=step, total=total, text=printable(text), refresh=due)
             shown = now if due else shown
 
         yield console, show

@@ -35,6 +35,7 @@ class MachineError(FlowgruError, RuntimeError):
 NO_MEMORY = (
     "allocate memory",  # PyTorch on a CPU, ONNX Runtime, the operating system
     "failed to allocate",  # OpenCV, OpenVINO
+    "failed to map segment",  # the system's loader, of a package that is imported
     "could not allocate",
     "is smaller than requested bytes",  # ONNX Runtime's arena
     "bad_alloc",  # C++

@@ -3,15 +3,16 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import re
 import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import (
     ActionConfigFile,
     ActionYesNo,
@@ -21,16 +22,22 @@ from jsonargparse import (
     get_loader,
     set_loader,
 )
+from yaml import YAMLError
 
+from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, did_you_mean, nearest
+from flowgru.files.yaml_text import check_extent, check_yaml_file
 
-YAML = "yaml of flowgru"
-"""The mode of jsonargparse in which files and lists are read here."""
+_BOUNDED_YAML = "flowgru"
+"""jsonargparse's name for the way in which values are read here."""
+_LARGEST = 2**31 - 1
+"""A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
 
 
-def _load(text: str, path: str = "") -> Any:
-    """What a configuration in YAML says, under the names of today; the value of an option is read so, too."""
+def _read_value(text: str, path: str = "") -> Any:
+    """The value of an option, or of a file that check_yaml_file has seen, under the names of today."""
+    check_extent(text)
     value = get_loader("yaml")(text)
     if not isinstance(value, dict):
         return value
@@ -38,7 +45,19 @@ def _load(text: str, path: str = "") -> Any:
         return names.settings(value)
 
 
-set_loader(YAML, _load, exceptions=(yaml.YAMLError,))
+set_loader(_BOUNDED_YAML, _read_value, (YAMLError, ValueError))
+
+
+class _ConfigFile(ActionConfigFile):
+    """A file with options; RequestError where it is none."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        given = check_yaml_file(Path(values))
+        if "config" in given:
+            raise RequestError(f"{values} names another file under config: give --config twice instead")
+        if not any(given.values()):  # jsonargparse would take the text for a mere word
+            raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
+        super().__call__(parser, cfg, values, option_string)
 
 
 class TaskParser:
@@ -48,7 +67,7 @@ class TaskParser:
         description = inspect.getdoc(task) or ""
         summary = description.split("\n\n")[0]
         self._parser = ArgumentParser(
-            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=YAML
+            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=_BOUNDED_YAML
         )
         self._types: dict[str, Any] = {}
         self._settings: dict[str, type] = {}
@@ -57,7 +76,7 @@ class TaskParser:
             hint = hints[parameter.name]
             if dataclasses.is_dataclass(hint) and isinstance(hint, type):
                 self._settings[parameter.name] = hint
-                self._parser.add_argument("--config", action=ActionConfigFile, help="A YAML file with these options.")
+                self._parser.add_argument("--config", action=_ConfigFile, help="A YAML file with these options.")
                 self._add_fields(hint)
             else:
                 text = _parameter_text(description, parameter.name)
@@ -76,6 +95,7 @@ class TaskParser:
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
         self._refuse_empty_texts(found)
+        self._refuse_missing_values(found)
         given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
         if len(given) > 1:
             raise RequestError(" and ".join(f"--{name} is {found[name]}" for name in given) + ": give one of them")
@@ -91,6 +111,21 @@ class TaskParser:
             texts = value if isinstance(value, list | tuple) else [value]
             if any(isinstance(text, str) and not text.strip() for text in texts):
                 raise RequestError(f"{_shown(name, hint)} is empty: give a name or a path, or leave it out")
+
+    def _refuse_missing_values(self, found: Namespace) -> None:
+        """RequestError where a configuration gives nothing, or one value, for what must be a value, or a group of them.
+
+        The same for a whole number that no setting takes, wherever it stands.
+        """
+        for name, hint in self._types.items():
+            for group in itertools.accumulate(name.split(".")[:-1], "{}.{}".format):
+                if not isinstance(value := found.get(group), Namespace):
+                    got = "null" if value is None else value
+                    raise RequestError(f"{_shown(group, None)} is {got!r}: expected a mapping of its settings")
+            if name in found and found[name] is None and type(None) not in typing.get_args(hint):
+                raise RequestError(f"{_shown(name, hint)} is null: expected {_type_text(hint)}")
+            if beyond := next((number for number in whole_numbers(found.get(name)) if abs(number) > _LARGEST), None):
+                raise RequestError(f"{_shown(name, hint)} is {str(beyond)[:20]}: expected at most {_LARGEST}")
 
     def _without_names(self, words: list[str]) -> list[str]:
         """The words, with `--data sintel` for what is a mere word: `sintel`."""
@@ -174,7 +209,8 @@ class TaskParser:
         value = re.search(r".*(?:Got|Given) value: (.*)\Z", message, re.DOTALL)
         if (key := re.match(r'Parser key "([^"]+)":', message)) and value and key[1] in self._types:
             option, expected = key[1].replace("_", "-"), _type_text(self._types[key[1]])
-            return f"--{option} is {value[1].strip()!r}: expected {expected}"
+            got = value[1].split("\n  Subclass types expect")[0].strip()
+            return f"--{option} is {got!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             names = [_shown(name, self._types.get(name)) for name in missing[1].split(", ")]
             return f"{' and '.join(names)} must be given; {self._parser.prog} --help lists the options"

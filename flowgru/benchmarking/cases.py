@@ -1,7 +1,6 @@
 """The work of `flowgru benchmark`, and what the scripts in benchmarks/ share with it."""
 
 import itertools
-import json
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,7 +25,8 @@ from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError
 from flowgru.estimation.stream import StreamFrame, pair_flows
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
+from flowgru.files.json_text import json_text
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
@@ -92,9 +92,8 @@ class Benchmark:
         finally:
             torch.set_num_threads(threads)
         if self.settings.json is not None:
-            with atomic_write(self.settings.json, overwrite=self.settings.overwrite) as temporary:
-                report = {"title": table.title, "conditions": table.said, "rows": table.records}
-                temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+            report = {"title": table.title, "conditions": table.said, "rows": table.records}
+            write_file(self.settings.json, json_text(report) + "\n", self.settings.overwrite)
 
     def _operators(self) -> Table:
         settings = self.settings

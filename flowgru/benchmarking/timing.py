@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from flowgru.files.atomic import open_to_append
+
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
 """`processor` counts this process's work alone, on all its threads: for ratios on a machine that is busy otherwise."""
 
@@ -167,7 +169,7 @@ class Table:
         self.records.append(dict(zip(self.columns, values, strict=True)))
         if self._lines is not None:
             record = {"table": self.title, "conditions": self.said, "row": self.records[-1]}
-            with self._lines.open("a", encoding="utf-8") as file:
+            with open_to_append(self._lines) as file:
                 file.write(json.dumps(record) + "\n")
 
 

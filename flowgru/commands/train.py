@@ -1,10 +1,9 @@
 """`flowgru train`: from a configuration to a model file; the same command starts a run and goes on with it."""
 
-import math
 import time
 
 from flowgru.config import TrainConfig
-from flowgru.errors import RequestError
+from flowgru.config.require import MAX_PROCESSES, require, require_minutes
 
 
 def train(
@@ -32,8 +31,9 @@ def train(
         it measured begins anew.
     """
     began = time.monotonic()
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise RequestError(f"--minutes is {minutes:g}: it must be above 0, and finite")
+    if minutes is not None:
+        require_minutes("--minutes", minutes)
+    require(0 < devices <= MAX_PROCESSES, "--devices", devices, f"from 1 to {MAX_PROCESSES}")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 
     run(config, output, resume=resume, device=device, devices=devices, compile=compile, minutes=minutes, began=began)

@@ -17,6 +17,7 @@ from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
 from flowgru.console import say
 from flowgru.errors import FlowgruError, MachineError
+from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
@@ -38,6 +39,8 @@ class Comparison:
         self.config, self.planned, self.folder, self.device, self.jobs = config, planned, folder, device, jobs
         self.sets = measured_sets(config)
         self.num_threads = torch.get_num_threads()
+        for name in ("initial", *(f"{one.folder}/seed{seed}" for one in planned for seed in config.seeds)):
+            refuse_link(folder.path / name, folder.path)
         self.networks = {one.folder: one for one in planned}
         """One planned row for each network that is trained, by the folder of its runs."""
 

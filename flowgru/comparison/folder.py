@@ -13,7 +13,9 @@ from flowgru.comparison.results import MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import flatten
 from flowgru.errors import InputFileError, MachineError, RequestError
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
+from flowgru.files.json_text import json_text, parse_json
+from flowgru.files.own_folders import KeptFolders
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS
 
@@ -36,7 +38,7 @@ class ComparisonFolder:
 
     def __init__(self, path: Path, config: ComparisonConfig) -> None:
         self.path = path
-        self._settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+        self._settings: dict[str, Any] = parse_json(json_text(asdict(config)))
         self._lock = WriterLock(path / LOCK)
         self._read()
 
@@ -46,11 +48,10 @@ class ComparisonFolder:
             self._lock.acquire()
         except OSError as error:
             raise MachineError(f"cannot write to {self.path}: {error.strerror or error}") from None
+        self._kept = KeptFolders([self.path])
         self._read()  # another process may have written since
         self.record.config = self._settings
-        text = json.dumps(self._settings, indent=1) + "\n"
-        with atomic_write(self.path / CONFIG, overwrite=True) as temporary:
-            temporary.write_text(text, "utf-8")
+        write_file(self.path / CONFIG, json.dumps(self._settings, indent=1) + "\n", overwrite=True)
         return self
 
     def __exit__(
@@ -60,12 +61,13 @@ class ComparisonFolder:
 
     def note(self, **facts: Any) -> None:
         """Changes what comparison.json says."""
+        self._kept.check()
         self.record = replace(self.record, **facts)
-        with atomic_write(self.path / ABOUT, overwrite=True, durable=True) as temporary:
-            temporary.write_text(self.record.as_text(), "utf-8")
+        write_file(self.path / ABOUT, self.record.as_text(), overwrite=True, durable=True)
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Notes measurements, in place of earlier ones of the same things."""
+        self._kept.check()
         self._found |= {measurement[:-1]: measurement for measurement in measurements}
         write_measurements(self.path / MEASUREMENTS, self._found.values())
 

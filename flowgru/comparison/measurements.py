@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
 from flowgru.files.bounded import read_bytes
 
 
@@ -79,10 +79,11 @@ def read_measurements(path: Path) -> list[Measurement]:
 
 def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
     """Writes the file anew, whole or not at all. MachineError if the disk refuses."""
-    with atomic_write(path, overwrite=True) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Measurement._fields)
-        writer.writerows(["" if value is None else value for value in measurement] for measurement in measurements)
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(Measurement._fields)
+    writer.writerows(["" if value is None else value for value in measurement] for measurement in measurements)
+    write_file(path, file.getvalue(), overwrite=True)
 
 
 def _measurement(

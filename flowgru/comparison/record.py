@@ -1,6 +1,5 @@
 """What comparison.json says: which rows are compared, under which settings, and on which machine."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import InputFileError
 from flowgru.files.bounded import read_bytes
+from flowgru.files.json_text import json_text, parse_json
 
 ABOUT = "comparison.json"
 """The file's name."""
@@ -56,7 +56,7 @@ class ComparisonRecord:
     def as_text(self) -> str:
         """The content of the file; what is not known is left out."""
         known = asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
-        return json.dumps(known, indent=1, allow_nan=False) + "\n"
+        return json_text(known) + "\n"
 
 
 def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRecord:
@@ -65,7 +65,7 @@ def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRe
     InputFileError where it cannot be read, or where one of the parts that are `required` is no mapping.
     """
     try:
-        said = json.loads(read_bytes(path))
+        said = parse_json(read_bytes(path))
     except ValueError as error:
         if isinstance(error, InputFileError):
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
+from flowgru.console import printable
 from flowgru.errors import InputFileError
 
 MEASUREMENTS = "measurements.csv"
@@ -127,7 +128,14 @@ def read_results(folder: Path) -> Results:
     if not measurements:
         raise InputFileError(f"{folder / MEASUREMENTS} holds no measurement yet: let flowgru compare run on")
     names = _short_names({m.set for m in measurements})
-    return Results(read_record(folder / ABOUT), [m._replace(set=names[m.set]) for m in measurements])
+    shown = [
+        m._replace(regime=printable(m.regime), row=printable(m.row), set=printable(names[m.set])) for m in measurements
+    ]
+    record = read_record(folder / ABOUT)
+    record.rows = {
+        printable(regime): {printable(name): row for name, row in rows.items()} for regime, rows in record.rows.items()
+    }
+    return Results(record, shown)
 
 
 def _short_names(names: set[str]) -> dict[str, str]:

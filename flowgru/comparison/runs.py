@@ -1,6 +1,5 @@
 """One training of a comparison and what is measured of it; each of these functions runs in a process of its own."""
 
-import json
 import math
 import shutil
 import tempfile
@@ -26,7 +25,7 @@ from flowgru.training.checkpoints import WEIGHTS, CheckpointStore
 from flowgru.training.engine import Diverged
 from flowgru.training.pairs import SYNTHETIC
 from flowgru.training.run import train
-from flowgru.training.run_log import LOG, read_log
+from flowgru.training.run_log import read_log
 from flowgru.training.sampler import collate
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
@@ -49,24 +48,25 @@ def train_and_measure(
         except Diverged as diverged:
             print(f"diverged: {diverged}", flush=True)
             nothing = dict.fromkeys(config.iterations, math.nan)
-            return training_curves(folder / LOG, run.seed) + [one for name in sets for one in errors(name, nothing)]
+            return training_curves(folder, run.seed) + [one for name in sets for one in errors(name, nothing)]
     for checkpoint in CheckpointStore(folder).checkpoints():  # ten times as large as the model, and of no more use
         shutil.rmtree(checkpoint)
     network = load_model(folder / WEIGHTS, device)
-    measured = training_curves(folder / LOG, run.seed)
+    measured = training_curves(folder, run.seed)
     for name in sets:
         pairs, padding = measured_pairs(config, name), padding_mode(name)
         measured += errors(name, validate(network, pairs, config.iterations, network.device, padding=padding))
     return measured
 
 
-def training_curves(log: Path, seed: int) -> list[RunMeasurement]:
-    """Loss and end-point error of the training from its log, each the mean since the line before."""
+def training_curves(folder: Path, seed: int) -> list[RunMeasurement]:
+    """Loss and end-point error of the training in a folder from its log, each the mean since the line before."""
     curves = []
-    for values in read_log(log) if log.exists() else ():
+    for values in read_log(folder):
+        step = values.get("step")
         for name in ("loss", "epe_per_image"):
-            if values.get(name) is not None:
-                curves.append(RunMeasurement(f"training_{name}", values[name], seed, step=values["step"]))
+            if isinstance(value := values.get(name), int | float) and isinstance(step, int):
+                curves.append(RunMeasurement(f"training_{name}", value, seed, step=step))
     return curves
 
 
@@ -103,8 +103,7 @@ def steps_per_second(run: TrainConfig, device: str) -> float:
     short = replace(run, validation=validation, steps=steps, log_every=WARM_UP_STEPS, checkpoint_every=steps)
     with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
         train(short, folder, device=device)
-        lines = map(json.loads, (Path(folder) / LOG).read_text().splitlines())
-        rates = [line["steps_per_second"] for line in lines if "steps_per_second" in line]
+        rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
     return TIMED_STEPS / sum(WARM_UP_STEPS / rate for rate in rates[1:])
 
 

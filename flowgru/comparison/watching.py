@@ -1,6 +1,5 @@
 """What a comparison says of its trainings while they go on: which of how many, and the time that is left."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from flowgru.comparison.measurements import RunMeasurement
 from flowgru.console import say, warn
 from flowgru.errors import FlowgruError
 from flowgru.processes.jobs import Job
-from flowgru.training.run_log import LOG
+from flowgru.training.run_log import read_log
 
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -73,11 +72,5 @@ class Watch:
 
     def _step(self, name: str) -> int:
         """The last step that a run's log speaks of."""
-        log = self._folder / name / LOG
-        step = 0
-        for line in log.read_text().splitlines()[-3:] if log.exists() else ():
-            try:
-                step = json.loads(line)["step"]
-            except (ValueError, KeyError):  # just being written
-                continue
-        return step
+        steps = [values.get("step") for values in read_log(self._folder / name)[-3:]]  # the last may just be written
+        return next((step for step in reversed(steps) if isinstance(step, int)), 0)

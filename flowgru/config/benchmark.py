@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from flowgru.config.choices import CorrelationMethod, Precision, Preset
-from flowgru.config.require import require
+from flowgru.config.require import MAX_PROCESSES, require, require_refinements
 from flowgru.errors import RequestError
 
 
@@ -49,13 +49,15 @@ class BenchmarkSettings:
     def __post_init__(self) -> None:
         for name, values in (("model", self.model), ("iterations", self.iterations)):
             require(bool(values), f"--{name}", "empty", "one or more, with commas between")
+        for iterations in self.iterations:
+            require_refinements("--iterations", iterations)
         for name, value, least in (
-            ("iterations", min(self.iterations), 1),
             ("frames", self.frames, 2),
             ("rounds", self.rounds, 1),
             ("threads", self.threads, 1),
         ):
             require(value is None or value >= least, f"--{name}", value, f"{least} or more")
+        require((self.threads or 1) <= MAX_PROCESSES, "--threads", self.threads, f"{MAX_PROCESSES} or less")
         require(bool(self.correlation), "--correlation", "empty", "one or more, with commas between")
         require(bool(self.precision), "--precision", "empty", "one or more, with commas between")
         if self.json is not None and Path(self.json).exists() and not self.overwrite:

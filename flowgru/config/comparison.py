@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.network import OptionValue
-from flowgru.config.require import require
+from flowgru.config.require import require, require_minutes, require_refinements, require_seed
 from flowgru.config.training import TrainConfig
 
 Regime = Literal["equal_width", "equal_parameters"]
@@ -46,6 +46,7 @@ class HeldOutConfig:
     """Width of the pairs in pixels; times and memory are measured at this size too."""
 
     def __post_init__(self) -> None:
+        require_seed("test.seed", self.seed)
         require(self.pairs >= 0, "test.pairs", self.pairs, "0 or more")
         require(min(self.height, self.width) >= 16, "test.height and test.width", (self.height, self.width), "from 16")
 
@@ -83,13 +84,17 @@ class ComparisonConfig:
         require(self.reference in names, "reference", repr(self.reference), f"one of the rows {', '.join(names)}")
         for name, values in (("seeds", self.seeds), ("regimes", self.regimes), ("sets", self.sets)):
             require(len({*values}) == len(values), name, values, "without repetition")
-        require(bool(self.seeds) and min(self.seeds) >= 0, "seeds", self.seeds, "one or more, each 0 or more")
+        require(bool(self.seeds), "seeds", self.seeds, "one or more")
+        for seed in self.seeds:
+            require_seed("seeds", seed)
         require(bool(self.regimes), "regimes", self.regimes, "one or more")
         known = {*self.initial_parts} <= {*SHARED_PARTS}
         require(known, "initial_parts", self.initial_parts, f"out of {', '.join(SHARED_PARTS)}")
-        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+        if self.minutes is not None:
+            require_minutes("minutes", self.minutes)
         ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
         require(bool(self.iterations) and ascending, "iterations", self.iterations, "ascending, from 1")
+        require_refinements("iterations", self.iterations[-1])
         require(self.test.pairs > 0 or bool(self.sets), "test.pairs", 0, "1 or more where `sets` is empty")
         seeds = {self.training.validation.seed, *(self.training.data.seed + seed for seed in self.seeds)}
         require(

@@ -1,7 +1,15 @@
 """Settings under dotted names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+
+def whole_numbers(value: Any) -> Iterator[int]:
+    """The whole numbers in a setting, or in what its list or mapping holds."""
+    if isinstance(value, int):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from whole_numbers(inner)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

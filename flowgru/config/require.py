@@ -1,9 +1,37 @@
 """How a setting refuses a value."""
 
+import math
+
 from flowgru.errors import RequestError
+
+MAX_SEED = 2**31 - 1
+"""Seeds are multiplied and added to others; up to here every generator of random numbers takes what becomes of them."""
+MAX_REFINEMENTS = 10_000
+"""Hundreds of times as many as networks are trained with."""
+MAX_MINUTES = 10 * 366 * 24 * 60
+"""Ten years."""
+MAX_PROCESSES = 1024
+"""Of one run, and threads of one process."""
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:
     """RequestError that names the setting, its value and what was expected, unless it holds."""
     if not holds:
         raise RequestError(f"{name} is {value}: it must be {expected}")
+
+
+def require_seed(name: str, value: int) -> None:
+    """RequestError unless a seed is one that every generator takes."""
+    require(0 <= value <= MAX_SEED, name, value, f"a seed, from 0 to {MAX_SEED}")
+
+
+def require_refinements(name: str, value: int, least: int = 1) -> None:
+    """RequestError unless a number of refinements is in range."""
+    require(value >= least, name, value, f"{least} or more")
+    require(value <= MAX_REFINEMENTS, name, value, f"{MAX_REFINEMENTS} or less")
+
+
+def require_minutes(name: str, value: float) -> None:
+    """RequestError unless a time is one that a run can be given."""
+    require(0 < value < math.inf, name, f"{value:g}", "above 0, and finite")
+    require(value <= MAX_MINUTES, name, f"{value:g}", f"{MAX_MINUTES} or less")

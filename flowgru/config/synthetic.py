@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from flowgru.config.require import require
+from flowgru.config.require import require, require_seed
 from flowgru.errors import RequestError
 
 
@@ -86,6 +86,7 @@ class SyntheticSettings:
 
     def __post_init__(self) -> None:
         """Raises RequestError for settings that cannot be drawn from."""
+        require_seed("data.seed", self.seed)
         if min(self.height, self.width) < 16:
             raise RequestError(f"synthetic pairs of {self.height}x{self.width} px: both sides must be at least 16")
         for name, (low, high), lowest in (

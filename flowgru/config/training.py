@@ -7,8 +7,10 @@ from typing import Literal
 from flowgru.config.augmentation import StageSet
 from flowgru.config.choices import Precision
 from flowgru.config.network import NetworkConfig
-from flowgru.config.require import require
+from flowgru.config.require import MAX_PROCESSES, require, require_refinements, require_seed
 from flowgru.config.synthetic import SyntheticSettings
+
+MAX_BATCH = 2**16
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class ValidationConfig:
         require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
         ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
         require(bool(self.iterations) and ascending, "validation.iterations", self.iterations, "ascending, from 1")
+        require_refinements("validation.iterations", self.iterations[-1])
+        require_seed("validation.seed", self.seed)
         require(bool(self.initial_flows), "validation.initial_flows", self.initial_flows, "zero, dis or both")
 
 
@@ -184,7 +188,6 @@ class TrainConfig:
             "steps",
             "batch_size",
             "gradient_accumulation_steps",
-            "iterations",
             "log_every",
             "checkpoint_every",
             "keep_checkpoints",
@@ -196,7 +199,10 @@ class TrainConfig:
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
             searched = self.starts.dis + self.starts.dis_fast
             require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
-        for name in ("no_grad_iterations", "hold", "workers"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name, least in (("iterations", 1), ("no_grad_iterations", 0), ("hold", 0)):
+            require_refinements(name, getattr(self, name), least)
+        require(0 <= self.workers <= MAX_PROCESSES, "workers", self.workers, f"from 0 to {MAX_PROCESSES}")
+        require(self.batch_size <= MAX_BATCH, "batch_size", self.batch_size, f"at most {MAX_BATCH}")
+        require_seed("seed", self.seed)
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from flowgru.config.require import MAX_REFINEMENTS, require_refinements
 from flowgru.errors import RequestError
 
 COMPUTED = ("dis", "zero")
@@ -26,8 +27,7 @@ class Way:
 
     def __post_init__(self) -> None:
         for name, value, least in (("iterations", self.iterations, 1), ("hold", self.hold, 0)):
-            if value < least:
-                raise RequestError(f"{name} is {value}: it must be {least} or more")
+            require_refinements(name, value, least)
 
     def __str__(self) -> str:
         """The way in one line, so that a flow that comes from more than a network says so."""
@@ -55,9 +55,9 @@ def resolve_way(
     card = card or {}
     said = {name: card.get(name, value) for name, value in asdict(Way()).items()}
     for name, sound, expected in (
-        ("iterations", _is_count(said["iterations"], 1), "a whole number above 0"),
+        ("iterations", _is_count(said["iterations"], 1), f"a whole number above 0, up to {MAX_REFINEMENTS}"),
         ("initial_flow", said["initial_flow"] in COMPUTED, "dis or zero"),
-        ("hold", _is_count(said["hold"], 0), "a whole number from 0"),
+        ("hold", _is_count(said["hold"], 0), f"a whole number from 0 to {MAX_REFINEMENTS}"),
         ("polish", isinstance(said["polish"], bool), "true or false"),
     ):
         if not sound:
@@ -72,8 +72,8 @@ def check_way(initial_flow: str | None, **counts: int | None) -> None:
     """RequestError, in the words of the command line, for options that make no sense; counts are by their options."""
     for name, value in counts.items():
         least = 0 if name == "hold" else 1
-        if value is not None and value < least:
-            raise RequestError(f"--{name} is {value}: it must be {least} or more")
+        if value is not None:
+            require_refinements(f"--{name}", value, least)
     if initial_flow in (None, *COMPUTED):
         return
     if not initial_flow or not Path(initial_flow).is_dir():
@@ -81,4 +81,4 @@ def check_way(initial_flow: str | None, **counts: int | None) -> None:
 
 
 def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_REFINEMENTS

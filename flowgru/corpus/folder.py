@@ -16,6 +16,7 @@ from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, Shar
 from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.outputs import make_folders
 from flowgru.files.atomic import atomic_write
+from flowgru.files.json_text import parse_json
 from flowgru.files.writer_lock import WriterLock
 from flowgru.version import VERSION
 
@@ -79,11 +80,11 @@ class CorpusFolder:
                 )
             return
         try:
-            noted = json.loads(path.read_bytes())
+            noted = parse_json(path.read_bytes())
             before, version = dict(noted["settings"]), noted["flowgru"]
         except OSError as error:
             raise MachineError(f"cannot read {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise RequestError(f"{path} is damaged: name another --output") from None
         now = json.loads(json.dumps(self.settings))
         if different := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowgru.errors import InputFileError, RequestError, one_line
 from flowgru.files.bounded import read_bytes
+from flowgru.files.json_text import parse_json
 
 LIST_SUFFIXES = (".csv", ".jsonl")
 
@@ -57,8 +57,8 @@ def _of_jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(line)
+        except ValueError as error:
             raise RequestError(f"{path}, line {number} is no JSON: {one_line(error)}") from None
         if not isinstance(found, dict):
             raise RequestError(f'{path}, line {number}: expected a mapping such as {{"id": "a", "path": "a.mp4"}}')

@@ -22,6 +22,7 @@ from flowgru.data.formats.flow_files import half_flow_bytes
 from flowgru.data.formats.flow_formats import FlowFile, cleaned, known_where
 from flowgru.data.video.reader import Frame
 from flowgru.errors import InputFileError, one_line
+from flowgru.files.json_text import parse_json
 
 SUFFIX = ".tar"
 
@@ -94,7 +95,7 @@ def read_shard(path: str | Path) -> Iterator[ShardFlow]:
             for entry in entries:
                 stored = _content(tar, entry, ".npz", path)
                 facts = _content(tar, next(entries, None), ".json", path)
-                yield _shard_flow(entry.name, stored, json.loads(facts))
+                yield _shard_flow(entry.name, stored, parse_json(facts))
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputFileError):
             raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import atomic_write, descriptor_to_append
 
 
 class ManifestRow(NamedTuple):
@@ -61,7 +61,7 @@ class GrowingTable:
         self.path, self.columns = path, columns
         if not path.exists():
             write_table(path, columns, [])
-        self._file = path.open("ab", buffering=0)
+        self._file = os.fdopen(descriptor_to_append(path), "ab", buffering=0)
 
     def add(self, row: Mapping[str, object]) -> None:
         """Appends a row, which the system has, if not the disk, when this returns."""

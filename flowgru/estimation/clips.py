@@ -34,6 +34,7 @@ from flowgru.estimation.pair_files import Written, save_carried, write_pair
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
 from flowgru.files.atomic import remove_leftovers
+from flowgru.files.own_folders import KeptFolders
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
 from flowgru.version import VERSION
@@ -102,7 +103,7 @@ class Estimation:
             self.journal.open(self.place.request)
             for folder in folders:
                 remove_leftovers(folder)
-            code = self._run()
+            code = self._run(KeptFolders(folders))
             finished = True
             return code
         finally:
@@ -112,7 +113,7 @@ class Estimation:
                 warn("what is written stays, and the same command goes on after it")
             remove_empty(new)
 
-    def _run(self) -> int:
+    def _run(self, kept: KeptFolders) -> int:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         num_before, seconds_before = self.journal.num_flows, self.journal.seconds
@@ -122,10 +123,11 @@ class Estimation:
         for source, folder in zip(self.sources, self.place.folders, strict=True):
             report = ClipReport(source.name, str(folder))
             reports.append(report)
-            if not self._estimate_clip(source, folder, report) and self.settings.on_error == "fail":
+            if not self._estimate_clip(source, folder, report, kept) and self.settings.on_error == "fail":
                 break
         num_flows = sum(len(report.flows) for report in reports)
         problems = [problem for report in reports for problem in report.problems]
+        kept.check()
         if num_flows:
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = num_flows - num_before, sum(report.seconds for report in reports) - seconds_before
@@ -138,7 +140,7 @@ class Estimation:
             warn(f"error: {problem}")
         return InputFileError.exit_code if problems else 0
 
-    def _estimate_clip(self, source: FrameSource, folder: Path, report: ClipReport) -> bool:
+    def _estimate_clip(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> bool:
         """Writes a clip's flows and its video. False where its frames could not be read to their end."""
         if (said := self.journal.done.get(source.name)) is not None:
             report.flows = self.journal.flows[source.name]
@@ -148,11 +150,12 @@ class Estimation:
         began = time.perf_counter()
         error = None
         try:
-            self._write_flows(source, folder, report)
+            self._write_flows(source, folder, report, kept)
         except InputFileError as met:
             error = str(met)
         report.problems += source.problems
         report.seconds = round(time.perf_counter() - began + report.seconds, 3)
+        kept.check()
         if report.flows and (self.settings.video or self.settings.arrows):
             self._write_video(source, folder, report)
         if error is not None:
@@ -182,7 +185,7 @@ class Estimation:
             report.arrows = str(arrows)
             say(f"{folder / VIDEO} has {arrows}")
 
-    def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
+    def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
         written = Written(self.place.root, self.journal, source.name, report.flows, warm_start=settings.warm_start)
         report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
@@ -196,6 +199,7 @@ class Estimation:
             began = time.perf_counter()
             for pair in pairs:
                 self._say_compiled(pair)
+                kept.check()
                 name = pair.first.name
                 overwrite = self.journal.may_replace(source.name, name)
                 self.journal.writes(source.name, name)

@@ -88,7 +88,10 @@ class FlowFolder:
         return InitialFlow(str(path), fill_unknown(flow) if filled else flow)
 
     def _path(self, name: str) -> Path | None:
-        return next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
+        try:
+            return next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
+        except OSError as error:  # a name that no file can have
+            raise InputFileError(f"{self.folder} can hold no {self.flows} {name[:80]}: {error.strerror}") from None
 
 
 class GivenFlows:

@@ -11,14 +11,14 @@ summary.json is there, which then says the same.
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import open_to_append, write_file
+from flowgru.files.json_text import parse_json
 from flowgru.files.writer_lock import WriterLock
 
 JOURNAL = "estimate.jsonl"
@@ -53,7 +53,7 @@ class Journal:
         self.begun: dict[str, set[str]] = {}
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
         self._lock = WriterLock(folder / LOCK)
-        self._file: int | None = None
+        self._file: TextIO | None = None
         if not self._read_journal():
             self._read_summary()
 
@@ -95,9 +95,8 @@ class Journal:
         lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
         try:
             self._lock.acquire()
-            with atomic_write(self.path, overwrite=True) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            write_file(self.path, "".join(json.dumps(line) + "\n" for line in lines), overwrite=True)
+            self._file = open_to_append(self.path)
         except OSError as error:
             raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
 
@@ -116,7 +115,8 @@ class Journal:
     def close(self, *, keep: bool) -> None:
         """Gives the folder back. `keep` the journal for the next run of the same command, or take it away."""
         if self._file is not None:
-            os.close(self._file)
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
             if not keep:
                 with contextlib.suppress(OSError):
@@ -130,7 +130,8 @@ class Journal:
     def _add(self, line: dict[str, Any]) -> None:
         assert self._file is not None
         try:
-            os.write(self._file, (json.dumps(line) + "\n").encode())
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         except OSError as error:
             raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
 
@@ -155,7 +156,7 @@ class Journal:
         """Takes a finished run's summary for its journal."""
         text = _text(self.folder / SUMMARY)
         try:
-            summary = json.loads(text)
+            summary = parse_json(text)
             request, clips = summary["request"], {clip["clip"]: clip for clip in summary["clips"]}
             sound = all(map(_is_flow, chain(*(clip["flows"] for clip in clips.values()))))
             if not isinstance(request, dict) or not sound:
@@ -163,7 +164,7 @@ class Journal:
             self.flows = {name: clip["flows"] for name, clip in clips.items()}
             whole = {name: clip for name, clip in clips.items() if not clip["problems"]}
             self.done = {name: {key: clip[key] for key in SAID_OF_CLIP} for name, clip in whole.items()}
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return
         videos = {name: {VIDEO} if clip.get("colour_scale") else set() for name, clip in clips.items()}
         self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
@@ -225,8 +226,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     for text in _text(path).split("\n")[:-1]:
         try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
+            line = parse_json(text)
+        except ValueError:
             break
         if not isinstance(line, dict):
             break

@@ -18,7 +18,7 @@ from flowgru.estimation.geometry import computed_size, resize_flow
 from flowgru.estimation.initial_flow import InitialFlow, carried_along
 from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
-from flowgru.estimation.tiles import blend, tile_layout
+from flowgru.estimation.tiles import blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
@@ -99,6 +99,7 @@ class PairMatcher:
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
         """
+        check_tiles(tiles)
         self.network = network
         self.way = way
         self.warm_start = warm_start

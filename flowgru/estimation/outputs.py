@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +16,9 @@ from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.journal import SUMMARY, VIDEO, Journal, require_same
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
+from flowgru.files.json_text import json_text
+from flowgru.files.own_folders import refuse_link
 from flowgru.version import VERSION
 
 
@@ -152,8 +153,7 @@ def _refuse_places(root: Path, folders: Sequence[Path]) -> None:
     for folder in [root, *folders]:
         if folder.exists() and not folder.is_dir():
             raise RequestError(f"--output {folder} is a file: name a folder")
-        if not folder.resolve().is_relative_to(root.resolve()):
-            raise RequestError(f"{folder} is a link to {folder.resolve()}, outside --output {root}: remove the link")
+        refuse_link(folder, root)
 
 
 def _refuse_inputs(folder: Path, inputs: Sequence[Path], *, pictures: bool) -> None:
@@ -198,8 +198,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:
     """Writes summary.json into the output folder."""
-    with atomic_write(root / SUMMARY, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_file(root / SUMMARY, json_text(summary) + "\n", overwrite)
 
 
 def _results(folder: Path, extension: str) -> list[Path]:

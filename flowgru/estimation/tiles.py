@@ -29,11 +29,19 @@ class Tile(NamedTuple):
         return picture[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+def check_tiles(tiles: object) -> None:
+    """RequestError unless these are rows and columns of tiles."""
+    counts = tiles if isinstance(tiles, tuple | list) else ()
+    if len(counts) != 2 or not all(type(count) is int and 0 < count < 100 for count in counts):
+        raise RequestError(f"tiles is {tiles!r:.50}: expected (rows, columns), each from 1 to 99")
+
+
 def tile_layout(height: int, width: int, rows: int, columns: int) -> list[Tile]:
     """rows x columns tiles of one size that cover the picture, row by row.
 
     RequestError where the tiles would be too small to show what moves.
     """
+    check_tiles((rows, columns))
     tops, tile_height = _spread(height, rows)
     lefts, tile_width = _spread(width, columns)
     if (rows > 1 and tile_height < MIN_TILE_SIDE) or (columns > 1 and tile_width < MIN_TILE_SIDE):

@@ -1,7 +1,7 @@
 """What was measured on data sets, as a table on the screen and as files in a folder."""
 
 import csv
-import json
+import io
 import math
 import re
 import shutil
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from flowgru.console import say
+from flowgru.console import printable, say, say_styled
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs
@@ -21,7 +21,9 @@ from flowgru.estimation.outputs import remove_empty
 from flowgru.evaluation.evaluate import Evaluation
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPair
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
+from flowgru.files.json_text import json_text
+from flowgru.files.own_folders import refuse_link
 
 REPORT = "evaluation.json"
 PAIRS = "pairs.csv"
@@ -40,6 +42,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     """RequestError where write_results has no folder to write to, or would replace what is there without `overwrite`."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
+    refuse_link(folder / WORST, folder)  # pictures of an earlier run are taken away there
     found = [name for name in (REPORT, PAIRS, WORST) if (folder / name).exists()]
     if found and not overwrite:
         raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
@@ -69,7 +72,7 @@ def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     columns = [[row[0], *head, *row[1:]] for row, head in zip(rows, heads, strict=True)]
     room = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
     for shown in _fitting(columns[0], columns[1:], room):
-        say(_table([columns[0], *shown]))
+        say_styled(_table([columns[0], *shown]))
 
 
 def _columns(sets: list[MeasuredSet]) -> list[Column]:
@@ -78,10 +81,10 @@ def _columns(sets: list[MeasuredSet]) -> list[Column]:
         for group, metrics in evaluation.groups.items():
             listed = [pair for pair in pairs.pairs if pair.set == group]
             num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
-            columns.append(Column(group, num, folder, metrics))
+            columns.append(Column(printable(group), num, printable(folder), metrics))
         num_damaged = len(evaluation.damaged)
         counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_damaged, pairs.num_full)
-        columns.append(Column(pairs.label, counts, pairs.flow_folder, evaluation.metrics))
+        columns.append(Column(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
     return columns
 
 
@@ -144,24 +147,23 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)
-    with atomic_write(folder / REPORT, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_file(folder / REPORT, json_text(report) + "\n", overwrite)
     rows = [row for measured in sets for row in measured.evaluation.pairs]
     columns = ["pair", "set", *METRICS, "initial_flow"]
     # A manifest's own columns follow, but for those that have a name of ours.
     others = dict.fromkeys(name for row in rows for name in row.others if name and name not in columns)
-    with (
-        atomic_write(folder / PAIRS, overwrite=overwrite) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        lines = csv.DictWriter(file, [*columns, *others], extrasaction="ignore")
-        lines.writeheader()
-        for row in rows:
-            ours = {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
-            lines.writerow({**row.others, **ours})
+    file = io.StringIO(newline="")
+    lines = csv.DictWriter(file, [*columns, *others], extrasaction="ignore")
+    lines.writeheader()
+    for row in rows:
+        ours = {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
+        lines.writerow({**row.others, **ours})
+    write_file(folder / PAIRS, file.getvalue(), overwrite)
     _remove_pictures(folder / WORST)
     for measured in sets:
-        _write_worst(folder / WORST / _file_name(measured.pairs.label), measured.worst)
+        pictures = folder / WORST / _file_name(measured.pairs.label)
+        refuse_link(pictures, folder)
+        _write_worst(pictures, measured.worst)
 
 
 def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
@@ -190,7 +192,8 @@ def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, whichever sets it measured."""
 
     for path in folder.glob("*/[0-9][0-9]*_*.png"):
-        path.unlink()
+        if not path.parent.is_symlink():
+            path.unlink()
     remove_empty([folder, *(path for path in folder.glob("*") if path.is_dir())])
 
 
@@ -203,7 +206,8 @@ def _write_worst(folder: Path, worst: list[WorstPair]) -> None:
 
 def _file_name(name: str) -> str:
     """A name with its slashes, and whatever else a file system may refuse, as underscores."""
-    return re.sub(r"[^\w.-]+", "_", name)[-150:].lstrip(".")
+    shown = re.sub(r"[^\w.-]+", "_", name).encode("utf-8", "replace")[-150:]
+    return shown.decode("utf-8", "ignore").lstrip(".") or "_"
 
 
 def _stored(metrics: dict[str, float]) -> dict[str, float | str | None]:

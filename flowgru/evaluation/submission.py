@@ -17,6 +17,7 @@ from flowgru.estimation.initial_flow import FlowFolder
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import make_folders
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
+from flowgru.files.own_folders import KeptFolders, refuse_link
 
 SHOWN_FAULTS = 5
 """The number of faults of a package that are printed before they are only counted."""
@@ -84,6 +85,8 @@ def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
     """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
+    for name in own:
+        refuse_link((folder / name).parent, folder)
     present = files_in(folder)
     if others := sorted(present - own):
         raise RequestError(f"{folder} already holds {others[0]}, which is no part of a submission: remove it")
@@ -97,12 +100,14 @@ def _write_flows(
     """One file for each pair; pairs that follow each other are a Chain."""
     given = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow).read
     make_folders([folder])
+    kept = KeptFolders([folder])
     chain, num_clipped = Chain(estimator, given), 0
     with progress(benchmark.name, len(benchmark.pairs)) as advance, torch.inference_mode():
         for pair in benchmark.pairs:
             first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
             start = chain.start(pair, pair.target.rpartition(".")[0], tuple(first.shape[2:]))
             flow = chain.estimate(first, second, start).flow
+            kept.check()
             array = flow[0].float().permute(1, 2, 0).cpu().numpy()
             num_clipped += write_submitted(folder / pair.target, array, overwrite=overwrite)
             advance()

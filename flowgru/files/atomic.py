@@ -1,11 +1,14 @@
-"""Files are written whole or not at all."""
+"""The one door through which files are written: whole or not at all, and never through a link."""
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.writer_lock import is_alive
@@ -24,10 +27,10 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
     RequestError if `path` is a folder, or exists without `overwrite`; MachineError if the disk refuses.
     """
     path = Path(path)
-    _refuse_existing(path, overwrite)
-    # The suffix stays, because encoders choose the format by it.
-    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     try:
+        _refuse_existing(path, overwrite)
+        # The suffix stays, because encoders choose the format by it.
+        temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -43,6 +46,36 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
         raise
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_file(path: str | Path, content: bytes | str, overwrite: bool, *, durable: bool = False) -> None:
+    """Write a whole file, text in UTF-8; see atomic_write."""
+    # A name that is no UTF-8 is written with escapes.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    with atomic_write(path, overwrite, durable=durable) as temporary:
+        temporary.write_bytes(data)
+
+
+def open_to_append(path: Path) -> TextIO:
+    """A text file, made where there is none, to whose end lines are added. OSError as of descriptor_to_append."""
+    return os.fdopen(descriptor_to_append(path), "a", encoding="utf-8")
+
+
+def descriptor_to_append(path: Path) -> int:
+    """The descriptor of a file, made where there is none, that is written at its end.
+
+    OSError where the disk refuses, and where a link, a pipe or a device stands at `path`.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Opening a pipe that nobody reads would wait for ever.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link", str(path))
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return descriptor
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.json_text import parse_json
 
 MANIFEST = "manifest.json"
 """Holds size and SHA-256 of the other files, and its own."""
@@ -42,10 +43,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     data = _read_plain(path)
     try:
-        facts = json.loads(data)
+        facts = parse_json(data)
         del facts["sha256"]
         intact = _sealed_text(facts) == data
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         intact = False
     if not intact:
         raise RequestError(f"{path} is damaged: it does not match its own SHA-256")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowgru.errors import FlowgruError, InputFileError, MachineError, RequestError
+from flowgru.files.atomic import open_to_append
 from flowgru.processes.signals import Stopped, end_with_parent, stop_signals
 
 SAVE_TIMEOUT_S = 120.0
@@ -59,7 +60,7 @@ def run_jobs(
             while waiting or running:
                 while waiting and len(running) < at_once and not asked:
                     job = waiting.pop(0)
-                    job.log.parent.mkdir(parents=True, exist_ok=True)
+                    _prepare(job.log)
                     ours, theirs = context.Pipe(duplex=False)
                     process = context.Process(target=_work, args=(theirs, threads, job))
                     process.start()
@@ -75,6 +76,15 @@ def run_jobs(
                 tick()
         finally:
             _stop([one.process for one in running])
+
+
+def _prepare(log: Path) -> None:
+    """Makes the file that a job prints to. MachineError where the disk refuses, or it is a link."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        open_to_append(log).close()
+    except OSError as error:
+        raise MachineError(f"cannot write {log}: {error.strerror or error}") from None
 
 
 def _outcome(running: _Running) -> Any:
@@ -118,9 +128,9 @@ class _Failure(NamedTuple):
 def _work(answer: Connection, num_threads: int, job: Job) -> None:
     """What the new process does."""
     end_with_parent()  # which has released its folder: whoever takes it must not meet this process there
-    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(log, stream)
+    with open_to_append(job.log) as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
     import torch
 
     torch.set_num_threads(num_threads)

@@ -1,17 +1,24 @@
 """How a run ends when it is asked to: the step is finished and saved first."""
 
+import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What asks a run to finish its step, save and end."""
+
+SECONDS_TO_NOTICE, SECONDS_OF_TRUST = 0.2, 1.0
+"""A parent's pipes are closed a moment before it counts as dead; one that was alive is believed to be so for a while."""
 
 
 def as_counts(received: Sequence[int], device: torch.device) -> Tensor:
@@ -39,8 +46,12 @@ def leave_signals_to_the_run() -> None:
 
 
 def end_with_parent() -> None:
-    """Lets this process, which multiprocessing has started, end at once when the one that started it has ended."""
+    """Lets this process, which multiprocessing has started, end at once when the one that started it has ended.
+
+    It ends in silence: what it would say is about pipes that nobody reads any more.
+    """
     threading.Thread(target=_end_after_parent, daemon=True, name="flowgru-parent").start()
+    sys.stderr = _WhileParentLives(sys.stderr, os.getppid())
 
 
 def _end_after_parent() -> None:
@@ -50,6 +61,25 @@ def _end_after_parent() -> None:
     while parent.is_alive() and os.getppid() == starter:
         parent.join(1)
     os._exit(1)
+
+
+class _WhileParentLives:
+    """A stream that ends this process instead of writing what it says after its parent has died."""
+
+    def __init__(self, stream: Any, parent: int) -> None:
+        self._stream, self._parent = stream, parent
+        self._looked = -math.inf
+
+    def write(self, text: str) -> int:
+        if time.monotonic() - self._looked > SECONDS_OF_TRUST:
+            time.sleep(SECONDS_TO_NOTICE)
+        self._looked = time.monotonic()
+        if os.getppid() != self._parent:
+            os._exit(1)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextmanager

@@ -19,11 +19,12 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from flowgru.errors import FlowgruError, MachineError, RequestError
-from flowgru.files.atomic import atomic_write
+from flowgru.errors import FlowgruError, MachineError, RequestError, one_line
+from flowgru.files.atomic import write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.weight_files.model_file import weights_as_bytes
+from flowgru.model.weight_files.torch_file import check_zip
 
 WEIGHTS, STATE, CONFIG, LOCK = "model.safetensors", "train.pt", "config.yaml", "run.lock"
 
@@ -145,7 +146,7 @@ class CheckpointStore:
     def read_config(self) -> str | None:
         """The configuration that the run in this folder was started with. RequestError where it cannot be read."""
         try:
-            return (self.directory / CONFIG).read_text()
+            return (self.directory / CONFIG).read_text("utf-8")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -153,8 +154,7 @@ class CheckpointStore:
 
     def write_config(self, text: str) -> None:
         """Notes the configuration of the run, in place of what was noted."""
-        with atomic_write(self.directory / CONFIG, overwrite=True, durable=True) as temporary:
-            temporary.write_text(text)
+        write_file(self.directory / CONFIG, text, overwrite=True, durable=True)
 
     def _put_back(self) -> None:
         """Undoes a replacement that ended half-way."""
@@ -211,16 +211,22 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     files, facts = read_sealed(path, (WEIGHTS, STATE))
     try:
+        check_zip(path / STATE, io.BytesIO(files[STATE]), len(files[STATE]))
         weights = load_safetensors(files[WEIGHTS])
         state = torch.load(io.BytesIO(files[STATE]), map_location="cpu", weights_only=True)
         return Checkpoint(facts["step"], weights, state, path)
+    except (RequestError, MemoryError):
+        raise
     except Exception as error:  # digests that fit prove no origin: a stranger's files can fail in any way
         raise RequestError(f"{path} was not written by flowgru: it cannot be read ({type(error).__name__})") from None
 
 
 def _state_as_bytes(state: dict[str, Any]) -> bytes:
     packed = io.BytesIO()  # not the file: torch hides what the disk says behind a RuntimeError
-    torch.save(state, packed)
+    try:
+        torch.save(state, packed)
+    except RuntimeError as error:  # and so it does with a lack of memory
+        raise MemoryError(f"not enough memory for a checkpoint: {one_line(error)}") from error
     return packed.getvalue()
 
 

@@ -30,6 +30,7 @@ from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
 from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import Fabric, end_others
+from flowgru.training.resuming import require_content
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run
 from flowgru.training.sampler import FlowBatch
@@ -168,6 +169,7 @@ def begin_run(
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
     run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine)
     if checkpoint is not None:
+        require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)
     return run, wrapped
 

@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
@@ -10,11 +11,13 @@ import weakref
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from multiprocessing.context import BaseContext
+from multiprocessing.queues import Queue
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import TrainConfig
+from flowgru.console import warn
 from flowgru.data.sample import FlowSample
 from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
@@ -101,6 +104,13 @@ def _end_workers(loader: Any) -> None:
 def _begin_worker(worker: int) -> None:
     leave_signals_to_the_run()
     end_with_parent()
+    Queue._on_queue_feeder_error = staticmethod(_end_without_batch)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _end_without_batch(error: Exception, batch: object) -> None:
+    """Ends a worker whose batch could not be handed over, which Python would print and the run await in vain."""
+    warn(f"warning: a process that reads pairs ends, because it cannot hand over its batch: {one_line(error)}")
+    os._exit(1)
 
 
 class _Worker(multiprocessing.Process):

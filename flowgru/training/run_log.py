@@ -3,23 +3,66 @@
 import contextlib
 import json
 import math
+import os
+import socket
+import stat
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+from torch.utils.tensorboard import summary
 
 from flowgru.config.renamed import NamesOfToday
+from flowgru.console import printable
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
+from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import open_to_append, write_file
+from flowgru.files.json_text import parse_json
+from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_colours
 
 LOG = "log.jsonl"
+
+
+class Board:
+    """TensorBoard's file of a run. Each event is written at once, by whom it concerns: OSError where the disk refuses.
+
+    The writer that comes with TensorBoard leaves that to a thread, whose failure nobody can answer.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        """purge_step: TensorBoard forgets what an earlier file says of this step and later ones."""
+        refuse_link(folder, folder.parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = open_to_append(folder / name)
+        self._records = RecordWriter(self._file.buffer)
+        self._add(file_version="brain.Event:2")
+        self._add(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._add(step=step, summary=summary.scalar(printable(name), value))
+
+    def image(self, name: str, picture: UInt8[Tensor, "3 H W"], step: int) -> None:
+        self._add(step=step, summary=summary.image(printable(name), picture, dataformats="CHW"))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _add(self, **content: Any) -> None:
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
 
 
 class RunLog:
@@ -43,7 +86,7 @@ class RunLog:
         self.sums: dict[str, float] = {}
         """What has been added up since the last line; a checkpoint keeps it, so that a stop changes no line."""
         self._show = show
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
         self._writes = True
 
     def begin(
@@ -67,12 +110,11 @@ class RunLog:
         for damage in passed_over:
             self.warn(f"passed over a damaged checkpoint: {damage}")
         with self._or_without_log():
-            if self.path.exists():
-                kept = [values for values in read_log(self.path) if _is_known(values, step, validation_due)]
-                staged = self.path.with_suffix(".tmp")
-                staged.write_text("".join(f"{json.dumps(values)}\n" for values in kept))
-                staged.replace(self.path)
-            self._board = SummaryWriter(self.path.parent / "tensorboard", purge_step=step + 1)
+            lines = read_log(self.path.parent)
+            if lines:
+                kept = [values for values in lines if _is_known(values, step, validation_due)]
+                write_file(self.path, "".join(f"{json.dumps(values)}\n" for values in kept), overwrite=True)
+            self._board = Board(self.path.parent / "tensorboard", purge_step=step + 1)
         if step:
             by = f" by {resumed_by}" if resumed_by else ""
             self.console.print(f"resumed after step {step} of {total}{by}")
@@ -147,7 +189,7 @@ class RunLog:
         truth = torch.where(sample.valid, sample.flow, torch.nan)
         rows = [(255 * sample.first).byte(), flow_colours(flow, longest), flow_colours(truth, longest)]
         with self._or_without_log():
-            self._board.add_image(f"{name}: frame, flow, true flow", torch.cat(rows, dim=1), step)
+            self._board.image(f"{name}: frame, flow, true flow", torch.cat(rows, dim=1), step)
 
     def warn(self, text: str) -> None:
         """A line about something that went wrong and did not end the run."""
@@ -170,11 +212,11 @@ class RunLog:
         if self._board is not None:
             with self._or_without_log():
                 for name, value in values.items():
-                    self._board.add_scalar(f"{group}/{name}", value, step)
+                    self._board.scalar(f"{group}/{name}", value, step)
 
     def _write(self, **values: Any) -> None:
         if self._writes:
-            with self._or_without_log(), self.path.open("a") as file:
+            with self._or_without_log(), open_to_append(self.path) as file:
                 file.write(json.dumps(values, allow_nan=False) + "\n")
 
     @contextlib.contextmanager
@@ -182,23 +224,30 @@ class RunLog:
         """Goes on without a log where the disk refuses it."""
         try:
             yield
-        except OSError as error:
+        except (OSError, RequestError, MachineError) as error:
             self._writes, self._board = False, None
-            self.warn(
-                f"cannot write the log in {self.path.parent} ({error.strerror or error}): training goes on without"
-            )
+            reason = getattr(error, "strerror", None) or error
+            self.warn(f"cannot write the log in {self.path.parent} ({reason}): training goes on without")
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """What each line of a log says, under the names of today; nothing where it was torn or damaged."""
-    lines = path.read_text("utf-8", errors="replace").splitlines()
-    with NamesOfToday(str(path)) as names:
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """What each line of a run's log says, under the names of today; nothing where it was torn or damaged.
+
+    No lines where there is no log, or a link or a pipe in its place.
+    """
+    try:
+        if not stat.S_ISREG((folder / LOG).lstat().st_mode):
+            return []
+        lines = (folder / LOG).read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    with NamesOfToday(str(folder / LOG)) as names:
         return [names.measures(_line_values(line)) for line in lines]
 
 
 def _line_values(line: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}

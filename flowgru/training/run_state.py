@@ -95,8 +95,9 @@ class Run:
 
     def _restore_schedule(self, state: dict[str, Any]) -> None:
         """To the same step of this run's own schedule, which may be a longer one than that of `state`."""
-        length = ("total_steps", "_schedule_phases")
-        self.schedule.load_state_dict({name: value for name, value in state.items() if name not in length})
+        # Another version's may hold more.
+        kept = self.schedule.state_dict().keys() - {"total_steps", "_schedule_phases"}
+        self.schedule.load_state_dict({name: value for name, value in state.items() if name in kept})
         before, num_calls = self.schedule.get_last_lr()[0], self.schedule._step_count
         self.schedule.last_epoch -= 1
         with warnings.catch_warnings():  # torch takes a schedule that moves before any step for a mistake

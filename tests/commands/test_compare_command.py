@@ -22,7 +22,7 @@ CONFIGS = ROOT / "configs"
         (["--seeds", "0,0"], "without repetition"),
         (["--steps", "0"], "steps is 0: it must be 1 or more"),
         (["--steps", "5", "--minutes", "1.5"], "--steps is 5 and --minutes 1.5: give one of them"),
-        (["--minutes=-1"], "minutes is -1.0: it must be above 0"),
+        (["--minutes=-1"], "minutes is -1: it must be above 0"),
         (["--jobs", "0"], "--jobs is 0"),
         (["--reference", "gru"], "reference is 'gru': it must be one of the rows conv_gru, control"),
         (["--sets", "sintl"], "did you mean"),

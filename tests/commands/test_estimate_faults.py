@@ -1,12 +1,15 @@
 """What goes wrong around `flowgru estimate`: the disk, the memory, the device, a signal, a reader that is gone."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import safetensors.torch
 import torch
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
@@ -86,3 +89,38 @@ def test_work_goes_on_when_nobody_reads_the_output(model, pair, output):
     run = subprocess.run([sys.executable, "-m", "flowgru", *words], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert run.returncode == 0 and "Error" not in run.stderr and names(output) == ["a.flo", "summary.json"]
+
+
+def test_an_output_folder_that_is_removed_meanwhile_is_the_machines_error(
+    estimate, folder, output, capsys, monkeypatch
+):
+    """Flows that were written before would be missing beside those that are written into a new folder."""
+    real, calls = FlowNetwork.match, []
+
+    def match(self, *frames, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            shutil.rmtree(output)
+        return real(self, *frames, **options)
+
+    monkeypatch.setattr(FlowNetwork, "match", match)
+    assert estimate(folder) == 4
+    assert f"{output} was removed while results were written into it" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_card_with_numbers_that_are_not_finite_leaves_a_summary_that_others_read(
+    model, estimate, pair, output, tmp_path
+):
+    weights = safetensors.torch.load_file(model)
+    card = (
+        '{"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 1, "error": NaN, "max": Infinity}'
+    )
+    safetensors.torch.save_file(weights, tmp_path / "nan.safetensors", {"flowgru_card": card})
+    assert estimate(*pair, "--model", tmp_path / "nan.safetensors") == 0
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    summary = json.loads((output / "summary.json").read_text(), parse_constant=refuse)
+    assert summary["card"]["error"] is None and summary["card"]["max"] is None

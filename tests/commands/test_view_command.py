@@ -59,7 +59,7 @@ def test_a_large_picture_has_a_legend(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "suffix"), [(name, format.suffix) for name, format in FLOW_FORMATS.items() if format.write]
+    ("format", "suffix"), [(name, format.suffix) for name, format in FLOW_FORMATS.items() if format.encode]
 )
 def test_conversion_keeps_flow_and_known_pixels(path, tmp_path, format, suffix):
     assert main(["view", path, "--output", str(tmp_path / "out"), "--format", format]) == 0
@@ -158,3 +158,12 @@ def test_without_the_sample_the_demo_says_what_to_do(tmp_path, monkeypatch, caps
     said = capsys.readouterr().err
     assert "flowgru estimate clip.mp4 --output flow_out --video" in said and len(said.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lack_of_memory_blames_no_correlation(path, capsys, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("flowgru.data.formats.flow_files.read_flow", no_memory)
+    assert main(["view", path]) == 4
+    assert capsys.readouterr().err == "error: not enough memory: close other programs, or use a machine with more\n"

@@ -156,7 +156,7 @@ def test_names_are_text_and_never_markup(tmp_path):
     write_measurements(tmp_path / "measurements.csv", evil)
     write_report(tmp_path)
     assert "<script" not in (tmp_path / "report.html").read_text("utf-8")
-    assert "| <script>\\|x |" in (tmp_path / "table.md").read_text("utf-8")
+    assert "| &lt;script&gt;\\|x |" in (tmp_path / "table.md").read_text("utf-8")
 
 
 def test_manifests_go_by_the_end_of_their_paths(tmp_path):

@@ -78,3 +78,10 @@ def test_the_flow_of_tiles_is_near_the_wholes_on_a_real_pair(data_root: Path):
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     assert seam_error(*(read_image(folder / f"frame_{number:04d}.png") for number in (2, 3))) < 0.25
+
+
+@pytest.mark.parametrize("tiles", [(0, 1), (1, 0), (-1, 2), (1, 100), (True, 1)])
+def test_tiles_of_the_python_interface_are_counts(network, tiles):
+    frames = torch.rand(2, 3, 32, 40)
+    with pytest.raises(RequestError, match=r"tiles is .*: expected \(rows, columns\), each from 1 to 99"):
+        list(estimate_flow(frames, network, iterations=1, tiles=tiles))

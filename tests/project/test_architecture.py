@@ -19,14 +19,15 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"commands"},
     {"parser", "cli", "__main__", ""},
 ]
-NEIGHBOURS = {("config", "errors"), ("cli", "parser"), ("__main__", "cli")}
-"""The only imports along a floor: settings refuse in the words of errors, cli has a parser, `python -m flowgru` is cli."""
+NEIGHBOURS = {("config", "errors"), ("processes", "files"), ("cli", "parser"), ("__main__", "cli")}
+"""The only imports along a floor: settings refuse in the words of errors, processes write through the door of files,
+cli has a parser, `python -m flowgru` is cli."""
 
 MAX_FILES, MAX_LINES = 15, 300
 """In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
 
-TESTS_ALONE = {"helpers", "project"}
-"""Folders of tests/ that are no folder of flowgru/: what tests share, and the tests of the project as a whole."""
+TESTS_ALONE = {"campaign", "helpers", "project"}
+"""Folders of tests/ that are no folder of flowgru/: an attack, what tests share, and the tests of the project as a whole."""
 
 HOMES = {  # package: the files, or folders of files, that may import it
     "cv2": ("data/",),

@@ -82,7 +82,7 @@ def old_log(folder: Path) -> None:
 def test_a_log_from_before_gives_the_curves_of_its_training(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 2.0, "epe": 1.5}\n{"step": 1, "validation_epe": {}}\n{"st')
     with pytest.warns(OldName, match=r"log.jsonl: epe is now epe_per_image"):
-        found = [(one.measure, one.step, one.value) for one in runs.training_curves(tmp_path / "log.jsonl", 0)]
+        found = [(one.measure, one.step, one.value) for one in runs.training_curves(tmp_path, 0)]
     assert found == [("training_loss", 1, 2.0), ("training_epe_per_image", 1, 1.5)]
 
 

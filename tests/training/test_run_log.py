@@ -15,20 +15,16 @@ from tiny_run import TINY, log_lines
 from flowgru import console as progress
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training import engine, step
+from flowgru.training import engine, run_log, step
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, capsys):
-    real = Path.open
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def full(self, *inputs, **options):
-        if self.name == "log.jsonl" and "a" in inputs:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(self, *inputs, **options)
-
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(run_log, "open_to_append", full)
     train(TINY, str(tmp_path), device="cpu")
     assert (tmp_path / "model.safetensors").exists()
     assert capsys.readouterr().out.count("training goes on without") == 1
@@ -125,3 +121,75 @@ def test_a_terminal_shows_every_step_below_the_lines(tmp_path, monkeypatch):
     assert isinstance(shown, Terminal)
     text = "loss 0.500  EPE per image 1.250 px  0.50 steps/s  waiting for data 25%  remaining 0:06:38"
     assert "1/200" in shown.getvalue() and text in shown.getvalue()
+
+
+def test_links_in_a_run_folder_are_not_written_through(tmp_path, capsys):
+    """A folder of another's making may lead elsewhere."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("mine")
+    for number, name in enumerate(("log.jsonl", "tensorboard", "log.tmp")):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        (folder / "log.jsonl").write_text('{"step": 1}\n')
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(mine if name == "tensorboard" else mine / "file")
+        log = RunLog(folder, every=1)
+        log.begin(1, 4, passed_over=[])
+        log.step(2, 1.0, 1.0, 1e-4, 0.0, 1.0)
+        log.close()
+        warned = capsys.readouterr().out.count("warning: cannot write the log")
+        assert warned == (0 if name == "log.tmp" else 1)
+        assert [path.name for path in mine.iterdir()] == ["file"] and (mine / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"step": ' + "[" * 500 + "]" * 500 + "}", "[1]", '{"step": "x"}', "1" * 9999]
+)
+def test_a_line_of_a_stranger_is_passed_over(tmp_path, line):
+    (tmp_path / "log.jsonl").write_text(f'{{"step": 1, "loss": 2.0}}\n{line}\n')
+    log = RunLog(tmp_path, 1)
+    log.begin(2, 4, passed_over=[])
+    log.close()
+    assert log_lines(tmp_path) == [{"step": 1, "loss": 2.0}]
+
+
+def events(folder: Path) -> list:
+    """What TensorBoard reads in a run's folder, file by file."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    files = sorted((folder / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    return [event for path in files for event in LegacyEventFileLoader(str(path)).Load()]
+
+
+def test_tensorboard_reads_what_was_said(tmp_path):
+    log = RunLog(tmp_path, every=1)
+    log.begin(0, 4, passed_over=[])
+    log.step(1, 2.5, 1.5, 1e-4, 0.0, 1.0)
+    log.validation(1, {"a\x1b[2J": {1: 3.5}})
+    log.picture(1, "synthetic", SyntheticPairs(TINY.data)[0], FlowNetwork(TINY.network), iterations=1)
+    log.close()
+    found = events(tmp_path)
+    assert (found[0].file_version, found[1].session_log.status, found[1].step) == ("brain.Event:2", 1, 1)
+    values = {value.tag: value.simple_value for event in found for value in event.summary.value}
+    (picture,) = [value.image for event in found for value in event.summary.value if value.HasField("image")]
+    assert (picture.height, picture.width) == (3 * 128, 128)
+    assert values["train/loss"] == 2.5 and values["train/epe_per_image"] == 1.5
+    assert values["validation/a\\x1b[2J/epe_per_image_after_1"] == 3.5
+
+
+def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capfd, monkeypatch):
+    """Its own writer leaves that to a thread, which prints a traceback."""
+    log = RunLog(tmp_path, every=1)
+    log.begin(0, 4, passed_over=[])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_log.RecordWriter, "write", full)
+    for number in (1, 2):
+        log.step(number, 2.5, 1.5, 1e-4, 0.0, 1.0)
+    log.close()
+    said = capfd.readouterr()
+    assert said.err == "" and said.out.count("warning: cannot write the log") == 1 and "No space left" in said.out
+    assert len(log_lines(tmp_path)) == 1

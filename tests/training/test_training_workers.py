@@ -1,9 +1,11 @@
 """Worker processes that die, and files that they cannot read."""
 
+import errno
 import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine, loader
+from flowgru.training.loader import batches
 from flowgru.training.run import train
 
 
@@ -96,3 +99,20 @@ def test_a_damaged_file_is_one_line_from_whatever_process(monkeypatch, workers):
     with pytest.raises(InputFileError) as caught:
         list(loader.batches(SyntheticPairs(TINY.data), config, 0, rank=0, world_size=1, pin_memory=False))
     assert str(caught.value) == "a.flo is damaged: get it again"
+
+
+def test_a_batch_that_cannot_be_handed_over_ends_its_worker_at_once(monkeypatch, capfd):
+    """Python prints why and drops the batch, which the run would await for minutes."""
+
+    real = ForkingPickler.dumps
+
+    def refuse(*objects):
+        if get_worker_info() is None:
+            return real(*objects)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(ForkingPickler, "dumps", staticmethod(refuse))
+    with pytest.raises(MachineError, match="a process that reads pairs died twice"):
+        next(batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, rank=0, world_size=1, pin_memory=False))
+    said = capfd.readouterr().err
+    assert said.count("cannot hand over its batch: [Errno 24] Too many open files") == 2 and "Traceback" not in said

@@ -20,6 +20,7 @@ TEXT: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same chart on every machine
     "font.size": 9.0,
+    "text.parse_math": False,  # a name may hold dollars
     "axes.titlesize": 9.0,
     "text.color": INK,
     "axes.labelcolor": INK,

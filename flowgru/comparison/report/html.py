@@ -4,6 +4,8 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 
+from flowgru.console import printable
+
 Cell = str | tuple[str, str]
 """The text of a table's cell, with its CSS classes or without; a line break in it breaks the line."""
 
@@ -57,8 +59,8 @@ def page(title: str, parts: Iterable[str]) -> str:
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-            f"<h1>{html.escape(title)}</h1>",
+            f"<title>{_escaped(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            f"<h1>{_escaped(title)}</h1>",
             *parts,
             "</body>\n</html>\n",
         ]
@@ -99,8 +101,12 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], c
 def figure(svg: str, alternative: str, caption: str) -> str:
     """A chart, inside the page, with a text for who cannot see it."""
     data = base64.b64encode(svg.encode()).decode()
-    picture = f'<img alt="{html.escape(alternative)}" src="data:image/svg+xml;base64,{data}">'
+    picture = f'<img alt="{_escaped(alternative)}" src="data:image/svg+xml;base64,{data}">'
     return f"<figure>\n{picture}\n<figcaption>{_lines(caption)}</figcaption>\n</figure>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _cell(cell: Cell) -> str:
@@ -108,8 +114,8 @@ def _cell(cell: Cell) -> str:
     first, _, second = text.partition("\n")
     attribute = f' class="{classes}"' if classes else ""
     small = f"<br/><small>{_lines(second)}</small>" if second else ""
-    return f"<td{attribute}>{html.escape(first)}{small}</td>"
+    return f"<td{attribute}>{_escaped(first)}{small}</td>"
 
 
 def _lines(text: str) -> str:
-    return html.escape(text).replace("\n", "<br/>")
+    return _escaped(text).replace("\n", "<br/>")

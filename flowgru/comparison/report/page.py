@@ -1,5 +1,6 @@
 """The report of a comparison of update operators: a page with tables and charts, and a table for a README."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
 from flowgru.config.flatten import flatten
-from flowgru.files.atomic import atomic_write
+from flowgru.console import printable
+from flowgru.files.atomic import write_file
 
 PAGE = "report.html"
 TABLE = "table.md"
@@ -27,8 +29,7 @@ def write_report(folder: Path) -> list[Path]:
     regimes = [RegimeReport(results, regime, looks) for regime in results.regimes]
     texts = {PAGE: page("Update operators compared", _page(results, regimes)), TABLE: _markdown(results, regimes)}
     for name, text in texts.items():
-        with atomic_write(folder / name, overwrite=True) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(folder / name, text, overwrite=True)
     return [folder / name for name in texts]
 
 
@@ -116,12 +117,19 @@ def _markdown(results: Results, regimes: list[RegimeReport]) -> str:
     lines = []
     for report in regimes:
         caption, header, rows = report.main_table()
-        lines += [f"### {report.title}", "", caption, "", _markdown_row(header)]
+        lines += [f"### {_markdown_text(report.title)}", "", _markdown_text(caption), "", _markdown_row(header)]
         lines += ["|---" + "|---:" * (len(header) - 1) + "|"]
         lines += [_markdown_row([cell[0] if isinstance(cell, tuple) else cell for cell in row]) for row in rows]
         lines += [""]
-    return "\n".join([*lines, _how_to_read(results), ""])
+    return "\n".join([*lines, _markdown_text(_how_to_read(results)), ""])
 
 
 def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_markdown_text(cell) for cell in cells) + " |"
+
+
+def _markdown_text(text: str) -> str:
+    """A plain text as one line of Markdown that shows it as it is: no HTML, emphasis, link, code or formula in it."""
+    # Inside a word, as in the names of operators, an underscore means nothing.
+    escaped = re.sub(r"([\\`*\[\]$|~#!]|\b_|_\b)", r"\\\1", " ".join(printable(text).split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

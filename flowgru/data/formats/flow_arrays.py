@@ -6,9 +6,7 @@ carry Python objects: each is refused. The readers give the stored values, float
 
 import io
 import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from flowgru.errors import InputFileError, one_line
-from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
+from flowgru.errors import InputFileError
+from flowgru.files.bounded import (
+    MAX_PIXELS,
+    check_claim,
+    check_length,
+    check_size,
+    damage_as_input_error,
+    read_bytes,
+)
 
 _MAX_BYTES = 8 * MAX_PIXELS
 _MAX_HEADER = 2**16
@@ -39,35 +44,34 @@ def flo5_size(path: Path) -> tuple[int, int]:
 def _opened_flo5(path: Path) -> Iterator[Any]:
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            link = file.get("flow", getlink=True)
-            if link is None:
-                raise InputFileError(f"{path} has no data set 'flow': it holds {sorted(file)[:5]}")
-            # A soft or external link, external storage and a virtual data set can all show another file's bytes.
-            if not isinstance(link, h5py.HardLink):
-                raise InputFileError(f"{path}: 'flow' is a {type(link).__name__}, expected the data themselves")
-            stored = file["flow"]
-            if not isinstance(stored, h5py.Dataset):
-                raise InputFileError(f"{path}: 'flow' is a {type(stored).__name__}, expected a data set")
-            if stored.external or stored.is_virtual:
-                raise InputFileError(f"{path}: 'flow' is kept in other files, expected the data themselves")
-            _check_shape(path, stored.shape, stored.dtype)
-            if stored.chunks is not None and math.prod(stored.chunks) * stored.dtype.itemsize > _MAX_BYTES:
-                raise InputFileError(f"{path}: 'flow' has chunks of {list(stored.chunks)}, too large to be read")
-            yield stored
-    except InputFileError:
-        raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise InputFileError(f"{path} is a damaged HDF5 file: {one_line(error)}") from error
+    with damage_as_input_error(path, "HDF5 file"), h5py.File(path, "r") as file:
+        link = file.get("flow", getlink=True)
+        if link is None:
+            raise InputFileError(f"{path} has no data set 'flow': it holds {sorted(file)[:5]}")
+        # A soft or external link, external storage and a virtual data set can all show another file's bytes.
+        if not isinstance(link, h5py.HardLink):
+            raise InputFileError(f"{path}: 'flow' is a {type(link).__name__}, expected the data themselves")
+        stored = file["flow"]
+        if not isinstance(stored, h5py.Dataset):
+            raise InputFileError(f"{path}: 'flow' is a {type(stored).__name__}, expected a data set")
+        if stored.external or stored.is_virtual:
+            raise InputFileError(f"{path}: 'flow' is kept in other files, expected the data themselves")
+        _check_shape(path, stored.shape, stored.dtype)
+        if stored.chunks is not None and math.prod(stored.chunks) * stored.dtype.itemsize > _MAX_BYTES:
+            raise InputFileError(f"{path}: 'flow' has chunks of {list(stored.chunks)}, too large to be read")
+        check_claim(path, math.prod(stored.shape) * stored.dtype.itemsize, stored.id.get_storage_size())
+        yield stored
 
 
-def write_flo5_array(path: Path, flow: np.ndarray) -> None:
-    """Write the data set 'flow' as Spring does: gzip, level 5."""
+def encode_flo5_array(flow: np.ndarray) -> bytes:
+    """A file with the data set 'flow' as Spring writes it: gzip, level 5."""
     import h5py
 
-    with h5py.File(path, "w") as file:
+    # In memory, because HDF5 crashes the process where the disk refuses what it closes.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         file.create_dataset("flow", data=flow, compression="gzip", compression_opts=5)
+    return image.getvalue()
 
 
 def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -76,21 +80,18 @@ def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarra
     content: what the file holds, where it is no file of its own; `path` is then what errors call it.
     """
     arrays = {}
-    try:
-        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
-            members = {Path(entry.filename).stem: entry for entry in archive.infolist()}
-            keys = ("flow",) if "flow" in members else ("u", "v")
-            if not members.keys() >= set(keys):
-                raise InputFileError(f"{path} holds the arrays {sorted(members)[:5]}: expected 'flow', or 'u' and 'v'")
-            for key in (*keys, "valid") if "valid" in members else keys:
-                if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise InputFileError(f"{path}: '{key}' is compressed in a way that NumPy does not write")
-                with archive.open(members[key]) as file:
-                    arrays[key] = _read_array(path, file, members[key].file_size)
-    except InputFileError:
-        raise
-    except (OSError, RuntimeError, ValueError, EOFError, struct.error, zipfile.BadZipFile, zlib.error) as error:
-        raise InputFileError(f"{path} is a damaged .npz archive: {one_line(error)}") from error
+    opened = path if content is None else io.BytesIO(content)
+    with damage_as_input_error(path, ".npz archive"), zipfile.ZipFile(opened) as archive:
+        members = {Path(entry.filename).stem: entry for entry in archive.infolist()}
+        keys = ("flow",) if "flow" in members else ("u", "v")
+        if not members.keys() >= set(keys):
+            raise InputFileError(f"{path} holds the arrays {sorted(members)[:5]}: expected 'flow', or 'u' and 'v'")
+        for key in (*keys, "valid") if "valid" in members else keys:
+            if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputFileError(f"{path}: '{key}' is compressed in a way that NumPy does not write")
+            check_claim(path, members[key].file_size, members[key].compress_size)
+            with archive.open(members[key]) as file:
+                arrays[key] = _read_array(path, file, members[key].file_size)
     if keys == ("u", "v"):
         u, v = arrays["u"], arrays["v"]
         if u.shape != v.shape:
@@ -110,6 +111,7 @@ def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarra
 
 def read_npy_array(path: Path) -> np.ndarray:
     """The array of a .npy file."""
+    npy_size(path)  # before all of it is read
     data = read_bytes(path)
     stored = _read_array(path, io.BytesIO(data), len(data))
     _check_shape(path, stored.shape, stored.dtype)
@@ -126,6 +128,7 @@ def npy_size(path: Path, *, mask: bool = False) -> tuple[int, int]:
 
 def read_npy_mask(path: Path) -> np.ndarray:
     """The uint8 array [H, W] of a .npy file."""
+    npy_size(path, mask=True)
     data = read_bytes(path)
     stored = _read_array(path, io.BytesIO(data), len(data))
     _check_mask(path, stored.shape, stored.dtype)
@@ -142,13 +145,14 @@ def _read_array(path: Path, file: Any, size: int) -> np.ndarray:
 def _array_header(path: Path, file: Any, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type of an array in NumPy's own format, once they agree with its size in bytes."""
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
-        raise InputFileError(f"{path} holds no NumPy array: {one_line(error)}") from error
+        with damage_as_input_error(path, "NumPy array"):
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+    except MemoryError:  # so Python's parser calls a text that is nested too deeply
+        raise InputFileError(f"{path} is a damaged NumPy array: its header is nested too deeply") from None
     body = math.prod(shape) * dtype.itemsize
     if dtype.kind not in "fbui" or any(side <= 0 for side in shape) or body > _MAX_BYTES:
         raise InputFileError(

@@ -11,8 +11,8 @@ import numpy as np
 
 from flowgru.data.formats.flow_formats import BY_SUFFIX, FLOW_FORMATS, FlowFile, Format, cleaned, known_where
 from flowgru.errors import InputFileError, RequestError
-from flowgru.files.atomic import atomic_write
-from flowgru.files.bounded import read_bytes
+from flowgru.files.atomic import write_file
+from flowgru.files.bounded import damage_as_input_error, read_bytes
 from flowgru.kinds import described, flow_tensor, given_path, numbers_of
 from flowgru.types import FlowLike, MaskLike
 
@@ -23,7 +23,8 @@ def read_flow(path: object) -> FlowFile:
     InputFileError if the file is missing, damaged, or no flow map; RequestError for what is no path.
     """
     path = given_path(path)
-    return _format_of(path).read(path)
+    with damage_as_input_error(path, "flow file"):
+        return _format_of(path).read(path)
 
 
 def flow_size(path: str | Path) -> tuple[int, int]:
@@ -32,7 +33,8 @@ def flow_size(path: str | Path) -> tuple[int, int]:
     The flow itself is not decoded (but that of .npz is). InputFileError as of read_flow.
     """
     path = Path(path)
-    return _format_of(path).size(path)
+    with damage_as_input_error(path, "flow file"):
+        return _format_of(path).size(path)
 
 
 def _format_of(path: Path) -> Format:
@@ -66,17 +68,16 @@ def write_flow(path: object, flow: FlowLike, valid: MaskLike | None = None, *, o
 
 def write_flow_array(path: Path, flow: np.ndarray, valid: np.ndarray | None = None, *, overwrite: bool = False) -> None:
     """`write_flow` of an array [H, W, 2] of floating-point numbers."""
-    written = {suffix: format.write for suffix, format in BY_SUFFIX.items() if format.write}
-    writer = written.get(path.suffix.lower())
-    if writer is None:
-        raise RequestError(f"cannot write a flow to {path}: the suffix must be one of {', '.join(written)}")
+    encoders = {suffix: format.encode for suffix, format in BY_SUFFIX.items() if format.encode}
+    encode = encoders.get(path.suffix.lower())
+    if encode is None:
+        raise RequestError(f"cannot write a flow to {path}: the suffix must be one of {', '.join(encoders)}")
     if valid is not None and (valid.shape != flow.shape[:2] or valid.dtype != bool):
         raise RequestError(f"valid is {valid.dtype} {list(valid.shape)}: expected bool {list(flow.shape[:2])}")
     known = cleaned(flow)
     if valid is not None:
         known = known_where(known, valid)
-    with atomic_write(path, overwrite) as temporary:
-        writer(temporary, known)
+    write_file(path, encode(known), overwrite)
 
 
 def write_half_flow(path: Path, flow: np.ndarray) -> None:
@@ -85,8 +86,7 @@ def write_half_flow(path: Path, flow: np.ndarray) -> None:
     float16 has 11 bits: a component is off by at most 1/2048 of itself. What it cannot hold (beyond 65504) is unknown.
     RequestError if `path` exists; MachineError if the disk refuses.
     """
-    with atomic_write(path, overwrite=False) as temporary, temporary.open("wb") as file:
-        file.write(half_flow_bytes(flow))
+    write_file(path, half_flow_bytes(flow), overwrite=False)
 
 
 def half_flow_bytes(flow: np.ndarray) -> bytes:

@@ -1,4 +1,4 @@
-"""The formats of flow files: how each is known, read, measured and written. None of them is resampled.
+"""The formats of flow files: how each is known, read, measured and made. None of them is resampled.
 
 flo     Middlebury, Sintel, FlyingChairs   b"PIEH", int32 width and height, float32 (u, v) by rows, little-endian
 png16   KITTI, HD1K                        16-bit RGB: (u, v) * 64 + 32768, and 1 where the flow is known
@@ -8,6 +8,7 @@ pfm     FlyingThings3D                     float32 (u, v, 0), rows from bottom t
 npy     TartanAir                          float [H, W, 2] (read only)
 """
 
+import io
 import struct
 import warnings
 from collections.abc import Callable
@@ -19,14 +20,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from flowgru.data.formats.flow_arrays import (
+    encode_flo5_array,
     flo5_size,
     npy_size,
     read_flo5_array,
     read_npy_array,
     read_npz_arrays,
-    write_flo5_array,
 )
-from flowgru.data.formats.pfm import pfm_size, read_pfm_array, write_pfm_array
+from flowgru.data.formats.pfm import encode_pfm_array, pfm_size, read_pfm_array
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError
 from flowgru.files.bounded import check_length, check_size, read_bytes
@@ -44,7 +45,7 @@ class FlowFile(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How files of one format are known, read and written."""
+    """How files of one format are known, read and made."""
 
     suffix: str
     """The usual ending of its files, in lower case."""
@@ -54,8 +55,8 @@ class Format(NamedTuple):
     """InputFileError where the file is damaged or no flow map."""
     size: Callable[[Path], tuple[int, int]]
     """Width and height that the header claims, once the length of the file agrees with it."""
-    write: Callable[[Path, FlowFile], None] | None
-    """Writes to a path with any ending; None where the format is only read."""
+    encode: Callable[[FlowFile], bytes] | None
+    """The content of a file with this flow; None where the format is only read."""
 
     def fits(self, start: bytes) -> bool:
         """Whether a file that begins so is of this format."""
@@ -85,6 +86,7 @@ def _flo_size(path: Path) -> tuple[int, int]:
     if width <= 0 or height <= 0:
         raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
     check_length(path, path.stat().st_size, 12 + 8 * width * height, f"a .flo of {width}x{height}")
+    check_size(path, width, height)
     return width, height
 
 
@@ -93,10 +95,10 @@ def _read_flo(path: Path) -> FlowFile:
     return cleaned(np.frombuffer(read_bytes(path), "<f4", offset=12).reshape(height, width, 2))
 
 
-def _write_flo(path: Path, flow: FlowFile) -> None:
+def _encode_flo(flow: FlowFile) -> bytes:
     height, width = flow.valid.shape
     stored = np.where(flow.valid[..., None], flow.flow, np.float32(WRITTEN_UNKNOWN))
-    path.write_bytes(b"PIEH" + struct.pack("<ii", width, height) + stored.astype("<f4").tobytes())
+    return b"PIEH" + struct.pack("<ii", width, height) + stored.astype("<f4").tobytes()
 
 
 def _png_size(path: Path) -> tuple[int, int]:
@@ -120,7 +122,7 @@ def _read_png(path: Path) -> FlowFile:
     return FlowFile(flow, valid)
 
 
-def _write_png(path: Path, flow: FlowFile) -> None:
+def _encode_png(flow: FlowFile) -> bytes:
     levels = np.rint(flow.flow.astype(np.float64) * 64 + 32768)
     in_range = ((levels >= 0) & (levels <= 65535)).all(axis=2)
     num_beyond = int((~in_range).sum())
@@ -132,23 +134,23 @@ def _write_png(path: Path, flow: FlowFile) -> None:
         )
     known = flow.valid & in_range
     samples = np.dstack([np.clip(levels, 0, 65535), known]).astype(np.uint16) * known[..., None]
-    path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(samples[..., ::-1]))[1].tobytes())
+    return cv2.imencode(".png", np.ascontiguousarray(samples[..., ::-1]))[1].tobytes()
 
 
 def _read_pfm(path: Path) -> FlowFile:
     return cleaned(read_pfm_array(path))
 
 
-def _write_pfm(path: Path, flow: FlowFile) -> None:
-    write_pfm_array(path, np.where(flow.valid[..., None], flow.flow, np.float32(WRITTEN_UNKNOWN)))
+def _encode_pfm(flow: FlowFile) -> bytes:
+    return encode_pfm_array(np.where(flow.valid[..., None], flow.flow, np.float32(WRITTEN_UNKNOWN)))
 
 
 def _read_flo5(path: Path) -> FlowFile:
     return cleaned(read_flo5_array(path))
 
 
-def _write_flo5(path: Path, flow: FlowFile) -> None:
-    write_flo5_array(path, np.where(flow.valid[..., None], flow.flow, np.float32(np.nan)))
+def _encode_flo5(flow: FlowFile) -> bytes:
+    return encode_flo5_array(np.where(flow.valid[..., None], flow.flow, np.float32(np.nan)))
 
 
 def _read_npz(path: Path) -> FlowFile:
@@ -164,10 +166,10 @@ def _npz_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _write_npz(path: Path, flow: FlowFile) -> None:
-    # NumPy would add a second suffix to a path that ends with .NPZ.
-    with path.open("wb") as file:
-        np.savez_compressed(file, flow=flow.flow, valid=flow.valid)
+def _encode_npz(flow: FlowFile) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, flow=flow.flow, valid=flow.valid)
+    return file.getvalue()
 
 
 def _read_npy(path: Path) -> FlowFile:
@@ -175,11 +177,11 @@ def _read_npy(path: Path) -> FlowFile:
 
 
 FLOW_FORMATS = {
-    "flo": Format(".flo", (b"PIEH",), _read_flo, _flo_size, _write_flo),
-    "png16": Format(".png", (PNG_SIGNATURE,), _read_png, _png_size, _write_png),
-    "npz": Format(".npz", (b"PK\x03\x04",), _read_npz, _npz_size, _write_npz),
-    "flo5": Format(".flo5", (b"\x89HDF\r\n\x1a\n",), _read_flo5, flo5_size, _write_flo5),
-    "pfm": Format(".pfm", (b"PF", b"Pf"), _read_pfm, pfm_size, _write_pfm),
+    "flo": Format(".flo", (b"PIEH",), _read_flo, _flo_size, _encode_flo),
+    "png16": Format(".png", (PNG_SIGNATURE,), _read_png, _png_size, _encode_png),
+    "npz": Format(".npz", (b"PK\x03\x04",), _read_npz, _npz_size, _encode_npz),
+    "flo5": Format(".flo5", (b"\x89HDF\r\n\x1a\n",), _read_flo5, flo5_size, _encode_flo5),
+    "pfm": Format(".pfm", (b"PF", b"Pf"), _read_pfm, pfm_size, _encode_pfm),
     "npy": Format(".npy", (b"\x93NUMPY",), _read_npy, npy_size, None),
 }
 """Every format by its name; those that are written are the names of flowgru.config.choices.FlowFormat."""

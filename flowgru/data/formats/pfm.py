@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowgru.errors import InputFileError
-from flowgru.files.bounded import check_length, read_bytes
+from flowgru.files.bounded import check_length, check_size, read_bytes
 
 
 class _Header(NamedTuple):
@@ -34,12 +34,12 @@ def read_pfm_array(path: Path) -> np.ndarray:
     return stored.reshape(header.height, header.width, 3)[::-1, :, :2]
 
 
-def write_pfm_array(path: Path, flow: np.ndarray) -> None:
-    """Write [H, W, 2] with a third channel of 0, little-endian."""
+def encode_pfm_array(flow: np.ndarray) -> bytes:
+    """A file of the flow [H, W, 2] with a third channel of 0, little-endian."""
     height, width = flow.shape[:2]
     stored = np.zeros((height, width, 3), "<f4")
     stored[..., :2] = flow
-    path.write_bytes(f"PF\n{width} {height}\n-1.0\n".encode() + stored[::-1].tobytes())
+    return f"PF\n{width} {height}\n-1.0\n".encode() + stored[::-1].tobytes()
 
 
 def _read_header(path: Path) -> _Header:
@@ -60,4 +60,5 @@ def _read_header(path: Path) -> _Header:
         raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
     size = path.stat().st_size
     check_length(path, size, header.end() + 12 * width * height, f"a .pfm of {width}x{height}")
+    check_size(path, width, height)
     return _Header(width, height, "<f4" if scale < 0 else ">f4", header.end())

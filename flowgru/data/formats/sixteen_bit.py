@@ -17,9 +17,12 @@ from jaxtyping import UInt8, UInt16
 
 from flowgru.data.formats.samples import eight_bit, over_black, spread_grey
 from flowgru.errors import InputFileError
-from flowgru.files.bounded import read_bytes
+from flowgru.files.bounded import MAX_PIXELS, check_claim, read_bytes
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+MAX_CHUNKS = 2**20
+"""Of one picture; programs write some kilobytes into each."""
 
 
 class PngHeader(NamedTuple):
@@ -53,13 +56,15 @@ def png_chunks(file: io.BufferedIOBase, path: Path) -> Iterator[PngChunk]:
     ends before the picture does.
     """
     size = file.seek(0, 2)
-    start, kind = len(PNG_SIGNATURE), b""
+    start, kind, count = len(PNG_SIGNATURE), b"", 0
     while kind != b"IEND":
         if size < start + 12:
             raise InputFileError(f"{path} is a truncated PNG: it ends at byte {size} without an IEND chunk")
         file.seek(start)
         length, kind = struct.unpack(">I4s", file.read(8))
-        end = start + 12 + length
+        end, count = start + 12 + length, count + 1
+        if not kind.isalpha() or count > MAX_CHUNKS:  # zeros, of which a sparse file may hold terabytes, are no chunks
+            raise InputFileError(f"{path} is a damaged PNG: at byte {start} is no chunk of a picture")
         if size < end:
             raise InputFileError(f"{path} is a truncated PNG: a chunk ends at byte {end}, the file at {size}")
         yield PngChunk(kind, start, end)
@@ -67,10 +72,15 @@ def png_chunks(file: io.BufferedIOBase, path: Path) -> Iterator[PngChunk]:
 
 
 def check_png_end(path: Path) -> None:
-    """InputFileError unless all chunks of a PNG are there, up to its end; the picture is not read."""
+    """InputFileError unless all chunks of a PNG are there, up to its end, and could hold its picture, which is not read."""
     with path.open("rb") as file:
-        for _ in png_chunks(file, path):
-            pass
+        held = sum(chunk.end - chunk.start - 12 for chunk in png_chunks(file, path) if chunk.kind in (b"IDAT", b"fdAT"))
+        file.seek(0)
+        header = png_header(file.read(26), path)
+    samples = {2: 3, 4: 2, 6: 4}.get(header.colour_type, 1)
+    row = 1 + (header.width * samples * header.bit_depth + 7) // 8
+    if header.width * header.height <= MAX_PIXELS:  # more is refused as such
+        check_claim(path, header.height * row, held)
 
 
 def decode_16_bit(data: bytes, path: Path) -> UInt16[np.ndarray, "H W *channels"]:

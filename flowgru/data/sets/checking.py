@@ -75,7 +75,7 @@ def check_dataset(
         damaged |= dict.fromkeys(_faults(pair, size_of))
         files |= {part for part in pair if isinstance(part, Path)}
         advance()
-    known = []
+    known, num_decoded = [], min(num_decoded, len(pairs))
     for index in sorted({round(step * (len(pairs) - 1) / max(num_decoded - 1, 1)) for step in range(num_decoded)}):
         if not pairs or any(str(part) in line for line in damaged for part in pairs[index] if isinstance(part, Path)):
             continue

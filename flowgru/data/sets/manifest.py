@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles
-from flowgru.errors import InputFileError, did_you_mean, nearest
+from flowgru.errors import InputFileError, did_you_mean, nearest, one_line
 from flowgru.files.bounded import read_bytes
 
 REQUIRED = ("first", "second", "flow")
@@ -28,19 +28,20 @@ def list_manifest(path: Path) -> Listing:
 
     InputFileError where the text is no such table. The header is row 1.
     """
-    pairs, missing, rows = [], [], {}
+    pairs, missing, rows, files_of = [], [], {}, dict[int, dict[str, Path]]()
     table = _rows(path)
     for row, cells in table:
         for column in REQUIRED:
             if not cells[column]:
                 raise InputFileError(f"{path} row {row} has no {column}: expected {', '.join(REQUIRED)} in every row")
+        files_of[row] = {c: _file(path, row, c, cells[c]) for c in (*REQUIRED, *MASKS) if cells[c]}
     folder = _common_folder([cells["flow"] for _, cells in table])
     for row, cells in table:
         name = cells["name"] or Path(os.path.relpath(cells["flow"], folder)).with_suffix("").as_posix()
         if name in rows:
             raise InputFileError(f"{path} rows {rows[name]} and {row} are both called {name!r}: give each its own name")
         rows[name] = row
-        files = {column: path.parent / cells[column] for column in (*REQUIRED, *MASKS) if cells[column]}
+        files = files_of[row]
         absent = [f"{cells[column]} (row {row})" for column, file in files.items() if not file.is_file()]
         missing += absent
         if not absent:
@@ -50,6 +51,21 @@ def list_manifest(path: Path) -> Listing:
             pair = PairFiles(name, first, second, flow, invalid, valid=valid, set=cells["set"], others=others)
             pairs.append(pair)
     return Listing(pairs, missing, lone=[])
+
+
+def _file(path: Path, row: int, column: str, cell: str) -> Path:
+    """The file that a cell names. InputFileError, with the row, where it can name none."""
+    file = path.parent / cell
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):  # it is named as missing
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputFileError(f"{path} row {row}: {column} {cell[:80]!r} can be no file ({reason})") from None
+    if not Path(cell).name:
+        raise InputFileError(f"{path} row {row}: {column} {cell!r} is a folder: expected a file")
+    return file
 
 
 def _common_folder(flows: list[str]) -> str:

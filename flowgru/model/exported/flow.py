@@ -8,16 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowgru.config import NetworkConfig
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, lacks_memory, one_line
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
+from flowgru.model.exported.formats import INPUT_NAMES
 from flowgru.model.exported.runtimes import open_file
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory import used_memory
 from flowgru.model.memory_estimate import MemoryEstimate
 from flowgru.model.prediction import FlowPrediction
+from flowgru.model.weight_files.card_network import network_of_card
 from flowgru.types import CoarseFlow, Flow, Images
 
 
@@ -40,6 +41,10 @@ class ExportedFlow:
         """RequestError where the file is missing, damaged, or none of flowgru's; see open_file."""
         self.path = Path(path)
         self.opened, self.card = open_file(self.path)
+        if {*self.opened.input_names} not in ({*INPUT_NAMES[:2]}, {*INPUT_NAMES}):
+            raise RequestError(
+                f"{path} takes {', '.join(self.opened.input_names)[:80]}, expected {', '.join(INPUT_NAMES)}"
+            )
         self.runtime = self.opened.runtime
         self.iterations: int = self.card["iterations"]
         self.hold: int = self.card.get("hold", 0)
@@ -47,10 +52,7 @@ class ExportedFlow:
         self.warm_start = "initial_flow" in self.opened.input_names
         self.device = torch.device("cpu")
         self.plan = MatchPlan("all_pairs")
-        try:
-            self.config = NetworkConfig(**self.card["network"])
-        except TypeError:
-            raise RequestError(f"the card of {path} says {self.card['network']!r} of its network") from None
+        self.config = network_of_card(self.card, str(path))
 
     def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> PaddedFrame:
         """The picture padded. RequestError where it is larger than the file takes."""
@@ -98,13 +100,31 @@ class ExportedFlow:
             inputs["initial_flow"] = _array(start)
         elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
-        found = {name: torch.from_numpy(np.array(values)) for name, values in self.opened.run(inputs).items()}
+        found = self._run(inputs)
         confidence = found.get("confidence")
         if confidence is not None:
             confidence = first.padding.remove(confidence[:, None])[:, 0]
         return FlowPrediction(
             (first.padding.remove(found["flow"]),), found["coarse_flow"], confidence, num_refinements=self.iterations
         )
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        """The outputs. RequestError where the file does not compute, or gives something else than a flow."""
+        try:
+            found = {name: torch.from_numpy(np.array(values)) for name, values in self.opened.run(inputs).items()}
+        except Exception as error:  # each runtime has kinds of its own
+            if lacks_memory(error):
+                raise
+            raise RequestError(f"{self.path} cannot be run ({one_line(error)}): export it again") from None
+        height, width = inputs["first"].shape[-2:]
+        shapes = {"flow": [1, 2, height, width], "coarse_flow": [1, 2, height // 8, width // 8]}
+        shapes |= {"confidence": [1, height, width]} if "confidence" in found else {}
+        for name, shape in shapes.items():
+            values = found.get(name)
+            if values is None or [*values.shape] != shape or values.dtype != torch.float32:
+                got = "nothing" if values is None else f"{values.dtype} {[*values.shape]}"
+                raise RequestError(f"{self.path} gives {got} as {name}, expected float32 {shape}: export it again")
+        return found
 
     def smaller_plan(self, plan: MatchPlan) -> MatchPlan | None:
         """None: the file has one plan."""

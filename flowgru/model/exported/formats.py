@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from flowgru.errors import RequestError
+from flowgru.files.json_text import parse_json
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -142,14 +143,14 @@ def open_torch_export(path: Path) -> Opened:
     texts = {CARD: ""}
     # Unchecked: torch 2.11 guards that a level of the pyramid is even or odd, which the graph does not depend on.
     network = torch.export.load(path, extra_files=texts).module(check_guards=False)
-    outputs = json.loads(texts[CARD])["outputs"]
+    outputs = parse_json(texts[CARD])["outputs"]
 
     def run(inputs: Arrays) -> Arrays:
         with torch.no_grad():
             found = network(*(torch.from_numpy(inputs[name]) for name in INPUT_NAMES if name in inputs))
         return {name: values.numpy() for name, values in zip(outputs, found, strict=True)}
 
-    names = [*INPUT_NAMES[: 3 if json.loads(texts[CARD])["export"]["warm_start"] else 2]]
+    names = [*INPUT_NAMES[: 3 if parse_json(texts[CARD])["export"]["warm_start"] else 2]]
     return Opened(f"PyTorch {torch.__version__}", texts[CARD], names, run)
 
 

@@ -1,11 +1,11 @@
 """An exported file, opened in the runtime that it is for."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, lacks_memory, one_line
+from flowgru.files.json_text import parse_json
 from flowgru.model.exported.formats import Opened, format_of, missing_package
 
 
@@ -28,13 +28,15 @@ def open_file(path: Path) -> tuple[Opened, dict[str, Any]]:
             raise
         raise RequestError(f"{path} is not a readable {path.suffix} model ({one_line(error)})") from None
     try:
-        card = json.loads(opened.card or "")
+        card = parse_json(opened.card or "")
         export = card["export"]
-        counts = export["max_size"], card["iterations"], card.get("hold", 0)
-        sound = all(isinstance(count, int) for count in counts) and card["network"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        counts = (export["max_size"], 8), (card["iterations"], 1), (card.get("hold", 0), 0)
+        sound = all(type(count) is int and least <= count < 2**31 for count, least in counts) and "network" in card
+    except (ValueError, KeyError, TypeError, AttributeError):
         sound, card = False, {}
     if not sound:
-        raise RequestError(f"{path} is not a model of flowgru's: its card is missing; make one with flowgru export")
+        raise RequestError(
+            f"{path} is not a model of flowgru's: its card is missing, or says no sense; make one with flowgru export"
+        )
     with NamesOfToday(f"the card of {path}") as names:
         return opened, names.card(card)

@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 import warnings
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.config.choices import CorrelationMethod
-from flowgru.config.network import check_preset
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
 from flowgru.kinds import given_path
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.card_network import network_of_card
 from flowgru.model.weight_files.model_file import BUNDLED, describe_mismatch, listed, read_weights
 from flowgru.model.weight_files.network_part import network_part
 from flowgru.model.weight_files.raft_names import (
@@ -32,13 +32,10 @@ from flowgru.model.weight_files.raft_names import (
     to_our_names,
     without_duplicates,
 )
-from flowgru.operators import UPDATE_OPERATORS, make_operator
+from flowgru.operators import UPDATE_OPERATORS
 
 DEFAULT_MODEL = BUNDLED / "default.safetensors"
 """The model that comes with the package."""
-
-MAX_HIDDEN_SIZE = 4096
-"""Channels of the widest hidden state that a card may ask for."""
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
@@ -83,7 +80,7 @@ def load_model(
         warnings.warn(text, stacklevel=2)
     weights = without_duplicates(weights, naming)
     card = dict(card or {})
-    config = _config_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
+    config = network_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
     network = _filled_network(config, weights, naming, name)
     network.card = {**card, "network": asdict(config)}
     network.plan = plan
@@ -157,39 +154,6 @@ def _released_weights(name: str) -> tuple[Weights, dict[str, Any]]:
             "and try again"
         ) from None
     return weights, {"source": released.url}
-
-
-def _config_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
-    """Which network the card of a model file says it holds."""
-    network = card["network"]
-    settings = {field.name for field in fields(NetworkConfig)}
-    if not isinstance(network, dict) or not {"preset", "operator"} <= {*network} <= settings:
-        raise RequestError(
-            f"the card of {name} says {network!r} of its network: expected {' and '.join(sorted(settings))}"
-        )
-    if not isinstance(network.get("confidence", False), bool):
-        raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
-    options, hidden_size = network.get("options", {}), network.get("hidden_size")
-    if not isinstance(options, dict):
-        raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
-    if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= MAX_HIDDEN_SIZE)):
-        raise RequestError(
-            f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {MAX_HIDDEN_SIZE}, or null"
-        )
-    try:
-        check_preset(network["preset"])
-        config = NetworkConfig(**network)
-    except RequestError as error:
-        raise RequestError(f"the card of {name}: {error}") from None
-    sizes = config.sizes
-    try:
-        with torch.device("meta"):
-            make_operator(
-                str(config.operator), sizes.hidden_size, sizes.motion_size, sizes.context_size, **config.options
-            )
-    except (RequestError, TypeError) as error:
-        raise RequestError(f"the card of {name} names an operator that cannot be made: {error}") from None
-    return config
 
 
 def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:

@@ -1,6 +1,5 @@
 """Files of weights: ours, a safetensors file with a card, and foreign ones, read without running anything in them."""
 
-import json
 import re
 import stat
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from torch import Tensor
 
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import MachineError, RequestError, one_line
-from flowgru.files.atomic import atomic_write
+from flowgru.files.atomic import write_file
+from flowgru.files.json_text import json_text, parse_json
 from flowgru.model.weight_files.torch_file import read_torch_file
 
 BUNDLED = Path(__file__).parents[2] / "weights"
@@ -46,9 +46,7 @@ def write_model_file(
 
     RequestError if the file exists without `overwrite` or a weight is not finite; MachineError if the disk refuses.
     """
-    data = weights_as_bytes(weights, {_CARD: json.dumps(card)})
-    with atomic_write(path, overwrite, durable=True) as temporary:
-        temporary.write_bytes(data)
+    write_file(path, weights_as_bytes(weights, {_CARD: json_text(card, indent=None)}), overwrite, durable=True)
 
 
 def weights_as_bytes(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -180,8 +178,8 @@ def _safetensors_card(path: Path) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        card = parse_json(text)
+    except ValueError as error:
         raise RequestError(f"the card of {path} is not JSON ({one_line(error, 120)})") from None
     if not isinstance(card, dict):
         raise RequestError(f"the card of {path} is a {type(card).__name__}: expected a JSON object")

@@ -1,5 +1,6 @@
 """Checkpoints that torch.save wrote, read without running anything in them."""
 
+import io
 import pickle
 import re
 import tarfile
@@ -34,7 +35,8 @@ def read_torch_file(path: Path, kind: Literal["zip", "pickle"]) -> dict[str, Ten
     more memory than it has bytes, or that is damaged; MachineError where it cannot be read.
     """
     if kind == "zip":
-        _check_zip(path)
+        with path.open("rb") as file:
+            check_zip(path, file, path.stat().st_size)
     elif _is_tar(path):
         raise RequestError(f"{path} is a tar archive of torch before 0.2: save it again with a newer torch")
     weights, plain = {}, []
@@ -73,16 +75,16 @@ def _content(path: Path) -> Any:
         raise RequestError(f"{path} is not a readable checkpoint ({reason})") from None
 
 
-def _check_zip(path: Path) -> None:
-    """RequestError for an archive that torch would unpack to more than the file holds, and for no archive of weights."""
+def check_zip(path: Path, file: io.BufferedIOBase, size: int) -> None:
+    """RequestError for an archive that torch would unpack to more than its `size`, and for no archive of weights."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except Exception:  # zipfile has many ways to fail on damaged bytes
         raise RequestError(f"{path} is not a checkpoint (it is truncated: its list of contents is missing)") from None
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise RequestError(f"{path} is a TorchScript program: expected its weights, as saved from its state_dict()")
-    size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    unpacked = sum(member.file_size for member in members)
     if unpacked > size:
         raise RequestError(
             f"{path} is refused: of {size} bytes, it expands to {unpacked}; torch never compresses its checkpoints"

@@ -4,15 +4,20 @@ import io
 import os
 import struct
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import cv2
 import h5py
 import numpy as np
 import pytest
 
-from flowgru.data.formats.flow_files import read_flow, write_flow
+from flowgru.data.formats import flow_formats
+from flowgru.data.formats.flow_files import flow_size, read_flow, write_flow
+from flowgru.data.formats.images import image_size, read_image
 from flowgru.errors import InputFileError
+from flowgru.files import bounded
 
 
 def pfm(header: bytes, body: int) -> bytes:
@@ -23,6 +28,10 @@ def npy(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
+
+
+def npy_header(text: str) -> bytes:
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode("latin-1")
 
 
 def zipped(**members: bytes) -> bytes:
@@ -78,6 +87,13 @@ BAD_FILES = {
     "valid.npz": (zipped(flow=npy(FLAT), valid=npy(np.ones((3, 5), bool))), "'valid' is bool [3, 5]"),
     "objects.npy": (npy(np.array([[{}]], dtype=object)), "holds object"),
     "shape.npy": (npy(np.zeros((2, 3, 4), np.float32)), "holds float32 [2, 3, 4]: expected float [H, W, 2]"),
+    "token.npy": (npy_header("{'descr': '<f4', (\n"), "damaged NumPy array"),
+    "indent.npy": (npy_header("  {'descr'\n ,: 3\n"), "damaged NumPy array"),
+    "nested.npy": (npy_header("(" * 5000), "damaged NumPy array"),
+    "minus.npy": (npy_header("-" * 9000 + "1"), "damaged NumPy array"),
+    "nul.npy": (npy_header("{\0}"), "damaged NumPy array"),
+    "type.npy": (npy_header("{'descr': [['a'], 3], 'fortran_order': 3, 'shape': ()}"), "damaged NumPy array"),
+    "token.npz": (zipped(flow=npy_header("{'descr': '<f4', (\n")), "damaged NumPy array"),
     "cut.npy": (npy(FLAT)[:-1], "too short: an array float32 [3, 4, 2]"),
     "cut.flo5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "damaged HDF5"),
 }
@@ -188,3 +204,71 @@ def test_missing_files_and_folders_are_input_errors(tmp_path: Path) -> None:
         read_flow(tmp_path / "pipe.flo")
     with pytest.raises(InputFileError, match="is a folder"):
         read_flow(tmp_path)
+
+
+def test_data_that_claim_more_than_they_can_hold_are_refused_before_memory_is_taken(tmp_path, monkeypatch):
+    path = tmp_path / "a.flo5"
+    with h5py.File(path, "w") as file:  # nothing is written into its chunks
+        file.create_dataset("flow", shape=(8192, 8192, 2), dtype="f4", chunks=(8192, 8192, 2), compression="gzip")
+    with pytest.raises(InputFileError, match="claims 536870912 bytes of data, of which it holds 0"):
+        read_flow(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("flow", shape=(4096, 4096, 2), dtype="f8")
+    with pytest.raises(InputFileError, match="claims 268435456 bytes of data, of which it holds 0"):
+        read_flow(path)
+    # Zeros are compressed by a thousand: where they are many, nothing real is.
+    monkeypatch.setattr(bounded, "LARGE", 2**20)
+    still = np.zeros((400, 500, 2), np.float32)
+    for suffix in ("npz", "flo5"):
+        write_flow(tmp_path / f"still.{suffix}", still)
+        with pytest.raises(InputFileError, match="claims 1600"):
+            read_flow(tmp_path / f"still.{suffix}")
+        moving = np.random.default_rng(0).normal(size=still.shape).astype(np.float32)
+        write_flow(tmp_path / f"moving.{suffix}", moving)
+        assert read_flow(tmp_path / f"moving.{suffix}").valid.all()
+    monkeypatch.undo()
+    assert read_flow(tmp_path / "still.npz").valid.all() and read_flow(tmp_path / "still.flo5").valid.all()
+
+
+def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
+    """A file may be terabytes long and take no room on the disk."""
+    side = 2**17
+    for name, start, length in (
+        ("a.flo", flo(side, side, 0), 12 + 8 * side**2),
+        ("a.pfm", pfm(f"PF\n{side} {side}\n-1\n".encode(), 0), 20 + 12 * side**2),
+        ("a.png", encoded(np.zeros((3, 4, 3), np.uint16))[:33] + struct.pack(">I4s", 2**32 - 1, b"juNk"), 2**33),
+    ):
+        with (tmp_path / name).open("wb") as file:
+            file.write(start)
+            file.truncate(length)
+        with pytest.raises(InputFileError, match=r"at most 134217728 are read|is no chunk of a picture"):
+            read_flow(tmp_path / name)
+
+
+def test_any_failure_of_a_reader_is_an_input_error(tmp_path, monkeypatch):
+    """`evaluate` and `data check` go on with the other pairs."""
+
+    def fail(path):
+        raise TokenError("EOF in multi-line statement")
+
+    monkeypatch.setitem(
+        flow_formats.FLOW_FORMATS, "flo", flow_formats.FLOW_FORMATS["flo"]._replace(read=fail, size=fail)
+    )
+    (tmp_path / "a.flo").write_bytes(flo(4, 3, 96))
+    for read in (read_flow, flow_size):
+        with pytest.raises(InputFileError, match=r"a.flo is a damaged flow file: EOF in multi-line"):
+            read(tmp_path / "a.flo")
+
+
+def test_a_picture_claims_no_more_than_its_data_can_unfold_to(tmp_path):
+    path = tmp_path / "a.png"
+    data = encoded(np.zeros((64, 64, 3), np.uint16))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 10_000, 10_000, 16, 2, 0, 0, 0)
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+    for read in (read_flow, flow_size, read_image, image_size):
+        with pytest.raises(InputFileError, match="claims 600010000 bytes of data"):
+            read(path)
+    path.write_bytes(data[: data.index(b"IEND") - 4])
+    for read in (read_flow, flow_size, read_image, image_size):
+        with pytest.raises(InputFileError, match=r"is a truncated PNG: it ends at byte .* without an IEND chunk"):
+            read(path)

@@ -16,7 +16,7 @@ FLOW = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
 
 
 def test_the_names_that_commands_offer_are_the_formats_that_are_written():
-    assert {name for name, format in FLOW_FORMATS.items() if format.write} == {*typing.get_args(FlowFormat)}
+    assert {name for name, format in FLOW_FORMATS.items() if format.encode} == {*typing.get_args(FlowFormat)}
 
 
 @pytest.mark.parametrize("name", typing.get_args(FlowFormat))
@@ -38,13 +38,13 @@ def test_a_command_offers_every_format(command, more):
 
 
 def test_a_line_in_the_table_is_enough_for_reading_and_writing(tmp_path, monkeypatch):
-    def write(path, flow):
-        path.write_bytes(b"MINE" + flow.flow.tobytes())
+    def encode(flow):
+        return b"MINE" + flow.flow.tobytes()
 
     def read(path):
         return flow_formats.cleaned(np.frombuffer(path.read_bytes(), np.float32, offset=4).reshape(3, 4, 2))
 
-    mine = flow_formats.Format(".mine", (b"MINE",), read, lambda path: (4, 3), write)
+    mine = flow_formats.Format(".mine", (b"MINE",), read, lambda path: (4, 3), encode)
     monkeypatch.setitem(FLOW_FORMATS, "mine", mine)
     monkeypatch.setitem(BY_SUFFIX, ".mine", mine)
     flow_files.write_flow(tmp_path / "a.mine", FLOW)

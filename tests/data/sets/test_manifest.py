@@ -137,3 +137,22 @@ def test_a_manifest_that_is_no_text_or_is_not_there_is_refused(manifest, tmp_pat
         open_dataset(manifest("first,Größe", "utf-16"), ".")
     with pytest.raises(InputFileError, match=r"cannot read .*none.csv: No such file"):
         open_dataset(str(tmp_path / "none.csv"), ".")
+
+
+@pytest.mark.parametrize("column", ["first", "second", "flow", "valid"])
+@pytest.mark.parametrize(
+    "cell", ["/", ".", "./", "a" * 300 + ".png", "a\0b.png"], ids=["root", "dot", "here", "long", "nul"]
+)
+def test_a_cell_that_can_name_no_file_is_named_with_its_row(manifest, column, cell):
+    cells = {
+        "first": "clip/1.png",
+        "second": "clip/2.png",
+        "flow": "clip/there.flo",
+        "valid": "clip/known.png",
+        column: cell,
+    }
+    name = manifest(f"first,second,flow,valid\n{','.join(cells.values())}\n")
+    with pytest.raises(InputFileError) as caught:
+        open_dataset(name, "nowhere")
+    assert f"{name} row 2: {column} " in str(caught.value) or "(row 2)" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -68,3 +68,61 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(tmp_path, ca
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert main(["export", "--output", str(tmp_path / "flow.onnx")]) == 2
     assert only_error(capsys) == "error: the package onnxscript is missing: pip install 'flowgru[export]'"
+
+
+NETWORK = '{"preset": "compact", "operator": "conv_gru"}'
+LIES = [
+    '{"iterations": 1, "network": {"hidden_size": "a"}, "export": {"max_size": true}}',
+    '{"iterations": 1, "network": {"hidden_size": "a"}, "export": {"max_size": 256}}',
+    f'{{"iterations": 0, "network": {NETWORK}, "export": {{"max_size": 256}}}}',
+    f'{{"iterations": -3, "network": {NETWORK}, "export": {{"max_size": 256}}}}',
+    f'{{"iterations": 1, "network": {NETWORK}, "export": {{"max_size": 0}}}}',
+    f'{{"iterations": 1, "network": {NETWORK}, "export": 3}}',
+    '{"iterations": 1, "network": 3, "export": {"max_size": 256}}',
+    '{"iterations": 1, "network": {"preset": [], "operator": 3}, "export": {"max_size": 256}}',
+    f'{{"iterations": 1, "network": {NETWORK[:-1]}, "texture_floor": "a"}}, "export": {{"max_size": 256}}}}',
+    "[" * 10_000,
+    "[1]",
+]
+
+
+def lying(path, card: str, outputs: dict[str, list[int | str]]) -> None:
+    """An ONNX file that gives its first input back in the shapes of `outputs`."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    size = [1, 3, "height", "width"]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name in ("first", "second")]
+    nodes, given = [], []
+    for name, shape in outputs.items():
+        nodes.append(helper.make_node("Constant", [], [f"{name}_shape"], value_ints=shape))
+        nodes.append(helper.make_node("ConstantOfShape", [f"{name}_shape"], [name]))
+        given.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    file = helper.make_model(
+        helper.make_graph(nodes, "lying", inputs, given), opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    )
+    helper.set_model_props(file, {"flowgru_card": card})
+    onnx.save(file, path)
+
+
+@pytest.mark.parametrize("card", LIES, ids=range(len(LIES)))
+def test_a_card_that_lies_is_one_line(pair, output, tmp_path, capsys, card):
+    lying(tmp_path / "x.onnx", card, {"flow": [1, 2, 8, 8], "coarse_flow": [1, 2, 1, 1]})
+    assert estimate(tmp_path / "x.onnx", *pair, "--output", output) == 2
+    assert "x.onnx" in only_error(capsys) and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ({"flow": [1, 2, 8, 8], "coarse_flow": [1, 2, 17, 19]}, "gives torch.float32 [1, 2, 8, 8] as flow"),
+        ({"flow": [1, 2, 136, 152], "coarse_flow": [1, 2, 3, 3]}, "gives torch.float32 [1, 2, 3, 3] as coarse_flow"),
+        ({"flow": [1, 2, 136, 152]}, "gives nothing as coarse_flow"),
+        ({"flow": [1, 2, 136, 152], "coarse_flow": [1, 2, 17, 19], "confidence": [5]}, "as confidence"),
+    ],
+)
+def test_a_file_that_gives_no_flow_is_one_line(pair, output, tmp_path, capsys, outputs, said):
+    card = f'{{"iterations": 1, "network": {NETWORK}, "export": {{"max_size": 256}}}}'
+    lying(tmp_path / "x.onnx", card, outputs)
+    assert estimate(tmp_path / "x.onnx", *pair, "--output", output) == 2
+    assert said in only_error(capsys) and not output.exists()

@@ -1,0 +1,99 @@
+"""YAML files of settings, looked through before anything in them is expanded."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flowgru.errors import RequestError, one_line
+
+MAX_BYTES = 2**20
+"""Of a file of settings; a larger one is refused."""
+MAX_NODES = 20_000
+"""Values, lists and mappings of a file, each alias counted with all that it stands for."""
+MAX_DEPTH = 50
+"""Lists and mappings inside each other."""
+
+_NULL = "tag:yaml.org,2002:null"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_yaml_file(path: Path) -> dict[str, bool]:
+    """The settings that a YAML file names, and whether it gives each a value.
+
+    RequestError where it is no mapping of settings, in UTF-8, each of them once, that stays small when its aliases are
+    expanded.
+    """
+    if path.exists() and not path.is_file():  # reading a pipe could wait for ever
+        raise RequestError(f"{path} is no plain file: expected a YAML file of settings")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_BYTES:
+        raise RequestError(f"{path} has more than {MAX_BYTES} bytes: expected a YAML file of settings")
+    try:
+        text = data.decode("utf-8")
+        check_extent(text)
+        root = yaml.compose(text, _Loader)
+        if not isinstance(root, yaml.MappingNode):
+            raise ValueError("expected a mapping, one line `name: value` for each setting")
+        _check_keys(root)
+    except (ValueError, yaml.YAMLError) as error:
+        raise RequestError(f"{path} is no YAML file of settings: {_reason(error)}") from None
+    return {str(key.value): value.tag != _NULL for key, value in root.value}
+
+
+def _reason(error: Exception) -> str:
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return one_line(error) if problem is None or mark is None else f"line {mark.line + 1}: {problem}"
+
+
+def check_extent(text: str) -> None:
+    """ValueError where aliases stand for themselves, or for more nodes than MAX_NODES in all, or nest too deeply."""
+    sizes: dict[str, int] = {}
+    """The number of nodes that an anchor stands for, once its node has ended."""
+    open_nodes: list[list[Any]] = [[None, 0]]
+    """The anchor of each node that has begun, and how many nodes are in it so far."""
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append([event.anchor, 1])
+            size = 0
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            sizes[anchor] = size
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_nodes):
+                raise ValueError(f"the alias *{event.anchor} stands inside what it stands for")
+            size = sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+            sizes[event.anchor] = 1
+        else:
+            size = 0
+        open_nodes[-1][1] += size
+        if len(open_nodes) > MAX_DEPTH:
+            raise ValueError(f"lists and mappings lie more than {MAX_DEPTH} deep in each other")
+        if sum(num for _, num in open_nodes) > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES} values, aliases expanded")
+
+
+def _check_keys(root: yaml.Node) -> None:
+    """ValueError where a mapping has a key twice, of which a reader would silently take the last."""
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if not isinstance(node, yaml.MappingNode):
+            waiting += node.value
+            continue
+        keys = set[str]()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                raise ValueError(f"line {key.start_mark.line + 1}: {key.value} is there twice, give it once")
+            keys.add(str(key.value))
+            waiting += [key, value]

@@ -1,0 +1,106 @@
+"""What reaches a terminal is shown, never obeyed, and a command goes its way where its streams are closed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowgru.cli import main
+from flowgru.console import printable, progress, say, warn
+from flowgru.data.formats.flow_files import write_flow
+from flowgru.data.formats.images import write_image
+from flowgru.evaluation.set_report import print_table
+
+EVIL = "a\x1b]0;title\x07\x1b[2J\u202eb\udcff\r"
+SHOWN = "a\\x1b]0;title\\x07\\x1b[2J\\u202eb\\udcff\\r"
+
+
+def test_what_a_terminal_would_obey_is_written_as_escapes():
+    assert printable(EVIL) == SHOWN
+    plain = "größer 流れ\u3000a\u00a0b \u200d👍\tx\n| ± − |"
+    assert printable(plain) == plain
+
+
+def test_every_way_to_say_something_escapes(capsys):
+    say(EVIL)
+    warn(EVIL)
+    with progress(EVIL, 1) as advance:
+        advance()
+    said = capsys.readouterr()
+    assert said.out == SHOWN + "\n"
+    assert said.err.splitlines()[0] == SHOWN.removesuffix("\\r") and said.err.splitlines()[1].startswith(
+        f"{SHOWN}: 1/1"
+    )
+
+
+def test_names_of_files_are_escaped_by_the_commands(tmp_path, capsys):
+    flow = np.zeros((4, 5, 2), np.float32)
+    (tmp_path / "x\x1b[2J").mkdir()
+    write_flow(tmp_path / "x\x1b[2J" / "a.flo", flow)
+    assert main(["view", str(tmp_path / "x\x1b[2J" / "a.flo"), str(tmp_path / "none\x1b]0;x\x07.flo")]) == 3
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and "x\\x1b[2J" in said.out and "none\\x1b]0;x\\x07.flo" in said.err
+
+
+def test_a_table_escapes_names(capsys):
+    print_table({"model": EVIL}, [])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", np.zeros((16, 24, 3), np.uint8))
+    write_flow(tmp_path / "a.flo", np.zeros((16, 24, 2), np.float32))
+    (tmp_path / "m.csv").write_text("first,second,flow\na.png,b.png,a.flo\n")
+    return tmp_path / "m.csv"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("streams", "words", "code"),
+    [
+        (">&- 2>/dev/null", "{m} --baseline zero --output {out}", 0),
+        ("2>&-", "{m} --baseline zero --model x", 2),
+        (">&- 2>&- <&-", "{out}/none.csv --baseline zero", 3),
+        (">/dev/full 2>/dev/null", "{m} --baseline zero", 4),
+    ],
+)
+def test_closed_streams_change_no_exit_code_and_no_file(manifest, tmp_path, streams, words, code):
+    """The next file that is opened would take the place of a closed stream, and an error would go to stdout."""
+    out = tmp_path / "out"
+    command = f"exec {sys.executable} -m flowgru evaluate {words.format(m=manifest, out=out)} {streams}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, b"", b"")
+    if code == 0:
+        assert (out / "pairs.csv").read_text("utf-8").startswith("pair,set,epe")
+
+
+ORPHAN = """
+import multiprocessing, os, signal, sys, time
+from flowgru.processes.signals import end_with_parent
+
+def work(reading, writing):
+    end_with_parent()
+    writing.close()
+    os.write(1, b"began")
+    reading.recv()
+
+reading, writing = multiprocessing.Pipe(duplex=False)
+process = multiprocessing.get_context("fork").Process(target=work, args=(reading, writing))
+process.start()
+time.sleep(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no kill -9 here")
+def test_the_worker_of_a_killed_process_ends_without_a_word():
+    ended = subprocess.run(
+        [sys.executable, "-c", ORPHAN], capture_output=True, timeout=120
+    )  # until its pipes are closed
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, b"began", b"")
