@@ -33,6 +33,8 @@ from flowgru.training.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_colours
 
 LOG = "log.jsonl"
+EVENTS = "events.out.tfevents."
+"""What TensorBoard knows its files by; it reads them in the order of their names, which go on with a time in seconds."""
 
 
 class Board:
@@ -45,7 +47,7 @@ class Board:
         """purge_step: TensorBoard forgets what an earlier file says of this step and later ones."""
         refuse_link(folder, folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        name = f"{EVENTS}{_next_stamp(folder)}.{socket.gethostname()}.{os.getpid()}"
         self._file = open_to_append(folder / name)
         self._records = RecordWriter(self._file.buffer)
         self._add(file_version="brain.Event:2")
@@ -63,6 +65,12 @@ class Board:
     def _add(self, **content: Any) -> None:
         self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
         self._records.flush()
+
+
+def _next_stamp(folder: Path) -> int:
+    """The time in seconds, or what comes after the last file of a run that was resumed on a clock that was put back."""
+    stamps = (path.name.removeprefix(EVENTS).partition(".")[0] for path in folder.glob(f"{EVENTS}*"))
+    return max(int(time.time()), *(int(stamp) + 1 for stamp in stamps if stamp.isdecimal() and len(stamp) < 12), 0)
 
 
 class RunLog:

@@ -178,6 +178,21 @@ def test_tensorboard_reads_what_was_said(tmp_path):
     assert values["validation/a\\x1b[2J/epe_per_image_after_1"] == 3.5
 
 
+def test_a_clock_that_was_put_back_hides_nothing_of_a_resumed_run_from_tensorboard(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for begins, now in ((0, 2_000_000_000.0), (1, 1_900_000_000.0)):
+        monkeypatch.setattr(run_log.time, "time", lambda now=now: now)
+        log = RunLog(tmp_path, every=1)
+        log.begin(begins, 4, passed_over=[])
+        for number in (begins + 1, begins + 2):
+            log.step(number, 10.0 * begins + number, 1.5, 1e-4, 0.0, 1.0)
+        log.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(one.step, one.value) for one in board.Scalars("train/loss")] == [(1, 1.0), (2, 12.0), (3, 13.0)]
+
+
 def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capfd, monkeypatch):
     """Its own writer leaves that to a thread, which prints a traceback."""
     log = RunLog(tmp_path, every=1)
