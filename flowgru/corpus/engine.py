@@ -196,6 +196,9 @@ def num_local_workers(settings: CorpusSettings) -> tuple[int, int]:
 def _on_this_machine(stack: ExitStack, settings: CorpusSettings) -> Engine:
     workers, threads = num_local_workers(settings)
     memory = free_memory(torch.device("cpu")) // workers
+    # dask's own would let malloc give memory back at once, and take it anew for each step of a network.
+    own = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": own}))
     try:
         cluster = LocalCluster(
             n_workers=workers,

@@ -21,7 +21,8 @@ SCRIPT = """\
 #SBATCH -t 12:00:00
 #SBATCH --gres=gpu:1
 #SBATCH --nodelist=a1,a2
-
+export MALLOC_MMAP_THRESHOLD_=33554432
+export MALLOC_TRIM_THRESHOLD_=67108864
 PYTHON -m distributed.cli.dask_worker tcp://10.0.0.1:8786 --name worker --nthreads 1 --memory-limit 16.00GiB --nanny \
 --death-timeout 300
 """
