@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
                 raise RequestError(f"--output {output} is the folder of the clips: name another folder")
             clips += _searched(path, output)
         elif not os.path.lexists(path) and glob.has_magic(given):
-            clips += _matched(given, output)
+            clips += dict.fromkeys(_matched(given, output))  # "videos/**" matches a folder, and what is in it as well
         elif os.path.lexists(path):
             clips.append(Clip(path.name, str(path)))
         else:
@@ -131,12 +131,14 @@ def _matched(pattern: str, output: Path) -> Iterator[Clip]:
     root = Path(*parts[:plain])
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
-        name = path.relative_to(root).as_posix()
+        if path.resolve().is_relative_to(output.resolve()):
+            continue
         if path.is_dir():
             for clip in _searched(path, output):
-                yield clip._replace(id=name if Path(clip.path) == path else f"{name}/{clip.id}")
+                below = Path(clip.path).relative_to(root).as_posix()
+                yield clip if below == "." else clip._replace(id=below)
         elif path.suffix.lower() in VIDEO_SUFFIXES or _is_animation(match):
-            yield Clip(name, match)
+            yield Clip(path.relative_to(root).as_posix(), str(path))
 
 
 def _check_ids(clips: Sequence[Clip]) -> None:
@@ -155,9 +157,14 @@ def _check_ids(clips: Sequence[Clip]) -> None:
                 "them in a list"
             )
         taken[clip.id] = clip.path
-    for name in taken:
+    refuse_shared_folders(taken.keys())
+
+
+def refuse_shared_folders(ids: Collection[str]) -> None:
+    """RequestError where the results of one clip would lie in the folder of another's."""
+    for name in ids:
         for place in re.finditer("/", name):
-            if (above := name[: place.start()]) in taken:
+            if (above := name[: place.start()]) in ids:
                 raise RequestError(
                     f"the results of {above!r} and {name!r} would share a folder: name them in a list, with other ids"
                 )

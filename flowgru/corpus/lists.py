@@ -47,6 +47,11 @@ def _of_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"is {','.join(columns)[:100]!r}"
             )
         for line in reader:
+            if None in line:
+                raise RequestError(
+                    f"{path}, line {reader.line_num} has {len(columns) + len(line[None])} fields, expected {len(columns)}: "
+                    "put quotes around a value that holds a comma"
+                )
             yield reader.line_num, line
     except csv.Error as error:
         raise RequestError(f"{path}, line {reader.line_num}: {one_line(error)}") from None

@@ -56,7 +56,14 @@ def test_a_pattern_names_clips_from_its_plain_folder_on(tree):
     assert ids("data/*.mp4") == ["b.mp4"]
     assert ids("data/**/*.gif") == ["run/clip.gif"]
     assert ids("data/[rw]*") == ["run/clip.gif", "walk"]
+    assert ids("data/walk*") == ids("data/wal[k]") == ["walk"]
     assert ids("data/b.mp4", "data/run/*.gif") == ["b.mp4", "clip.gif"]
+
+
+def test_a_pattern_that_matches_a_folder_and_what_is_in_it_names_each_clip_once(tree):
+    assert sorted(ids("data/**")) == ids("data")
+    assert sorted(ids("data/**/*")) == ids("data")
+    assert ids("data/walk/**") == ["walk"]
 
 
 def test_a_list_may_name_what_a_search_does_not_find(tree):
@@ -76,6 +83,11 @@ def test_a_list_may_name_what_a_search_does_not_find(tree):
         ("l.csv", "id,path\na,\n", "l.csv, line 2 has no 'path'"),
         ("l.csv", "id,path\na\n", "l.csv, line 2 has no 'path'"),
         ("l.csv", 'id,path\n"a', "unexpected end of data"),
+        (
+            "l.csv",
+            "id,path\na,x, y.mp4\n",
+            "line 2 has 3 fields, expected 2: put quotes around a value that holds a comma",
+        ),
         ("l.csv", "id,path,start\na,b,0\n", "line 2: start is '0': expected the number of a frame"),
         ("l.csv", "id,path,start,end\na,b,5,5\n", "line 2: start is 5 and end 5: at least 2 frames"),
         ("l.csv", "id,path\na,x\na,y\n", "two clips have the id 'a'"),
