@@ -55,6 +55,13 @@ class ShardPart:
         entry = tarfile.TarInfo(f"{self.clip}/{name}")
         entry.size = len(data)
         self._tar.addfile(entry, io.BytesIO(data))
+        _forget_members(self._tar)
+
+
+def _forget_members(tar: tarfile.TarFile) -> None:
+    """Frees the headers of what has been read or written, which tarfile keeps: a clip may be of any length."""
+    kept: list[tarfile.TarInfo] = vars(tar)["members"]
+    kept.clear()
 
 
 def join_parts(parts: Sequence[tuple[str, Path]], shard: str, path: Path) -> list[ShardRow]:
@@ -95,6 +102,7 @@ def read_shard(path: str | Path) -> Iterator[ShardFlow]:
             for entry in entries:
                 stored = _content(tar, entry, ".npz", path)
                 facts = _content(tar, next(entries, None), ".json", path)
+                _forget_members(tar)
                 yield _shard_flow(entry.name, stored, parse_json(facts))
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputFileError):

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ PART = "part.tar"
 
 FLUSHED_AT_ONCE = 16
 """Files of a clip that are flushed to the disk at a time."""
+
+FILES_OF_A_TURN = 1024
+"""Files of a clip that the threads which flush them are given at a time."""
 
 
 def final_place(root: Path, kind: str, clip: str) -> Path:
@@ -104,13 +108,15 @@ def flush_all(path: Path) -> None:
         _flush_file(path)
         return
     # A disk that takes many files at once needs little more time than for one.
-    with ThreadPoolExecutor(max_workers=FLUSHED_AT_ONCE) as pool:
-        for _ in pool.map(_flush_file, path.iterdir()):
-            pass
+    with ThreadPoolExecutor(max_workers=FLUSHED_AT_ONCE) as pool, os.scandir(path) as entries:
+        # A pool is given as many as it can hold in little memory: a clip may have any number of files.
+        while some := [*islice(entries, FILES_OF_A_TURN)]:
+            for _ in pool.map(_flush_file, some):
+                pass
     flush(path)
 
 
-def _flush_file(path: Path) -> None:
+def _flush_file(path: str | os.PathLike[str]) -> None:
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
