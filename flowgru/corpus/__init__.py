@@ -18,7 +18,7 @@ What may be on disk, and when, is the protocol that makes "exactly once" true:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from flowgru.corpus.kinds import read_jpeg_flow
@@ -32,7 +32,8 @@ def run(inputs: str | Path | Sequence[str | Path], output: str | Path, **setting
     """Estimates the flow of all clips, as `flowgru corpus` does, and gives their rows of manifest.csv.
 
     inputs: a folder, a pattern, a list (.csv or .jsonl), a video, or several of these.
-    settings: those of CorpusSettings, such as write=("score", "half"), workers=4, fps=8.0.
+    settings: those of CorpusSettings, such as write=("score", "half"), workers=4, fps=8.0; one kind may stand alone, as in
+        write="half".
 
     A clip that cannot be read is a row and no exception. RequestError where the request makes no sense, InputFileError
     after more than max_failures, MachineError where the machine refuses. The processes that work import the script that
@@ -42,7 +43,19 @@ def run(inputs: str | Path | Sequence[str | Path], output: str | Path, **setting
     from flowgru.corpus.driver import run_corpus
 
     given = [inputs] if isinstance(inputs, str | Path) else inputs
+    if (kinds := settings.get("write")) is not None:
+        settings["write"] = _kinds(kinds.split(",") if isinstance(kinds, str) else kinds)
     return run_corpus([str(one) for one in given], CorpusSettings(output=str(output), **settings))
+
+
+def _kinds(given: Sequence[str]) -> tuple[Any, ...]:
+    """The kinds of results of these names. RequestError where one is none."""
+    from flowgru.config.corpus import Kind
+    from flowgru.errors import RequestError
+
+    if unknown := [kind for kind in given if kind not in get_args(Kind)]:
+        raise RequestError(f"write has {unknown[0]!r}: expected one or more of {', '.join(get_args(Kind))}")
+    return tuple(given)
 
 
 def __getattr__(name: str) -> Any:

@@ -84,8 +84,14 @@ class _WhileParentLives:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying by them; a second one kills at once."""
+    """Collects SIGTERM and SIGINT instead of dying by them; a second one kills at once.
+
+    In a thread beside the main one it collects none: Python gives the signals to the main thread alone.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def remember(number: int, _frame: object) -> None:
         received.append(number)

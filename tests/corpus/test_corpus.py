@@ -14,7 +14,7 @@ from media import moving_frames, write_clip
 import flowgru.corpus
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, RequestError
 
 WEBDATASET_NAME = r"((?:.*/|)[^.]+)[.]([^/]*)"
 """How webdataset tells a sample's key from what the member of a tar file holds of it."""
@@ -175,6 +175,13 @@ def test_python_gives_the_rows(corpus, videos, model, tmp_path):
     rows = flowgru.corpus.run(videos, tmp_path / "out", model=model, iterations=1, write=("score", "half"))
     assert [row.status for row in rows] == ["done", "failed", "failed", "done", "done"]
     assert [row.flows for row in rows] == [3, 0, 0, 3, 2] and rows[0].seconds > 0
+
+
+def test_python_takes_one_kind_alone_and_refuses_an_unknown_one(corpus, videos, model, tmp_path):
+    rows = flowgru.corpus.run(videos / "a.mp4", tmp_path / "out", model=model, iterations=1, write="half")
+    assert rows[0].files == 3 and names(tmp_path / "out/half/a.mp4")[0] == "frame_000001.npz"
+    with pytest.raises(RequestError, match="write has 'haf': expected one or more of score, jpeg"):
+        flowgru.corpus.run(videos, tmp_path / "other", write=("score", "haf"))
 
 
 def test_parquet_holds_what_the_csv_does(corpus, videos, tmp_path):
