@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from flowgru.config.corpus import CorpusSettings
-from flowgru.console import progress, say
+from flowgru.console import counted, progress, say
 from flowgru.corpus.engine import opened_engine
 from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
@@ -113,7 +113,7 @@ class _Run:
     def do(self, clips: list[tuple[int, Clip]]) -> None:
         """Does the clips, and keeps each one's row."""
         num_all = len(self.folder.clips)
-        say(f"{num_all} clips: {num_all - len(clips)} are done, {len(clips)} are to do")
+        say(f"{counted(num_all, 'clip')}: {num_all - len(clips)} are done, {len(clips)} are to do")
         if not clips and not (self.packing and self.packing.waiting):
             return
         with opened_engine(self.settings) as engine:
@@ -131,8 +131,9 @@ class _Run:
                     self._packed(engine, job, result)
         seconds = time.perf_counter() - began
         say(
-            f"did {len(clips)} clips in {seconds:.1f} s ({len(clips) / seconds:.2f} clips/s, {self.frames / seconds:.1f} "
-            f"frames/s) into {self.folder.root}, peak memory of a worker {self.peak_memory / 2**20:.0f} MiB"
+            f"did {counted(len(clips), 'clip')} in {seconds:.1f} s ({len(clips) / seconds:.2f} clips/s, "
+            f"{self.frames / seconds:.1f} frames/s) into {self.folder.root}, peak memory of a worker "
+            f"{self.peak_memory / 2**20:.0f} MiB"
         )
 
     def _job(self, number: int, clip: Clip, engine: Workers) -> Job:
@@ -167,15 +168,16 @@ class _Run:
         self._keep(engine, task.clip, result)
         if self.settings.max_failures is not None and self.failures > self.settings.max_failures:
             raise InputFileError(
-                f"{self.failures} clips could not be read whole, and --max-failures is {self.settings.max_failures}: "
-                f"{self.folder.root / 'manifest.csv'} says why, the last one was {task.clip.id}: {result.reason}"
+                f"{counted(self.failures, 'clip')} could not be read whole, and --max-failures is "
+                f"{self.settings.max_failures}: {self.folder.root / 'manifest.csv'} says why, the last one was "
+                f"{task.clip.id}: {result.reason}"
             )
         return True
 
     def _keep(self, engine: Workers, clip: Clip, result: Outcome) -> None:
         """Writes the rows of a clip whose results are whole, its own at last."""
         values = {name: getattr(result, name) for name in ManifestRow._fields if hasattr(result, name)}
-        row = ManifestRow(**values, id=clip.id, settings=self.folder.fingerprint(clip), path=clip.path)
+        row = ManifestRow(**values, id=clip.id, settings=self.folder.fingerprint(clip), path=os.path.abspath(clip.path))
         if self.folder.scores is not None and result.score is not None:
             self.folder.scores.add(result.score)
         self.folder.manifest.add(row._asdict())

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flowgru.console import warn
-from flowgru.corpus.inputs import Clip
+from flowgru.console import counted, warn
+from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
 from flowgru.corpus.shards import END, SUFFIX
 from flowgru.corpus.staging import Written, begin_run, end_run, final_place, measured, remove_part, waiting_parts
@@ -54,6 +55,7 @@ class CorpusFolder:
         try:
             self._open()
         except BaseException:
+            end_run(self.root)
             self._lock.release()
             raise
         return self
@@ -130,6 +132,8 @@ class CorpusFolder:
                     f"the clip {clip.id!r} was done with other frames than from {clip.start or 'the first'} to "
                     f"{clip.end or 'the last'}: give it another id, or name another --output"
                 )
+        refuse_shared_folders(kept.keys() | {clip.id for clip in self.clips})
+        self._warn_of_other_paths(kept)
         if len(kept) < len(stored) or manifest.exists():
             write_table(manifest, ManifestRow._fields, kept.values())
         if scored is not None and scores.exists():
@@ -138,6 +142,20 @@ class CorpusFolder:
             if clip not in kept or clip in self.shard_rows:
                 remove_part(self.root, clip)
         self.rows = kept
+
+    def _warn_of_other_paths(self, kept: Mapping[str, ManifestRow]) -> None:
+        """Says where clips of done ids lay elsewhere when they were done: they have been moved, or are others."""
+        moved = [
+            (clip.id, kept[clip.id].path, now)
+            for clip in self.clips
+            if clip.id in kept and kept[clip.id].path != (now := os.path.abspath(clip.path))
+        ]
+        if moved:
+            name, before, now = moved[0]
+            warn(
+                f"{counted(len(moved), 'clip')} of ids that are done lay elsewhere then (the first is {name}: {before}, now "
+                f"{now}): they count as done; if they are other clips, name another --output"
+            )
 
     def _take_back_shards(self, done: set[str]) -> None:
         index = self.root / INDEX

@@ -34,6 +34,7 @@ class ManifestRow(NamedTuple):
     notes: str
     """Warnings about the clip."""
     path: str
+    """Where the clip was read, from the root of the file system on."""
 
 
 class ShardRow(NamedTuple):

@@ -104,7 +104,7 @@ def test_what_is_whole_is_not_done_again_and_what_is_gone_is(inline, clips, tmp_
 def test_a_clip_that_fails_is_a_row_and_more_than_max_failures_stop_the_run(inline, clips, tmp_path):
     rows = run(clips, tmp_path / "out", max_failures=1)
     assert [row.status for row in rows] == ["done", "done", "done", "failed", "done"]
-    with pytest.raises(InputFileError, match=r"1 clips could not be read whole, and --max-failures is 0: .* c1/3"):
+    with pytest.raises(InputFileError, match=r"1 clip could not be read whole, and --max-failures is 0: .* c1/3"):
         run(clips, tmp_path / "other", max_failures=0)
     assert len(table(tmp_path / "other/manifest.csv")) == 4
 
@@ -130,6 +130,26 @@ def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
     clips.write_text("\n".join([lines[0] + ",start", *(line + ",2" for line in lines[1:])]))
     with pytest.raises(RequestError, match="the clip 'c0/0' was done with other frames than from 2 to the last"):
         run(clips, tmp_path / "out")
+
+
+def test_ids_whose_results_would_lie_in_those_of_an_earlier_list_are_refused(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    before = content(tmp_path / "out")
+    clips.write_text(f"id,path\nc0,{tmp_path}/clips/0.txt\n")
+    with pytest.raises(RequestError, match=r"the results of 'c0' and 'c0/.' would share a folder"):
+        run(clips, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+
+
+def test_clips_that_lay_elsewhere_when_they_were_done_are_said(inline, clips, tmp_path, capsys):
+    run(clips, tmp_path / "out")
+    assert "lay elsewhere" not in capsys.readouterr().err
+    shutil.copytree(tmp_path / "clips", tmp_path / "moved")
+    clips.write_text(clips.read_text().replace("/clips/", "/moved/"))
+    assert len(run(clips, tmp_path / "out")) == 5
+    said = [line for line in capsys.readouterr().err.splitlines() if "elsewhere" in line]
+    assert len(said) == 1 and said[0].startswith("4 clips of ids that are done lay elsewhere then (the first is c0/0: ")
+    assert f"{tmp_path}/clips/0.txt, now {tmp_path}/moved/0.txt): they count as done" in said[0]
 
 
 def test_a_table_that_was_changed_is_refused_and_not_repaired(inline, clips, tmp_path):
