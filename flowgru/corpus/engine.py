@@ -6,7 +6,7 @@ import os
 import queue
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from distributed import Client, Future, KilledWorker, LocalCluster
 
 from flowgru.config.corpus import CorpusSettings
-from flowgru.console import warn
-from flowgru.corpus.slurm import slurm_cluster, threads_of_job
+from flowgru.console import counted, warn
+from flowgru.corpus.slurm import job_settings, slurm_cluster, threads_of_job
 from flowgru.corpus.tasks import Died, Job, Lost
 from flowgru.errors import MachineError, one_line
 from flowgru.model.memory import free_memory
@@ -45,6 +45,10 @@ QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.allowed-failures": 0,  # each death is told, and the driver counts those of each clip
     "distributed.admin.system-monitor.gil.enabled": False,
+    # Each look at itself wakes a process, and then a core that works for a clip waits, and with it all threads of the clip.
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.tick.interval": "1s",
+    "distributed.worker.memory.monitor-interval": "250ms",
     "distributed.deploy.lost-worker-timeout": "5 minutes",  # a busy machine takes long to start a process anew
     "logging": {"distributed": "critical", "tornado": "critical", "bokeh": "critical"},
 }
@@ -133,6 +137,13 @@ class Engine:
         except (KilledWorker, OSError, TimeoutError):  # or it died before its result was fetched
             return Died()
         except Exception as error:
+            # The function catches its own: where its module cannot be had, or is another one, no clip can be done.
+            for cause in (error, error.__cause__):
+                if isinstance(cause, ImportError | AttributeError):
+                    raise MachineError(
+                        f"a scheduler or worker has another flowgru, or other packages ({one_line(cause, 100)}): give all "
+                        "machines the same, and the same command again, which goes on from here"
+                    ) from error
             return Lost(f"{type(error).__name__}: {one_line(error)}")
 
     def _raise_gone(self) -> None:
@@ -214,7 +225,7 @@ def _on_this_machine(stack: ExitStack, settings: CorpusSettings) -> Engine:
         client.wait_for_workers(1, timeout=START_TIMEOUT_S)
     except (OSError, RuntimeError, TimeoutError) as error:
         raise MachineError(f"no worker could be started on this machine: {one_line(error)}") from error
-    of = f"{workers} worker{'s' * (workers > 1)} of {threads} thread{'s' * (threads > 1)}"
+    of = f"{counted(workers, 'worker')} of {counted(threads, 'thread')}"
     text = f"{of}, each with at most {memory / 2**30:.1f} GiB; dashboard: {client.dashboard_link}"
     return Engine(client, num_threads=threads, description=text, replenish=lambda: cluster.scale(workers))
 
@@ -228,9 +239,20 @@ def _on_scheduler(stack: ExitStack, address: str) -> Engine:
             "--scheduler out"
         ) from None
     stack.callback(client.close, timeout=5)
-    workers = num_threads_of(client)
-    text = f"the scheduler {address} with {workers} workers now; dashboard: {client.dashboard_link}"
+    found = client.scheduler_info(n_workers=-1)["workers"].values()
+    text = (
+        f"the scheduler {address} with {counted(len(found), 'worker')} now{_limit_of(found)}; dashboard: "
+        f"{client.dashboard_link}"
+    )
     return Engine(client, num_threads=None, description=text)
+
+
+def _limit_of(workers: Collection[Mapping[str, Any]]) -> str:
+    """The least memory that a worker may use, in words."""
+    if not workers:
+        return ""
+    limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+    return f", each with at most {min(limits) / 2**30:.1f} GiB" if limits else ", without a limit of memory"
 
 
 def _on_slurm(stack: ExitStack, options: str, jobs: int) -> Engine:
@@ -244,7 +266,10 @@ def _on_slurm(stack: ExitStack, options: str, jobs: int) -> Engine:
     except (OSError, RuntimeError, TimeoutError) as error:
         raise MachineError(f"SLURM takes no job here: {one_line(error)}") from error
     stack.callback(client.close, timeout=5)
-    text = f"{jobs} jobs of SLURM, which begin when it lets them; dashboard: {client.dashboard_link}"
+    text = (
+        f"{counted(jobs, 'job')} of SLURM, each with {job_settings(options)['job_mem']} of memory, which begin when it lets "
+        f"them; dashboard: {client.dashboard_link}"
+    )
     return Engine(client, num_threads=threads_of_job(options), description=text)
 
 

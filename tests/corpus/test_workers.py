@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from distributed import Client, Future
 from estimates import names
 from paths import ROOT
 
 from flowgru.cli import main
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import engine
+from flowgru.corpus.tasks import Lost
 from flowgru.errors import MachineError
 
 pytestmark = pytest.mark.timeout(600)
@@ -133,6 +136,20 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
         engine.opened_engine(settings),
     ):
         pass
+
+
+@pytest.mark.parametrize("cause", [ModuleNotFoundError("No module named 'flowgru'"), AttributeError("no 'WorkTask'")])
+def test_a_worker_that_has_another_flowgru_stops_the_run(cause):
+    def refused(error: Exception) -> Future:
+        return Mock(spec=Future, status="error", result=Mock(side_effect=error))
+
+    about_graph = RuntimeError("Error during deserialization of the task graph")  # a scheduler says it this way
+    about_graph.__cause__ = cause
+    asked = engine.Engine(Mock(spec=Client), num_threads=1, description="")
+    for error in (cause, about_graph):
+        with pytest.raises(MachineError, match=r"has another flowgru, or other packages .*(No module|no 'WorkTask')"):
+            asked._result(refused(error))
+    assert asked._result(refused(RuntimeError("x"))) == Lost("RuntimeError: x")
 
 
 def test_without_slurm_and_without_the_extra_it_is_one_line(videos, model, tmp_path, monkeypatch, capsys):
