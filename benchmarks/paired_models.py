@@ -15,9 +15,8 @@ from reporting import arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
-from flowgru.data.classical import dis_flow
-from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
+from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.flow_network import FlowNetwork
@@ -46,8 +45,7 @@ def errors(network: FlowNetwork, pairs: list[FlowSample], iterations: int, hold:
 
 
 def with_dis(pair: FlowSample) -> FlowSample:
-    flow = torch.from_numpy(dis_flow(to_levels(pair.first), to_levels(pair.second))).permute(2, 0, 1)
-    return pair._replace(initial_flow=flow)
+    return pair._replace(initial_flow=dis_start(pair.first, pair.second))
 
 
 def main() -> None:

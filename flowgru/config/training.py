@@ -90,7 +90,7 @@ class StartShares:
     zero: float = 1.0
     """Zero flow."""
     dis: float = 0.0
-    """The flow of OpenCV's DIS with its preset "medium"; zero where a picture is too small for it."""
+    """The flow of OpenCV's DIS as an estimation begins at it; zero where a picture is too small for it."""
     dis_fast: float = 0.0
     """The flow of OpenCV's DIS with its preset "ultrafast"."""
     truth: float = 0.0

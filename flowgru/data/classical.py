@@ -19,6 +19,10 @@ OPENCV_VERSION = cv2.__version__
 MIN_DIS_SIDE = 16
 """Shortest side for DIS, in pixels: its patches of 8 pixels start at half resolution, and OpenCV crashes below."""
 
+START_ITERATIONS = 10
+"""Of the variational refinement at each level of DIS, where its flow is a start. The preset has 5: a fifth faster, and the
+network ends with more error (results/default_way.md)."""
+
 
 def use_threads(num_threads: int) -> None:
     """Lets OpenCV use so many threads in this process, for DIS and for what polishes a flow."""
@@ -39,15 +43,16 @@ def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> Pi
 
 
 def dis_or_zero(first: Grey, second: Grey, *, fast: bool = False) -> PictureFlow | None:
-    """dis_flow of grey pictures of one size; None, which stands for zero, where they are too small or thin for it.
+    """The flow of DIS that a network begins at, from grey pictures of one size; None, which stands for zero, where they
+    are too small or thin for it.
 
-    MemoryError where there is not enough memory.
+    It is that of dis_flow, but for more variational refinement: START_ITERATIONS. MemoryError where memory lacks.
     """
     if min(first.shape) < MIN_DIS_SIDE:
         return None
     try:
         with lack_of_memory_named():
-            return _searched(first, second, fast)
+            return _searched(first, second, fast, None if fast else START_ITERATIONS)
     except cv2.error:  # on some thin pictures no level of its pyramid is large enough
         return None
 
@@ -99,9 +104,12 @@ def _grey_pair(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     return grey_levels(first), grey_levels(second)
 
 
-def _searched(first: Grey, second: Grey, fast: bool) -> PictureFlow:
+def _searched(first: Grey, second: Grey, fast: bool, iterations: int | None = None) -> PictureFlow:
+    """`iterations` of variational refinement take the place of the preset's."""
     preset = cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
     search = cv2.DISOpticalFlow.create(preset)
+    if iterations is not None:
+        search.setVariationalRefinementIterations(iterations)
     # An array given for the flow, even of zeros, would start the search otherwise.
     flow = search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return np.asarray(flow, np.float32)

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from itertools import pairwise
 
+import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,7 +13,7 @@ from tiny_run import TINY, log_lines
 from torch.utils.data import Dataset
 
 from flowgru.config import OptimizerConfig, StartShares, SyntheticSettings
-from flowgru.data.classical import dis_flow
+from flowgru.data.classical import dis_flow, grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.data.starts import StartedPairs, dis_start
@@ -76,14 +77,26 @@ def test_the_true_flow_with_noise_is_off_by_a_smooth_error_of_up_to_8_px():
     assert steps < 0.25 * errors.square().mean().sqrt()  # neighbours are off by nearly the same
 
 
-def test_the_start_of_dis_is_its_flow_and_zero_where_a_picture_is_too_small():
+def test_the_start_of_dis_is_its_flow_refined_for_longer_and_zero_where_a_picture_is_too_small():
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setVariationalRefinementIterations(10)
     pair = PAIRS[5]
-    expected = torch.from_numpy(dis_flow(to_levels(pair.first), to_levels(pair.second))).permute(2, 0, 1)
+    greys = (grey_levels(to_levels(picture)) for picture in (pair.first, pair.second))
+    expected = torch.from_numpy(search.calc(*greys, None)).permute(2, 0, 1)  # pyright: ignore[reportCallIssue]
     assert torch.equal(dis_start(pair.first, pair.second), expected) and expected.any()
     for height, width in ((1, 1), (15, 40), (9, 400), (16, 1200), (12, 1200)):
         flow = dis_start(*torch.rand(2, 3, height, width))
         assert flow.shape == (2, height, width) and flow.isfinite().all()
     assert not dis_start(*torch.rand(2, 3, 15, 40)).any()
+
+
+def test_a_start_is_nearer_to_the_true_flow_than_what_dis_gives_by_itself():
+    ratios = []
+    for pair in (PAIRS[index] for index in range(12)):
+        alone = torch.from_numpy(dis_flow(to_levels(pair.first), to_levels(pair.second))).permute(2, 0, 1)
+        errors = [(flow - pair.flow).norm(dim=0).mean() for flow in (dis_start(pair.first, pair.second), alone)]
+        ratios.append((errors[0] / errors[1]).log())
+    assert torch.stack(ratios).mean() < 0
 
 
 @pytest.mark.parametrize(
