@@ -32,7 +32,7 @@ from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.resuming import require_content
 from flowgru.training.run_log import RunLog
-from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run
+from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run, make_optimizer
 from flowgru.training.sampler import FlowBatch
 from flowgru.training.saving import Saving
 from flowgru.training.step import training_step
@@ -161,8 +161,7 @@ def begin_run(
         network.mixture_head.requires_grad_(True)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     settings = config.optimizer
-    optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=settings.weight_decay)
-    wrapped, optimizer = fabric.setup(network, optimizer)
+    wrapped, optimizer = fabric.setup(network, make_optimizer(trained, config, fabric.device))
     schedule = SCHEDULES[settings.schedule](optimizer, settings, config.steps)
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     average = ExponentialMovingAverage(network.state_dict(), settings.ema_decay)

@@ -76,7 +76,7 @@ def _loader(
     return DataLoader(
         data,
         batch_sampler=StepSampler(step, config.steps, config.batch_size, rank=rank, world_size=world_size),
-        collate_fn=collate,
+        collate_fn=partial(collate, levels=pin_memory),
         num_workers=config.workers,
         worker_init_fn=_begin_worker,
         multiprocessing_context=_context() if config.workers else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowgru.config import OptimizerConfig, TrainConfig
 from flowgru.model.flow_network import FlowNetwork
@@ -77,7 +77,7 @@ class Run:
     def restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Back to what `state` described."""
         self.network.load_state_dict(weights)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(_on_this_machine(state["optimizer"], self.optimizer))
         self._restore_schedule(state["schedule"])
         for name, value in self.average.weights.items():  # on the network's device; what was loaded is on the CPU
             value.copy_(state["mean"][name])
@@ -109,6 +109,21 @@ class Run:
             self.changed_rate = (
                 f"the next step has the learning rate {float(now):.3g}, which was to be {float(before):.3g}"
             )
+
+
+def make_optimizer(trained: list[nn.Parameter], config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW; on a GPU all weights in one kernel, but not with precision 16, where Fabric could not clip gradients."""
+    settings = config.optimizer
+    fused = device.type == "cuda" and config.precision != "16"
+    return torch.optim.AdamW(
+        trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True if fused else None
+    )
+
+
+def _on_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's state, to be computed on as `optimizer` does, whatever kind of device had it before."""
+    groups = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    return {**state, "param_groups": [{**before, "fused": own["fused"]} for before, own in groups]}
 
 
 def _described(machine: dict[str, Any]) -> str:

@@ -76,9 +76,11 @@ def training_step(
     mine = torch.cat(
         [torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), as_counts(asked_to_stop, loss.device)]
     )
-    total_loss, total_error, pairs, *counts = fabric.all_reduce(mine, reduce_op="sum").tolist()
+    totals = fabric.all_reduce(mine, reduce_op="sum")
+    # All that a step must know is read at once: a GPU is waited for a single time.
+    norm, total_loss, total_error, pairs, *counts = torch.cat([norm.detach().reshape(1).to(totals), totals]).tolist()
     stop = agreed_signal(counts)
-    if math.isfinite(total_loss) and bool(torch.isfinite(norm)):
+    if math.isfinite(total_loss) and math.isfinite(norm):
         run.optimizer.step()
         run.average.update(run.network.state_dict(), run.step)
         result = StepResult(total_loss / fabric.world_size, total_error / pairs if pairs else math.nan, (), stop)

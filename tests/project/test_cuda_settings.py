@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from fake_cuda import fake_cuda
-from tiny_run import TINY
+from tiny_run import TINY, new_run
 from torch.backends import cudnn
 
 from flowgru.benchmarking.costs import peak_mib
@@ -17,7 +17,9 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.validation import validate
 from flowgru.layers.arithmetic import arithmetic, convolutions
 from flowgru.model.flow_network import FlowNetwork, inference_layout
-from flowgru.training import engine
+from flowgru.training import engine, loader
+from flowgru.training.run_state import make_optimizer
+from flowgru.training.sampler import collate
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -99,3 +101,40 @@ def test_a_table_says_where_tf32_is_used(monkeypatch, tf32):
         torch.backends.cuda.matmul.allow_tf32 = before
     expected = {True: "on", False: "off"}
     assert said["TF32 in convolutions"] == expected[tf32] and said["TF32 in matrix products"] == expected[not tf32]
+
+
+@pytest.mark.parametrize(
+    "device, precision, fused", [(CUDA, "bf16", True), (CUDA, "32", True), (CUDA, "16", None), (CPU, "32", None)]
+)
+def test_a_gpu_changes_all_weights_in_one_kernel_where_gradients_can_be_clipped(device, precision, fused):
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    assert make_optimizer(weights, replace(TINY, precision=precision), device).defaults["fused"] is fused
+
+
+def test_a_run_from_a_gpu_goes_on_as_a_cpu_computes():
+    saved = new_run()
+    saved.optimizer.param_groups[0]["fused"] = True
+    run = new_run()
+    run.restore(saved.network.state_dict(), saved.state())
+    assert run.optimizer.param_groups[0]["fused"] is None
+    assert run.optimizer.param_groups[0]["params"][0] is next(run.network.parameters())
+
+
+def test_pictures_of_8_bits_travel_as_bytes_and_arrive_to_the_bit():
+    samples = [SyntheticPairs(TINY.data)[index] for index in range(2)]
+    samples[1] = samples[1]._replace(second=samples[1].second * 0.999)
+    plain, levels = collate(samples), collate(samples, levels=True)
+    assert (levels.first.dtype, levels.second.dtype) == (torch.uint8, torch.float32)
+    arrived = levels.to(CPU)
+    assert torch.equal(arrived.first, plain.first) and torch.equal(arrived.second, plain.second)
+    every_level = torch.arange(256) / 255
+    sample = samples[0]._replace(first=every_level.expand(3, 2, -1), second=every_level.expand(3, 2, -1))
+    assert torch.equal(collate([sample], levels=True).to(CPU).first[0], sample.first)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_only_what_goes_to_a_gpu_travels_as_bytes(monkeypatch, pinned):
+    made = []
+    monkeypatch.setattr(loader, "DataLoader", lambda *_, collate_fn, **__: made.append(collate_fn.keywords) or [])
+    loader._loader(SyntheticPairs(TINY.data), TINY, 0, 0, 1, pinned)
+    assert made == [{"levels": pinned}]
