@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flowgru.config import NetworkSizes, Norm
 from flowgru.layers import Conv2d
+from flowgru.layers.channel_norm import ChannelNorm
 from flowgru.operators.base import may_overwrite
 from flowgru.types import Features, Images
 
@@ -18,19 +19,6 @@ STRIPS = 8
 
 Edges = Literal["zeros", "replicate"]
 """What a convolution sees beyond the edges of its map: zeros, or the outermost values repeated."""
-
-
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel: independent of the picture's extent and of the batch."""
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(num_channels))
-
-    def forward(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        last = values.permute(0, 2, 3, 1)
-        return F.layer_norm(last, (last.shape[-1],), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class InstanceNorm(nn.Module):
@@ -113,6 +101,8 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         conv, norm = self[0], self[1]
+        if isinstance(norm, ChannelNorm):
+            return norm(conv(input), relu=len(self) == 3)
         if not isinstance(norm, nn.BatchNorm2d) or norm.training:
             return super().forward(input)
         # A batch norm that no longer learns its statistics is part of the convolution: one pass over the picture less.

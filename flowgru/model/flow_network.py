@@ -48,13 +48,8 @@ class FlowNetwork(nn.Module):
         """What compile_for_inference has compiled."""
         self.sizes = sizes = config.sizes
         floor = config.texture_floor if sizes.normalized_features else None
-        self.feature_encoder = Encoder(
-            sizes,
-            sizes.feature_norm,
-            sizes.feature_size,
-            match_floor=floor,
-            edges="replicate" if config.texture_gate else "zeros",
-        )
+        edges = "replicate" if config.texture_gate else "zeros"
+        self.feature_encoder = Encoder(sizes, sizes.feature_norm, sizes.feature_size, match_floor=floor, edges=edges)
         self.context_encoder = Encoder(sizes, sizes.context_norm, sizes.hidden_size + sizes.context_size)
         self.motion_encoder = MotionEncoder(sizes)
         self.operator = make_operator(
@@ -99,8 +94,7 @@ class FlowNetwork(nn.Module):
                 f"first is {list(first.shape)} and second {list(second.shape)}: both frames of a pair must have one size"
             )
         return self.match(
-            self.encode(first, padding=padding),
-            self.encode(second, with_context=False, padding=padding),
+            *self.encode_pair(first, second, padding),
             iterations=iterations,
             initial_flow=initial_flow,
             initial_coarse=initial_coarse,
@@ -123,6 +117,17 @@ class FlowNetwork(nn.Module):
         frame = F.pad(to_network_range(frame), added, mode="replicate")  # the edge pixels repeated outwards
         context = self.context_encoder(frame) if with_context else None
         return EncodedFrame(self.feature_encoder(frame), context, added)
+
+    def encode_pair(self, first: Images, second: Images, padding: PaddingMode) -> tuple[EncodedFrame, EncodedFrame]:
+        """`encode` of both frames, in one pass where `joins_frames`."""
+        if not joins_frames(self, first.device):
+            return self.encode(first, padding=padding), self.encode(second, with_context=False, padding=padding)
+        height, width = first.shape[-2:]
+        added = padding_for(height, width, padding)
+        frames = F.pad(to_network_range(torch.cat([first, second])), added, mode="replicate")
+        ours, theirs = self.feature_encoder(frames).chunk(2)
+        context = self.context_encoder(frames[: len(first)])
+        return EncodedFrame(ours, context, added), EncodedFrame(theirs, None, added)
 
     def match(
         self,
@@ -278,6 +283,11 @@ class FlowNetwork(nn.Module):
 def update_length(update: CoarseFlow) -> float:
     """How far a refinement has moved the flow, in pixels of the picture: the mean over its area, the largest of a batch."""
     return 8 * update.norm(dim=1).flatten(1).mean(dim=1).max().item()
+
+
+def joins_frames(network: FlowNetwork, device: torch.device) -> bool:
+    """Whether both frames of a pair are encoded in one pass: half the launches, where a GPU trains and keeps both anyway."""
+    return network.training and device.type == "cuda"
 
 
 def inference_layout(device: torch.device) -> torch.memory_format:

@@ -18,7 +18,7 @@ FREE_MEMORY = 70 * 2**30
 def fake_cuda() -> Iterator[None]:
     """All tensors are fake, new ones are on the device cuda, and torch.autocast("cuda") works.
 
-    What the look-up's Triton kernel is given must be on the device; the kernel itself is left out.
+    What the Triton kernels are given must be on the device; the kernels themselves are left out.
     """
     from flowgru.model.correlation.choice import takes_triton
 
@@ -27,12 +27,14 @@ def fake_cuda() -> Iterator[None]:
         patched.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: True)
         patched.setattr("flowgru.model.correlation.choice.free_memory", lambda device: FREE_MEMORY)
         if takes_triton(torch.device("cuda")):
-            from flowgru.model.correlation import triton
+            from flowgru.layers import triton_norm
+            from flowgru.model.correlation import triton, triton_all_pairs
 
-            patched.setattr(triton, "launch", _check_launch)
+            for kernels in (triton, triton_all_pairs, triton_norm):
+                patched.setattr(kernels, "launch", _check_launch)
         with FakeTensorMode(allow_non_fake_inputs=False), torch.device("cuda"):
             yield
 
 
-def _check_launch(kernel: object, tensors: tuple[torch.Tensor, ...], *_: object) -> None:
+def _check_launch(kernel: object, tensors: tuple[torch.Tensor, ...], *_: object, **__: object) -> None:
     assert {each.device.type for each in tensors} == {"cuda"}

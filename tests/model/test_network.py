@@ -251,3 +251,20 @@ def test_compiled_parts_give_the_flow_and_the_gradients_of_the_plain_ones(operat
     assert flows[0].abs().max() > 0.1
     torch.testing.assert_close(flows[1], flows[0], rtol=1e-4, atol=1e-4)
     assert (gradients[1] - gradients[0]).norm() < 1e-3 * gradients[0].norm()
+
+
+@pytest.mark.parametrize("preset", ["compact", "large"])
+def test_both_frames_in_one_pass_give_the_same_values_and_gradients(monkeypatch, preset):
+    found = []
+    for together in (False, True):
+        torch.manual_seed(0)
+        network = FlowNetwork(NetworkConfig(preset, "conv_gru"))
+        monkeypatch.setattr("flowgru.model.flow_network.joins_frames", lambda network, device, joined=together: joined)
+        frames = torch.rand(2, 1, 3, 120, 136)
+        calls = []
+        network.feature_encoder.register_forward_hook(lambda module, given, _: calls.append(len(given[0])))  # noqa: B023
+        flow = network(*frames, iterations=1).flows[0]
+        assert calls == ([2] if together else [1, 1])
+        flow.square().mean().backward()
+        found.append([flow, *(value.grad for value in network.parameters()), *network.buffers()])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)

@@ -1,7 +1,7 @@
 """Every Triton kernel compiles for an H100 (sm_90) as it is launched, and each launch is made on its tensors' device.
 
 No GPU is needed: Triton gets a driver that only says what is to be compiled for. What the kernels compute is shown by
-test_scan_triton.py and test_correlation_triton.py.
+test_scan_triton.py, test_correlation_triton.py and test_channel_norm.py.
 """
 
 from collections import defaultdict
@@ -14,7 +14,9 @@ import torch
 
 triton = pytest.importorskip("triton")
 
+from flowgru.layers import triton_norm  # noqa: E402
 from flowgru.model.correlation import triton as correlation_triton  # noqa: E402
+from flowgru.model.correlation import triton_all_pairs  # noqa: E402
 from flowgru.scan import triton_kernels  # noqa: E402
 from flowgru.scan.analytic import AnalyticScan  # noqa: E402
 
@@ -26,6 +28,10 @@ KERNELS = [
     triton_kernels.gradient_kernel,
     correlation_triton.match_kernel,
     correlation_triton.match_backward_kernel,
+    triton_all_pairs.lookup_kernel,
+    triton_all_pairs.lookup_backward_kernel,
+    triton_norm.norm_kernel,
+    triton_norm.norm_backward_kernel,
 ]
 
 
@@ -101,3 +107,23 @@ def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height,
     check(compiled, ["match_kernel", "match_backward_kernel"])
     added = [line for line in compiled[1].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
     assert added and all(".relaxed." in line for line in added), added[:2]
+
+
+@pytest.mark.parametrize("channels", [24, 80, 96])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+def test_the_channel_norm_and_its_gradient_compile(compiled, channels, dtype, relu):
+    maps = torch.rand(2, channels, 16, 20).to(dtype).requires_grad_()
+    weight, bias = torch.rand(2, channels).requires_grad_()
+    triton_norm.FusedChannelNorm.apply(maps, weight, bias, relu).float().sum().backward()
+    check(compiled, ["norm_kernel", "norm_backward_kernel"])
+
+
+@pytest.mark.parametrize("levels, radius", [(4, 4), (4, 3), (1, 1)])
+@pytest.mark.parametrize("by_centres", [False, True])
+def test_the_look_up_of_all_levels_and_its_gradient_compile(compiled, levels, radius, by_centres):
+    first, second = torch.rand(2, 2, 16, 16, 20).requires_grad_()
+    centres = torch.zeros(2, 2, 16, 20, requires_grad=by_centres)
+    triton_all_pairs.TritonAllPairsCorrelation(first, second, levels, radius).lookup(centres).sum().backward()
+    check(compiled, ["lookup_kernel", "lookup_backward_kernel"])
+    assert not any("atom.global" in kernel.asm["ptx"] for kernel in compiled)

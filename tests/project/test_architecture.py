@@ -38,7 +38,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "skimage": ("data/",),
     "scipy": ("comparison/statistics.py", "model/initial_flow.py"),
     "torchvision": ("model/weight_files/loading.py",),
-    "triton": ("scan/triton_kernels.py", "model/correlation/triton.py"),
+    "triton": ("scan/triton_kernels.py", "model/correlation/", "layers/triton_norm.py"),
     "onnx": ("model/exported/",),
     "onnxruntime": ("model/exported/",),
     "openvino": ("model/exported/",),

@@ -70,12 +70,16 @@ def correlate(
         release()
     if compiled:
         return (CompiledAllPairs if method == "all_pairs" else CompiledOnDemand)(first, second, levels, radius)
-    if method == "all_pairs":
-        return AllPairsCorrelation(first, second, levels, radius)
     if takes_triton(first.device):
+        if method == "all_pairs":
+            from flowgru.model.correlation.triton_all_pairs import TritonAllPairsCorrelation
+
+            return TritonAllPairsCorrelation(first, second, levels, radius)
         from flowgru.model.correlation.triton import TritonCorrelation
 
         return TritonCorrelation(first, second, levels, radius)
+    if method == "all_pairs":
+        return AllPairsCorrelation(first, second, levels, radius)
     working_bytes = WORKING_BYTES if memory_budget is None else min(memory_budget, WORKING_BYTES)
     return OnDemandCorrelation(first, second, levels, radius, working_bytes)
 
@@ -118,7 +122,7 @@ def _free(device: torch.device, *size: int) -> int:
 
 
 def takes_triton(device: torch.device) -> bool:
-    """Whether on_demand is a Triton kernel there."""
+    """Whether the look-ups are Triton kernels there."""
     return device.type == "cuda" and find_spec("triton") is not None
 
 

@@ -1,4 +1,4 @@
-"""The Triton look-up is the look-up in the volume of all pairs, in values and gradients."""
+"""The Triton look-ups are the look-up in the volume of all pairs, in values and gradients."""
 
 import importlib.util
 import os
@@ -17,6 +17,7 @@ import torch
 from flowgru.grid import pixel_grid
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.triton import TritonCorrelation
+from flowgru.model.correlation.triton_all_pairs import TritonAllPairsCorrelation
 
 torch.use_deterministic_algorithms(True, warn_only=True)
 torch.utils.deterministic.fill_uninitialized_memory = True  # what was never written shows
@@ -28,16 +29,17 @@ for batch, height, width, levels, radius, channels in [(2, 7, 9, 3, 2, 12), (1, 
     centres[:, :, 0] = 1e6
     centres[:, :, -1, ::2] = -1.25
     results = []
-    for make in (AllPairsCorrelation, TritonCorrelation):
+    for make in (AllPairsCorrelation, TritonCorrelation, TritonAllPairsCorrelation):
         leaves = [each.clone().requires_grad_() for each in (*features, centres)]
         with torch.autocast(device, dtype=torch.bfloat16):
             found = make(leaves[0], leaves[1], levels, radius).lookup(leaves[2])
         weights = torch.linspace(-1, 1, found.numel(), device=device).reshape_as(found)
         results.append([found, *torch.autograd.grad((found * weights).sum(), leaves)])
-    for name, expected, found in zip(("values", "first", "second", "centres"), *results, strict=True):
-        assert found.dtype == torch.float32 and found.shape == expected.shape, name
-        error, scale = (found - expected).abs().max().item(), expected.abs().max().item()
-        assert error <= 1e-4 * scale + 1e-6, (name, error, scale)
+    for kernel in results[1:]:
+        for name, expected, found in zip(("values", "first", "second", "centres"), results[0], kernel, strict=True):
+            assert found.dtype == torch.float32 and found.shape == expected.shape, name
+            error, scale = (found - expected).abs().max().item(), expected.abs().max().item()
+            assert error <= 1e-4 * scale + 1e-6, (name, error, scale)
 print("equal")
 """
 

@@ -1,0 +1,75 @@
+"""The kernel of the channel norm is torch's layer norm with a ReLU after it, in values and gradients."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from fake_cuda import fake_cuda
+from interpreter import why_not_interpreted
+from paths import ROOT
+
+from flowgru.layers.channel_norm import ChannelNorm
+
+triton = pytest.importorskip("triton")
+
+PARITY = """
+import torch
+from flowgru.layers.triton_norm import FusedChannelNorm
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+sizes = [(2, 24, 5, 7), (1, 80, 3, 4), (1, 3, 1, 3), (1, 5, 40, 70)]
+cases = [(size, dtype, relu) for size in sizes for dtype in (torch.float32, torch.bfloat16) for relu in (False, True)]
+for size, dtype, relu in cases:
+    torch.manual_seed(0)
+    maps = (3 * torch.randn(size, device=device) + 1).to(dtype)
+    if size[0] > 1:
+        maps = maps.contiguous(memory_format=torch.channels_last)
+    weight, bias, by = (torch.randn(each, device=device) for each in (size[1], size[1], size))
+    by = by.to(dtype).float()  # as a gradient in sixteen bits is
+    results = []
+    for fused in (False, True):
+        leaves = [each.clone().requires_grad_() for each in (maps, weight, bias)]
+        if fused:
+            found = FusedChannelNorm.apply(*leaves, relu)
+            assert found.dtype == dtype and found.permute(0, 2, 3, 1).is_contiguous()
+        else:
+            last = leaves[0].float().permute(0, 2, 3, 1)
+            found = torch.nn.functional.layer_norm(last, (size[1],), *leaves[1:]).permute(0, 3, 1, 2)
+            found = torch.relu(found) if relu else found
+        results.append([found.float(), *torch.autograd.grad((found.float() * by).sum(), leaves)])
+    for name, expected, found in zip(("values", "maps", "weight", "bias"), *results, strict=True):
+        assert found.shape == expected.shape and found.dtype == expected.dtype, name
+        error, scale = (found - expected).abs().max().item(), expected.abs().max().item()
+        rounding = 1e-5 if dtype == torch.float32 else 2**-7
+        assert error <= rounding * scale, (name, size, dtype, relu, error, scale)
+print("equal")
+"""
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() and why_not_interpreted() is not None, reason=why_not_interpreted() or ""
+)
+def test_values_and_gradients_of_the_triton_kernel_are_those_of_layer_norm():
+    run = subprocess.run(
+        [sys.executable, "-c", PARITY],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"} | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_sixteen_bit_maps_stay_so_on_cuda(relu):
+    with fake_cuda(), torch.autocast("cuda", dtype=torch.bfloat16):
+        found = ChannelNorm(24)(torch.rand(2, 24, 6, 7, dtype=torch.bfloat16), relu=relu)
+    assert found.dtype == torch.bfloat16 and found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_relu_inside_is_the_one_after():
+    norm, maps = ChannelNorm(5), torch.randn(2, 5, 3, 4)
+    assert torch.equal(norm(maps, relu=True), torch.relu(norm(maps)))
