@@ -116,6 +116,9 @@ class TrainConfig:
     sets: tuple[StageSet, ...] = ()
     """Data sets of one's own choice, by name or as manifests ending in .csv, each with its augmentation; `synthetic`
     are the generated pairs."""
+    uses: int = 1
+    """How many times in a row each generated pair is used, up to 4: making it costs the most. Further uses are mirrored,
+    each another way, and have other colours. Not for `stage` or `sets`, which have changes of their own."""
     root: str = "datasets"
     """The folder that holds the data sets' own folders."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -199,6 +202,10 @@ class TrainConfig:
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
             searched = self.starts.dis + self.starts.dis_fast
             require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
+        require(1 <= self.uses <= 4, "uses", self.uses, "from 1 to 4")
+        require(
+            self.uses == 1 or not (self.stage or self.sets), "uses", self.uses, "1 where `stage` or `sets` is given"
+        )
         for name, least in (("iterations", 1), ("no_grad_iterations", 0), ("hold", 0)):
             require_refinements(name, getattr(self, name), least)
         require(0 <= self.workers <= MAX_PROCESSES, "workers", self.workers, f"from 0 to {MAX_PROCESSES}")

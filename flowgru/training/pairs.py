@@ -12,6 +12,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.data.synthetic.reuse import ReusedPairs
 from flowgru.errors import RequestError
 
 SYNTHETIC = "synthetic"
@@ -40,7 +41,9 @@ def _pairs(config: TrainConfig) -> Dataset[FlowSample]:
         return open_stage(config.stage, config.root, seed=config.seed)
     if config.sets:
         return MixedPairs([_part(part, config) for part in config.sets], seed=config.seed)
-    return SyntheticPairs(config.data, length=config.steps * config.batch_size, device=config.generate_on)
+    number = -(-config.steps * config.batch_size // config.uses)
+    pairs = SyntheticPairs(config.data, length=number, device=config.generate_on)
+    return pairs if config.uses == 1 else ReusedPairs(pairs, config.uses, seed=config.seed)
 
 
 def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
@@ -74,6 +77,8 @@ def described(data: Dataset[FlowSample]) -> str:
     """What pairs a run trains on, and how many there are, in words."""
     if isinstance(data, StartedPairs):
         return described(data.pairs)
+    if isinstance(data, ReusedPairs):
+        return f"{described(data.pairs)}, each used {data.uses} times"
     if isinstance(data, MixedPairs):
         parts = [
             f"{_described_part(part.pairs)}{f', {part.repeats} times an epoch' if part.repeats > 1 else ''}"
