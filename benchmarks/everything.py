@@ -27,6 +27,8 @@ class Step(NamedTuple):
 
     name: str
     words: list[str]
+    writes_rows: bool = True
+    """Whether it appends its rows to a file that --json names."""
 
 
 def main() -> None:
@@ -67,11 +69,14 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
-def run(step: Step, tables, log, seconds: float, folder: Path) -> str:
-    """Why a step did not run to its end, or nothing."""
+def run(step: Step, tables, log, seconds: float, folder: Path, *, grace: float = 0.0) -> str:
+    """Why a step did not run to its end, or nothing.
+
+    grace: of its seconds, how many it may take to save what it has, once its time is over.
+    """
     if seconds < 1:
         return "Not run: no time was left"
-    json = [] if step.name == "tests" else ["--json", str(folder.resolve() / "results.jsonl")]
+    json = ["--json", str(folder.resolve() / "results.jsonl")] if step.writes_rows else []
     words = [sys.executable, *step.words, *json]
     checkout = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
@@ -83,8 +88,11 @@ def run(step: Step, tables, log, seconds: float, folder: Path) -> str:
         start_new_session=True,
     )
     try:
-        code = process.wait(seconds)
+        code = process.wait(max(seconds - grace, 1))
     except subprocess.TimeoutExpired:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
         return "Not run to its end: the time was over"
     finally:
         with suppress(ProcessLookupError):  # what the script started may outlive it
@@ -109,7 +117,7 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
     if on_cuda:
         tests = [f"tests/{name}" for name in TRITON_TESTS]
         bare = ["-o", "addopts=", "-p", "no:cacheprovider"]  # a machine for benchmarks may have no plugin of pytest
-        yield Step("tests", ["-m", "pytest", "-q", *bare, "--gpu", "-k", "triton", *tests])
+        yield Step("tests", ["-m", "pytest", "-q", *bare, "--gpu", "-k", "triton", *tests], writes_rows=False)
     yield step("operators", "operators", "--size", small, *["--operators", "conv_gru"] * quick, rounds=25)
     against = ["--size", small, *["--autocast"] * on_cuda]
     methods = ["all_pairs", "on_demand"] if on_cuda else ["all_pairs"]

@@ -1,7 +1,6 @@
 """The scripts of benchmarks/ compare what they time first, and leave out and say what is wrong or cannot be run."""
 
 import argparse
-import importlib
 import json
 import runpy
 import subprocess
@@ -19,23 +18,6 @@ from flowgru.operators import operator_variants
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """Runs a script of benchmarks/ in this process, and gives the module, for a test to change before."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = [path.stem for path in (ROOT / "benchmarks").glob("*.py")]
-    before = {name: sys.modules.pop(name, None) for name in names}
-
-    def load(name: str, *words: object):
-        monkeypatch.setattr(sys, "argv", [name, *map(str, words), "--threads", str(torch.get_num_threads())])
-        return importlib.import_module(name)
-
-    yield load
-    for name in names:
-        sys.modules.pop(name, None)
-    sys.modules.update({name: module for name, module in before.items() if module is not None})
 
 
 SMALL = ("--networks", "small", "--size", "128x128", "--rounds", 1)
@@ -135,6 +117,17 @@ def test_a_scan_that_is_wrong_is_not_timed(script, tmp_path, monkeypatch):
     assert "plain loop" in timed and "blelloch" in timed and "hillis_steele" not in timed
 
 
+def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
+    launches = script("launches", "--networks", "compact", "--iterations", 1, "--json", tmp_path / "a.jsonl")
+    launches.main()
+    found = rows(tmp_path / "a.jsonl")
+    assert [row["what"] for row in found] == [
+        *["training, forward", "training, backward", "estimation"] * 2,
+        "estimation",
+    ]
+    assert all(0.3 < row["share"] < 0.9 for row in found[:-1]) and found[-1]["share"] is None
+
+
 def test_all_operators_are_in_the_list(script, tmp_path):
     operators = script("operators", "--preset", "small", "--size", "8x8", "--rounds", 1, "--json", tmp_path / "a.jsonl")
     operators.main()
@@ -192,8 +185,8 @@ def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, 
     assert "ms per step" not in capsys.readouterr().out
 
 
-SCRIPTS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"reporting", "everything"})
-"""Those that measure one thing each: everything.py calls the others."""
+SCRIPTS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"reporting", "everything", "gpu_run"})
+"""Those that measure one thing each: everything.py and gpu_run.py call others."""
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
