@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-TRITON_TESTS = ["scan/test_scan.py", "model/correlation/test_correlation_triton.py"]
+TRITON_TESTS = ["scan/test_scan.py", "layers/test_channel_norm.py", "model/correlation/test_correlation_triton.py"]
 
 
 class Step(NamedTuple):

@@ -98,14 +98,15 @@ def test_the_scan_and_its_gradient_compile(compiled, shape, dtype, layout, ways)
 
 
 @pytest.mark.parametrize(
-    "batch, channels, height, width, radius", [(1, 256, 55, 128, 4), (2, 128, 32, 40, 3), (1, 5, 1, 3, 1)]
+    "batch, channels, height, width, levels, radius",
+    [(1, 256, 55, 128, 4, 4), (2, 128, 32, 40, 4, 3), (1, 5, 1, 3, 1, 1)],
 )
-def test_the_look_up_and_its_gradient_compile(compiled, batch, channels, height, width, radius):
+def test_the_look_up_on_demand_and_its_gradient_compile(compiled, batch, channels, height, width, levels, radius):
     first, second = torch.rand(2, batch, channels, height, width).requires_grad_()
-    found = correlation_triton.TritonCorrelation(first, second, 1, radius).lookup(torch.zeros(batch, 2, height, width))
-    found.sum().backward()
-    check(compiled, ["match_kernel", "match_backward_kernel"])
-    added = [line for line in compiled[1].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
+    correlation = correlation_triton.TritonCorrelation(first, second, levels, radius)
+    correlation.lookup(torch.zeros(batch, 2, height, width)).sum().backward()
+    check(compiled, ["match_kernel", "lookup_kernel", "lookup_backward_kernel", "match_backward_kernel"])
+    added = [line for line in compiled[3].asm["ptx"].splitlines() if "atom.global" in line or "red.global" in line]
     assert added and all(".relaxed." in line for line in added), added[:2]
 
 

@@ -1,17 +1,18 @@
-"""The look-up on demand as a Triton kernel: on a CUDA device, or under Triton's interpreter (TRITON_INTERPRET=1)."""
+"""The look-up on demand as Triton kernels: on a CUDA device, or under Triton's interpreter (TRITON_INTERPRET=1)."""
 
 import math
-from typing import NamedTuple, no_type_check  # Triton compiles the source of a kernel, so nothing may wrap it
+from typing import no_type_check  # Triton compiles the source of a kernel, so nothing may wrap it
 
 import torch
 import torch.nn.functional as F
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flowgru.grid import Coordinates
+from flowgru.model.correlation.triton_all_pairs import Sizes, along, windows
 from flowgru.types import Features
 
 
@@ -19,160 +20,143 @@ class TritonCorrelation:
     """RAFT's look-up without its volume, in values and gradients the same but for rounding.
 
     All samples of a window share one fractional offset: a window of (2r + 1)^2 samples is a patch of (2r + 2)^2 matches at
-    whole pixels, which the kernel computes, and one bilinear blend of it, which PyTorch does. Averaging is linear, so
-    correlating with pooled features is pooling the correlation.
+    whole pixels, which one kernel computes on all levels, and a bilinear blend of it, which is another one. Averaging is
+    linear, so correlating with pooled features is pooling the correlation.
     """
 
     def __init__(self, first: Features, second: Features, levels: int, radius: int) -> None:
-        channels = first.shape[1]
-        self.radius = radius
-        self.first = _rows(first.float() / math.sqrt(channels))
-        self.levels: list[tuple[Tensor, int, int]] = []
-        second = second.float()
-        for level in range(levels):
-            second = F.avg_pool2d(second, kernel_size=2) if level else second
-            self.levels.append((_rows(second), second.shape[2], second.shape[3]))
+        channels, height, width = first.shape[1:]
+        self.levels, self.radius = levels, radius
+        self.first = first.float().permute(0, 2, 3, 1).reshape(-1, channels).contiguous() / math.sqrt(channels)
+        pooled = [second.float()]
+        for _ in range(levels - 1):
+            pooled.append(F.avg_pool2d(pooled[-1], kernel_size=2))
+        rows = torch.cat([level.flatten(2) for level in pooled], dim=2).transpose(1, 2)
+        self.second = rows.reshape(-1, channels).contiguous()
+        self.sizes = Sizes(len(self.first), height * width, height, width, rows.shape[1])
 
     def lookup(self, centres: Coordinates) -> Features:
-        batch, _, height, width = centres.shape
         with torch.autocast(centres.device.type, enabled=False):  # matches differ by less than sixteen bits resolve
-            points = _rows(centres.float().nan_to_num())
-            found = [self._windows(points / 2**level, level, height * width) for level in range(len(self.levels))]
-            return torch.cat(found, dim=1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
-
-    def _windows(self, points: Float[Tensor, "pixels 2"], level: int, per_picture: int) -> Float[Tensor, "pixels K"]:
-        """The windows around the points on one level, x along the slow index."""
-        second, height, width = self.levels[level]
-        reach = self.radius + 1  # a window that sees nothing but zeros is moved to where it sees zeros nearby
-        x, y = points[:, 0].clamp(-reach, width - 1 + reach), points[:, 1].clamp(-reach, height - 1 + reach)
-        corners = torch.stack([x, y], dim=1).detach().floor().int() - self.radius
-        patches = _Patches.apply(self.first, second, corners, 2 * self.radius + 2, height, width, per_picture)
-        right = (x - corners[:, 0] - self.radius)[:, None, None]
-        down = (y - corners[:, 1] - self.radius)[:, None, None]
-        rows = torch.lerp(patches[:, :-1], patches[:, 1:], down)
-        return torch.lerp(rows[:, :, :-1], rows[:, :, 1:], right).transpose(1, 2).flatten(1)
-
-
-def _rows(values: Float[Tensor, "B C h w"]) -> Float[Tensor, "rows C"]:
-    """A row for each pixel."""
-    return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1]).contiguous()
-
-
-class _Sizes(NamedTuple):
-    """What the kernels take after their tensors."""
-
-    channels: int
-    height: int
-    width: int
-    per_picture: int
-    side: int
+            centres = centres.float().contiguous()
+            patches = _Patches.apply(self.first, self.second, centres.detach(), self.sizes, self.levels, self.radius)
+            return windows(patches, centres, self.sizes, self.levels, self.radius, patches=True)
 
 
 class _Patches(torch.autograd.Function):
-    """Matches of every pixel with a patch of whole pixels [pixels, side, side], zero outside the picture."""
+    """Matches of every pixel with patches of whole pixels [pixels, levels * (2r + 2)^2], zero outside the picture."""
 
     @staticmethod
     def forward(
         ctx,
         first: Float[Tensor, "pixels C"],
         second: Float[Tensor, "rows C"],
-        corners: Int[Tensor, "pixels 2"],
-        side: int,
-        height: int,
-        width: int,
-        per_picture: int,
+        centres: Coordinates,
+        sizes: Sizes,
+        levels: int,
+        radius: int,
     ) -> Tensor:
-        ctx.save_for_backward(first, second, corners)
-        ctx.sizes = sizes = _Sizes(first.shape[1], height, width, per_picture, side)
-        patches = first.new_empty(len(first), side, side)
-        launch(match_kernel, (first, second, corners, patches), sizes)
+        ctx.save_for_backward(first, second, centres)
+        ctx.options = options = sizes, levels, radius
+        patches = first.new_empty(len(first), levels * (2 * radius + 2) ** 2)
+        launch(match_kernel, (first, second, centres, patches), *options)
         return patches
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):
-        first, second, corners = ctx.saved_tensors
+        first, second, centres = ctx.saved_tensors
         first_grad, second_grad = torch.empty_like(first), torch.zeros_like(second)
-        given = (first, second, corners, grads[0].contiguous(), first_grad, second_grad)
-        launch(match_backward_kernel, given, ctx.sizes)
-        return first_grad, second_grad, None, None, None, None, None
+        given = (first, second, centres, grads[0].contiguous(), first_grad, second_grad)
+        launch(match_backward_kernel, given, *ctx.options)
+        return first_grad, second_grad, None, None, None, None
 
 
-def launch(kernel, tensors: tuple[Tensor, ...], sizes: _Sizes) -> None:
+def launch(kernel, tensors: tuple[Tensor, ...], sizes: Sizes, levels: int, radius: int) -> None:
     """Runs the kernel for every row of the first tensor, on that tensor's device, which need not be the current one."""
-    places, part = triton.next_power_of_2(sizes.side**2), min(32, triton.next_power_of_2(sizes.channels))
+    num_pixels, channels = tensors[0].shape
     with torch.cuda.device_of(tensors[0]):
-        kernel[(len(tensors[0]),)](*tensors, *sizes, PLACES=places, PART=part)
+        kernel[(num_pixels,)](
+            *tensors,
+            channels,
+            *sizes[1:],
+            LEVELS=levels,
+            RADIUS=radius,
+            PLACES=triton.next_power_of_2((2 * radius + 2) ** 2),
+            PART=min(32, triton.next_power_of_2(channels)),
+        )
 
 
 @triton.jit
 @no_type_check
-def _targets(corners, pixel, height, width, per_picture, side, PLACES: tl.constexpr):
-    """The second picture's row for each place of a pixel's patch, and whether there is one."""
+def _centre(centres, pixel, per_picture):
+    """Where the pixel points in the second picture, and in which one."""
+    picture = pixel // per_picture
+    x = tl.load(centres + picture * 2 * per_picture + pixel % per_picture)
+    y = tl.load(centres + picture * 2 * per_picture + per_picture + pixel % per_picture)
+    return picture, tl.where(x == x, x, 0.0), tl.where(y == y, y, 0.0)
+
+
+@triton.jit
+@no_type_check
+def _targets(x, y, scale, begin, height, width, RADIUS: tl.constexpr, PLACES: tl.constexpr):
+    """The second picture's row for each place of a pixel's patch on a level that begins in row `begin`; which there are."""
+    SIDE: tl.constexpr = 2 * RADIUS + 2
+    left, _ = along(x, scale, width, RADIUS)
+    top, _ = along(y, scale, height, RADIUS)
     place = tl.arange(0, PLACES)
-    x = tl.load(corners + 2 * pixel) + place % side
-    y = tl.load(corners + 2 * pixel + 1) + place // side
-    inside = (place < side * side) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    row = (pixel // per_picture) * height * width + y * width + x
-    return place, tl.where(inside, row, 0), inside
+    column, line = left + place % SIDE, top + place // SIDE
+    inside = (place < SIDE * SIDE) & (column >= 0) & (column < width) & (line >= 0) & (line < height)
+    return place, begin + tl.where(inside, line * width + column, 0), inside
 
 
 @triton.jit
 @no_type_check
 def match_kernel(
-    first,
-    second,
-    corners,
-    patches,
-    channels,
-    height,
-    width,
-    per_picture,
-    side,
-    PLACES: tl.constexpr,
-    PART: tl.constexpr,
-):
+    first, second, centres, patches, channels, per_picture, height, width, row,
+    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PLACES: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    SIDE: tl.constexpr = 2 * RADIUS + 2
     pixel = tl.program_id(0).to(tl.int64)
-    place, row, inside = _targets(corners, pixel, height, width, per_picture, side, PLACES)
-    total = tl.zeros((PLACES,), dtype=tl.float32)
-    for start in range(0, channels, PART):
-        channel = start + tl.arange(0, PART)
-        known = channel < channels
-        own = tl.load(first + pixel * channels + channel, mask=known, other=0.0)
-        there = tl.load(
-            second + row[:, None] * channels + channel[None, :], mask=inside[:, None] & known[None, :], other=0.0
-        )
-        total += tl.sum(there * own[None, :], axis=1)
-    tl.store(patches + pixel * side * side + place, total, mask=place < side * side)
+    picture, x, y = _centre(centres, pixel, per_picture)
+    begin, scale = picture * row, 1.0
+    for level in tl.static_range(LEVELS):
+        place, target, inside = _targets(x, y, scale, begin, height, width, RADIUS, PLACES)
+        total = tl.zeros((PLACES,), dtype=tl.float32)
+        for start in range(0, channels, PART):
+            channel = start + tl.arange(0, PART)
+            known = channel < channels
+            own = tl.load(first + pixel * channels + channel, mask=known, other=0.0)
+            both = inside[:, None] & known[None, :]
+            there = tl.load(second + target[:, None] * channels + channel[None, :], mask=both, other=0.0)
+            total += tl.sum(there * own[None, :], axis=1)
+        tl.store(patches + (pixel * LEVELS + level) * SIDE * SIDE + place, total, mask=place < SIDE * SIDE)
+        begin += height * width
+        height, width, scale = height // 2, width // 2, scale / 2
 
 
 @triton.jit
 @no_type_check
 def match_backward_kernel(
-    first,
-    second,
-    corners,
-    grads,
-    first_grad,
-    second_grad,
-    channels,
-    height,
-    width,
-    per_picture,
-    side,
-    PLACES: tl.constexpr,
-    PART: tl.constexpr,
-):
+    first, second, centres, grads, first_grad, second_grad, channels, per_picture, height, width, row,
+    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PLACES: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    SIDE: tl.constexpr = 2 * RADIUS + 2
     pixel = tl.program_id(0).to(tl.int64)
-    place, row, inside = _targets(corners, pixel, height, width, per_picture, side, PLACES)
-    grad = tl.load(grads + pixel * side * side + place, mask=inside, other=0.0)
+    picture, x, y = _centre(centres, pixel, per_picture)
     for start in range(0, channels, PART):
         channel = start + tl.arange(0, PART)
         known = channel < channels
         own = tl.load(first + pixel * channels + channel, mask=known, other=0.0)
-        which = row[:, None] * channels + channel[None, :]
-        both = inside[:, None] & known[None, :]
-        there = tl.load(second + which, mask=both, other=0.0)
-        tl.store(first_grad + pixel * channels + channel, tl.sum(there * grad[:, None], axis=0), mask=known)
-        # Sums in any order; nobody reads them before the kernel has ended.
-        tl.atomic_add(second_grad + which, own[None, :] * grad[:, None], mask=both, sem="relaxed")
+        total = tl.zeros((PART,), dtype=tl.float32)
+        begin, scale, lines, columns = picture * row, 1.0, height, width
+        for level in tl.static_range(LEVELS):
+            place, target, inside = _targets(x, y, scale, begin, lines, columns, RADIUS, PLACES)
+            grad = tl.load(grads + (pixel * LEVELS + level) * SIDE * SIDE + place, mask=inside, other=0.0)
+            which = target[:, None] * channels + channel[None, :]
+            both = inside[:, None] & known[None, :]
+            total += tl.sum(tl.load(second + which, mask=both, other=0.0) * grad[:, None], axis=0)
+            # Sums in any order; nobody reads them before the kernel has ended.
+            tl.atomic_add(second_grad + which, own[None, :] * grad[:, None], mask=both, sem="relaxed")
+            begin += lines * columns
+            lines, columns, scale = lines // 2, columns // 2, scale / 2
+        tl.store(first_grad + pixel * channels + channel, total, mask=known)

@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
     """Of the finest level of the second picture; each further one has half of it, rounded down."""
     width: int
     row: int
-    """Values of all levels, for one pixel of the first picture."""
+    """Pixels of all levels of a second picture."""
 
 
 class TritonAllPairsCorrelation:
@@ -55,21 +55,44 @@ class TritonAllPairsCorrelation:
         self.sizes = Sizes(len(self.volume), self.height * self.width, self.height, self.width, self.volume.shape[1])
 
     def lookup(self, centres: Coordinates) -> Features:
-        found = _Lookup.apply(self.volume, centres.float().contiguous(), self.sizes, self.levels, self.radius)
-        return found.view(len(centres), self.height, self.width, -1).permute(0, 3, 1, 2)
+        return windows(self.volume, centres.float().contiguous(), self.sizes, self.levels, self.radius, patches=False)
 
 
-class _Lookup(torch.autograd.Function):
-    """The windows around all centres [pixels, levels * window], x along the slow index of a window."""
+def windows(
+    volume: Float[Tensor, "pixels row"],
+    centres: Coordinates,
+    sizes: Sizes,
+    levels: int,
+    radius: int,
+    *,
+    patches: bool,
+) -> Features:
+    """The windows around all centres, on all levels, as Correlation.lookup gives them.
+
+    patches: of each level, a row has only the (2r + 2)^2 values that its window is blended from, line by line.
+    """
+    batch, _, height, width = centres.shape
+    found = _Windows.apply(volume, centres, sizes._replace(row=volume.shape[1]), levels, radius, patches)
+    return found.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+class _Windows(torch.autograd.Function):
+    """`windows` as rows [pixels, levels * window], x along the slow index of a window."""
 
     @staticmethod
     def forward(
-        ctx, volume: Float[Tensor, "pixels row"], centres: Coordinates, sizes: Sizes, levels: int, radius: int
+        ctx,
+        volume: Float[Tensor, "pixels row"],
+        centres: Coordinates,
+        sizes: Sizes,
+        levels: int,
+        radius: int,
+        patches: bool,
     ) -> Tensor:
         found = volume.new_empty(sizes.num_pixels, levels * (2 * radius + 1) ** 2)
-        launch(lookup_kernel, (volume, centres, found), sizes, levels, radius)
+        launch(lookup_kernel, (volume, centres, found), sizes, levels, radius, PATCHES=patches)
         ctx.save_for_backward(volume, centres)
-        ctx.sizes, ctx.levels, ctx.radius = sizes, levels, radius
+        ctx.sizes, ctx.levels, ctx.radius, ctx.patches = sizes, levels, radius, patches
         return found
 
     @staticmethod
@@ -77,11 +100,12 @@ class _Lookup(torch.autograd.Function):
     def backward(ctx, *grads: Tensor):
         volume, centres = ctx.saved_tensors
         grad, by_centres = grads[0].contiguous(), ctx.needs_input_grad[1]
-        volume_grad = torch.zeros_like(volume)
+        volume_grad = torch.empty_like(volume) if ctx.patches else torch.zeros_like(volume)
         centres_grad = torch.empty_like(centres) if by_centres else None
         given = (volume, centres, grad, volume_grad, centres if centres_grad is None else centres_grad)
-        launch(lookup_backward_kernel, given, ctx.sizes, ctx.levels, ctx.radius, BY_CENTRES=by_centres)
-        return volume_grad, centres_grad, None, None, None
+        options = {"PATCHES": ctx.patches, "BY_CENTRES": by_centres}
+        launch(lookup_backward_kernel, given, ctx.sizes, ctx.levels, ctx.radius, **options)
+        return volume_grad, centres_grad, None, None, None, None
 
 
 def launch(kernel, tensors: tuple[Tensor, ...], sizes: Sizes, levels: int, radius: int, **options: bool) -> None:
@@ -113,7 +137,7 @@ def _pixels(centres, num_pixels, per_picture, PIXELS: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _along(centre, scale, size, RADIUS: tl.constexpr):
+def along(centre, scale, size, RADIUS: tl.constexpr):
     """The first whole pixel of a window on a level, and how far behind it the samples are.
 
     A window that sees nothing but zeros is moved to where it, and its gradient, see zeros nearby.
@@ -121,6 +145,16 @@ def _along(centre, scale, size, RADIUS: tl.constexpr):
     centre = tl.minimum(tl.maximum(centre * scale, -RADIUS - 2.0), size + RADIUS + 0.0)
     low = tl.floor(centre)
     return low.to(tl.int32) - RADIUS, centre - low
+
+
+@triton.jit
+@no_type_check
+def _stored(left, top, height, width, SIDE: tl.constexpr, PATCHES: tl.constexpr):
+    """Where windows begin among the values of a level, and how many lines and columns of it there are."""
+    if PATCHES:
+        return left * 0, top * 0, SIDE + 1, SIDE + 1
+    else:
+        return left, top, height, width
 
 
 @triton.jit
@@ -135,7 +169,7 @@ def _corner(values, x, y, height, width, known):
 @no_type_check
 def lookup_kernel(
     volume, centres, found, num_pixels, per_picture, height, width, row,
-    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PIXELS: tl.constexpr, PLACES: tl.constexpr,
+    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PIXELS: tl.constexpr, PLACES: tl.constexpr, PATCHES: tl.constexpr,
 ):  # fmt: skip
     SIDE: tl.constexpr = 2 * RADIUS + 1
     pixel, known, _, x, y = _pixels(centres, num_pixels, per_picture, PIXELS)
@@ -144,18 +178,19 @@ def lookup_kernel(
     values = volume + pixel * row
     scale = 1.0
     for level in tl.static_range(LEVELS):
-        left, right_share = _along(x, scale, width, RADIUS)
-        top, below_share = _along(y, scale, height, RADIUS)
+        left, right_share = along(x, scale, width, RADIUS)
+        top, below_share = along(y, scale, height, RADIUS)
+        left, top, lines, columns = _stored(left, top, height, width, SIDE, PATCHES)
         column, line = left + sample // SIDE, top + sample % SIDE
-        upper_left = _corner(values, column, line, height, width, known)
-        upper_right = _corner(values, column + 1, line, height, width, known)
-        lower_left = _corner(values, column, line + 1, height, width, known)
-        lower_right = _corner(values, column + 1, line + 1, height, width, known)
+        upper_left = _corner(values, column, line, lines, columns, known)
+        upper_right = _corner(values, column + 1, line, lines, columns, known)
+        lower_left = _corner(values, column, line + 1, lines, columns, known)
+        lower_right = _corner(values, column + 1, line + 1, lines, columns, known)
         upper = upper_left + right_share * (upper_right - upper_left)
         lower = lower_left + right_share * (lower_right - lower_left)
         place = pixel * (LEVELS * SIDE * SIDE) + level * SIDE * SIDE + sample
         tl.store(found + place, upper + below_share * (lower - upper), known)
-        values += height * width
+        values += lines * columns
         height, width, scale = height // 2, width // 2, scale / 2
 
 
@@ -171,7 +206,8 @@ def _gradient_at(grad, i, j, known, SIDE: tl.constexpr):
 @no_type_check
 def lookup_backward_kernel(
     volume, centres, grad, volume_grad, centres_grad, num_pixels, per_picture, height, width, row,
-    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PIXELS: tl.constexpr, PLACES: tl.constexpr, BY_CENTRES: tl.constexpr,
+    LEVELS: tl.constexpr, RADIUS: tl.constexpr, PIXELS: tl.constexpr, PLACES: tl.constexpr,
+    PATCHES: tl.constexpr, BY_CENTRES: tl.constexpr,
 ):  # fmt: skip
     SIDE: tl.constexpr = 2 * RADIUS + 1
     pixel, known, centre, x, y = _pixels(centres, num_pixels, per_picture, PIXELS)
@@ -183,23 +219,24 @@ def lookup_backward_kernel(
     by_x, by_y = tl.zeros((PIXELS,), tl.float32), tl.zeros((PIXELS,), tl.float32)
     scale = 1.0
     for _ in tl.static_range(LEVELS):
-        left, right_share = _along(x, scale, width, RADIUS)
-        top, below_share = _along(y, scale, height, RADIUS)
+        left, right_share = along(x, scale, width, RADIUS)
+        top, below_share = along(y, scale, height, RADIUS)
         here, before = _gradient_at(grad, i, j, each, SIDE), _gradient_at(grad, i - 1, j, each, SIDE)
         above, corner = _gradient_at(grad, i, j - 1, each, SIDE), _gradient_at(grad, i - 1, j - 1, each, SIDE)
         upper = (1 - right_share) * here + right_share * before
         lower = (1 - right_share) * above + right_share * corner
+        left, top, lines, columns = _stored(left, top, height, width, SIDE, PATCHES)
         column, line = left + i, top + j
-        inside = each & (column >= 0) & (column < width) & (line >= 0) & (line < height)
+        inside = each & (column >= 0) & (column < columns) & (line >= 0) & (line < lines)
         gathered = (1 - below_share) * upper + below_share * lower
-        tl.store(values_grad + line * width + column, gathered, inside)
+        tl.store(values_grad + line * columns + column, gathered, inside)
         if BY_CENTRES:
-            value = _corner(values, column, line, height, width, each)
+            value = _corner(values, column, line, lines, columns, each)
             # A value's share of a sample grows or falls with the offset as its distance does.
             by_x += scale * tl.sum(value * ((1 - below_share) * (before - here) + below_share * (corner - above)), 1)
             by_y += scale * tl.sum(value * ((1 - right_share) * (above - here) + right_share * (corner - before)), 1)
-        values += height * width
-        values_grad += height * width
+        values += lines * columns
+        values_grad += lines * columns
         grad += SIDE * SIDE
         height, width, scale = height // 2, width // 2, scale / 2
     if BY_CENTRES:
