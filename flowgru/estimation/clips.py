@@ -32,7 +32,7 @@ from flowgru.estimation.outputs import (
 )
 from flowgru.estimation.pair_files import Written, save_carried, write_pair
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
-from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows
+from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import KeptFolders
 from flowgru.model.compiled import compile_seconds
@@ -193,7 +193,8 @@ class Estimation:
         if settings.fps is not None and expected is not None and source.frame_rate:
             expected = min(expected, round(expected * settings.fps / source.frame_rate))
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1 - len(written.remaining))
-        frames = self.expected_memory.announced(clip_stream(source, stride=settings.stride, fps=settings.fps))
+        frames = read_ahead(clip_stream(source, stride=settings.stride, fps=settings.fps), self.device)
+        frames = self.expected_memory.announced(frames)
         pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name), known=written)
         with progress(source.name, num_pairs, "pairs") as advance:
             began = time.perf_counter()

@@ -12,8 +12,8 @@ from flowgru.estimation.tiles import tile_layout
 from flowgru.model.memory import free_memory, used_memory
 from flowgru.model.pair_network import PairNetwork
 
-FRAME_BYTES_PER_PIXEL = 3 * (12 + 3)
-"""Of the frames of a stream: two of a pair and the one ahead, each in 32 bits and in 8."""
+FRAME_BYTES_PER_PIXEL = 4 * (12 + 3)
+"""Of the frames of a stream: two of a pair, the one ahead and the one that is being read, each in 32 bits and in 8."""
 
 FLOW_BYTES_PER_PIXEL = 24
 """Of a flow on its way into its file, for each direction: as it is computed, as it is given, and as it is written."""

@@ -172,10 +172,11 @@ class PairMatcher:
         )
 
     def _prepare(self, image: Images) -> Prepared:
-        picture = image.to(self.device)
+        picture = image.to(self.device, non_blocking=True)
         size = computed_size(image.shape[2:], self.resize)
-        if size != image.shape[2:]:
-            picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        if size == image.shape[2:]:
+            return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU
+        picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
         return Prepared(image, picture, grey_of(self.way, picture))
 
     def _start(self, start: InitialFlow | None, greys: tuple[Grey | None, Grey | None], plan: Plan) -> InitialFlow:

@@ -1,8 +1,10 @@
 """Flow between the frames of a stream, each frame encoded once; memory does not grow with the stream."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -137,6 +139,23 @@ def matched_flows(
         pair = PairFlow(previous.source, frame.source, flow, back, sure, result.num_refinements, result.initial_flows)
         yield pair._replace(carried=carried)
         previous = frame if starts_pair else None
+
+
+def read_ahead(frames: Iterator[StreamFrame], device: torch.device) -> Generator[StreamFrame]:
+    """The same frames; the next one is read in a thread while the caller works on the one before.
+
+    For a GPU they lie in memory that it copies from by itself. An error is raised where its frame would have come.
+    """
+
+    def following() -> StreamFrame | None:
+        frame = next(frames, None)
+        return frame if frame is None or device.type != "cuda" else frame._replace(image=frame.image.pin_memory())
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="frames") as pool:
+        coming = pool.submit(following)
+        while (frame := coming.result()) is not None:
+            coming = pool.submit(following)
+            yield frame
 
 
 def _with_following(frames: Iterable[StreamFrame]) -> Iterator[tuple[StreamFrame, StreamFrame | None]]:

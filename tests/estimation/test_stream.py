@@ -1,13 +1,16 @@
 """The pairs of a clip begin where the pair before leads or at an initial flow, of which each tile has its part."""
 
+import threading
+
 import numpy as np
+import pytest
 import torch
 from estimates import SIZE
 from media import noisy_frames
 
 from flowgru.config.way import Way
 from flowgru.data.starts import dis_start
-from flowgru.estimation.stream import StreamFrame, pair_flows
+from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
 from flowgru.grid import splat
 
 
@@ -42,3 +45,54 @@ def test_a_warm_start_replaces_the_initial_flow_but_for_the_first_pair_and_after
         carried = splat(begun.coarse, begun.coarse)
         expected = network(*tensors[1:3], iterations=1, hold=1, initial_coarse=carried).flows[-1][0]
     torch.testing.assert_close(found[1].forward, expected, rtol=1e-4, atol=1e-4)
+
+
+CPU = torch.device("cpu")
+
+
+def test_the_next_frame_is_read_while_the_caller_works_and_no_further_one():
+    read = [threading.Event() for _ in range(4)]
+
+    def frames():
+        for number in range(3):
+            assert threading.current_thread() is not threading.main_thread()
+            read[number].set()
+            yield StreamFrame(torch.zeros(1, 3, 2, 2), number)
+        read[3].set()
+        raise OSError("the third frame is the last whole one")
+
+    seen = []
+    with pytest.raises(OSError, match="last whole one"):
+        for frame in read_ahead(frames(), CPU):
+            seen.append(frame.source)
+            assert read[frame.source + 1].wait(60)
+            assert not any(event.is_set() for event in read[frame.source + 2 :])
+    assert seen == [0, 1, 2]
+
+
+def test_a_caller_that_has_enough_waits_for_no_frame_that_it_does_not_want():
+    asked = []
+    frames = (asked.append(number) or StreamFrame(torch.zeros(1, 3, 2, 2), number) for number in range(9))
+    stream = read_ahead(frames, CPU)
+    next(stream)
+    stream.close()
+    assert asked == [0, 1]
+
+
+@pytest.mark.parametrize("device, pinned", [("cuda", [True, True]), ("cpu", [False, False])])
+def test_frames_for_a_gpu_are_read_into_memory_that_it_copies_from(monkeypatch, device, pinned):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
+    frames = iter([StreamFrame(torch.zeros(1, 3, 2, 2), number) for number in range(2)])
+    assert [bool(frame.image.all()) for frame in read_ahead(frames, torch.device(device))] == pinned
+
+
+def test_a_frame_at_its_own_size_is_not_brought_back_from_the_device_for_the_steps_around_the_network(
+    network, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr("flowgru.estimation.matcher.grey_of", lambda way, picture: seen.append(picture))
+    frames = [torch.rand(1, 3, *SIZE) for _ in range(2)]
+    for resize, same in ((None, True), (0.75, False)):
+        list(pair_flows(map(StreamFrame, frames, range(2)), network, Way(1, "zero", 0), resize=resize))
+        assert [picture is frame for picture, frame in zip(seen, frames, strict=True)] == [same, same]
+        seen.clear()
