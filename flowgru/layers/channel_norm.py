@@ -22,7 +22,7 @@ class ChannelNorm(nn.Module):
         On a CUDA device it is one kernel and keeps the type of its input, where torch's, under autocast, makes float32 of
         it, and copies before and after; a compiled graph has no need of it.
         """
-        if takes_triton(values) and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and takes_triton(values):
             from flowgru.layers.triton_norm import FusedChannelNorm
 
             return FusedChannelNorm.apply(values, self.weight, self.bias, relu)

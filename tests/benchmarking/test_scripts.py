@@ -120,7 +120,7 @@ def test_a_scan_that_is_wrong_is_not_timed(script, tmp_path, monkeypatch):
 def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
     launches = script("launches", "--networks", "compact", "--iterations", 1, "--json", tmp_path / "a.jsonl")
     launches.main()
-    found = rows(tmp_path / "a.jsonl")
+    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["what"] for row in found] == [
         *["training, forward", "training, backward", "estimation"] * 2,
         "estimation",

@@ -73,3 +73,33 @@ def test_sixteen_bit_maps_stay_so_on_cuda(relu):
 def test_a_relu_inside_is_the_one_after():
     norm, maps = ChannelNorm(5), torch.randn(2, 5, 3, 4)
     assert torch.equal(norm(maps, relu=True), torch.relu(norm(maps)))
+
+
+COMPILED = """
+import torch
+from fake_cuda import fake_cuda
+from flowgru.layers.channel_norm import ChannelNorm
+
+operations = []
+
+def note(graph, inputs):
+    operations.extend(str(node.target) for node in graph.graph.nodes)
+    return graph
+
+with fake_cuda(), torch.no_grad():
+    torch.compile(ChannelNorm(8), backend=note, fullgraph=True)(torch.rand(1, 8, 3, 4), relu=True)
+print(*operations)
+"""
+
+
+def test_a_compiled_graph_on_cuda_is_made_of_operations_that_the_compiler_knows():
+    helpers = os.pathsep.join(filter(None, [str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH")]))
+    run = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": helpers},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert "layer_norm" in run.stdout and "relu_" in run.stdout, run.stderr[-2000:]
