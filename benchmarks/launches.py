@@ -33,7 +33,7 @@ NO_KERNEL = {
     *("view", "reshape", "permute", "transpose", "expand", "slice", "select", "detach", "split", "split_with_sizes"),
     *("chunk", "narrow", "unsqueeze", "squeeze", "alias", "t", "as_strided", "unbind", "_unsafe_view", "diagonal"),
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "unfold"),
-    *("_local_scalar_dense", "is_same_size", "resize_", "unsafe_split"),
+    *("promote_types", "_local_scalar_dense", "is_same_size", "resize_", "unsafe_split"),
 }
 """PyTorch's operations that start nothing on a device, by their names without overloads."""
 
@@ -68,6 +68,8 @@ def kernels(launches: Launches, *, fused: bool) -> Iterator[None]:
         patch.object(triton_kernels, "launch", noted),
         patch.object(triton_norm, "launch", noted),
         patch.object(triton_all_pairs, "launch", noted),
+        patch("flowgru.layers.convolution.pays", lambda input, weight: False),  # these two are a CPU's
+        patch("flowgru.model.encoders.may_overwrite", lambda: False),
         patch("flowgru.layers.channel_norm.takes_triton", lambda values: fused),
         patch("flowgru.model.flow_network.joins_frames", lambda network, device: fused and network.training),
         patch("flowgru.model.correlation.choice.takes_triton", lambda device: fused),
