@@ -166,6 +166,8 @@ def options() -> argparse.Namespace:
     given = parser.parse_args()
     if given.device == "auto":
         given.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not 0 < given.minutes < float("inf"):
+        parser.error(f"--minutes is {given.minutes}: it must be above 0, and finite")
     if given.run is not None and not (given.run / CONFIG).exists():
         parser.error(f"--continue is {given.run}: it has no {CONFIG}, name the folder of a run")
     return given
@@ -191,7 +193,8 @@ def train(session: Session) -> None:
     begun = CheckpointStore(folder).checkpoints() or (folder / WEIGHTS).exists()
     if given.run is not None and not begun and "training words" not in session.state:
         copy_newest(given.run, folder)
-    config = str(folder / CONFIG) if given.run is not None else str(Path(given.config).resolve())
+    own = folder / CONFIG if given.run is not None else Path(given.config)
+    config = session.chosen("configuration", lambda: str(own.resolve()))
     words = ["-m", "flowgru", "train", "--config", config, "--output", str(folder), "--device", given.device]
     if not session.small:
         words += ["--workers", str(max(1, min(14, (os.cpu_count() or 2) - 2)))]
@@ -211,8 +214,9 @@ def train(session: Session) -> None:
 def copy_newest(source: Path, folder: Path) -> None:
     """A run's newest checkpoint and its configuration, in a folder of their own."""
     newest, *_ = CheckpointStore(source).checkpoints() or sys.exit(f"--continue is {source}: it has no checkpoint")
-    shutil.copytree(newest, folder / newest.name)
+    folder.mkdir(exist_ok=True)
     shutil.copy(source / CONFIG, folder / CONFIG)
+    shutil.copytree(newest, folder / newest.name)
 
 
 def ending(session: Session, config: str, folder: Path, reserve: float) -> list[str]:
