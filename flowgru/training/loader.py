@@ -34,6 +34,9 @@ DEATHS = ("DataLoader", "Pin memory thread exited", "Too many open files")
 
 SHARED_MEMORY = "/dev/shm"
 
+_TRACEBACK = "Original Traceback"
+"""What torch writes above that of a worker."""
+
 
 def batches(
     data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, rank: int, world_size: int, pin_memory: bool
@@ -59,7 +62,7 @@ def batches(
                 first = step * config.batch_size
                 raise MachineError(
                     f"a process that reads pairs died twice, the last time at step {step + 1} "
-                    f"(pairs {first} to {first + config.batch_size - 1}: {one_line(error, 150)}): "
+                    f"(pairs {first} to {first + config.batch_size - 1}: {_reason(error)}): "
                     f"give fewer --workers or more memory{_shared_memory()}"
                 ) from None
             restarted = True
@@ -119,6 +122,12 @@ class _Worker(multiprocessing.Process):
     Python does at its exit, and then waits for it without a limit, where something still keeps torch's loader.
     """
 
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:  # torch hands over what reading a pair raises; this is about the handing over
+            _end_without_batch(error, None)
+
     @staticmethod
     def _Popen(process: multiprocessing.Process) -> Any:
         started: Any = multiprocessing.Process._Popen(process)
@@ -146,7 +155,17 @@ def _shared_memory() -> str:
 def _own_words(error: FlowgruError) -> str:
     """What an error says without the traceback that torch adds in a worker."""
     text = str(error)
-    return text.strip().splitlines()[-1].split(": ", 1)[-1] if "Original Traceback" in text else text
+    return _last_line(text).split(": ", 1)[-1] if _TRACEBACK in text else text
+
+
+def _reason(error: BaseException) -> str:
+    """One line for why a worker gave nothing, without the traceback that torch adds in a worker."""
+    text = str(error)
+    return _last_line(text)[:150] if _TRACEBACK in text else one_line(error, 150)
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
 
 
 class _Deaths:

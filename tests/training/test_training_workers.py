@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -99,6 +100,31 @@ def test_a_damaged_file_is_one_line_from_whatever_process(monkeypatch, workers):
     with pytest.raises(InputFileError) as caught:
         list(loader.batches(SyntheticPairs(TINY.data), config, 0, rank=0, world_size=1, pin_memory=False))
     assert str(caught.value) == "a.flo is damaged: get it again"
+
+
+def test_a_worker_without_room_for_a_thread_ends_in_one_line(monkeypatch, capfd):
+    """Python would print a traceback: the thread that hands over batches begins with the first of them."""
+    real = threading.Thread.start
+
+    def refuse(self):
+        if get_worker_info() is not None and self.name == "QueueFeederThread":
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(MachineError, match="a process that reads pairs died twice"):
+        next(batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, rank=0, world_size=1, pin_memory=False))
+    said = capfd.readouterr().err
+    assert said.count("cannot hand over its batch: can't start new thread") == 2 and "Traceback" not in said
+
+
+def test_a_worker_that_lacks_memory_is_named_by_its_own_words(monkeypatch):
+    def lacking(self, index):
+        raise RuntimeError("unable to mmap 8 bytes")
+
+    monkeypatch.setattr(SyntheticPairs, "__getitem__", lacking)
+    with pytest.raises(MachineError, match=r"\(pairs 0 to 0: RuntimeError: unable to mmap 8 bytes\)"):
+        next(batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, rank=0, world_size=1, pin_memory=False))
 
 
 def test_a_batch_that_cannot_be_handed_over_ends_its_worker_at_once(monkeypatch, capfd):
