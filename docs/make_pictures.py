@@ -30,7 +30,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.clip(2 * mean, 0, 255).astype(np.uint8).repeat(3, axis=2)
 
 
-def main() -> None:
+def main(folder: Path = ROOT / "docs/pictures") -> None:
     first, second = (read_image(SAMPLE / f"frames/frame_000{number}.png") for number in (1, 2))
     flow = read_flow(SAMPLE / "flow/frame_0001.png").flow
     longest = float(np.percentile(np.linalg.norm(flow, axis=2), 99))
@@ -48,7 +48,7 @@ def main() -> None:
     for name, sheet in sheets.items():
         picture = Image.fromarray(sheet)
         picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-        picture.save(ROOT / "docs/pictures" / name, quality=80)
+        picture.save(folder / name, quality=80)
 
 
 if __name__ == "__main__":

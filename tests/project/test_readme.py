@@ -1,11 +1,9 @@
-"""What the README and the pages of docs/ tell a user to type is what the program takes."""
+"""What the README tells a user to type works, and the check runs its test command."""
 
 import hashlib
-import importlib
 import os
 import re
 import runpy
-import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,44 +12,7 @@ from typing import Any
 import pytest
 from paths import ROOT
 
-from flowgru.cli import COMMANDS
-from flowgru.parser import TaskParser
-
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.glob("docs/*.md"))]
-SOURCES = [path.read_text() for path in (*PAGES, *sorted(ROOT.glob("configs/*.yaml")))]
-COMMAND = rf"^[# ]*(flowgru (?:{'|'.join(COMMANDS)}) .*)$"
-LINES = [line for text in SOURCES for line in re.findall(COMMAND, text, re.MULTILINE)]
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_every_command_is_understood(line, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    words = shlex.split(line.replace("$operator", "conv_gru"), comments=True)
-    command = COMMANDS[words[1]]
-    task = getattr(importlib.import_module(command.module), command.function)
-    TaskParser("flowgru", task).parse(words[2:])
-
-
-def test_there_are_commands_to_check():
-    assert {line.split()[1] for line in LINES} >= {"estimate", "view", "train", "evaluate"}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def test_the_three_python_lines_work():
-    import numpy as np
-
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert code is not None
-    frames = [np.full((16, 24, 3), 50 * number, np.uint8) for number in (1, 2)]
-    names: dict = {"frames": frames}
-    exec(code[1], names)
-    assert names["picture"].shape == (16, 24, 3)
 
 
 def test_the_check_runs_the_test_command_word_for_word(tmp_path):
