@@ -28,6 +28,11 @@ PAGES = sorted(
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in PAGES}
 TODAY = {name: text for name, text in TEXTS.items() if not name.startswith("results/") and name != "CHANGELOG.md"}
 """Without the records of what was run or changed once, under the names of that time."""
+EXAMPLES = {
+    path.relative_to(ROOT).as_posix(): re.sub(r"^# ?", "", path.read_text("utf-8"), flags=re.MULTILINE)
+    for path in sorted(ROOT.glob("docs/examples/*.py"))
+}
+"""The scripts of the worked examples, with their sentences as a notebook shows them."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
 VERBS = "|".join(COMMANDS)
@@ -45,7 +50,11 @@ def inline(text: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    sources = [*TODAY.values(), *(path.read_text("utf-8") for path in sorted(ROOT.glob("configs/*.yaml")))]
+    sources = [
+        *TODAY.values(),
+        *EXAMPLES.values(),
+        *(path.read_text("utf-8") for path in sorted(ROOT.glob("configs/*.yaml"))),
+    ]
     lines = [line for text in sources for line in re.findall(rf"^[# ]*(flowgru (?:{VERBS}) .*)$", text, re.M)]
     said = [code for text in sources for code in inline(text) if re.match(rf"flowgru (?:{VERBS}) ", code)]
     return [line for line in dict.fromkeys(lines + said) if "--help" not in line]
@@ -160,7 +169,7 @@ def test_the_python_of_the_page_about_a_corpus_runs(materials, capsys):
 
 
 def links(name: str) -> list[str]:
-    text = INLINE.sub("", FENCED.sub("", TEXTS[name]))
+    text = INLINE.sub("", FENCED.sub("", {**TEXTS, **EXAMPLES}[name]))
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
 
 
@@ -169,7 +178,7 @@ def anchors(page: Path) -> set[str]:
     return {slugify(heading.replace("`", ""), "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", [*TEXTS, *EXAMPLES])
 def test_every_link_leads_somewhere(name):
     for link in links(name):
         path, _, anchor = link.partition("#")
