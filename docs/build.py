@@ -2,7 +2,8 @@
 
 The pages link to one another as files of the repository, and they name files outside docs/ too. So the site has the
 repository's folders: the pages are copied to build/pages as they lie here, and zensical, which reads mkdocs.yml, makes
-the site of them. A link that leads nowhere ends it with exit code 1.
+the site of them. A link that leads nowhere ends it with exit code 1. MkDocs reads the same file: once the pages are copied,
+`mkdocs build --strict --theme mkdocs --site-dir build/plain` makes a plainer site of them.
 """
 
 import shutil

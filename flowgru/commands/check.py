@@ -20,7 +20,7 @@ def data(words: list[str], root: str | None = None, samples: int = 8) -> int:
 
     Every file's length is compared with its header. The exit code is 0 if all of the sets are whole, else 3.
 
-    words: The word check, then the sets' names as for evaluate, or files manifest.csv.
+    words: The word check, then names of sets as for evaluate, or manifests such as my_pairs.csv.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI; without it, datasets.
     samples: Pairs that are decoded as well, evenly spread over each set.
     """

@@ -19,6 +19,8 @@ from PIL import Image
 
 import flowgru
 from flowgru.cli import COMMANDS, main
+from flowgru.data.sets.layouts import DATASETS
+from flowgru.data.sets.opening import is_manifest
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.parser import TaskParser
 
@@ -81,7 +83,9 @@ def parser_of(verb: str) -> TaskParser:
 def test_every_command_is_understood(line, place, monkeypatch):
     monkeypatch.chdir(place)
     words = shlex.split(line.replace("$operator", "conv_gru"), comments=True)
-    parser_of(words[1]).parse(words[2:])
+    given = parser_of(words[1]).parse(words[2:])
+    sets = {"evaluate": given.get("data", []), "data": given.get("words", [])[1:]}.get(words[1], [])
+    assert [name for name in sets if name not in DATASETS and not is_manifest(name)] == []
 
 
 def test_there_are_commands_to_check():
