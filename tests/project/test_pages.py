@@ -105,6 +105,8 @@ def known_options() -> set[str]:
             patch.setattr("sys.stdout", text)
             main([verb, "--help"])
             found |= set(re.findall(r"--[a-z][\w.-]*", text.getvalue()))
+    for script in ROOT.glob("benchmarks/*.py"):
+        found |= set(re.findall(r'add_argument\(\s*"(--[a-z][\w-]*)"', script.read_text("utf-8")))
     return found | {"--print_config"}
 
 
