@@ -9,12 +9,13 @@ SAMPLE = Path(__file__).parents[2] / "datasets" / "sample"
 """frames/ and their exact flow/, of a short generated clip; part of a checkout, not of an installed package."""
 
 
-def demo(output: str = "flow_out", model: str = "default", device: str = "auto") -> int:
+def demo(output: str = "flow_out", model: str = "default", device: str = "auto", overwrite: bool = False) -> int:
     """Shows the flow of a sample clip that comes with the project, beside its exact flow and the flow of OpenCV's DIS.
 
     output: Folder that receives the flows, a video and a picture; a former demo there is replaced.
     model: default, raft_large, raft_small, or a file of weights.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+    overwrite: Replace what another command wrote there, too.
     """
     frames, exact = sorted((SAMPLE / "frames").glob("*.png")), sorted((SAMPLE / "flow").glob("*.png"))
     if len(frames) < 2 or not exact:
@@ -30,14 +31,17 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
     from flowgru.data.classical import dis_flow
     from flowgru.data.formats.flow_files import read_flow
     from flowgru.data.formats.images import read_image, write_image
+    from flowgru.estimation.journal import Journal
     from flowgru.view.colour_wheel import suggest_max_flow
     from flowgru.view.panels import flow_sheet
 
-    folder = Path(output)
-    code = estimate(
-        [str(SAMPLE / "frames")],
-        EstimateSettings(output=output, model=model, device=device, video=True, overwrite=True),
-    )
+    folder, clip = Path(output), SAMPLE / "frames"
+    picture = folder / "demo.png"
+    replaces = overwrite or (picture.exists() and (Journal(folder).request or {}).get("inputs") == [clip.name])
+    if picture.exists() and not replaces:
+        raise RequestError(f"{picture} exists, and is not a former demo's: give --overwrite or another --output")
+    settings = EstimateSettings(output=output, model=model, device=device, video=True, overwrite=replaces)
+    code = estimate([str(clip)], settings)
     if code:
         return code
     pictures = [read_image(path) for path in frames]
@@ -52,11 +56,11 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto")
             for flow, truth in zip(flows, truths, strict=True)
         ]
         say(f"EPE of {name} against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
-    truth, picture = truths[0].flow, folder / "demo.png"
+    truth = truths[0].flow
     sheet = flow_sheet(
         pictures[0], [truth, *(flows[0] for flows in estimates.values())], max_flow=suggest_max_flow([truth])
     )
-    write_image(picture, sheet, overwrite=True)
+    write_image(picture, sheet, overwrite=replaces)
     say(f"frames beside their flow: {folder / 'flow.mp4'}")
     say(f"first frame, exact flow, and below them the flows of this model and of DIS: {picture}")
     return 0

@@ -263,7 +263,7 @@ def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = Non
         if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
             raise InputFileError(
                 f"{before.name} is {size_text(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
-                "both frames of a pair must have one size"
+                "both frames of a pair must have one size, before --resize too: scale one of the files"
             )
         before = frame
         yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)

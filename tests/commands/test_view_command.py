@@ -152,6 +152,27 @@ def test_the_demo_prints_the_error_and_leaves_a_video_and_a_picture(tmp_path, mo
             assert str(out / name) in said and (out / name).exists()
 
 
+def test_the_demo_replaces_nothing_but_a_demo(tmp_path, model, monkeypatch, capsys):
+    frames = moving_frames(3)
+    for folder in ("sample", "mine"):
+        for number, frame in enumerate(frames[:2] if folder == "mine" else frames, start=1):
+            write_image(tmp_path / folder / "frames" / f"frame_{number:04d}.png", frame)
+    for number in (1, 2):
+        write_flow(tmp_path / f"sample/flow/frame_{number:04d}.png", np.zeros((48, 64, 2), np.float32))
+    monkeypatch.setattr(demo, "SAMPLE", tmp_path / "sample")
+    given = ["--output", str(tmp_path / "out"), "--model", model, "--device", "cpu"]
+    assert main(["estimate", str(tmp_path / "mine/frames"), *given]) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert main(["demo", *given]) == 2
+    assert "give --overwrite or another --output" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/demo.png").write_bytes(b"mine")
+    assert main(["demo", *given, "--output", str(tmp_path / "pictures")]) == 2
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["demo.png"]
+    assert main(["demo", *given, "--overwrite"]) == 0 and (tmp_path / "out/demo.png").exists()
+
+
 def test_without_the_sample_the_demo_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "SAMPLE", tmp_path)
     assert main(["demo", "--output", str(tmp_path / "out")]) == 2

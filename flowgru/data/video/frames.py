@@ -209,7 +209,8 @@ def _pictures(name: str, paths: Sequence[Path], origin: str, start: int, end: in
         cut = (
             f", of which frames {start} to {end or 'the last'} leave {len(chosen)}" if len(chosen) < len(paths) else ""
         )
-        raise RequestError(f"{origin} gives {len(paths)} picture files{cut}: need at least 2 frames")
+        given = f"{paths[0]} is one picture" if len(paths) == 1 else f"{origin} gives {len(paths)} picture files"
+        raise RequestError(f"{given}{cut}: need at least 2 frames, in a list or in a folder")
     for path in chosen:
         if path.stem in ("", ".", "..") or "\\" in path.stem:
             raise RequestError(f"{path}: its name {path.stem!r} cannot name a result, rename the file")
