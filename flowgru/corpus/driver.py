@@ -49,7 +49,8 @@ def run_corpus(
         job_settings(settings.slurm)
     clips = find_clips(inputs, root)
     deciding = deciding_settings(settings)
-    with CorpusFolder(root, deciding, clips) as folder:
+    options = {name: value for name, value in asdict(settings).items() if name in deciding}
+    with CorpusFolder(root, deciding, clips, options) as folder:
         run = _Run(folder, settings, work)
         run.do([(number, clip) for number, clip in enumerate(clips) if clip.id not in folder.rows])
         rows = [run.rows[clip.id] for clip in clips]

@@ -32,12 +32,15 @@ WRITTEN = ("done", "damaged")
 class CorpusFolder:
     """Holds the lock while it is open; `rows` are the clips that are whole, by their ids.
 
-    settings: what decides about the results, see fingerprint. RequestError where the folder holds another run's results, or
-    something else; MachineError where it cannot be written, or another process writes it.
+    settings: what decides about the results, see fingerprint. options: the same as the user gave them, before anything was
+    derived; messages name these. RequestError where the folder holds another run's results, or something else;
+    MachineError where it cannot be written, or another process writes it.
     """
 
-    def __init__(self, root: Path, settings: Mapping[str, Any], clips: Sequence[Clip]) -> None:
-        self.root, self.settings, self.clips = root, dict(settings), clips
+    def __init__(
+        self, root: Path, settings: Mapping[str, Any], clips: Sequence[Clip], options: Mapping[str, Any]
+    ) -> None:
+        self.root, self.settings, self.clips, self.options = root, dict(settings), clips, dict(options)
         self.kinds: Sequence[str] = settings["write"]
         self.rows: dict[str, ManifestRow] = {}
         self.shard_rows: dict[str, ShardRow] = {}
@@ -83,18 +86,15 @@ class CorpusFolder:
             return
         try:
             noted = parse_json(path.read_bytes())
-            before, version = dict(noted["settings"]), noted["flowgru"]
+            before, options, version = dict(noted["settings"]), dict(noted.get("options", {})), noted["flowgru"]
         except OSError as error:
             raise MachineError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise RequestError(f"{path} is damaged: name another --output") from None
-        now = json.loads(json.dumps(self.settings))
-        if different := [name for name in now.keys() | before.keys() if now.get(name) != before.get(name)]:
-            name = min(different)
-            more = f" and {len(different) - 1} more differ" if len(different) > 1 else ""
+        if before != (now := json.loads(json.dumps(self.settings))):
             raise RequestError(
-                f"{self.root} was begun with {name} {_shown(before.get(name))}, and {_shown(now.get(name))} is asked for"
-                f"{more}: give the same settings, or another --output"
+                f"{self.root} was begun with {_difference(before, now, options, json.loads(json.dumps(self.options)))}: "
+                "give the same settings, or another --output"
             )
         if version != VERSION:
             warn(f"{self.root} was begun by flowgru {version}, and goes on with {VERSION}")
@@ -103,7 +103,8 @@ class CorpusFolder:
         self.run = begin_run(self.root)
         if not (self.root / NAMES["settings"]).exists():
             with atomic_write(self.root / NAMES["settings"], overwrite=False, durable=True) as temporary:
-                temporary.write_text(json.dumps({"flowgru": VERSION, "settings": self.settings}, indent=1) + "\n")
+                noted = {"flowgru": VERSION, "settings": self.settings, "options": self.options}
+                temporary.write_text(json.dumps(noted, indent=1) + "\n")
         self._take_back()
         self.manifest = GrowingTable(self.root / NAMES["manifest"], ManifestRow._fields)
         self.scores = GrowingTable(self.root / NAMES["scores"], SCORE_COLUMNS) if "score" in self.kinds else None
@@ -199,5 +200,26 @@ def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _shown(value: object) -> str:
-    return "none" if value is None else json.dumps(value).strip('"')
+def _difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], options: Mapping[str, Any], options_now: Mapping[str, Any]
+) -> str:
+    """What differs between two runs' settings, as the options that differ; without one, as the settings themselves.
+
+    A setting that only one of the runs has, such as the bound of jpeg, differs because of another one.
+    """
+    differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    names = [name for name in differ if name in options and name in options_now]
+    if given := [name for name in names if options[name] != options_now[name]]:
+        old, new = ([_as_option(name, each[name]) for name in given] for each in (options, options_now))
+    else:  # the model's file has other weights, or its card says another way
+        old, new = ([f"{name} {json.dumps(each.get(name))}" for name in differ] for each in (before, now))
+    return f"{' '.join(old)}, and {' '.join(new)} is asked for"
+
+
+def _as_option(name: str, value: Any) -> str:
+    option = name.replace("_", "-")
+    if value is None:
+        return f"no --{option}"
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {','.join(map(str, value)) if isinstance(value, list) else value}"

@@ -1,0 +1,32 @@
+"""A folder that was begun with other settings is refused by the options that the user gave."""
+
+import pytest
+
+from flowgru.config.corpus import CorpusSettings
+from flowgru.corpus import driver
+from flowgru.errors import RequestError
+
+
+def deciding(settings):
+    """As the real ones: jpeg alone has a bound, and a model's card says its way."""
+    bound = {"bound": settings.bound} if "jpeg" in settings.write else {}
+    way = {"iterations": settings.iterations or len(settings.model), "polish": settings.polish}
+    digest = {"default": "a", "raft_small": "b"}[settings.model]
+    return {**bound, **way, "write": sorted(settings.write), "fps": settings.fps, "model": digest}
+
+
+def test_all_options_that_differ_are_named_and_no_setting_that_follows_from_them(inline, clips, tmp_path, monkeypatch):
+    def run(**given):
+        driver.run_corpus([str(clips)], CorpusSettings(output=str(tmp_path / "out"), **given))
+
+    def refusal(**given):
+        with pytest.raises(RequestError) as refused:
+            run(**given)
+        return str(refused.value).removeprefix(f"{tmp_path / 'out'} was begun with ").partition(":")[0]
+
+    monkeypatch.setattr(driver, "deciding_settings", deciding)
+    run(write=("score", "jpeg"), polish=True)
+    assert refusal(write=("half",), polish=True) == "--write score,jpeg, and --write half is asked for"
+    old, new = refusal(write=("jpeg", "score"), model="raft_small", polish=False, fps=8.0).split(", and ")
+    assert old == "--polish no --fps --model default"
+    assert new == "--no-polish --fps 8.0 --model raft_small is asked for"
