@@ -126,6 +126,22 @@ def test_a_zip_beside_the_flows_must_hold_them(submission, capsys):
     assert "ready: zip them, with their names from this folder on; upload the zip" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "name, download",
+    [
+        ("sintel", "MPI-Sintel-complete.zip from http"),
+        ("kitti2012", "data_stereo_flow.zip from http"),
+        ("kitti2015", "data_scene_flow.zip from http"),
+        ("spring", "the frames (left, right) of the test part from http"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--output", "--check"])
+def test_where_no_test_split_is_the_line_says_what_to_download(name, download, option, tmp_path, capsys):
+    assert run(name, "--root", tmp_path, option, tmp_path / "out") == 3
+    error = capsys.readouterr().err
+    assert f"; download {download}" in error and len(error.splitlines()) == 1
+
+
 def test_many_faults_are_counted(tmp_path, small_challenges, capsys):
     make_spring(tmp_path)
     (tmp_path / "out").mkdir()

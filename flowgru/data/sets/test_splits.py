@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.layouts.pairing import matching, numbered
 from flowgru.errors import InputFileError
 
@@ -30,6 +31,8 @@ class BenchmarkTestSplit(NamedTuple):
     """The server takes a zip of the flows; else a tool of the benchmark makes the file that is uploaded."""
     last_step: str
     """What is left to be done with the finished folder."""
+    source: str
+    """What to download, and where."""
 
 
 def open_test_split(name: str, root: Path) -> list[SubmissionPair]:
@@ -47,7 +50,9 @@ def open_test_split(name: str, root: Path) -> list[SubmissionPair]:
             faults.append(str(error))
     if not faults:
         looked_for = " or ".join(split.folders)
-        raise InputFileError(f"the test split of {name} is not below {root}: looked for {looked_for}")
+        raise InputFileError(
+            f"the test split of {name} is not below {root}: looked for {looked_for}; download {split.source}"
+        )
     raise InputFileError("; ".join(faults))
 
 
@@ -124,6 +129,7 @@ TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
         list_pairs=_sintel,
         zipped=False,
         last_step="run Sintel's own tool, `bundler clean final sintel.lzma`, there and upload what it writes",
+        source=DATASETS["sintel"][0].source,
     ),
     "kitti2012": BenchmarkTestSplit(
         ("KITTI-2012/testing", "KITTI2012/testing", "kitti2012/testing"),
@@ -131,6 +137,7 @@ TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
         list_pairs=_kitti("colored_0", "image_0", flow_folder=""),
         zipped=True,
         last_step="upload the zip",
+        source=DATASETS["kitti2012"][0].source,
     ),
     "kitti2015": BenchmarkTestSplit(
         ("KITTI/testing", "KITTI-2015/testing", "KITTI2015/testing", "kitti2015/testing"),
@@ -138,6 +145,7 @@ TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
         list_pairs=_kitti("image_2", flow_folder="flow/"),
         zipped=True,
         last_step="upload the zip",
+        source=DATASETS["kitti2015"][0].source,
     ),
     "spring": BenchmarkTestSplit(
         ("spring/test", "Spring/test"),
@@ -145,6 +153,7 @@ TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
         list_pairs=_spring,
         zipped=False,
         last_step="run Spring's own tool, `flow_subsampling .`, there and upload the .hdf5 file it writes",
+        source="the frames (left, right) of the test part from https://spring-benchmark.org",
     ),
 }
 """Every benchmark that takes submissions, by the name it is asked for."""
