@@ -1,12 +1,10 @@
 """Reads a command's words into its task's parameters, with jsonargparse."""
 
-import ast
 import dataclasses
 import inspect
 import itertools
 import json
 import re
-import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -28,6 +26,7 @@ from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, did_you_mean, nearest
 from flowgru.files.yaml_text import check_extent, check_yaml_file
+from flowgru.option_texts import field_texts, parameter_text
 
 _BOUNDED_YAML = "flowgru"
 """jsonargparse's name for the way in which values are read here."""
@@ -51,13 +50,23 @@ set_loader(_BOUNDED_YAML, _read_value, (YAMLError, ValueError))
 class _ConfigFile(ActionConfigFile):
     """A file with options; RequestError where it is none."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.files: dict[str, str] = {}
+        """The last file that gave each setting, or each group of them."""
+
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         given = check_yaml_file(Path(values))
         if "config" in given:
             raise RequestError(f"{values} names another file under config: give --config twice instead")
         if not any(given.values()):  # jsonargparse would take the text for a mere word
             raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
+        self.files |= {name.partition(".")[0]: str(values) for name in given}
         super().__call__(parser, cfg, values, option_string)
+
+    def file_of(self, setting: str) -> str:
+        """The file that gave a setting; the last one where only its old name is there."""
+        return self.files.get(setting.partition(".")[0]) or [*self.files.values()][-1]
 
 
 class TaskParser:
@@ -76,10 +85,11 @@ class TaskParser:
             hint = hints[parameter.name]
             if dataclasses.is_dataclass(hint) and isinstance(hint, type):
                 self._settings[parameter.name] = hint
-                self._parser.add_argument("--config", action=_ConfigFile, help="A YAML file with these options.")
+                text = "A YAML file with these options."
+                self._config: Any = self._parser.add_argument("--config", action=_ConfigFile, help=text)
                 self._add_fields(hint)
             else:
-                text = _parameter_text(description, parameter.name)
+                text = parameter_text(description, parameter.name)
                 self._add(parameter.name, hint, parameter.default, text, word=hint == list[str])
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
@@ -157,7 +167,7 @@ class TaskParser:
         return [name for name in self._types if name.split(".")[0] not in fields]
 
     def _add_fields(self, settings: type, prefix: str = "") -> None:
-        texts = dict(_field_texts(settings))
+        texts = dict(field_texts(settings))
         hints = typing.get_type_hints(settings)
         for field in dataclasses.fields(settings):
             hint = hints[field.name]
@@ -221,7 +231,10 @@ class TaskParser:
         spelled = got.split("=")[0].lstrip("-").replace("-", "_")
         alike = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]]  # of another group
         near = nearest(spelled, self._types) or next(iter(alike), None)
-        hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{self._parser.prog} --help lists them"
+        command = self._parser.prog
+        hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{command} --help lists the options"
+        if unknown[2]:  # words of the command line are told of before files
+            return f"{self._config.file_of(got)} gives {got}, which {command} does not know: {hint}"
         return f"unknown argument {got}: {hint}"
 
 
@@ -244,22 +257,6 @@ def _value(hint: Any, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_value(typing.get_args(hint)[0], entry) for entry in value)
     return value
-
-
-def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
-    """The docstring under each field of a dataclass, and of those that it is made of."""
-    for base in reversed(settings.__mro__[:-1]):  # the last one is object
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-                yield field.target.id, inspect.cleandoc(ast.literal_eval(text.value)).replace("%", "%%")
-
-
-def _parameter_text(description: str, name: str) -> str:
-    """What a docstring says of a parameter, in a paragraph or line `name: text`."""
-    found = re.search(rf"^ *{name}: (.*(?:\n(?! *\w+: ).+)*)", description, re.MULTILINE)
-    return " ".join(found[1].split()).replace("%", "%%") if found else ""
 
 
 def _type_text(hint: Any) -> str:

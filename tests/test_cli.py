@@ -170,7 +170,11 @@ def test_a_request_that_makes_no_sense_is_one_line_and_exit_2(words, said, capsy
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("num_stepss: 3", "did you mean --num-steps?"),
+        ("num_stepss: 3", "c.yaml gives num_stepss, which flowgru work does not know: did you mean --num-steps?"),
+        (
+            "network:\n  preset: small",
+            "c.yaml gives network.preset, which flowgru work does not know: flowgru work --help",
+        ),
         ("inner:\n  learning_rte: 3", "did you mean --inner.learning-rate?"),
         ("num_steps: x", "--num-steps is 'x': expected a whole number"),
         ("inner:\n  learning_rate: [", "config"),
@@ -180,6 +184,14 @@ def test_a_mistake_in_a_configuration_names_its_key(text, said, tmp_path, capsys
     (tmp_path / "c.yaml").write_text(text)
     assert main(["work", "a", "--output", "o", "--config", str(tmp_path / "c.yaml")]) == 2
     assert said in error_line(capsys)
+
+
+def test_of_two_configurations_the_one_with_the_unknown_setting_is_named(tmp_path, capsys):
+    for name, text in (("a", "network.preset: small"), ("b", "num_steps: 3")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = [word for name in "ab" for word in ("--config", str(tmp_path / f"{name}.yaml"))]
+    assert main(["work", "a", "--output", "o", *files]) == 2
+    assert f"error: {tmp_path / 'a.yaml'} gives network.preset, which" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
