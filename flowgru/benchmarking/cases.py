@@ -31,7 +31,7 @@ from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
 from flowgru.model.pair_network import PairNetwork
-from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.types import Images
 
@@ -81,7 +81,7 @@ class Benchmark:
 
     def __init__(self, settings: BenchmarkSettings) -> None:
         self.settings = settings
-        self.device = choose_device(None if settings.device == "auto" else settings.device)
+        self.device = device_of_option(settings.device)
 
     def run(self) -> None:
         """Measures, prints, and writes the file of --json."""

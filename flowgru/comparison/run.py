@@ -11,7 +11,7 @@ from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
 from flowgru.console import say
 from flowgru.errors import MachineError
-from flowgru.model.weight_files.loading import choose_device
+from flowgru.model.weight_files.loading import device_of_option
 
 
 def run_comparison(
@@ -21,7 +21,7 @@ def run_comparison(
 
     What is wrong with the request is said before the folder is made. MachineError, at the end, where trainings failed.
     """
-    where = choose_device(None if device == "auto" else device)
+    where = device_of_option(device)
     planned = plan_rows(config, select_rows(config, operators))
     for name in measured_sets(config):
         measured_pairs(config, name)

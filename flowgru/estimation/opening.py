@@ -10,7 +10,7 @@ from flowgru.errors import MachineError, RequestError
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork
-from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.loading import device_of_option, load_model
 
 
 def is_exported(model: str) -> bool:
@@ -28,7 +28,7 @@ def open_network(settings: ModelSettings) -> PairNetwork:
         exported = open_exported(settings)
         say(description(exported))
         return exported
-    device = choose_device(None if settings.device == "auto" else settings.device)
+    device = device_of_option(settings.device)
     if (
         settings.precision == "bf16"
         and device.type == "cuda"

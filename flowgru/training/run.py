@@ -16,7 +16,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card import origin_of
-from flowgru.model.weight_files.loading import choose_device, load_model
+from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.processes.fabric import connect
@@ -56,7 +56,7 @@ def train(
     began = time.monotonic() if began is None else began
     with torch.device("meta"):  # an operator that cannot be made is refused before the folder is
         weights = FlowNetwork(config.network).state_dict().values()
-    fabric = connect(choose_device(None if device == "auto" else device), devices, config.precision)
+    fabric = connect(device_of_option(device), devices, config.precision)
     _require_whole_parts(config, fabric.world_size)
     folder = Path(output)
     if fabric.is_global_zero:

@@ -25,7 +25,7 @@ from flowgru.estimation import opening
         (["--format", "gif"], "expected one of flo, png16, npz, flo5"),
         (["--precision", "64"], "expected one of 32, bf16, 16"),
         (["--on-error", "ignore"], "expected one of fail, skip"),
-        (["--device", "gpu"], "unknown device 'gpu'"),
+        (["--device", "gpu"], "--device is 'gpu': expected auto, cpu, cuda, cuda:0 or the like"),
         (["--model", "nowhere.pth"], "nowhere.pth"),
         (["--itertions", "3"], "did you mean --iterations?"),
     ],

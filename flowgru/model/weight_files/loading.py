@@ -34,6 +34,8 @@ from flowgru.model.weight_files.raft_names import (
 )
 from flowgru.operators import UPDATE_OPERATORS
 
+_DEVICES = "cpu, cuda, cuda:0 or the like"
+
 DEFAULT_MODEL = BUNDLED / "default.safetensors"
 """The model that comes with the package."""
 
@@ -98,7 +100,7 @@ def choose_device(device: Any = None) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise RequestError(f"unknown device {device!r}: expected cpu, cuda, cuda:0 or the like") from None
+        raise RequestError(f"unknown device {device!r}: expected {_DEVICES}") from None
     tried = chosen
     if chosen.type == "cuda" and chosen.index is None:  # of several processes, each takes its own
         tried = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -108,6 +110,14 @@ def choose_device(device: Any = None) -> torch.device:
         reason = first_line(error).rstrip(".")
         raise MachineError(f"the device {chosen} cannot be used ({reason}): name another one, such as cpu") from None
     return chosen
+
+
+def device_of_option(name: str) -> torch.device:
+    """The device that --device names, which may be auto; see choose_device."""
+    try:
+        return choose_device(None if name == "auto" else name)
+    except RequestError:
+        raise RequestError(f"--device is {name!r}: expected auto, {_DEVICES}") from None
 
 
 def _model_path(source: str) -> Path:
