@@ -38,9 +38,11 @@ def export_network(settings: ExportSettings) -> None:
     TOLERANCE, and then nothing is left.
     """
     suffixes = FORMATS[settings.format].suffixes
-    if Path(settings.output).suffix != suffixes[0]:
+    if (suffix := Path(settings.output).suffix) != suffixes[0]:
+        other = [f", or give --format {name}" for name, each in FORMATS.items() if each.suffixes[0] == suffix]
         raise RequestError(
-            f"--output is {settings.output!r}: a file of the format {settings.format} ends in {suffixes[0]}"
+            f"--output is {settings.output!r}: a file of the format {settings.format} ends in {suffixes[0]}; "
+            f"name it so{''.join(other)}"
         )
     require_packages(settings.format)
     paths = [Path(settings.output).with_suffix(suffix) for suffix in suffixes]

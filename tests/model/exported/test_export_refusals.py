@@ -45,7 +45,7 @@ def test_an_exported_file_is_no_file_of_weights():
         (["--format", "tflite"], "expected one of onnx, torch-export, openvino"),
         (["--iterations", "0"], "--iterations is 0"),
         (["--max-size", "250"], "--max-size is 250: it must be a multiple of 8"),
-        (["--format", "openvino"], "a file of the format openvino ends in .xml"),
+        (["--format", "openvino"], "a file of the format openvino ends in .xml; name it so, or give --format onnx"),
         (["--model", "nowhere.safetensors"], "nowhere.safetensors"),
         (["--model", "flow.onnx"], "name the weights it was made from"),
     ],
