@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, did_you_mean
 
 if TYPE_CHECKING:
     from flowgru.data.sets.checking import SetReport
@@ -25,11 +25,22 @@ def data(words: list[str], root: str | None = None, samples: int = 8) -> int:
     samples: Pairs that are decoded as well, evenly spread over each set.
     """
     if words[0] != "check" or len(words) == 1:
-        raise RequestError(f"flowgru data {' '.join(words)}: expected flowgru data check NAME ... --root ROOT")
+        hint = "" if words[0] == "check" else _did_you_mean_check(words)
+        raise RequestError(f"flowgru data {' '.join(words)}: {hint}expected flowgru data check NAME ... --root ROOT")
     if samples < 0:
         raise RequestError(f"--samples is {samples}: it must be 0 or more")
     names, root = _names_and_root(words[1:], root)
     return 0 if all([_is_whole(name, root, samples) for name in names]) else InputFileError.exit_code
+
+
+def _did_you_mean_check(words: list[str]) -> str:
+    """The hint for words that misspell the word check, or that begin with a set; empty for others."""
+    from flowgru.data.sets.layouts import DATASETS
+    from flowgru.data.sets.opening import is_manifest
+
+    if words[0] in DATASETS or is_manifest(words[0]):
+        return f"did you mean {' '.join(['check', *words])!r}? "
+    return did_you_mean(words[0], ["check"])
 
 
 def _names_and_root(words: list[str], root: str | None) -> tuple[list[str], str]:

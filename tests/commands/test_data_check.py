@@ -262,7 +262,10 @@ def test_several_sets_are_checked_one_after_the_other(tmp_path, monkeypatch, cap
     "words, said",
     [
         (["data", "check"], "expected flowgru data check NAME ... --root ROOT"),
-        (["data", "unpack", "sintel"], "expected flowgru data check NAME ... --root ROOT"),
+        (["data", "unpack", "sintel"], "unpack sintel: expected flowgru data check NAME ... --root ROOT"),
+        (["data", "chek", "sintel"], "did you mean 'check'? expected flowgru data check NAME"),
+        (["data", "sintel"], "did you mean 'check sintel'? expected flowgru data check NAME"),
+        (["data", "my.csv", "chairs"], "did you mean 'check my.csv chairs'?"),
         (["data", "check", "sintle"], "did you mean 'sintel'"),
         (["data", "check", "sintel", "there", "--root", "here"], "there is no data set, and --root is here already"),
         (["data", "check", "sintle", "sintel"], "did you mean 'sintel'"),
