@@ -9,8 +9,8 @@ import torch
 from flowgru.benchmarking.costs import multiply_adds, prepared_step
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import PRESETS
-from flowgru.errors import RequestError
-from flowgru.operators import make_operator, operator_variants
+from flowgru.errors import RequestError, did_you_mean
+from flowgru.operators import UPDATE_OPERATORS, make_operator, operator_variants
 from flowgru.operators.contract import broken_contract
 
 REFERENCE_OPERATOR = "seq_conv_gru"
@@ -36,7 +36,10 @@ def operator_table(
     """
     variants = operator_variants()
     if unknown := [name for name in names if name not in (*variants, "all")]:
-        raise RequestError(f"--operators: there is no {unknown[0]!r}: give all, or some of {', '.join(variants)}")
+        raise RequestError(
+            f"--operators: there is no {unknown[0]!r}: {did_you_mean(unknown[0], ['all', *variants])}known are all, "
+            f"{', '.join(UPDATE_OPERATORS)}, and their variants, such as {next(name for name in variants if ' ' in name)!r}"
+        )
     chosen = list(variants) if "all" in names else list(dict.fromkeys([REFERENCE_OPERATOR, *names]))
     sizes, steps, costs = PRESETS[preset], {}, {}
     widths = (sizes.hidden_size, sizes.motion_size, sizes.context_size)

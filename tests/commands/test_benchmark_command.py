@@ -81,7 +81,7 @@ def test_operators_are_listed_with_parameters_and_time_of_a_step(tmp_path, capsy
         ("--iterations 0", 2, "--iterations is 0: it must be 1 or more"),
         ("--frames 1", 2, "--frames is 1: it must be 2 or more"),
         ("--precision 31", 2, "--precision is '31': expected a list, each entry one of 32, bf16, 16"),
-        ("--operators conv_gro", 2, "--operators: there is no 'conv_gro': give all, or some of conv_gru"),
+        ("--operators conv_gro", 2, "there is no 'conv_gro': did you mean 'conv_gru'? known are all, conv_gru, seq_"),
         ("--model nothing.pth --frames 2 --size 16x16", 2, "there is no model file nothing.pth"),
         ("--clip nothing.mp4", 3, "nothing.mp4"),
         ("--json {taken}", 2, "exists already: give --overwrite or another --json"),
