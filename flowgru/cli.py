@@ -124,7 +124,9 @@ def _run(words: list[str]) -> int:
         return 0
     if words[0] not in COMMANDS:
         hint = did_you_mean(words[0], COMMANDS)
-        raise RequestError(f"no command {words[0]!r}: {hint}known are {', '.join(COMMANDS)}")
+        raise RequestError(
+            f"no command {words[0]!r}: {hint}known are {', '.join(COMMANDS)}; flowgru --help lists what they do"
+        )
     command = COMMANDS[words[0]]
     task: Callable[..., int | None] = getattr(importlib.import_module(command.module), command.function)
     parser = TaskParser(f"flowgru {words[0]}", task)

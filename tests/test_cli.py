@@ -131,6 +131,7 @@ def test_options_can_come_from_a_file_and_the_command_line_goes_first(tmp_path):
     [
         ("work a --output=", "error: --output is empty: give a name or a path, or leave it out"),
         ("wrok a", "error: no command 'wrok': did you mean 'work'?"),
+        ("help", "work; flowgru --help lists what they do"),
         ("work a --outptu o", "error: unknown argument --outptu: did you mean --output?"),
         ("work a --output o --inner.learning-rat=1", "did you mean --inner.learning-rate?"),
         ("work a --output o --rate 1", "unknown argument --rate"),
