@@ -82,16 +82,16 @@ def _columns(sets: list[MeasuredSet]) -> list[Column]:
             listed = [pair for pair in pairs.pairs if pair.set == group]
             num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
             columns.append(Column(printable(group), num, printable(folder), metrics))
-        num_damaged = len(evaluation.damaged)
-        counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_damaged, pairs.num_full)
+        num_left_out = len(evaluation.damaged)
+        counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_left_out, pairs.num_full)
         columns.append(Column(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
     return columns
 
 
 def _counts(num_measured: int, num_listed: int, num_full: int | None = None) -> str:
-    """How many pairs were measured of how many, and how many of them were damaged."""
-    damaged = f", {num_listed - num_measured} damaged" if num_listed > num_measured else ""
-    return f"{num_measured} of {num_listed if num_full is None else num_full}{damaged}"
+    """How many pairs were measured of how many, and how many were left out: damaged, or without a flow to measure."""
+    left_out = f", {num_listed - num_measured} left out" if num_listed > num_measured else ""
+    return f"{num_measured} of {num_listed if num_full is None else num_full}{left_out}"
 
 
 def _fitting(first: list[str], others: list[list[str]], room: int | None) -> list[list[list[str]]]:

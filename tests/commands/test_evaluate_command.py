@@ -68,7 +68,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
     output = tmp_path / "out"
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 3
     printed, said = capsys.readouterr()
-    assert re.search(r"epe \[px\] .* 2.000 ", printed) and "1 of 8, 1 damaged" in printed
+    assert re.search(r"epe \[px\] .* 2.000 ", printed) and "1 of 8, 1 left out" in printed
     named = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(named) == 1 and str(flow) in named[0] and named[0].endswith("; this pair was left out")
     assert "middlebury: 2/2 pairs" in said  # the progress comes to its end

@@ -69,7 +69,7 @@ def test_a_column_speaks_of_its_own_pairs(manifest, tmp_path, capsys):
     assert run(manifest, "--baseline", "zero", "--output", tmp_path / "out") == 3
     (table,) = tables(capsys.readouterr().out)
     rows = {row[0]: row[1:] for row in table}
-    assert rows["pairs"] == ["1 of 2, 1 damaged", "1 of 1", "1 of 1", "3 of 4, 1 damaged"]
+    assert rows["pairs"] == ["1 of 2, 1 left out", "1 of 1", "1 of 1", "3 of 4, 1 left out"]
     assert rows["true flow from"] == [
         "of_dry_flow",
         "of_wet_flow",
@@ -115,7 +115,7 @@ def test_a_flow_that_is_missing_or_unknown_is_said(manifest, tmp_path, capsys):
     assert run(manifest, "--flows", tmp_path / "theirs") == 3
     printed, said = capsys.readouterr()
     rows = {row[0]: row[1:] for row in tables(printed)[0]}
-    assert rows["epe [px]"][0] == "NaN" and rows["pairs"][0] == "1 of 2, 1 damaged"
+    assert rows["epe [px]"][0] == "NaN" and rows["pairs"][0] == "1 of 2, 1 left out"
     assert said.count("has no flow mine/of_") == 2 and "the flow of a pair has the size of its pictures" in said
 
 
