@@ -126,7 +126,9 @@ class _Run:
                     if isinstance(job.argument, PackTask):
                         self._packed(engine, job, result)
                     elif self._ended(engine, job, result):
-                        advance(f"{self.frames / (time.perf_counter() - began):.1f} frames/s, {self.failures} damaged")
+                        advance(
+                            f"{self.frames / (time.perf_counter() - began):.1f} frames/s, {self.failures} not whole"
+                        )
             with closing(engine.run(self.packing.rest() if self.packing else ())) as jobs:
                 for job, result in jobs:
                     self._packed(engine, job, result)
