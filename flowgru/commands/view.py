@@ -39,46 +39,45 @@ def view(
     sources = [Path(flow) for flow in flows]
     targets = _targets(sources, output, ".png" if format == "png" else FLOW_FORMATS[format].suffix, overwrite)
     readable = []
-    for path in sources:
+    for path, target in zip(sources, targets, strict=True):
         try:
             say(f"{path}: {_statistics(read_flow(path))}")
-            readable.append(path)
+            readable.append((path, target))
         except InputFileError as error:
             warn(f"error: {error}")
     if output is not None and readable:
         make_folders([Path(output)])
         scale = max_flow
         if format == "png" and scale is None:
-            scale = suggest_max_flow(read_flow(path).flow for path in readable)
-        for path in readable:
+            scale = suggest_max_flow(read_flow(path).flow for path, _ in readable)
+        for path, target in readable:
             found = read_flow(path)
             if format == "png":
                 assert scale is not None
-                write_image(targets[path], _picture(found, scale), overwrite=overwrite)
+                write_image(target, _picture(found, scale), overwrite=overwrite)
             else:
-                write_flow_array(targets[path], found.flow, found.valid, overwrite=overwrite)
+                write_flow_array(target, found.flow, found.valid, overwrite=overwrite)
         files = "1 file" if len(readable) == 1 else f"{len(readable)} files"
         say(f"wrote {files} into {output}" + (f", full colour at {scale:g} px" if scale else ""))
     return 0 if len(readable) == len(sources) else InputFileError.exit_code
 
 
-def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> dict[Path, Path]:
+def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> list[Path]:
     """Where each flow's result goes. RequestError where results exist already or would replace a flow."""
     from flowgru.data.video.listing import distinct_names
 
     if output is None:
-        return {}
+        return sources  # nothing is written
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--output {folder} is a file: name a folder")
-    targets: dict[Path, Path] = {}
-    for source, name in zip(sources, distinct_names(sources, "flows"), strict=True):
-        target = folder / f"{name}{extension}"
-        if target.resolve() in (other.resolve() for other in sources):
+    targets = [folder / f"{name}{extension}" for name in distinct_names(sources, "flows")]
+    viewed = {source.resolve() for source in sources}
+    for target in targets:
+        if target.resolve() in viewed:
             raise RequestError(f"{target} would replace a flow that is viewed: name another --output")
         if target.exists() and not overwrite:
             raise RequestError(f"{target} is already there: give --overwrite or another --output")
-        targets[source] = target
     return targets
 
 

@@ -95,7 +95,9 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.is_dir() and not path.is_symlink():
         raise RequestError(f"cannot write {path}: it is a folder, a file name was expected")
     if not overwrite and os.path.lexists(path):
-        raise RequestError(f"{path} exists already: choose another name, or allow overwriting")
+        raise RequestError(
+            f"{path} exists already: choose another name, or give --overwrite (overwrite=True in Python)"
+        )
 
 
 def _flush(path: Path) -> None:

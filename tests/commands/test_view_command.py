@@ -120,6 +120,12 @@ def test_two_flows_of_one_name_get_distinct_ones(path, tmp_path, flow, capsys):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted([f"{tmp_path.name}_a.png", "b_a.png"])
 
 
+def test_a_flow_that_is_given_twice_is_written_twice(path, tmp_path, capsys):
+    assert main(["view", path, path, "--output", str(tmp_path / "out")]) == 0
+    assert "2 flows are called 'a': their results are called a_1, a_2" in capsys.readouterr().err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_1.png", "a_2.png"]
+
+
 # The demo
 
 

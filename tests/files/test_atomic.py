@@ -27,6 +27,13 @@ def test_a_name_that_is_no_utf_8_is_written_with_escapes(tmp_path):
     assert (tmp_path / "a").read_text("utf-8") == "größer \\udcff"
 
 
+def test_a_file_that_is_there_is_kept_and_the_option_that_replaces_it_is_named(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(RequestError, match=r"exists already: .*--overwrite \(overwrite=True in Python\)"):
+        write_file(tmp_path / "a", "new", overwrite=False)
+    assert (tmp_path / "a").read_text() == "mine"
+
+
 @pytest.mark.parametrize("how", ["link", "pipe", "folder"])
 def test_lines_are_added_to_plain_files_only(tmp_path, how):
     path = tmp_path / "log"
