@@ -1,5 +1,6 @@
 """`flowgru view`: what is in a flow file, as numbers, as a picture, and in other formats."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -41,6 +42,7 @@ def view(
     readable = []
     for path, target in zip(sources, targets, strict=True):
         try:
+            _refuse_folder(path)
             say(f"{path}: {_statistics(read_flow(path))}")
             readable.append((path, target))
         except InputFileError as error:
@@ -79,6 +81,24 @@ def _targets(sources: list[Path], output: str | None, extension: str, overwrite:
         if target.exists() and not overwrite:
             raise RequestError(f"{target} is already there: give --overwrite or another --output")
     return targets
+
+
+def _refuse_folder(path: Path) -> None:
+    """InputFileError for a folder, which names the patterns of the flow files in it."""
+    from flowgru.data.formats.flow_files import flow_size
+    from flowgru.data.formats.flow_formats import BY_SUFFIX
+
+    if not path.is_dir():
+        return
+
+    def is_flow(file: Path) -> bool:  # the pictures beside the flows are .png too
+        with suppress(InputFileError):
+            return not file.name.startswith(".") and bool(flow_size(file))
+        return False
+
+    patterns = [str(path / f"*{suffix}") for suffix in BY_SUFFIX if any(map(is_flow, path.glob(f"*{suffix}")))]
+    fix = f"give its flow files: {' '.join(patterns)}" if patterns else f"expected files of {', '.join(BY_SUFFIX)}"
+    raise InputFileError(f"{path} is a folder: {fix}")
 
 
 def _statistics(found: "FlowFile") -> str:

@@ -126,6 +126,18 @@ def test_a_flow_that_is_given_twice_is_written_twice(path, tmp_path, capsys):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a_1.png", "a_2.png"]
 
 
+def test_a_folder_names_the_patterns_of_its_flow_files(path, tmp_path, flow, capsys):
+    write_image(tmp_path / "a_occlusion.png", np.zeros((20, 30, 3), np.uint8))
+    assert main(["view", str(tmp_path)]) == 3
+    assert capsys.readouterr().err == f"error: {tmp_path} is a folder: give its flow files: {tmp_path}/*.flo\n"
+    write_flow(tmp_path / "b.png", flow)
+    assert main(["view", str(tmp_path)]) == 3
+    assert f"flow files: {tmp_path}/*.flo {tmp_path}/*.png\n" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["view", str(tmp_path / "empty")]) == 3
+    assert "empty is a folder: expected files of .flo, .png, .npz, .flo5, .pfm, .npy" in capsys.readouterr().err
+
+
 # The demo
 
 

@@ -41,8 +41,8 @@ def _format_of(path: Path) -> Format:
     data = read_bytes(path, 16)
     found = next((format for format in FLOW_FORMATS.values() if format.fits(data)), None)
     if found is None:
-        text = f"begins with {data[:8]!r}" if data else "is empty"
-        raise InputFileError(f"{path} is no flow file: it {text}; expected one of {', '.join(BY_SUFFIX)}")
+        text = "its first bytes are those of no format that is read" if data else "it is empty"
+        raise InputFileError(f"{path} is no flow file: {text}; expected one of {', '.join(BY_SUFFIX)}")
     return found
 
 

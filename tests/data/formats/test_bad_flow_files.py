@@ -55,8 +55,8 @@ FLAT = np.zeros((3, 4, 2), np.float32)
 
 BAD_FILES = {
     "empty.flo": (b"", "is empty"),
-    "magic.flo": (flo(4, 3, 96, b"PIEX"), "begins with b'PIEX"),
-    "html.flo": (b"<!DOCTYPE html>", "begins with b'<!DOCTYP'"),
+    "magic.flo": (flo(4, 3, 96, b"PIEX"), "its first bytes are those of no format that is read; expected one of .flo,"),
+    "html.flo": (b"<!DOCTYPE html>", "its first bytes are those of no format that is read; expected one of .flo,"),
     "header.flo": (b"PIEH\1\0", "a .flo header has 12 bytes"),
     "huge.flo": (flo(60000, 60000, 96), "too short: a .flo of 60000x60000 needs 28800000012 bytes, there are 108"),
     "negative.flo": (flo(-1, 3, 96), "claims to be -1x3 pixels"),
