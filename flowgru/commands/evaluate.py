@@ -3,7 +3,7 @@
 from typing import Literal
 
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import require
+from flowgru.config.require import require, require_effect
 from flowgru.errors import InputFileError, RequestError
 
 
@@ -15,7 +15,7 @@ def evaluate(
     flows: str | None = None,
     static: int = 8,
     output: str | None = None,
-    worst: int = 5,
+    worst: int | None = None,
     overwrite: bool = False,
 ) -> int:
     """Prints the errors of a model, or of a classical baseline, on benchmark pairs with known flow.
@@ -33,7 +33,7 @@ def evaluate(
         static_flow, which should be 0; 0: none.
     output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures. The files in a
         folder of --initial-flow are named as the pairs there; those of my/manifest.csv lie in its folder manifest.
-    worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none.
+    worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none, without it 5.
     overwrite: Replace results that are already there; without it the command refuses before any work.
     """
     if baseline is not None and flows is not None:
@@ -42,7 +42,8 @@ def evaluate(
         named = f"--flows {flows} is" if baseline is None else f"--baseline {baseline} is"
         raise RequestError(f"{named} no model, and has no {' or '.join(given)}: give one or the others")
     for name, value in (("worst", worst), ("static", static)):
-        require(value >= 0, f"--{name}", value, "0 or more")
+        require(value is None or value >= 0, f"--{name}", value, "0 or more")
+    require_effect(not worst or output is not None, "--worst", "without --output")
     from flowgru.evaluation.run import run_evaluation  # imports torch, which --help does without
 
     whole = run_evaluation(
@@ -53,7 +54,7 @@ def evaluate(
         flows=flows,
         static=static,
         output=output,
-        worst=worst,
+        worst=5 if worst is None else worst,
         overwrite=overwrite,
     )
     return 0 if whole else InputFileError.exit_code

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flowgru.config.choices import FlowFormat
+from flowgru.config.require import require_effect
 from flowgru.errors import InputFileError, RequestError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def view(
     flows: list[str],
     output: str | None = None,
-    format: Literal["png", FlowFormat] = "png",
+    format: Literal["png", FlowFormat] | None = None,
     max_flow: float | None = None,
     overwrite: bool = False,
 ) -> int:
@@ -24,12 +25,17 @@ def view(
 
     flows: Flow files; the first bytes of a file tell its format.
     output: Folder that receives one file for each flow; without it only the statistics are printed.
-    format: png is a picture in colours with a legend; the others are formats of flow files, see estimate's --format.
+    format: png is a picture in colours with a legend, as without it; the others are formats of flow files, see estimate's
+        --format.
     max_flow: Length in pixels of the strongest colour; without it the largest 99th percentile, one scale for all.
     overwrite: Replace files that are already there.
     """
     if max_flow is not None and not 0 < max_flow < float("inf"):
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
+    for option, given in (("--format", format), ("--max-flow", max_flow)):
+        require_effect(given is None or output is not None, option, "without --output")
+    format = format or "png"
+    require_effect(max_flow is None or format == "png", "--max-flow", f"with --format {format}, which has no colours")
     from flowgru.console import say, warn
     from flowgru.data.formats.flow_files import read_flow, write_flow_array
     from flowgru.data.formats.flow_formats import FLOW_FORMATS

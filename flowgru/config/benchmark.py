@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from flowgru.config.choices import CorrelationMethod, Precision, Preset
-from flowgru.config.require import MAX_PROCESSES, require, require_refinements
+from flowgru.config.require import MAX_PROCESSES, require, require_effect, require_refinements
 from flowgru.errors import RequestError
 
 
@@ -65,9 +65,8 @@ class BenchmarkSettings:
         defaults = {each.name: each.default for each in fields(self)}
         cases = ("model", "iterations", "correlation", "precision", "compile", "clip", "frames", "memory")
         for name in cases if self.operators else ("preset",):
-            if getattr(self, name) != defaults[name]:
-                with_or_without = "--operators measures steps alone" if self.operators else "it belongs to --operators"
-                raise RequestError(f"--{name} has no effect here: {with_or_without}; leave it out")
+            with_or_without = "--operators measures steps alone" if self.operators else "it belongs to --operators"
+            require_effect(getattr(self, name) == defaults[name], f"--{name}", f"here: {with_or_without}")
         self.height_and_width()
 
     def height_and_width(self) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import ModelSettings
+from flowgru.config.require import require_effect
 from flowgru.errors import RequestError
 
 
@@ -50,6 +51,7 @@ class EstimateSettings(ModelSettings):
         check_frames(self.start, self.end, self.stride, self.fps)
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:
             raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
+        require_effect(self.max_flow is None or self.video or self.arrows, "--max-flow", "without --video or --arrows")
         self.size_to_compute()
 
     def size_to_compute(self) -> tuple[int, int] | float | None:

@@ -20,6 +20,12 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
         raise RequestError(f"{name} is {value}: it must be {expected}")
 
 
+def require_effect(holds: bool, name: str, where: str) -> None:
+    """RequestError that says where a setting changes nothing, unless it holds that it changes something there."""
+    if not holds:
+        raise RequestError(f"{name} has no effect {where}; leave it out")
+
+
 def require_seed(name: str, value: int) -> None:
     """RequestError unless a seed is one that every generator takes."""
     require(0 <= value <= MAX_SEED, name, value, f"a seed, from 0 to {MAX_SEED}")

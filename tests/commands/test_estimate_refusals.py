@@ -16,6 +16,7 @@ from flowgru.estimation import opening
         (["--start", "0"], "--start is 0"),
         (["--start", "4", "--end", "4"], "--end is 4"),
         (["--max-flow", "0"], "--max-flow is 0"),
+        (["--max-flow", "3"], "--max-flow has no effect without --video or --arrows; leave it out"),
         (["--stop-below", "0"], "--stop-below is 0"),
         (["--stop-below", "-1"], "--stop-below is -1"),
         (["--output", ""], "--output is empty"),

@@ -102,6 +102,13 @@ def test_a_flow_that_cannot_be_read_is_named_and_the_others_are_shown(path, tmp_
         (["--output", "{0}"], "a.png is already there: give --overwrite"),
         (["--output", "{0}/a.flo"], "is a file"),
         (["--output", "{0}/out", "--max-flow", "-1"], "--max-flow is -1"),
+        (["--format", "flo"], "--format has no effect without --output; leave it out"),
+        (["--format", "png"], "--format has no effect without --output"),
+        (["--max-flow", "3"], "--max-flow has no effect without --output"),
+        (
+            ["--output", "{0}/out", "--format", "png16", "--max-flow", "3"],
+            "--max-flow has no effect with --format png16, which has no colours; leave it out",
+        ),
         (["--format", "gif"], "expected one of png, flo, png16, npz, flo5"),
     ],
 )
