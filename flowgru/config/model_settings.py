@@ -21,7 +21,8 @@ class ModelSettings:
     """Refinements of each flow; without it the number in the model's card, else 12."""
     initial_flow: str | None = None
     """Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files that are
-    named as the results; without it what the model's card says, else zero."""
+    named as the results, with backward flows among them where these are computed too; without it what the model's card
+    says, else zero."""
     hold: int | None = None
     """Refinements before the others that settle the hidden state and leave the flow where it is; without it the number in
     the model's card, else 0."""

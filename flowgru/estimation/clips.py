@@ -271,4 +271,4 @@ def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = Non
 
 def read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
     """The initial flow of a pair, in a file that is named as its result."""
-    return folder.read(f"{first.name}_backward" if backward else first.name, size)
+    return folder.read(f"{first.name}_backward" if backward else first.name, size, backward=backward)

@@ -59,6 +59,7 @@ class FlowFolder:
         self.folder = Path(folder)
         self.flows = "initial flow" if option == "the initial flow" else "flow"
         """What an error calls them."""
+        self._go_on = "add it, or leave --initial-flow out" if self.flows == "initial flow" else "add it"
         if not self.folder.is_dir():
             raise RequestError(f"there is no folder {folder}: name a folder of flow files as {option}")
 
@@ -66,15 +67,21 @@ class FlowFolder:
         """Whether there is a flow of that name."""
         return self._path(name) is not None
 
-    def read(self, name: str, size: tuple[int, ...], *, filled: bool = True) -> InitialFlow:
+    def read(self, name: str, size: tuple[int, ...], *, filled: bool = True, backward: bool = False) -> InitialFlow:
         """The flow of that name, for pictures of size (height, width); pixels that are not known are filled, or NaN.
+
+        `backward` says that it is needed for --backward alone.
 
         InputFileError where the file is missing or damaged, of another size, or without any known pixel.
         """
         path = self._path(name)
         if path is None:
+            go_on = self._go_on
+            if backward:
+                go_on = "--backward needs backward flows too: estimate them with --backward, or leave --backward out"
             raise InputFileError(
-                f"{self.folder} has no {self.flows} {name}: expected a file {name} with one of {', '.join(BY_SUFFIX)}"
+                f"{self.folder} has no {self.flows} {name}: expected a file {name} with one of {', '.join(BY_SUFFIX)}; "
+                f"{go_on}"
             )
         stored, valid = read_flow(path)
         if valid.shape != tuple(size):

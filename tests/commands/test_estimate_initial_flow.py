@@ -151,7 +151,10 @@ def test_a_request_without_sense_is_one_line(estimate, pair, output, capsys, opt
 @pytest.mark.parametrize(
     ("flow", "said"),
     [
-        (None, "has no initial flow a: expected a file a with one of .flo, .png, .npz, .flo5, .pfm, .npy"),
+        (
+            None,
+            "expected a file a with one of .flo, .png, .npz, .flo5, .pfm, .npy; add it, or leave --initial-flow out",
+        ),
         (
             torch.zeros(1, 2, 20, 30),
             "is 30x20 and the pictures are 64x48: the initial flow of a pair has the size of its pictures",
@@ -169,3 +172,12 @@ def test_a_file_that_cannot_be_is_one_line(estimate, pair, tmp_path, capsys, flo
     assert estimate(*pair, "--initial-flow", tmp_path / "flows") == 3
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and said in error[0]
+
+
+def test_a_missing_backward_flow_says_how_to_go_on(estimate, pair, tmp_path, start, capsys):
+    (tmp_path / "flows").mkdir()
+    write(tmp_path / "flows/a.flo", start)
+    assert estimate(*pair, "--initial-flow", tmp_path / "flows", "--backward") == 3
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and "has no initial flow a_backward: " in error[0]
+    assert error[0].endswith("too: estimate them with --backward, or leave --backward out")

@@ -98,4 +98,5 @@ def test_submit_takes_flow_files_that_are_named_as_those_it_writes(tmp_path, sma
     (folder / "000010_10.png").unlink()
     capsys.readouterr()
     assert main([*words, "--overwrite", "--initial-flow", str(folder)]) == 3
-    assert "has no initial flow 000010_10" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "has no initial flow 000010_10" in error and "add it, or leave --initial-flow out" in error
