@@ -85,7 +85,7 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def progress(name: str, total: int | None, unit: str = "frames") -> Iterator[Advance]:
+def progress(name: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Counts on stderr, with how many a second and the time left; `total` None where the number is not known."""
     name = printable(name)
     if sys.stderr is not None and sys.stderr.isatty():

@@ -28,7 +28,7 @@ def test_what_a_terminal_would_obey_is_written_as_escapes():
 def test_every_way_to_say_something_escapes(capsys):
     say(EVIL)
     warn(EVIL)
-    with progress(EVIL, 1) as advance:
+    with progress(EVIL, 1, "pairs") as advance:
         advance()
     said = capsys.readouterr()
     assert said.out == SHOWN + "\n"

@@ -131,7 +131,7 @@ class Estimation:
         if num_flows:
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = num_flows - num_before, sum(report.seconds for report in reports) - seconds_before
-            rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} frames/s)" if num_new > 0 and seconds > 0 else ""
+            rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""
             say(
                 f"wrote {counted(max(num_new, 0), 'flow')} into {self.place.root}{rate}, "
                 f"peak memory {peak_memory(self.device) / 2**20:.0f} MiB"

@@ -102,7 +102,7 @@ def _write_flows(
     make_folders([folder])
     kept = KeptFolders([folder])
     chain, num_clipped = Chain(estimator, given), 0
-    with progress(benchmark.name, len(benchmark.pairs)) as advance, torch.inference_mode():
+    with progress(benchmark.name, len(benchmark.pairs), "pairs") as advance, torch.inference_mode():
         for pair in benchmark.pairs:
             first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
             start = chain.start(pair, pair.target.rpartition(".")[0], tuple(first.shape[2:]))

@@ -29,7 +29,7 @@ def test_n_frames_give_n_minus_1_flows_named_after_the_first_frame(estimate, fol
         assert found.valid.all() and np.abs(found.flow - truth).max() < 1e-4
     captured = capsys.readouterr()
     assert "10/10 pairs" in captured.err and "pairs/s" in captured.err and captured.err.isascii()
-    assert "wrote 10 flows" in captured.out
+    assert "wrote 10 flows" in captured.out and "pairs/s)" in captured.out
 
 
 def test_the_summary_says_what_was_done(estimate, folder, output, model):

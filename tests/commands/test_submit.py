@@ -35,7 +35,9 @@ def test_every_pair_of_the_test_split_is_there_under_the_servers_name(
     assert run(name, "--root", tmp_path, "--output", tmp_path / "out") == 0
     zips = {f"{name}.zip"} if name.startswith("kitti") else set()
     assert files(tmp_path / "out") == {*PACKAGES[name], *zips}
-    said = capsys.readouterr().out
+    captured = capsys.readouterr()
+    said, pairs = captured.out, f"{len(PACKAGES[name])}/{len(PACKAGES[name])} pairs, "
+    assert pairs in captured.err
     assert f"{len(PACKAGES[name])} flows for {name}, each of them checked; ready: " in said
     assert {"sintel": "bundler", "spring": "flow_subsampling"}.get(name, "upload the zip") in said
     if zips:

@@ -183,7 +183,7 @@ def failed_job(folder: Path) -> None:
 def displays(folder: Path) -> None:
     """A bar of rich's on a terminal and TensorBoard's writer, both with threads of their own, left open."""
     sys.stderr.isatty = lambda: True
-    shown: list[AbstractContextManager] = [progress("pairs", 10), lines_over_bar(10)]
+    shown: list[AbstractContextManager] = [progress("a set", 10, "pairs"), lines_over_bar(10)]
     KEPT.extend([*shown, *(one.__enter__() for one in shown)])
     log = RunLog(folder, every=1)
     log.begin(0, 10, passed_over=[])
