@@ -149,3 +149,28 @@ def test_two_sizes_are_both_named(estimate, pair, tmp_path, output, capsys):
     assert estimate(pair[0], tmp_path / "c.png") == 3
     assert "a is 64x48 and c 72x40: both frames of a pair must have one size" in only_error(capsys)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--stride", 10], "clip gives 6 frames, and --stride 10 needs at least 11: give a smaller one"),
+        (
+            ["--fps", 5, "--stride", 3],
+            "clip gives 3 frames at --fps 5, and --stride 3 needs at least 4: give a smaller one",
+        ),
+        (["--fps", 0.1], "clip gives 6 frames, of which --fps 0.1 uses 1: give a larger one"),
+        (
+            ["--start", 6],
+            "clip.mp4 gives 1 frame from --start 6, and at least 2 frames are needed: give a smaller --start",
+        ),
+        (
+            ["--start", 6, "--end", 9],
+            "clip.mp4 gives 1 frame from --start 6 to --end 9, and at least 2 frames are needed",
+        ),
+    ],
+)
+def test_options_that_leave_one_frame_of_a_clip_are_named(estimate, tmp_path, output, capsys, options, said):
+    video = write_clip(tmp_path / "clip.mp4", moving_frames(6, *SIZE))
+    assert estimate(video, *options) == 3
+    assert said in only_error(capsys) and not output.exists()

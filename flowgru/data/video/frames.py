@@ -114,7 +114,11 @@ class ClipSource(FrameSource):
                 self._measured = (num_frames - 1) / (last - first)
                 self._precision = 0.01 + 0.001 / (last - first)
         if num_frames < 2:
-            raise InputFileError(f"{self._path} gives {num_frames} frame: need at least 2 frames")
+            cut, fix = "", ""
+            if self._start > 1:
+                cut = f" from --start {self._start}" + (f" to --end {self._end}" if self._end is not None else "")
+                fix = ": give a smaller --start"
+            raise InputFileError(f"{self._path} gives {num_frames} frame{cut}, and at least 2 frames are needed{fix}")
 
 
 class AnimationSource(ClipSource):

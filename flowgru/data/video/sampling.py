@@ -15,10 +15,34 @@ def sampled(frames: Iterable[Frame], name: str, *, stride: int = 1, fps: float |
 
     With t0 the time of the first frame, the frames used are the first ones at or after t0 + k / fps. No frame is used
     twice: a clip with fewer frames a second keeps its own.
-    name: what the clip is called. InputFileError where fps is asked of a clip without times.
+    name: what the clip is called. InputFileError where fps is asked of a clip without times, and, at its end, where fps or
+    stride has left only one of several frames.
     """
-    chosen = frames if fps is None else _at_rate(frames, name, fps)
-    return (frame for index, frame in enumerate(chosen) if index % stride == 0)
+    given = _Counted(frames)
+    at_rate = given if fps is None else _Counted(_at_rate(given, name, fps))
+    for index, frame in enumerate(at_rate):
+        if index % stride == 0:
+            yield frame
+    if given.number > 1 and at_rate.number == 1:
+        raise InputFileError(f"{name} gives {given.number} frames, of which --fps {fps:g} uses 1: give a larger one")
+    if 1 < at_rate.number <= stride:
+        rate = "" if fps is None else f" at --fps {fps:g}"
+        raise InputFileError(
+            f"{name} gives {at_rate.number} frames{rate}, and --stride {stride} needs at least {stride + 1}: "
+            "give a smaller one"
+        )
+
+
+class _Counted:
+    """Frames, and the number of those that came."""
+
+    def __init__(self, frames: Iterable[Frame]) -> None:
+        self._frames, self.number = frames, 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            self.number += 1
+            yield frame
 
 
 def _at_rate(frames: Iterable[Frame], name: str, fps: float) -> Iterator[Frame]:

@@ -63,7 +63,7 @@ def test_fewer_than_two_frames_are_refused(tmp_path: Path) -> None:
     ):
         open_frames([tmp_path / "one"], start=2)
     [source] = open_frames([write_clip(tmp_path / "one.mp4", moving_frames(1))])
-    with pytest.raises(InputFileError, match="gives 1 frame: need at least 2 frames"):
+    with pytest.raises(InputFileError, match=r"gives 1 frame, and at least 2 frames are needed$"):
         list(source)
     with pytest.raises(RequestError, match="no input"):
         open_frames([])
