@@ -10,8 +10,9 @@ from reporting import arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import CLOCKS, Table
 from flowgru.config import SyntheticSettings
+from flowgru.config.training import MAX_USES
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.synthetic.reuse import MAX_USES, ReusedPairs
+from flowgru.data.synthetic.reuse import ReusedPairs
 
 SIZES = ((192, 256, 200), (440, 1024, 30))
 

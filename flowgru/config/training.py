@@ -11,6 +11,8 @@ from flowgru.config.require import MAX_PROCESSES, require, require_refinements, 
 from flowgru.config.synthetic import SyntheticSettings
 
 MAX_BATCH = 2**16
+MAX_USES = 4
+"""Of a generated pair: as it is, and mirrored in each of three ways."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class TrainConfig:
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
             searched = self.starts.dis + self.starts.dis_fast
             require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
-        require(1 <= self.uses <= 4, "uses", self.uses, "from 1 to 4")
+        require(1 <= self.uses <= MAX_USES, "uses", self.uses, f"from 1 to {MAX_USES}")
         require(
             self.uses == 1 or not (self.stage or self.sets), "uses", self.uses, "1 where `stage` or `sets` is given"
         )

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowgru.config import NetworkSizes, Norm
+from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.layers import Conv2d
 from flowgru.layers.channel_norm import ChannelNorm
 from flowgru.operators.base import may_overwrite
@@ -168,3 +169,15 @@ class Encoder(nn.Module):
 
     def forward(self, images: Images) -> Features:
         return self.out_norm(self.out(self.stages(self.stem(images))))
+
+
+def padded(images: Images, padding: PaddingMode) -> tuple[Float[Tensor, "B 3 H2 W2"], Padding]:
+    """Pictures in [0, 1] as the network sees them, the edge pixels repeated outwards, and what was added."""
+    height, width = images.shape[-2:]
+    added = padding_for(height, width, padding)
+    return F.pad(to_network_range(images), added, mode="replicate"), added
+
+
+def to_network_range(images: Images) -> Images:
+    """Pictures in [0, 1] in the range that the network sees, [-1, 1]."""
+    return 2 * images - 1

@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
-from flowgru.grid import Padding, PaddingMode, padding_for, pixel_grid
+from flowgru.grid import Padding, PaddingMode, pixel_grid
 from flowgru.layers.convolution import filtering_bytes
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
-from flowgru.model.encoders import Encoder, texture_of
+from flowgru.model.encoders import Encoder, padded, texture_of
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
@@ -112,9 +111,7 @@ class FlowNetwork(nn.Module):
 
     def encode(self, frame: Images, *, with_context: bool = True, padding: PaddingMode = "sintel") -> EncodedFrame:
         """What the network computes of one frame alone; a frame that only ends pairs needs no context."""
-        height, width = frame.shape[-2:]
-        added = padding_for(height, width, padding)
-        frame = F.pad(to_network_range(frame), added, mode="replicate")  # the edge pixels repeated outwards
+        frame, added = padded(frame, padding)
         context = self.context_encoder(frame) if with_context else None
         return EncodedFrame(self.feature_encoder(frame), context, added)
 
@@ -122,9 +119,7 @@ class FlowNetwork(nn.Module):
         """`encode` of both frames, in one pass where `joins_frames`."""
         if not joins_frames(self, first.device):
             return self.encode(first, padding=padding), self.encode(second, with_context=False, padding=padding)
-        height, width = first.shape[-2:]
-        added = padding_for(height, width, padding)
-        frames = F.pad(to_network_range(torch.cat([first, second])), added, mode="replicate")
+        frames, added = padded(torch.cat([first, second]), padding)
         ours, theirs = self.feature_encoder(frames).chunk(2)
         context = self.context_encoder(frames[: len(first)])
         return EncodedFrame(ours, context, added), EncodedFrame(theirs, None, added)
@@ -293,8 +288,3 @@ def joins_frames(network: FlowNetwork, device: torch.device) -> bool:
 def inference_layout(device: torch.device) -> torch.memory_format:
     """How weights and maps lie in memory where the device convolves them fastest."""
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
-
-
-def to_network_range(images: Images) -> Images:
-    """Pictures in [0, 1] as the network sees them, in [-1, 1]."""
-    return 2 * images - 1

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from fake_cuda import fake_cuda
-from interpreter import why_not_interpreted
+from interpreter import require_equal, runs_kernels
 from paths import ROOT
 
 from flowgru.layers.channel_norm import ChannelNorm
@@ -48,19 +48,9 @@ print("equal")
 """
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available() and why_not_interpreted() is not None, reason=why_not_interpreted() or ""
-)
+@runs_kernels
 def test_values_and_gradients_of_the_triton_kernel_are_those_of_layer_norm():
-    run = subprocess.run(
-        [sys.executable, "-c", PARITY],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]
+    require_equal(PARITY)
 
 
 @pytest.mark.parametrize("relu", [False, True])

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from flowgru.config.training import MAX_USES
 from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.exposure import Pair, change_colour, draw_colour_change
@@ -13,8 +14,6 @@ _USES = 4 << 64
 
 MIRRORED = ((-1,), (-2,), (-1, -2))
 """The axes along which further uses of a pair are mirrored: sideways, upside down, and both, which is half a turn."""
-
-MAX_USES = 1 + len(MIRRORED)
 
 COLOUR = 0.3
 """By about so much further uses change saturation, contrast, brightness and gamma of both pictures alike."""

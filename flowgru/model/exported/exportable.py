@@ -7,7 +7,8 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
-from flowgru.model.flow_network import FlowNetwork, to_network_range
+from flowgru.model.encoders import to_network_range
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.heads import narrow_share
 from flowgru.scan.fixed_depth import scans_of_up_to
 from flowgru.types import CoarseFlow, Features, Images

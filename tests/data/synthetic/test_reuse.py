@@ -7,8 +7,9 @@ import torch
 from tiny_run import TINY
 
 from flowgru.config import SyntheticSettings, TrainConfig
+from flowgru.config.training import MAX_USES
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.synthetic.reuse import MAX_USES, ReusedPairs
+from flowgru.data.synthetic.reuse import ReusedPairs
 from flowgru.errors import RequestError
 from flowgru.grid import backward_warp
 from flowgru.training.pairs import described, training_pairs

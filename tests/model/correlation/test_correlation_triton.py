@@ -1,14 +1,8 @@
 """The Triton look-ups are the look-up in the volume of all pairs, in values and gradients."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
-from interpreter import why_not_interpreted
-from paths import ROOT
+from interpreter import require_equal, runs_kernels
 
 from flowgru.model.correlation import choice
 
@@ -44,20 +38,9 @@ print("equal")
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None or (not torch.cuda.is_available() and why_not_interpreted() is not None),
-    reason=why_not_interpreted() or "",
-)
+@runs_kernels
 def test_values_and_gradients_are_those_of_all_pairs():
-    run = subprocess.run(
-        [sys.executable, "-c", PARITY],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]
+    require_equal(PARITY)
 
 
 @pytest.mark.parametrize(
