@@ -2,6 +2,7 @@
 
 python benchmarks/corpus.py engine --folder DIR [--rounds 5]    1 and 2 workers, against the same work in a loop
 python benchmarks/corpus.py clips --folder DIR                  empty clips, 10 to 100,000: time and memory a clip
+python benchmarks/corpus.py curves --json FILE --picture FILE   the rows that `clips --json FILE` has written, as curves
 python benchmarks/corpus.py machines --folder DIR               two worker processes with scratch folders of their own
 
 DIR is new, or holds what an earlier call has left. Of the engine, the processor's seconds a clip are what to look at on a
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import psutil
 import torch
 from reporting import arguments, begin, circumstances, parsed
@@ -37,6 +39,8 @@ from flowgru.model.memory import peak_memory
 
 RATE = 10
 """Frames a second of the generated clips."""
+
+TITLE = "Clips without work"
 
 WAY: dict[str, Any] = {"iterations": 2, "initial_flow": "zero", "hold": 0, "polish": False}
 """The quickest way to a flow: what is not the network's work shows most beside it."""
@@ -145,7 +149,7 @@ def clips(given: argparse.Namespace) -> None:
     columns = ["clips", "s", "ms a clip", "processor ms a clip, driver", "peak MiB of the driver"]
     columns += ["s to start again", "processor s to start again"]
     said = circumstances(torch.device("cpu"), workers=1)
-    table = Table("Clips without work", said, columns, lines=given.json)
+    table = Table(TITLE, said, columns, lines=given.json)
     for count in given.counts:
         words = ["empty", "--folder", str(given.folder / f"empty{count}"), "--counts", str(count)]
         child = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
@@ -169,6 +173,21 @@ def empty_clips(given: argparse.Namespace) -> None:
         memory.append(peak_memory(torch.device("cpu")) / 2**20)
     a_clip = [1000 * seconds[0] / count, 1000 * cpu[0] / count]
     print(json.dumps([count, seconds[0], *a_clip, memory[0], seconds[1], cpu[1]]))
+
+
+def curves(given: argparse.Namespace) -> None:
+    """Time and memory against the number of clips, drawn from the rows of `clips`."""
+    lines = map(json.loads, given.json.read_text(encoding="utf-8").splitlines())
+    rows = sorted((line["row"] for line in lines if line["table"] == TITLE), key=lambda row: row["clips"])
+    figure, (time_axes, memory_axes) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+    counts = [row["clips"] for row in rows]
+    for name, label in (("ms a clip", "all"), ("processor ms a clip, driver", "processor, driver")):
+        time_axes.plot(counts, [row[name] for row in rows], marker="o", label=label)
+    time_axes.set(xscale="log", yscale="log", xlabel="clips", ylabel="ms a clip")
+    time_axes.legend()
+    memory_axes.plot(counts, [row["peak MiB of the driver"] for row in rows], marker="o")
+    memory_axes.set(xscale="log", ylim=(0, None), xlabel="clips", ylabel="peak memory of the driver, MiB")
+    figure.savefig(given.picture, dpi=90)
 
 
 def machines(given: argparse.Namespace) -> None:
@@ -202,13 +221,14 @@ def _said(given: argparse.Namespace, **more: object) -> dict[str, str]:
     return circumstances(torch.device(given.device), clips=given.clips, of=size, **WAY, **more)
 
 
-WHAT = {"engine": engine, "clips": clips, "machines": machines, "empty": empty_clips}
+WHAT = {"engine": engine, "clips": clips, "curves": curves, "machines": machines, "empty": empty_clips}
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("what", choices=list(WHAT))
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--picture", type=Path, help="file that `curves` draws")
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=2, help="length of a clip")
     parser.add_argument("--height", type=int, default=128)
@@ -221,7 +241,11 @@ def main() -> None:
     begin(given)
     if hasattr(os, "sched_setaffinity"):  # all that is started has as many cores as the loop has threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.threads])
-    given.folder = given.folder.absolute()
+    needed = ("json", "picture") if given.what == "curves" else ("folder",)
+    if missing := [f"--{name}" for name in needed if getattr(given, name) is None]:
+        parser.error(f"{given.what} needs {' and '.join(missing)}")
+    if given.folder is not None:
+        given.folder = given.folder.absolute()
     WHAT[given.what](given)
 
 
