@@ -1,5 +1,6 @@
 """A video gives every frame that can be decoded, upright and in its own size, and says what is missing."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -136,6 +137,27 @@ def test_a_damaged_middle_is_marked(tmp_path: Path) -> None:
     assert damaged == [12, 13, 14, 15]
     assert "could not be decoded: 2" in problems[0]
     assert "damaged frames: 4, the first is number 13" in problems[1]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2, reason="needs two cores of Linux"
+)
+def test_damaged_frames_do_not_depend_on_the_number_of_cores(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "holed.mp4", noisy_frames(20, 128, 128), codec_options={"g": "20", "slices": "4"})
+    data = bytearray(path.read_bytes())
+    third = len(data) // 3
+    data[third : third + 9000 : 300] = bytes(30)
+    path.write_bytes(data)
+    cores = os.sched_getaffinity(0)
+    of_all = read(path)[0]
+    try:
+        os.sched_setaffinity(0, [min(cores)])
+        of_one = read(path)[0]
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert any(frame.damaged for frame in of_one)
+    for one, every in zip(of_one, of_all, strict=True):
+        assert one.damaged == every.damaged and np.array_equal(one.image, every.image)
 
 
 @pytest.mark.parametrize(
