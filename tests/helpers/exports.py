@@ -1,11 +1,10 @@
 """Networks that are exported, and the two commands that make and use an exported file."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from interpreter import run_alone
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -33,13 +32,15 @@ def write_model(path: Path, network: FlowNetwork) -> str:
     return str(path)
 
 
+COMMAND = "import sys; from flowgru.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
 def exported(output: Path, *words: object) -> str:
     """Runs the command and gives what it said.
 
     It runs in a process of its own: PyTorch's tracer cannot read the tests' type checks.
     """
-    command = [sys.executable, "-m", "flowgru", "export", "--output", str(output), "--max-size", "256"]
-    run = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=1500)
+    run = run_alone(COMMAND, "export", "--output", output, "--max-size", 256, *words)
     assert run.returncode == 0, run.stderr[-3000:]
     return run.stdout
 

@@ -1,14 +1,78 @@
-"""Triton's interpreter, which runs kernels on a CPU, and where it does not work."""
+"""Python in a process of its own, and Triton's interpreter, which runs kernels on a CPU, and where it does not work."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from paths import ROOT
+from paths import HELPERS, ROOT
+
+SERVER = """
+import contextlib, json, os, sys
+import torch._dynamo, flowgru.model.flow_network
+with contextlib.suppress(ImportError):  # a GPU's tests need no more than flowgru itself
+    import flowgru.training.run
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+request = json.loads(line)
+for number, path in enumerate(request["streams"]):
+    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+sys.argv = ["-c", *request["words"]]
+exec(compile(request["code"], "<string>", "exec"))
+"""
+"""Imports what takes seconds once, and then does each request in a fork of itself, which ends as any Python does."""
+
+
+@cache
+def _server(environment: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
+    """It ends when the tests do, because nobody can write to it any more."""
+    path = os.pathsep.join(filter(None, [str(ROOT), str(HELPERS), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path, **dict(environment)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run_alone(code: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code as `python -c CODE WORDS` does, with torch, its compiler and flowgru imported already.
+
+    A process of its own knows no type checks, which PyTorch's compiler cannot trace, may be killed, and may set what holds
+    for a whole process. Its standard streams are files: nothing waits for processes that it leaves behind. Without other
+    words in `environment` it sees no GPU.
+    """
+    server = _server(tuple(sorted(({"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | environment).items())))
+    assert server.stdin is not None and server.stdout is not None
+    with TemporaryDirectory() as folder:
+        out, errors = Path(folder) / "out", Path(folder) / "errors"
+        streams = [os.devnull, str(out), str(errors)]
+        request = json.dumps({"code": code, "words": [*map(str, words)], "streams": streams})
+        try:
+            server.stdin.write(request + "\n")
+            server.stdin.flush()
+            exit_code = int(server.stdout.readline())
+        except BaseException:  # also where the time for the test is over
+            os.killpg(server.pid, signal.SIGKILL)
+            _server.cache_clear()
+            raise
+        return subprocess.CompletedProcess(code, exit_code, out.read_text(), errors.read_text())
 
 
 def _release(package: str) -> tuple[int, int]:
@@ -37,12 +101,7 @@ runs_kernels = pytest.mark.skipif(
 
 def require_equal(script: str) -> None:
     """Runs a script that compares a kernel with plain PyTorch, and prints `equal`, on a GPU or in the interpreter."""
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    on_gpu, on_cpu = {"CUDA_VISIBLE_DEVICES": devices}, {"TRITON_INTERPRET": "1"}
+    run = run_alone(script, **(on_gpu if torch.cuda.is_available() else on_cpu))
     assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]

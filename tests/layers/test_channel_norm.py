@@ -1,14 +1,9 @@
 """The kernel of the channel norm is torch's layer norm with a ReLU after it, in values and gradients."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from fake_cuda import fake_cuda
-from interpreter import require_equal, runs_kernels
-from paths import ROOT
+from interpreter import require_equal, run_alone, runs_kernels
 
 from flowgru.layers.channel_norm import ChannelNorm
 
@@ -83,13 +78,5 @@ print(*operations)
 
 
 def test_a_compiled_graph_on_cuda_is_made_of_operations_that_the_compiler_knows():
-    helpers = os.pathsep.join(filter(None, [str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH")]))
-    run = subprocess.run(
-        [sys.executable, "-c", COMPILED],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": helpers},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    run = run_alone(COMPILED)
     assert "layer_norm" in run.stdout and "relu_" in run.stdout, run.stderr[-2000:]

@@ -2,14 +2,13 @@
 
 import copy
 import math
-import subprocess
-import sys
 import threading
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from interpreter import run_alone
 
 from flowgru.layers import Conv2d
 from flowgru.layers import convolution as layer
@@ -253,5 +252,5 @@ for kernel in layer.KERNELS:
 
 def test_a_compiled_graph_has_it_as_one_operation():
     # In a process of its own: PyTorch's compiler cannot trace the tests' type checks.
-    done = subprocess.run([sys.executable, "-c", IN_A_GRAPH], capture_output=True, text=True, timeout=300)
+    done = run_alone(IN_A_GRAPH)
     assert done.returncode == 0, done.stderr

@@ -4,12 +4,11 @@ Every run is a process of its own: PyTorch's compiler cannot trace the tests' ty
 """
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 import torch
+from interpreter import run_alone
 from media import noisy_frames
 
 from flowgru.data.formats.images import write_image
@@ -121,14 +120,9 @@ sys.exit(main(["estimate", *sys.argv[1:3], "--output", sys.argv[3], "--compile",
 """
 
 
-def run_alone(code: str, *words: object, timeout: int = 850, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", **environment},
-    )
+def run_compiled(code: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Graphs that are made anew: nothing is taken from what an earlier process has compiled."""
+    return run_alone(PREAMBLE + code, *words, TORCHINDUCTOR_FORCE_DISABLE_CACHES="1", **environment)
 
 
 @pytest.mark.timeout(900)
@@ -141,7 +135,7 @@ def run_alone(code: str, *words: object, timeout: int = 850, **environment: str)
     ],
 )
 def test_a_compiled_network_is_four_graphs_for_each_size_and_none_for_a_further_frame(operator, correlation):
-    run = run_alone(ONE_GRAPH_A_SIZE, operator, correlation)
+    run = run_alone(PREAMBLE + ONE_GRAPH_A_SIZE, operator, correlation)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -151,7 +145,7 @@ def test_a_compiled_network_is_four_graphs_for_each_size_and_none_for_a_further_
     "preset, operator", [("large", "seq_conv_gru"), ("small", "conv_gru"), ("compact", "conv_min_gru")]
 )
 def test_compiled_code_gives_the_flow_of_the_plain_network(preset, operator):
-    run = run_alone(SAME_FLOW, preset, operator, timeout=1700)
+    run = run_compiled(SAME_FLOW, preset, operator)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -167,7 +161,7 @@ def pair(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_command_says_what_compiling_took(pair, tmp_path):
-    run = run_alone(COMMAND, *pair, tmp_path / "out")
+    run = run_compiled(COMMAND, *pair, tmp_path / "out")
     assert run.returncode == 0, run.stderr[-3000:]
     seconds = json.loads((tmp_path / "out" / "summary.json").read_text())["compile_seconds"]
     assert seconds > 1 and f"compiling for 64x48 took {seconds:.1f} s, once for this size" in run.stdout
@@ -176,7 +170,7 @@ def test_the_command_says_what_compiling_took(pair, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_machine_without_a_compiler_ends_in_one_line_and_code_4(pair, tmp_path):
-    run = run_alone(COMMAND, *pair, tmp_path / "out", CXX="no-such-compiler")
+    run = run_compiled(COMMAND, *pair, tmp_path / "out", CXX="no-such-compiler")
     assert run.returncode == 4, run.stderr[-3000:]
     assert "leave --compile out" in run.stderr.splitlines()[-1] and "Traceback" not in run.stderr
     assert not (tmp_path / "out").exists()
@@ -197,7 +191,7 @@ def test_a_loaded_model_is_compiled_where_that_is_asked_for():
 
 
 def test_every_part_is_compiled_for_training():
-    run = run_alone(EVERY_PART)
+    run = run_alone(PREAMBLE + EVERY_PART)
     assert run.returncode == 0, run.stderr[-3000:]
 
 

@@ -9,30 +9,25 @@ import subprocess
 import sys
 
 import pytest
-from interpreter import needs_interpreter
+from interpreter import needs_interpreter, run_alone
 from paths import ROOT
 
 
-def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    helpers = os.pathsep.join(filter(None, [str(ROOT / "tests/helpers"), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": helpers, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=880,
-    )
-
-
-def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(*arguments, TRITON_INTERPRET="1")
+def interpreted(code: str) -> subprocess.CompletedProcess[str]:
+    return run_alone(code, TRITON_INTERPRET="1")
 
 
 @needs_interpreter
 @pytest.mark.timeout(900)
 def test_the_kernels_keep_the_contract_of_every_backend():
-    run = interpreted("-m", "pytest", "tests/scan/test_scan.py", "-q", "-k", "triton", "-p", "no:cacheprovider")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/scan/test_scan.py", "-q", "-k", "triton", "-p", "no:cacheprovider"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=880,
+    )
     assert run.returncode == 0 and " passed" in run.stdout and " skipped" not in run.stdout, run.stdout[-3000:]
 
 
@@ -51,7 +46,7 @@ print(*kernels)
 @needs_interpreter
 @pytest.mark.timeout(900)
 def test_four_directions_are_one_launch_and_so_is_their_gradient():
-    run = interpreted("-c", LAUNCHES)
+    run = interpreted(LAUNCHES)
     assert run.stdout.split() == ["scan_kernel", "gradient_kernel"], run.stderr[-3000:]
 
 
@@ -82,7 +77,7 @@ assert operations == [["flowgru.scan.default"], ["flowgru.scan_gradient.default"
 @needs_interpreter
 @pytest.mark.timeout(900)
 def test_a_compiled_graph_has_one_operation_for_all_directions_and_one_for_their_gradient():
-    run = interpreted("-c", COMPILED)
+    run = interpreted(COMPILED)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -104,7 +99,7 @@ for layout in (torch.contiguous_format, torch.channels_last):
 @needs_interpreter
 @pytest.mark.timeout(900)
 def test_the_operations_are_what_the_compiler_is_told():
-    run = interpreted("-c", CHECKED)
+    run = interpreted(CHECKED)
     assert run.returncode == 0, run.stderr[-3000:]
 
 
@@ -137,12 +132,12 @@ print(*(operation for operation in operations if operation.startswith("flowgru")
 @pytest.mark.parametrize("mode", ["training", "inference"])
 def test_a_compiled_refinement_on_cuda_has_one_scan(operator, mode):
     pytest.importorskip("triton")
-    run = python("-c", STEP, operator, "cuda", mode)
+    run = run_alone(STEP, operator, "cuda", mode)
     gradient = ["flowgru.scan_gradient.default"] * (mode == "training")
     assert run.stdout.split() == ["flowgru.scan.default", *gradient], run.stderr[-3000:]
 
 
 @pytest.mark.timeout(900)
 def test_a_compiled_refinement_on_a_cpu_needs_no_kernel():
-    run = python("-c", STEP, "conv_min_gru", "cpu", "training")
+    run = run_alone(STEP, "conv_min_gru", "cpu", "training")
     assert run.returncode == 0 and not run.stdout.split(), run.stderr[-3000:]

@@ -2,17 +2,15 @@
 
 import errno
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from checkpoint_content import assert_is, names, save
+from interpreter import run_alone
 
 from flowgru.errors import MachineError
 from flowgru.training.checkpoints import CheckpointStore
-
-pytestmark = pytest.mark.usefixtures("no_power_cut")
 
 
 class FailingDisk:
@@ -239,7 +237,5 @@ print("whole", number, last)
 
 @pytest.mark.parametrize("kills", [6, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_leaves_its_last_checkpoint(tmp_path, kills):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, tmp_path, str(kills)], capture_output=True, text=True, timeout=200
-    )
+    done = run_alone(KILLED, tmp_path, kills)
     assert done.returncode == 0 and done.stdout.startswith("whole"), done.stderr

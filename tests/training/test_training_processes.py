@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from interpreter import run_alone
+from lightning_fabric import Fabric
 from paths import HELPERS
 from tiny_run import log_lines, new_run, write_config
 
@@ -160,8 +161,7 @@ with processes.together(Namespace(world_size=2, is_global_zero=False, strategy=N
     ("code", "expected", "how"), [(3, 3, "exit code 3, and"), (0, 4, "exit code 0 before the run was done, and")]
 )
 def test_a_process_that_waits_in_vain_for_one_that_ended_says_how_and_ends(code, expected, how):
-    command = [sys.executable, "-c", FIRST.replace("CODE", str(code))]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    ended = run_alone(FIRST.replace("CODE", str(code)))
     assert ended.returncode == expected
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: process 2 of 2 (pid ") and f"ended with {how} the others ended with it" in line
