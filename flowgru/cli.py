@@ -59,7 +59,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 EXTRAS = {
-    "lightning": "train",
+    "lightning_fabric": "train",
     "tensorboard": "train",
     "skimage": "train",
     "matplotlib": "report",

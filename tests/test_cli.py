@@ -75,7 +75,7 @@ def task(inputs: list[str], settings: Settings, colour: str = "red") -> int:
         "machine": MachineError("disk full"),
         "bug": KeyError("surprise"),
         "disk": PermissionError(13, "Permission denied", "a.txt"),
-        "extra": ModuleNotFoundError("No module named 'lightning'", name="lightning"),
+        "extra": ModuleNotFoundError("No module named 'lightning_fabric'", name="lightning_fabric"),
         "interrupt": KeyboardInterrupt(),
         "terminated": SystemExit(143),
         "pipe": BrokenPipeError(),

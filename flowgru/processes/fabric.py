@@ -2,14 +2,23 @@
 
 import logging
 import os
+import sys
 from typing import Any, Literal
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
 
 from flowgru.config.choices import Precision
 from flowgru.errors import RequestError
+
+# Fabric looks at torchmetrics' release by importing it, which loads SciPy, matplotlib and torchvision: half of the time
+# that a training takes to start. The package `lightning` would need it, too; lightning_fabric alone does without.
+_metrics = sys.modules.setdefault("torchmetrics", None)  # pyright: ignore[reportArgumentType]
+try:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
+finally:
+    if _metrics is None:
+        del sys.modules["torchmetrics"]
 
 FABRIC_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "32": "32-true",
@@ -36,8 +45,7 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
     RequestError for less than one, for a second such run in one process, for one GPU's number where there are several
     processes, and for a precision that the device does not have.
     """
-    for name in ("lightning.fabric", "lightning.pytorch"):  # its notes on how processes meet say nothing to a user
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how processes meet says nothing to a user
     if devices < 1:
         raise RequestError(f"--devices is {devices}: it must be 1 or more")
     if precision == "16" and device.type == "cpu":

@@ -27,4 +27,9 @@ def loaded_after(code: str) -> set[str]:
     ],
 )
 def test_the_door_opens_without_torch(code):
-    assert not {"torch", "cv2", "lightning", "matplotlib", "dask", "distributed"} & loaded_after(code)
+    assert not {"torch", "cv2", "lightning_fabric", "matplotlib", "dask", "distributed"} & loaded_after(code)
+
+
+def test_a_training_loads_nothing_of_lightning_but_fabric():
+    loaded = loaded_after("import flowgru.processes.fabric")
+    assert "lightning_fabric" in loaded and not {"lightning", "torchmetrics", "scipy", "matplotlib"} & loaded

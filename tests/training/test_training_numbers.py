@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins import MixedPrecision
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from tiny_run import TINY, log_lines, new_run
 
 from flowgru.data.synthetic.pairs import SyntheticPairs
