@@ -1,4 +1,7 @@
-"""Programs that use flowgru and then end, each leaving something behind; run as `python endings.py NAME FOLDER`."""
+"""Programs that use flowgru and then end, each leaving something behind; run as `python endings.py NAME FOLDER`.
+
+What takes a second and more to import is imported by the programs that use it.
+"""
 
 import os
 import signal
@@ -22,8 +25,6 @@ from flowgru.processes import jobs as processes
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.processes.signals import Stopped
 from flowgru.training.loader import batches
-from flowgru.training.run import train
-from flowgru.training.run_log import RunLog
 from flowgru.training.sampler import FlowBatch
 
 EXIT_CODE = 7
@@ -108,6 +109,8 @@ def killed(folder: Path) -> None:
 
 def trains(folder: Path, devices: int = 1) -> None:
     """The pairs are damaged; what training raises is caught and kept."""
+    from flowgru.training.run import train
+
     real = SyntheticPairs.__getitem__
 
     def damaged(self, index):
@@ -182,6 +185,8 @@ def failed_job(folder: Path) -> None:
 
 def displays(folder: Path) -> None:
     """A bar of rich's on a terminal and TensorBoard's writer, both with threads of their own, left open."""
+    from flowgru.training.run_log import RunLog
+
     sys.stderr.isatty = lambda: True
     shown: list[AbstractContextManager] = [progress("a set", 10, "pairs"), lines_over_bar(10)]
     KEPT.extend([*shown, *(one.__enter__() for one in shown)])
