@@ -12,7 +12,7 @@ from flowgru.corpus import shards, staging
 from flowgru.data.formats.flow_files import half_flow_bytes
 from flowgru.data.video.reader import Frame
 
-COUNT = 1500
+COUNT = 500
 """Flows: what is kept of each, if it is only its name, shows."""
 
 

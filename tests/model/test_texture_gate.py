@@ -38,13 +38,14 @@ def flow_of(network: FlowNetwork, first: torch.Tensor, second: torch.Tensor, **o
     return network(first, second, iterations=3, final_only=True, **options).flows[-1]
 
 
-@pytest.mark.parametrize("height,width", [(240, 320), (96, 64), (1, 1), (31, 500)])
+@pytest.mark.parametrize("height,width", [(136, 168), (96, 64), (1, 1), (31, 260)])
 @pytest.mark.parametrize("first,second", [(1.0, 1.0), (0.2, 0.7)])
 def test_frames_of_one_colour_keep_the_flow_that_they_began_with(network, without_gate, first, second, height, width):
     pair = uniform(first, height, width), uniform(second, height, width)
     assert flow_of(network, *pair).abs().max() < 1e-3
     with torch.no_grad():
-        kept = network(*pair, initial_coarse=network(*pair).coarse + 1).coarse
+        start = network(*pair, iterations=3).coarse + 1
+        kept = network(*pair, initial_coarse=start, iterations=3).coarse
     assert (kept - 1).abs().max() < 1e-3
     assert flow_of(without_gate, *pair).abs().mean() > 1
 

@@ -3,8 +3,10 @@
 PyTorch's device "meta" stands for the GPU: its tensors have shapes and types, but no values that could be asked for.
 """
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.backends import cudnn
@@ -25,13 +27,13 @@ EVERYTHING = SyntheticSettings(
     photos=None,
     num_textures=4,
     layers=(2, 4),
-    patterns=0.5,
-    plain=0.2,
-    motion_blur=0.3,
-    fog=0.5,
-    holes=0.5,
-    thin=0.3,
+    patterns=1.0,
+    motion_blur=1.0,
+    fog=1.0,
+    holes=1.0,
+    thin=1.0,
 )
+PLAIN = replace(EVERYTHING, plain=1.0, patterns=0.0, motion_blur=0.0, fog=0.0, holes=0.0, thin=0.0)
 
 COPIES = {"aten._to_copy.default", "aten.copy_.default"}
 """What may take values from one device to another."""
@@ -59,11 +61,12 @@ class GeneratorOfTheCpu(torch.Generator):
         return super().__new__(cls, "cpu")  # pyright: ignore[reportCallIssue]
 
 
-def test_pairs_are_made_without_reading_a_value_from_the_device(monkeypatch):
+@pytest.mark.parametrize("settings", [EVERYTHING, PLAIN], ids=["everything", "plain"])
+def test_pairs_are_made_without_reading_a_value_from_the_device(monkeypatch, settings):
     monkeypatch.setattr(torch, "Generator", GeneratorOfTheCpu)
-    pairs = SyntheticPairs(EVERYTHING, device=DEVICE)
+    pairs = SyntheticPairs(settings, device=DEVICE)
     with OneDevice() as watched:
-        for index in range(8):
+        for index in range(2):
             before = watched.on_device
             pair = pairs[index]
             assert {part.device for part in (pair.first, pair.second, pair.flow, pair.valid)} == {DEVICE}

@@ -121,7 +121,8 @@ def test_wires_and_patterns_are_drawn_only_where_asked_for():
         return [layer.shape for layer in layers if layer.shape is not None]
 
     def large(settings):
-        return sum(shape.radius > 28 for shape in shapes(settings)) / len(shapes(settings))
+        drawn = shapes(settings)
+        return sum(shape.radius > 28 for shape in drawn) / len(drawn)
 
     assert large(replace(SMALL, thin=0.5)) > 1.3 * large(SMALL)
     assert len(texture_bank(0, 8, None, CPU, 4).made) == 12 and len(texture_bank(0, 8, None, CPU).made) == 8

@@ -16,7 +16,7 @@ from flowgru.model.correlation.triton_all_pairs import TritonAllPairsCorrelation
 torch.use_deterministic_algorithms(True, warn_only=True)
 torch.utils.deterministic.fill_uninitialized_memory = True  # what was never written shows
 device = "cuda" if torch.cuda.is_available() else "cpu"
-for batch, height, width, levels, radius, channels in [(2, 7, 9, 3, 2, 12), (1, 3, 5, 2, 4, 40), (1, 1, 3, 1, 1, 5)]:
+for batch, height, width, levels, radius, channels in [(2, 5, 7, 3, 2, 12), (1, 3, 5, 2, 4, 40), (1, 1, 3, 1, 1, 5)]:
     torch.manual_seed(0)
     features = torch.randn(2, batch, channels, height, width, device=device)
     centres = pixel_grid(height, width, like=features) + 3 * torch.randn(batch, 2, height, width, device=device)
