@@ -1,4 +1,4 @@
-"""Training learns, and a run that was stopped goes on to the same bits."""
+"""Training learns, in one process or several, saves when it is stopped, and refuses what makes no sense."""
 
 import hashlib
 import os
@@ -25,9 +25,6 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
-from flowgru.processes.signals import Stopped
-from flowgru.training import engine
-from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run import train
 from flowgru.training.run_state import drawn_refinements
@@ -71,8 +68,7 @@ def test_the_loss_falls(operator):
     torch.manual_seed(1)
     network = FlowNetwork(NetworkConfig("compact", operator))
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    pairs = SyntheticPairs(SyntheticSettings(height=128, width=128, photos=None))
-    batch = collate([pairs[0], pairs[1]])
+    batch = collate([SyntheticPairs(SyntheticSettings(height=128, width=128, photos=None, num_textures=4))[0]])
     losses = []
     for _ in range(12):
         optimizer.zero_grad()
@@ -82,64 +78,6 @@ def test_the_loss_falls(operator):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
-
-
-@pytest.mark.parametrize(
-    ("operator", "precision", "workers"),
-    [("conv_gru", "32", 0), ("conv_gru", "bf16", 1)]
-    + [pytest.param(name, "32", 0, marks=pytest.mark.slow) for name in UPDATE_OPERATORS if name != "conv_gru"],
-)
-def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, operator, precision, workers):
-    config = replace(TINY, network=NetworkConfig("compact", operator), precision=precision, workers=workers)
-    train(config, str(tmp_path / "whole"), device="cpu")
-    file = tiny_run.write_config(tmp_path / "c.yaml", config)
-    command = [sys.executable, "-c", KILLED, str(file), str(tmp_path / "cut")]
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    train(config, str(tmp_path / "cut"), device="cpu")
-    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert whole.keys() == cut.keys()
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
-
-
-KILLED = """
-import os, signal, sys, torch
-torch.set_num_threads(1)
-from flowgru.training import engine
-def step_then_die(*inputs, real=engine.training_step):
-    if inputs[2].step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*inputs)
-engine.training_step = step_then_die
-from flowgru.cli import main
-main(["train", "--config", sys.argv[1], "--output", sys.argv[2], "--device", "cpu"])
-"""
-
-
-@pytest.mark.parametrize("step", [2, 6], ids=["in the middle", "at the end"])
-def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for_it(tmp_path, monkeypatch, step):
-    config = replace(TINY, validation=replace(TINY.validation, every=2, pairs=2))
-    train(config, str(tmp_path / "whole"), device="cpu")
-    real, measured = engine.pair_errors, []
-
-    def interrupted(network, data, iterations, device, **options):
-        if len(measured) == step // 2 - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        errors = real(network, data, iterations, device, **options)
-        measured.append(bool((errors != 0).any()))
-        return errors
-
-    monkeypatch.setattr(engine, "pair_errors", interrupted)
-    with pytest.raises(Stopped):
-        train(config, str(tmp_path / "cut"), device="cpu")
-    assert measured[-1] is False  # not one pair more
-    assert load_checkpoint(tmp_path / "cut" / f"step-{step:08d}").state["validation_due"]
-    monkeypatch.setattr(engine, "pair_errors", real)
-    train(config, str(tmp_path / "cut"), device="cpu")
-    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
 
 
 @pytest.mark.filterwarnings("ignore:.*meta parameter")
@@ -201,14 +139,14 @@ def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
 
 
 def test_two_processes_give_the_losses_of_one(tmp_path):
-    config = write_config(tmp_path / "c.yaml", steps=10, batch_size=2)
-    for devices in ("1", "2"):
-        command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--device", "cpu"]
-        # At four times this rate ten steps magnify a rounding of 1e-8 to 3e-4.
-        command += ["--optimizer.learning-rate", "1e-4"]
-        subprocess.run([*command, "--output", str(tmp_path / devices), "--devices", devices], check=True, timeout=200)
+    config = write_config(tmp_path / "c.yaml", steps=5, batch_size=2)
+    # At four times this rate ten steps magnify a rounding of 1e-8 to 3e-4.
+    words = ["train", "--config", str(config), "--device", "cpu", "--optimizer.learning-rate", "1e-4", "--output"]
+    assert main([*words, str(tmp_path / "1")]) == 0
+    command = [sys.executable, "-m", "flowgru", *words, str(tmp_path / "2"), "--devices", "2"]
+    subprocess.run(command, check=True, timeout=200)
     one, two = (log_lines(tmp_path / devices) for devices in ("1", "2"))
-    assert len(one) == 13 and [line["step"] for line in one] == [line["step"] for line in two]
+    assert len(one) == 7 and [line["step"] for line in one] == [line["step"] for line in two]
     for alone, shared in zip(one, two, strict=True):
         if "validation_epe_per_image" in alone:
             assert shared["validation_epe_per_image"]["synthetic"] == pytest.approx(

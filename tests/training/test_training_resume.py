@@ -1,36 +1,137 @@
-"""What a run may go on from, and that it is no other run then."""
+"""A run that was stopped goes on to the same bits; what it may go on from, and that it is no other run then."""
 
+import os
+import shutil
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from interpreter import run_alone
 from safetensors.torch import load_file
-from tiny_run import TINY, log_lines
+from tiny_run import TINY, log_lines, write_config
 
+from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
+from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine
+from flowgru.training.checkpoints import load_checkpoint
 from flowgru.training.run import train
 from flowgru.training.saving import Saving
 
+DRAWN = replace(
+    TINY,
+    validation=replace(TINY.validation, every=4, width=160, iterations=(1, 2)),
+    iterations=2,
+    no_grad_iterations=2,
+    checkpoint_every=2,
+)
+"""How often it refines is drawn for each step."""
 
-def test_resume_never_refuses_a_folder_with_checkpoints(tmp_path):
-    train(TINY, str(tmp_path / "run"), device="cpu")
-    with pytest.raises(RequestError, match="holds 3 checkpoints: name another --output"):
-        train(TINY, str(tmp_path / "run"), resume="never", device="cpu")
+KEPT = replace(TINY, keep_checkpoints=6)
+SHORT = replace(TINY, steps=2, validation=replace(TINY.validation, every=2))
 
 
-def test_resuming_from_a_named_checkpoint_gives_the_same_bits(tmp_path):
-    config = replace(TINY, keep_checkpoints=6)
-    train(config, str(tmp_path / "run"), device="cpu")
-    start = str(tmp_path / "run" / "step-00000002")
-    train(config, str(tmp_path / "again"), resume=start, device="cpu")
-    run, again = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "again"))
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """The folder of a finished run with all of its checkpoints."""
+    folder = tmp_path_factory.mktemp("kept")
+    train(KEPT, str(folder), device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    """The folder of a finished run of two steps and a validation."""
+    folder = tmp_path_factory.mktemp("short")
+    train(SHORT, str(folder), device="cpu")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("operator", "precision", "workers"),
+    [("conv_gru", "32", 0), ("conv_gru", "bf16", 1)]
+    + [pytest.param(name, "32", 0, marks=pytest.mark.slow) for name in UPDATE_OPERATORS if name != "conv_gru"],
+)
+def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, operator, precision, workers):
+    config = replace(DRAWN, network=NetworkConfig("compact", operator), precision=precision, workers=workers)
+    train(config, str(tmp_path / "whole"), device="cpu")
+    file = write_config(tmp_path / "c.yaml", config)
+    killed = run_alone(KILLED, file, tmp_path / "cut")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    train(config, str(tmp_path / "cut"), device="cpu")
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
+
+
+KILLED = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from flowgru.training import engine
+def step_then_die(*inputs, real=engine.training_step):
+    if inputs[2].step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*inputs)
+engine.training_step = step_then_die
+from flowgru.cli import main
+main(["train", "--config", sys.argv[1], "--output", sys.argv[2], "--device", "cpu"])
+"""
+
+
+VALIDATED = replace(DRAWN, validation=replace(DRAWN.validation, every=2, pairs=2))
+"""It is measured after every second step."""
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory) -> Path:
+    """The folder of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("validated")
+    train(VALIDATED, str(folder), device="cpu")
+    return folder
+
+
+@pytest.mark.parametrize("step", [2, 6], ids=["in the middle", "at the end"])
+def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for_it(
+    validated, tmp_path, monkeypatch, step
+):
+    real, measured = engine.pair_errors, []
+
+    def interrupted(network, data, iterations, device, **options):
+        if len(measured) == step // 2 - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        errors = real(network, data, iterations, device, **options)
+        measured.append(bool((errors != 0).any()))
+        return errors
+
+    monkeypatch.setattr(engine, "pair_errors", interrupted)
+    with pytest.raises(Stopped):
+        train(VALIDATED, str(tmp_path), device="cpu")
+    assert measured[-1] is False  # not one pair more
+    assert load_checkpoint(tmp_path / f"step-{step:08d}").state["validation_due"]
+    monkeypatch.setattr(engine, "pair_errors", real)
+    train(VALIDATED, str(tmp_path), device="cpu")
+    whole, cut = (load_file(folder / "model.safetensors") for folder in (validated, tmp_path))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert log_lines(validated) == log_lines(tmp_path)
+
+
+def test_resume_never_refuses_a_folder_with_checkpoints(kept):
+    with pytest.raises(RequestError, match="holds 6 checkpoints: name another --output"):
+        train(KEPT, str(kept), resume="never", device="cpu")
+
+
+def test_resuming_from_a_named_checkpoint_gives_the_same_bits(kept, tmp_path):
+    start = str(kept / "step-00000002")
+    train(KEPT, str(tmp_path), resume=start, device="cpu")
+    run, again = (load_file(folder / "model.safetensors") for folder in (kept, tmp_path))
     assert all(torch.equal(run[name], again[name]) for name in run)
     with pytest.raises(RequestError, match="holds step-00000006, newer than"):
-        train(config, str(tmp_path / "run"), resume=start, device="cpu")
+        train(KEPT, str(kept), resume=start, device="cpu")
 
 
 def test_a_named_checkpoint_of_another_configuration_is_refused_before_the_folder_is_made(tmp_path):
@@ -41,30 +142,26 @@ def test_a_named_checkpoint_of_another_configuration_is_refused_before_the_folde
     assert not (tmp_path / "other").exists()
 
 
-def test_a_named_checkpoint_that_is_damaged_is_an_error(tmp_path):
-    train(TINY, str(tmp_path / "run"), device="cpu")
-    damaged = tmp_path / "run" / "step-00000006"
+def test_a_named_checkpoint_that_is_damaged_is_an_error(kept, tmp_path):
+    damaged = tmp_path / "step-00000006"
+    shutil.copytree(kept / "step-00000006", damaged)
     (damaged / "model.safetensors").write_bytes(b"0")
     with pytest.raises(RequestError, match="step-00000006"):
-        train(TINY, str(tmp_path / "other"), resume=str(damaged), device="cpu")
+        train(KEPT, str(tmp_path / "other"), resume=str(damaged), device="cpu")
     assert not (tmp_path / "other").exists()
 
 
-def test_nothing_depends_on_the_clock(tmp_path, monkeypatch):
-    config = replace(TINY, steps=2, validation=replace(TINY.validation, every=2))
-    train(config, str(tmp_path / "steady"), device="cpu")
+def test_nothing_depends_on_the_clock(short, tmp_path, monkeypatch):
     jumps = iter(range(0, -(10**9), -86_400))
     monkeypatch.setattr(time, "time", lambda: 1e9 + next(jumps))  # back by a day whenever somebody looks
-    train(config, str(tmp_path / "jumping"), device="cpu")
+    train(SHORT, str(tmp_path), device="cpu")
     monkeypatch.undo()
-    steady, jumping = (load_file(tmp_path / name / "model.safetensors") for name in ("steady", "jumping"))
+    steady, jumping = (load_file(folder / "model.safetensors") for folder in (short, tmp_path))
     assert all(torch.equal(steady[name], jumping[name]) for name in steady)
-    assert log_lines(tmp_path / "steady") == log_lines(tmp_path / "jumping")
+    assert log_lines(short) == log_lines(tmp_path)
 
 
-def test_kill_minus_nine_before_a_validation_that_was_made_up_for_is_saved_logs_it_once(tmp_path, monkeypatch):
-    config = replace(TINY, steps=2, validation=replace(TINY.validation, every=2))
-    train(config, str(tmp_path / "whole"), device="cpu")
+def test_kill_minus_nine_before_a_validation_that_was_made_up_for_is_saved_logs_it_once(short, tmp_path, monkeypatch):
     measure = engine.pair_errors
 
     def asked_to_stop(*inputs, **options):
@@ -80,7 +177,7 @@ def test_kill_minus_nine_before_a_validation_that_was_made_up_for_is_saved_logs_
     ):
         with monkeypatch.context() as patch, pytest.raises(raised):
             patch.setattr(home, name, interrupted)
-            train(config, str(tmp_path / "cut"), device="cpu")
-    assert "validation_epe_per_image" in log_lines(tmp_path / "cut")[-1]
-    train(config, str(tmp_path / "cut"), device="cpu")
-    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
+            train(SHORT, str(tmp_path), device="cpu")
+    assert "validation_epe_per_image" in log_lines(tmp_path)[-1]
+    train(SHORT, str(tmp_path), device="cpu")
+    assert log_lines(short) == log_lines(tmp_path)
