@@ -39,7 +39,8 @@ def steps_of(folder: Path) -> int:
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Whatever was measured, 5 steps fit."""
+    """Whatever was measured, 5 steps fit; and a few steps are measured."""
+    monkeypatch.setattr(time_limit, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(Costs, "steps_in", lambda self, seconds, config: 5)
 
 
@@ -108,9 +109,9 @@ def test_it_ends_by_itself_in_time(tmp_path, monkeypatch):
     for module in (time_limit, command):
         monkeypatch.setattr(module, "time", clock)
     for module in (time_limit, engine):
-        monkeypatch.setattr(module, "training_step", lasting(1.0, module.training_step))
-        monkeypatch.setattr(module, "pair_errors", lasting(0.75, module.pair_errors))
-    monkeypatch.setattr(CheckpointStore, "save", lasting(0.5, CheckpointStore.save))
+        monkeypatch.setattr(module, "training_step", lasting(2.0, module.training_step))
+        monkeypatch.setattr(module, "pair_errors", lasting(1.5, module.pair_errors))
+    monkeypatch.setattr(CheckpointStore, "save", lasting(1.0, CheckpointStore.save))
     config = replace(TINY, validation=replace(TINY.validation, every=4), checkpoint_every=2)
     train(config, str(tmp_path), device="cpu", minutes=0.6)
     assert 0.7 * 36 < now - 1000 <= 36

@@ -37,9 +37,10 @@ def die_once(marker: Path, monkeypatch) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path, monkeypatch):
-    train(replace(TINY, workers=1), str(tmp_path / "whole"), device="cpu")
+    config = replace(TINY, steps=4, workers=1)
+    train(config, str(tmp_path / "whole"), device="cpu")
     die_once(tmp_path / "died", monkeypatch)
-    train(replace(TINY, workers=1), str(tmp_path / "hurt"), device="cpu")
+    train(config, str(tmp_path / "hurt"), device="cpu")
     assert (tmp_path / "died").exists()
     whole, hurt = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "hurt"))
     assert all(torch.equal(whole[name], hurt[name]) for name in whole)
