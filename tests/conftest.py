@@ -70,6 +70,14 @@ def ctrl_c_is_heard():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_power_cut() -> Iterator[None]:
+    """No test cuts the power, so none waits for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def network() -> "FlowNetwork":
     """A network of random weights whose flow does not leave the picture."""
@@ -138,12 +146,6 @@ def estimate(model: str, output: Path) -> Callable[..., int]:
         return main(["estimate", *given, *missing])
 
     return run
-
-
-@pytest.fixture
-def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test cuts the power, so none waits for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class InlineEngine:
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch, no_power_cut: None) -> InlineEngine:
+def inline(monkeypatch: pytest.MonkeyPatch) -> InlineEngine:
     """The driver does all work in this process, without dask."""
     engine = InlineEngine()
 

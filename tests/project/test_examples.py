@@ -19,7 +19,7 @@ def script(name: str) -> Path:
 
 
 @pytest.fixture
-def said(request, tmp_path, monkeypatch, capsys, no_power_cut) -> str:
+def said(request, tmp_path, monkeypatch, capsys) -> str:
     """What an example prints that was run in a folder that has the sample clip, as the repository does."""
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")
     monkeypatch.chdir(tmp_path)

@@ -18,8 +18,6 @@ from flowgru.files.sealed_folder import write_sealed
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore, load_checkpoint
 from flowgru.training.resuming import require_content
 
-pytestmark = pytest.mark.usefixtures("no_power_cut")
-
 
 @pytest.fixture(scope="module")
 def saved() -> Checkpoint:

@@ -12,9 +12,6 @@ from checkpoint_content import assert_is, names, save
 from flowgru.errors import MachineError, RequestError
 from flowgru.training.checkpoints import CheckpointStore, load_checkpoint
 
-pytestmark = pytest.mark.usefixtures("no_power_cut")
-
-
 FILES = ("model.safetensors", "train.pt", "manifest.json")
 
 
