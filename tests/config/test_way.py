@@ -71,7 +71,7 @@ def test_only_the_network_alone_is_called_that(way, text):
 
 @pytest.fixture(scope="module")
 def sample():
-    return SyntheticPairs(SyntheticSettings(height=136, width=160, seed=3, most_speed=6.0))[0]
+    return SyntheticPairs(SyntheticSettings(height=136, width=160, seed=3, most_speed=6.0, num_textures=8))[0]
 
 
 def test_every_path_takes_the_same_way(network, sample):

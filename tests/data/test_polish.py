@@ -14,7 +14,7 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import gate, polish, refine_variational, warp_grey
 from flowgru.data.synthetic.pairs import SyntheticPairs
 
-SAMPLE = SyntheticSettings(height=150, width=200, seed=3, most_speed=6.0)
+SAMPLE = SyntheticSettings(height=150, width=200, seed=3, most_speed=6.0, num_textures=8)
 
 
 @pytest.fixture(scope="module")
