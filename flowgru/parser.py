@@ -8,65 +8,18 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-from jsonargparse import (
-    ActionConfigFile,
-    ActionYesNo,
-    ArgumentError,
-    ArgumentParser,
-    Namespace,
-    get_loader,
-    set_loader,
-)
-from yaml import YAMLError
+from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
 from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
+from flowgru.config_file import BOUNDED_YAML, ConfigFile
 from flowgru.errors import RequestError, did_you_mean, nearest
-from flowgru.files.yaml_text import check_extent, check_yaml_file
 from flowgru.option_texts import field_texts, parameter_text
 
-_BOUNDED_YAML = "flowgru"
-"""jsonargparse's name for the way in which values are read here."""
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
-
-
-def _read_value(text: str, path: str = "") -> Any:
-    """The value of an option, or of a file that check_yaml_file has seen, under the names of today."""
-    check_extent(text)
-    value = get_loader("yaml")(text)
-    if not isinstance(value, dict):
-        return value
-    with NamesOfToday(path or "the configuration") as names:
-        return names.settings(value)
-
-
-set_loader(_BOUNDED_YAML, _read_value, (YAMLError, ValueError))
-
-
-class _ConfigFile(ActionConfigFile):
-    """A file with options; RequestError where it is none."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.files: dict[str, str] = {}
-        """The last file that gave each setting, or each group of them."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        given = check_yaml_file(Path(values))
-        if "config" in given:
-            raise RequestError(f"{values} names another file under config: give --config twice instead")
-        if not any(given.values()):  # jsonargparse would take the text for a mere word
-            raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
-        self.files |= {name.partition(".")[0]: str(values) for name in given}
-        super().__call__(parser, cfg, values, option_string)
-
-    def file_of(self, setting: str) -> str:
-        """The file that gave a setting; the last one where only its old name is there."""
-        return self.files.get(setting.partition(".")[0]) or [*self.files.values()][-1]
 
 
 class TaskParser:
@@ -76,7 +29,7 @@ class TaskParser:
         description = inspect.getdoc(task) or ""
         summary = description.split("\n\n")[0]
         self._parser = ArgumentParser(
-            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=_BOUNDED_YAML
+            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=BOUNDED_YAML
         )
         self._types: dict[str, Any] = {}
         self._settings: dict[str, type] = {}
@@ -86,7 +39,7 @@ class TaskParser:
             if dataclasses.is_dataclass(hint) and isinstance(hint, type):
                 self._settings[parameter.name] = hint
                 text = "A YAML file with these options."
-                self._config: Any = self._parser.add_argument("--config", action=_ConfigFile, help=text)
+                self._config: Any = self._parser.add_argument("--config", action=ConfigFile, help=text)
                 self._add_fields(hint)
             else:
                 text = parameter_text(description, parameter.name)

@@ -17,11 +17,17 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"training"},
     {"comparison"},
     {"commands"},
-    {"parser", "cli", "__main__", ""},
+    {"config_file", "parser", "cli", "__main__", ""},
 ]
-NEIGHBOURS = {("config", "errors"), ("processes", "files"), ("cli", "parser"), ("__main__", "cli")}
+NEIGHBOURS = {
+    ("config", "errors"),
+    ("processes", "files"),
+    ("parser", "config_file"),
+    ("cli", "parser"),
+    ("__main__", "cli"),
+}
 """The only imports along a floor: settings refuse in the words of errors, processes write through the door of files,
-cli has a parser, `python -m flowgru` is cli."""
+cli has a parser, which has a config_file, `python -m flowgru` is cli."""
 
 MAX_FILES, MAX_LINES = 15, 300
 """In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
@@ -49,7 +55,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "distributed": ("corpus/engine.py", "corpus/work.py"),
     "dask_jobqueue": ("corpus/slurm.py",),
     "pyarrow": ("corpus/parquet.py",),
-    "jsonargparse": ("cli.py", "parser.py"),
+    "jsonargparse": ("cli.py", "config_file.py", "parser.py"),
     "rich": ("console.py", "evaluation/set_report.py", "training/run_log.py"),
 }
 

@@ -1,0 +1,49 @@
+"""How jsonargparse reads values here: as YAML within bounds, from the command line and from the files of --config."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, get_loader, set_loader
+from yaml import YAMLError
+
+from flowgru.config.renamed import NamesOfToday
+from flowgru.errors import RequestError
+from flowgru.files.yaml_text import check_extent, check_yaml_file
+
+BOUNDED_YAML = "flowgru"
+"""jsonargparse's name for the way in which values are read here."""
+
+
+def _read_value(text: str, path: str = "") -> Any:
+    """The value of an option, or of a file that check_yaml_file has seen, under the names of today."""
+    check_extent(text)
+    value = get_loader("yaml")(text)
+    if not isinstance(value, dict):
+        return value
+    with NamesOfToday(path or "the configuration") as names:
+        return names.settings(value)
+
+
+set_loader(BOUNDED_YAML, _read_value, (YAMLError, ValueError))
+
+
+class ConfigFile(ActionConfigFile):
+    """A file with options; RequestError where it is none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.files: dict[str, str] = {}
+        """The last file that gave each setting, or each group of them."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        given = check_yaml_file(Path(values))
+        if "config" in given:
+            raise RequestError(f"{values} names another file under config: give --config twice instead")
+        if not any(given.values()):  # jsonargparse would take the text for a mere word
+            raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
+        self.files |= {name.partition(".")[0]: str(values) for name in given}
+        super().__call__(parser, cfg, values, option_string)
+
+    def file_of(self, setting: str) -> str:
+        """The file that gave a setting; the last one where only its old name is there."""
+        return self.files.get(setting.partition(".")[0]) or [*self.files.values()][-1]
