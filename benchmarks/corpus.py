@@ -217,7 +217,7 @@ def machines(given: argparse.Namespace) -> None:
 
 def _said(given: argparse.Namespace, **more: object) -> dict[str, str]:
     """What the numbers of generated clips depend on."""
-    size = f"{given.seconds} s at {RATE} frames/s, {given.width}x{given.height}"
+    size = f"{given.seconds} s at {RATE} frames/s, {given.height}x{given.width}"
     return circumstances(torch.device(given.device), clips=given.clips, of=size, **WAY, **more)
 
 

@@ -29,7 +29,7 @@ def pairs() -> Iterator[tuple[str, Tensor, Tensor]]:
     for height, width in ((240, 320), (440, 1024), (64, 96)):
         for name, level in (("black", 0.0), ("grey", 0.5), ("white", 1.0)):
             frame = torch.full((3, height, width), level)
-            yield f"{name}, {width}x{height}", frame, frame
+            yield f"{name}, {height}x{width}", frame, frame
     colours = torch.tensor([(0.2, 0.25, 0.3), (0.7, 0.6, 0.5)])
     dark, light = colours[..., None, None].expand(2, 3, 240, 320)
     yield "a fade between two colours", dark, light

@@ -46,7 +46,7 @@ def rows(clip: Path, given) -> Iterator[tuple]:
     height, width = frames[0].shape[:2]
     for name, seconds in times.items():
         a_pair = statistics.median(seconds) / (len(frames) - 1)
-        yield clip.name, f"{width}x{height}", name, a_pair, 1 / a_pair, speed_ratio(next(iter(times.values())), seconds)
+        yield clip.name, f"{height}x{width}", name, a_pair, 1 / a_pair, speed_ratio(next(iter(times.values())), seconds)
 
 
 def main() -> None:

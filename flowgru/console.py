@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rich.console import Console
+from flowgru.errors import counted as counted
+
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FRAMES = 0.2
@@ -69,11 +71,6 @@ def silence_stdout() -> None:
     """From now on stdout goes nowhere."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words: 1 flow, 2 flows."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def warn(text: str) -> None:

@@ -5,7 +5,8 @@ exits with the class's code; a traceback is shown only with --debug.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 class FlowgruError(Exception):
@@ -70,6 +71,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question with the nearest known name and a space after it, to stand before `known are ...`; empty without one."""
     near = nearest(name, known)
     return "" if near is None else f"did you mean {near!r}? "
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: 1 flow, 2 flows."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def value_text(value: Any) -> str:
+    """A value of a setting as a user writes it, not as Python does: true, `a, b`, `name: value`."""
+    if value is None:
+        return "not given"
+    if not value and isinstance(value, Mapping | list | tuple):
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {value_text(inner)}" for name, inner in value.items())
+    return ", ".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def sides(size: Sequence[int]) -> str:
+    """(height, width, ...) as HEIGHTxWIDTH, which is the order of options: 480x640."""
+    return f"{size[0]}x{size[1]}"
+
+
+def size_text(size: Sequence[int]) -> str:
+    """The same with its unit and what stands for what, as every line says it once: 480x640 px (height x width)."""
+    return f"{sides(size)} px (height x width)"
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:

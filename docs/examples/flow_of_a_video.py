@@ -29,7 +29,8 @@ sample = [iio.imread(path)[::2, ::2] for path in sorted(Path("datasets/sample/fr
 iio.imwrite(CLIP, np.stack(sample), plugin="pyav", codec="libx264", fps=10)
 
 frames = list(iio.imiter(CLIP, plugin="pyav"))  # uint8 arrays [H, W, 3], RGB
-print(f"{len(frames)} frames of {frames[0].shape[1]}x{frames[0].shape[0]} pixels")
+height, width = frames[0].shape[:2]
+print(f"{len(frames)} frames of {height}x{width} pixels (height x width)")
 
 # %% [markdown]
 # ## Its flow

@@ -23,7 +23,7 @@ from flowgru.console import say
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
-from flowgru.errors import FlowgruError, MachineError, RequestError
+from flowgru.errors import FlowgruError, MachineError, RequestError, size_text
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
@@ -127,7 +127,7 @@ class Benchmark:
             "Models and settings",
             conditions(
                 self.device,
-                size=f"{frames.shape[2]}x{frames.shape[3]} px",
+                size=size_text(frames.shape[2:]),
                 dtype="by row",
                 iterations="by row",
                 correlation="by row",

@@ -9,7 +9,7 @@ import torch
 from flowgru.benchmarking.costs import multiply_adds, prepared_step
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import PRESETS
-from flowgru.errors import RequestError, did_you_mean
+from flowgru.errors import RequestError, did_you_mean, sides, size_text
 from flowgru.operators import UPDATE_OPERATORS, make_operator, operator_variants
 from flowgru.operators.contract import broken_contract
 
@@ -54,7 +54,7 @@ def operator_table(
         times = interleaved_seconds(steps, rounds, device, warm_up=2, clock=clock)
     said = conditions(
         device,
-        size=f"{height}x{width} px, {-(-height // 8)}x{-(-width // 8)} coarse pixels",
+        size=f"{size_text((height, width))}, {sides((-(-height // 8), -(-width // 8)))} coarse pixels",
         dtype="float32",
         iterations="one step",
         correlation="none",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgru.config.choices import FlowFormat
 from flowgru.config.require import require_effect
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, size_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,9 +110,8 @@ def _refuse_folder(path: Path) -> None:
 def _statistics(found: "FlowFile") -> str:
     import numpy as np
 
-    height, width = found.valid.shape
     lengths = np.linalg.norm(found.flow[found.valid], axis=1)
-    text = f"{width}x{height}, {found.valid.mean():.1%} known"
+    text = f"{size_text(found.valid.shape)}, {found.valid.mean():.1%} known"
     if not lengths.size:
         return text
     median, most = np.percentile(lengths, [50, 95])

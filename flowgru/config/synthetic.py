@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from flowgru.config.require import require, require_seed
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, size_text
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class SyntheticSettings:
         """Raises RequestError for settings that cannot be drawn from."""
         require_seed("data.seed", self.seed)
         if min(self.height, self.width) < 16:
-            raise RequestError(f"synthetic pairs of {self.height}x{self.width} px: both sides must be at least 16")
+            raise RequestError(
+                f"synthetic pairs of {size_text((self.height, self.width))}: both sides must be at least 16"
+            )
         for name, (low, high), lowest in (
             ("layers", self.layers, 0),
             ("radius", self.radius, 1e-6),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from flowgru.data.polish import Grey, lack_of_memory_named
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, size_text
 
 Picture = UInt8[np.ndarray, "H W 3"]
 SecondPicture = UInt8[np.ndarray, "_ _ 3"]
@@ -37,8 +37,9 @@ def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> Pi
     """
     first_grey, second_grey = _grey_pair(first, second)
     if min(first_grey.shape) < MIN_DIS_SIDE:
-        height, width = first_grey.shape
-        raise RequestError(f"the pictures are {width}x{height}: DIS needs {MIN_DIS_SIDE} pixels on each side")
+        raise RequestError(
+            f"the pictures are {size_text(first_grey.shape)}: DIS needs {MIN_DIS_SIDE} pixels on each side"
+        )
     return _searched(first_grey, second_grey, fast)
 
 

@@ -14,9 +14,9 @@ from flowgru.console import counted, progress, say, warn
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.sampling import sampled
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
-from flowgru.estimation.geometry import computed_size, size_text
+from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.journal import SAID_OF_CLIP, VIDEO
 from flowgru.estimation.matcher import PairMatcher
@@ -225,8 +225,8 @@ class Estimation:
         """Says what compiling for this pair has cost, if it was the first one of its size."""
         seconds = compile_seconds(self.network)
         if seconds > self.compile_seconds:
-            height, width = computed_size(tuple(pair.forward.shape[1:]), self.settings.size_to_compute())
-            say(f"compiling for {width}x{height} took {seconds - self.compile_seconds:.1f} s, once for this size")
+            size = computed_size(tuple(pair.forward.shape[1:]), self.settings.size_to_compute())
+            say(f"compiling for {size_text(size)} took {seconds - self.compile_seconds:.1f} s, once for this size")
             self.compile_seconds = seconds
 
     def _given_flows(self) -> dict[str, str | None]:
@@ -262,7 +262,7 @@ def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = Non
     for frame in sampled(source, source.name, stride=stride, fps=fps):
         if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
             raise InputFileError(
-                f"{before.name} is {size_text(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
+                f"{before.name} is {sides(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
                 "both frames of a pair must have one size, before --resize too: scale one of the files"
             )
         before = frame

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from flowgru.config.estimation import EstimateSettings
 from flowgru.config.way import Way
 from flowgru.console import say, warn
-from flowgru.estimation.geometry import computed_size, size_text
+from flowgru.errors import sides, size_text
+from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.steps import memory_of
 from flowgru.estimation.stream import StreamFrame
 from flowgru.estimation.tiles import tile_layout
@@ -49,7 +50,7 @@ class ExpectedMemory:
         expected = expected._replace(num_bytes=expected.num_bytes + kept + beside)
         self.num_bytes[size] = expected.num_bytes
         gib = expected.num_bytes / 2**30
-        at = f", computed at {size_text(computed)}," if computed != size else ""
+        at = f", computed at {sides(computed)}," if computed != size else ""
         say(f"{size_text(size)}{at} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
         if expected.num_bytes - used_memory(expected.device) > (free := free_memory(expected.device)):
             on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""

@@ -14,7 +14,7 @@ from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.console import counted, progress, say
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import MachineError, RequestError, first_line, lacks_memory
+from flowgru.errors import MachineError, RequestError, first_line, lacks_memory, sides
 from flowgru.files.atomic import atomic_write
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
@@ -75,7 +75,7 @@ def export_network(settings: ExportSettings) -> None:
     size = sum(path.stat().st_size for path in paths) / 2**20
     say(
         f"wrote {' and '.join(map(str, paths))} ({size:.1f} MiB); its flow differs from PyTorch's by at most "
-        f"{difference:.2g} px, over pictures of {', '.join(f'{width}x{height}' for height, width in SIZES)}"
+        f"{difference:.2g} px, over pictures of {', '.join(map(sides, SIZES))} (height x width)"
     )
 
 

@@ -1,10 +1,16 @@
 """What is done to an estimated flow: brought to another size, and checked against the way back."""
 
+import warnings
+
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from flowgru.errors import sides, size_text
 from flowgru.grid import backward_warp
+
+MAX_CHANGE_OF_ASPECT = 1.05
+"""From here on a resized picture looks stretched; below is what sides are rounded by."""
 
 
 def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> tuple[int, int]:
@@ -15,9 +21,22 @@ def computed_size(size: tuple[int, ...], resize: tuple[int, int] | float | None)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def size_text(shape: tuple[int, ...]) -> str:
-    """(height, width) as WIDTHxHEIGHT."""
-    return f"{shape[1]}x{shape[0]}"
+def warn_of_distortion(size: tuple[int, ...], resize: tuple[int, int] | float | None) -> None:
+    """Warns where frames of `size` are to be computed at another aspect, as by width and height in the wrong order."""
+    if not isinstance(resize, tuple) or (change := _change_of_aspect(size, resize)) <= MAX_CHANGE_OF_ASPECT:
+        return
+    swapped, of_same_height = resize[::-1], (resize[0], max(1, round(resize[0] * size[1] / size[0])))
+    kept = swapped if _change_of_aspect(size, swapped) <= MAX_CHANGE_OF_ASPECT else of_same_height
+    warnings.warn(
+        f"resize {sides(resize)} changes the aspect of frames of {size_text(size)} by {change - 1:.0%}, and the flow is "
+        f"computed on distorted frames: {sides(kept)} keeps it",
+        stacklevel=2,
+    )
+
+
+def _change_of_aspect(size: tuple[int, ...], other: tuple[int, ...]) -> float:
+    ratio = other[0] * size[1] / (other[1] * size[0])
+    return max(ratio, 1 / ratio)
 
 
 def resize_flow(flow: Float[Tensor, "B 2 h w"], size: tuple[int, ...]) -> Float[Tensor, "B 2 H W"]:

@@ -13,7 +13,7 @@ from flowgru.data.classical import dis_or_zero
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.grid import splat
 from flowgru.kinds import described, flow_tensor
 from flowgru.model.initial_flow import fill_unknown
@@ -86,7 +86,7 @@ class FlowFolder:
         stored, valid = read_flow(path)
         if valid.shape != tuple(size):
             raise InputFileError(
-                f"{path} is {valid.shape[1]}x{valid.shape[0]} and the pictures are {size[1]}x{size[0]}: the {self.flows} "
+                f"{path} is {sides(valid.shape)} and the pictures are {size_text(size)}: the {self.flows} "
                 "of a pair has the size of its pictures"
             )
         if not valid.any():

@@ -14,7 +14,7 @@ from flowgru.config.choices import Precision
 from flowgru.config.way import Way
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
-from flowgru.estimation.geometry import computed_size, resize_flow
+from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
 from flowgru.estimation.initial_flow import InitialFlow, carried_along
 from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
@@ -176,6 +176,7 @@ class PairMatcher:
         size = computed_size(image.shape[2:], self.resize)
         if size == image.shape[2:]:
             return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU
+        warn_of_distortion(image.shape[2:], self.resize)
         picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
         return Prepared(image, picture, grey_of(self.way, picture))
 

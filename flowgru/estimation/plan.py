@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 
 from flowgru.config.way import Way
-from flowgru.errors import MachineError
-from flowgru.estimation.geometry import computed_size, size_text
+from flowgru.errors import MachineError, sides, size_text
+from flowgru.estimation.geometry import computed_size
 from flowgru.model.buffers import release
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.pair_network import PairNetwork
@@ -57,7 +57,7 @@ class Plans:
         if device.type == "cuda":
             torch.cuda.empty_cache()
         computed = computed_size(size, self.resize)
-        at = f", computed at {size_text(computed)}," if computed != tuple(size) else ""
+        at = f", computed at {sides(computed)}," if computed != tuple(size) else ""
         lack = f"not enough memory for frames of {size_text(size)}{at} on {device}"
         if not self.may_shrink:
             raise MachineError(lack)

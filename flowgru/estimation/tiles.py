@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, sides, size_text
 
 OVERLAP = 0.25
 """Share of a tile's extent that it has in common with the next one: room for motion, and for the blend."""
@@ -46,8 +46,8 @@ def tile_layout(height: int, width: int, rows: int, columns: int) -> list[Tile]:
     lefts, tile_width = _spread(width, columns)
     if (rows > 1 and tile_height < MIN_TILE_SIDE) or (columns > 1 and tile_width < MIN_TILE_SIDE):
         raise RequestError(
-            f"{rows}x{columns} tiles of a picture of {width}x{height} are {tile_width}x{tile_height} pixels: fewer tiles "
-            f"are needed, of {MIN_TILE_SIDE} pixels or more on each side"
+            f"{rows}x{columns} tiles of a picture of {sides((height, width))} are "
+            f"{size_text((tile_height, tile_width))}: fewer tiles are needed, of {MIN_TILE_SIDE} pixels or more on each side"
         )
     return [Tile(top, left, tile_height, tile_width) for top in tops for left in lefts]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flowgru.errors import FlowgruError, InputFileError, one_line
+from flowgru.errors import FlowgruError, InputFileError, one_line, size_text
 
 MAX_PIXELS = 2**27
 """A picture, frame or flow map whose header claims more is refused."""
@@ -39,9 +39,9 @@ def read_bytes(path: Path, limit: int = -1) -> bytes:
 def check_size(path: Path, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
     """InputFileError unless both sides are positive and width * height is at most max_pixels."""
     if width <= 0 or height <= 0:
-        raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
+        raise InputFileError(f"{path} claims to be {size_text((height, width))}: both sides must be positive")
     if width * height > max_pixels:
-        raise InputFileError(f"{path} claims to be {width}x{height} pixels: at most {max_pixels} are read")
+        raise InputFileError(f"{path} claims to be {size_text((height, width))}: at most {max_pixels} pixels are read")
 
 
 def check_length(path: Path, found: int, expected: int, claim: str) -> None:

@@ -13,7 +13,7 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, size_text
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
@@ -90,6 +90,6 @@ def described(data: Dataset[FlowSample]) -> str:
 
 def _described_part(data: Dataset[FlowSample]) -> str:
     if isinstance(data, SyntheticPairs):
-        return f"generated pairs of {data.settings.width}x{data.settings.height}"
+        return f"generated pairs of {size_text((data.settings.height, data.settings.width))}"
     name = getattr(data, "label", type(data).__name__)
     return f"{name}, {counted(len(data), 'pair')}"  # pyright: ignore[reportArgumentType]

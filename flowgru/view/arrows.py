@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 
 from flowgru.data.formats.images import to_levels
 from flowgru.data.formats.picture_kinds import picture_tensor
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, size_text
 from flowgru.kinds import described, flow_tensor, positive_number, whole_number
 from flowgru.types import FlowLike, PictureLike
 from flowgru.view.colour_wheel import LONGEST_KNOWN, FlowArray, Picture
@@ -64,7 +64,7 @@ def draw_arrows(
     size = tuple(pixels.shape[1:])
     vectors, form = flow_tensor(flow)
     if form.batched or tuple(vectors.shape[2:]) != size:
-        raise RequestError(f"flow is {described(flow)}: expected one flow of the image's size, {size[1]}x{size[0]}")
+        raise RequestError(f"flow is {described(flow)}: expected one flow of the image's size, {size_text(size)}")
     space = arrow_spacing(*size) if spacing is None else whole_number("spacing", spacing, 1)
     arrows = Arrows(space, positive_number("scale", scale, ""))
     width = arrows.line_width if line_width is None else positive_number("line_width", line_width)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, sides
 from flowgru.kinds import flow_tensor, positive_number
 from flowgru.types import FlowLike
 
@@ -42,8 +42,8 @@ def _colour_wheel() -> Float[Tensor, "55 3"]:
 def require_one_size(**arrays: np.ndarray) -> None:
     """Refuse pictures, flows and masks that do not show the same pixels."""
     if len({array.shape[:2] for array in arrays.values()}) > 1:
-        sizes = ", ".join(f"{name} {list(array.shape[:2])}" for name, array in arrays.items())
-        raise RequestError(f"the sizes differ: {sizes} (height, width): expected one size for all")
+        sizes = ", ".join(f"{name} {sides(array.shape)}" for name, array in arrays.items())
+        raise RequestError(f"the sizes differ: {sizes} (height x width): expected one size for all")
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def test_every_combination_of_the_settings_is_a_case_against_the_first(model, tm
     words += f" --frames 3 --rounds 1 --threads 1 --json {tmp_path / 'result.json'}"
     assert main(words.split()) == 0
     found = json.loads((tmp_path / "result.json").read_text())
-    assert found["conditions"].keys() >= STATED and found["conditions"]["size"] == "40x48 px"
+    assert found["conditions"].keys() >= STATED and found["conditions"]["size"] == "40x48 px (height x width)"
     cases = [(row["refinements"], row["correlation"]) for row in found["rows"]]
     assert cases == [*itertools.product((1, 2), ("all_pairs", "on_demand"))]
     differences = [row["mean difference from the first's flow, px"] for row in found["rows"]]

@@ -188,8 +188,10 @@ def test_start_and_end_choose_frames_and_keep_their_names(estimate, tmp_path, ou
 
 
 @pytest.mark.parametrize(("given", "size"), [("32x96", (32, 96)), ("0.5", (24, 32)), ("2", (96, 128))])
-def test_resize_computes_at_that_size_and_writes_at_the_pictures(estimate, pair, output, network, given, size):
+def test_resize_computes_at_that_size_and_writes_at_the_pictures(estimate, pair, output, network, given, size, capsys):
     assert estimate(*pair, "--resize", given) == 0
+    warned = "warning: resize 32x96 changes the aspect of frames of 48x64 px (height x width) by 125%"
+    assert (warned in capsys.readouterr().err) == (given == "32x96")
     found = read_flow(output / "a.flo").flow
     assert found.shape[:2] == SIZE
     resized = [torch.nn.functional.interpolate(image(path), size, mode="bilinear", antialias=True) for path in pair]

@@ -157,7 +157,7 @@ def test_a_request_without_sense_is_one_line(estimate, pair, output, capsys, opt
         ),
         (
             torch.zeros(1, 2, 20, 30),
-            "is 30x20 and the pictures are 64x48: the initial flow of a pair has the size of its pictures",
+            "is 20x30 and the pictures are 48x64 px (height x width): the initial flow of a pair has the size of",
         ),
         (
             torch.full((1, 2, *SIZE), torch.nan),

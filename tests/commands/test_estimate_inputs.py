@@ -147,7 +147,7 @@ def test_flows_before_a_damaged_picture_are_kept(estimate, folder, output, capsy
 def test_two_sizes_are_both_named(estimate, pair, tmp_path, output, capsys):
     write_image(tmp_path / "c.png", moving_frames(1, 40, 72)[0])
     assert estimate(pair[0], tmp_path / "c.png") == 3
-    assert "a is 64x48 and c 72x40: both frames of a pair must have one size" in only_error(capsys)
+    assert "a is 48x64 and c 40x72 px (height x width): both frames of a pair must have one size" in only_error(capsys)
     assert not output.exists()
 
 

@@ -105,7 +105,7 @@ def test_only_frames_of_the_size_that_lacks_memory_are_cut_into_tiles(network, m
 
 def test_a_lack_of_memory_can_end_the_stream_instead(network, monkeypatch):
     tried = lacking(network, monkeypatch, fits=lambda *_: False)
-    with pytest.raises(MachineError, match=r"^not enough memory for frames of 320x136 on cpu$"):
+    with pytest.raises(MachineError, match=r"^not enough memory for frames of 136x320 px .height x width. on cpu$"):
         list(pair_flows(map(StreamFrame, images(2), range(2)), network, Way(1), on_lack="fail"))
     assert len(tried) == 1
 

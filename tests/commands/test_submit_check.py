@@ -31,7 +31,7 @@ DAMAGES = {
     "size": (
         "sintel",
         lambda path: write_flow(path, np.zeros((6, 7, 2)), overwrite=True),
-        "is 7x6: its picture is 8x6",
+        "is 6x7: its picture is 6x8 px (height x width)",
     ),
     "unknown": (
         "sintel",
@@ -48,7 +48,7 @@ DAMAGES = {
     "4K": (
         "spring",
         lambda path: write_flow(path, np.zeros((2 * HEIGHT, 2 * WIDTH, 2)), overwrite=True),
-        "is 16x12: its picture is 8x6",
+        "is 12x16: its picture is 6x8 px (height x width)",
     ),
     "NaN": (
         "spring",

@@ -33,7 +33,10 @@ def path(tmp_path, flow) -> str:
 def test_statistics_count_known_pixels_only(path, capsys):
     assert main(["view", path]) == 0
     said = capsys.readouterr().out
-    assert f"{path}: 30x20, 75.0% known" in said and "mean 5.00 median 5.00 95% 5.00 max 5.00 px" in said
+    assert (
+        f"{path}: 20x30 px (height x width), 75.0% known" in said
+        and "mean 5.00 median 5.00 95% 5.00 max 5.00 px" in said
+    )
 
 
 def test_a_picture_has_the_wheels_colours_and_black_where_nothing_is_known(path, tmp_path, flow, capsys):
@@ -83,7 +86,7 @@ def test_a_flow_of_zeros_is_white_and_one_without_a_known_pixel_black(tmp_path, 
     write_flow(tmp_path / "unknown.flo", zeros + np.float32(np.nan))
     assert main(["view", str(tmp_path / "still.flo"), str(tmp_path / "unknown.flo"), "--output", str(tmp_path)]) == 0
     assert (read_image(tmp_path / "still.png") == 255).all() and not read_image(tmp_path / "unknown.png").any()
-    assert "30x20, 0.0% known" in capsys.readouterr().out
+    assert "20x30 px (height x width), 0.0% known" in capsys.readouterr().out
 
 
 def test_a_flow_that_cannot_be_read_is_named_and_the_others_are_shown(path, tmp_path, capsys):
@@ -92,7 +95,7 @@ def test_a_flow_that_cannot_be_read_is_named_and_the_others_are_shown(path, tmp_
     assert main(["view", str(bad), path, "--output", str(tmp_path / "out")]) == 3
     captured = capsys.readouterr()
     assert "error: " in captured.err and "bad.flo" in captured.err and "Traceback" not in captured.err
-    assert "a.flo: 30x20" in captured.out and [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert "a.flo: 20x30" in captured.out and [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(

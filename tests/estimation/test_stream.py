@@ -1,6 +1,8 @@
 """The pairs of a clip begin where the pair before leads or at an initial flow, of which each tile has its part."""
 
+import re
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from media import noisy_frames
 
 from flowgru.config.way import Way
 from flowgru.data.starts import dis_start
+from flowgru.estimation.geometry import warn_of_distortion
 from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
 from flowgru.grid import splat
 
@@ -96,3 +99,28 @@ def test_a_frame_at_its_own_size_is_not_brought_back_from_the_device_for_the_ste
         list(pair_flows(map(StreamFrame, frames, range(2)), network, Way(1, "zero", 0), resize=resize))
         assert [picture is frame for picture, frame in zip(seen, frames, strict=True)] == [same, same]
         seen.clear()
+
+
+@pytest.mark.parametrize(
+    ("resize", "kept"),
+    [
+        ((640, 480), "480x640"),  # width and height in the wrong order
+        ((480, 480), "480x640"),
+        ((240, 240), "240x320"),
+        ((240, 300), "240x320"),
+        ((480, 640), None),
+        ((100, 133), None),  # as near as whole pixels come
+        ((240, 308), None),  # 4 %
+        (0.5, None),
+        (None, None),
+    ],
+)
+def test_a_size_that_distorts_the_frames_is_warned_of_with_one_that_does_not(resize, kept):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_distortion((480, 640), resize)
+    said = [
+        re.search(r"frames of 480x640 px .height x width. by \d+%.*: (\w+) keeps it", str(one.message))
+        for one in caught
+    ]
+    assert [found and found[1] for found in said] == ([] if kept is None else [kept])

@@ -48,7 +48,7 @@ def test_where_tiles_differ_the_change_is_spread_over_the_overlap():
 
 def test_tiles_too_small_to_show_a_motion_are_refused():
     with pytest.raises(
-        RequestError, match="8x8 tiles of a picture of 512x512 are 88x88 pixels: fewer tiles are needed"
+        RequestError, match=r"8x8 tiles of a picture of 512x512 are 88x88 px .height x width.: fewer tiles are needed"
     ):
         tile_layout(512, 512, 8, 8)
 

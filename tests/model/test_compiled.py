@@ -164,7 +164,10 @@ def test_the_command_says_what_compiling_took(pair, tmp_path):
     run = run_compiled(COMMAND, *pair, tmp_path / "out")
     assert run.returncode == 0, run.stderr[-3000:]
     seconds = json.loads((tmp_path / "out" / "summary.json").read_text())["compile_seconds"]
-    assert seconds > 1 and f"compiling for 64x48 took {seconds:.1f} s, once for this size" in run.stdout
+    assert (
+        seconds > 1
+        and f"compiling for 48x64 px (height x width) took {seconds:.1f} s, once for this size" in run.stdout
+    )
 
 
 @pytest.mark.slow

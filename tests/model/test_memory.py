@@ -173,7 +173,9 @@ def test_a_pair_that_does_not_fit_is_computed_on_demand(network, monkeypatch, er
     frames = noisy_frames(3, 136, 160)
     expected = list(estimate_flow(frames, network, iterations=2))
     tried = failing(network, monkeypatch, error, until=lambda correlation, shape: correlation == "on_demand")
-    with pytest.warns(UserWarning, match="not enough memory for frames of 160x136 on cpu: computing with the corr"):
+    with pytest.warns(
+        UserWarning, match="not enough memory for frames of 136x160 px .height x width. on cpu: computing with the corr"
+    ):
         found = list(estimate_flow(frames, network, iterations=2))
     assert [correlation for correlation, _ in tried] == ["auto", "on_demand", "on_demand"]  # the next pair knows
     for truth, flow in zip(expected, found, strict=True):
@@ -198,8 +200,8 @@ def test_what_never_fits_is_one_line_with_the_flags_and_exit_4(tmp_path, monkeyp
     assert main(["estimate", *words]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        "error: not enough memory for frames of 512x512 on cpu, even in 2x2 tiles with the correlation on demand: "
-        "use --no-polish, --resize 0.5 or more tiles, such as --tiles 4x4"
+        "error: not enough memory for frames of 512x512 px (height x width) on cpu, even in 2x2 tiles with the "
+        "correlation on demand: use --no-polish, --resize 0.5 or more tiles, such as --tiles 4x4"
     )
     assert not (tmp_path / "out").exists()
 
@@ -212,7 +214,7 @@ def test_a_process_that_may_not_grow_still_gives_the_flow(tmp_path):
     limit = address_space_after_loading() + 400 * 2**20
     run = command(*frames, *given, "--correlation", "all_pairs", limit=limit)  # the volume alone is 466 MB
     assert run.returncode == 0, run.stderr
-    assert "not enough memory for frames of 960x720" in run.stderr and "Traceback" not in run.stderr
+    assert "not enough memory for frames of 720x960 px (height x width)" in run.stderr and "Traceback" not in run.stderr
     assert read_flow(tmp_path / "out" / "a.flo").flow.shape == (height, width, 2)
 
 

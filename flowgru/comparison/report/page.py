@@ -78,7 +78,10 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
     yield "trained on", sets if isinstance(sets, str) else joined(sets) if sets else "generated pairs"
     test = setting("test")
     if isinstance(test, dict) and "synthetic" in results.sets:
-        yield "held-out pairs", f"{test.get('pairs')}, generated, of {test.get('height')}x{test.get('width')} px"
+        yield (
+            "held-out pairs",
+            f"{test.get('pairs')}, generated, of {test.get('height')}x{test.get('width')} px (height x width)",
+        )
     yield "measured on", joined(results.sets) or "nothing yet"
     yield "all numbers", f"{MEASUREMENTS}, beside this page"
 

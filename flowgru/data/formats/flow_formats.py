@@ -29,7 +29,7 @@ from flowgru.data.formats.flow_arrays import (
 )
 from flowgru.data.formats.pfm import encode_pfm_array, pfm_size, read_pfm_array
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, size_text
 from flowgru.files.bounded import check_length, check_size, read_bytes
 
 UNKNOWN_ABOVE = 1e9
@@ -84,8 +84,8 @@ def _flo_size(path: Path) -> tuple[int, int]:
         raise InputFileError(f"{path} is too short: a .flo header has 12 bytes, the file {len(data)}")
     width, height = struct.unpack("<ii", data[4:])
     if width <= 0 or height <= 0:
-        raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
-    check_length(path, path.stat().st_size, 12 + 8 * width * height, f"a .flo of {width}x{height}")
+        raise InputFileError(f"{path} claims to be {size_text((height, width))}: both sides must be positive")
+    check_length(path, path.stat().st_size, 12 + 8 * width * height, f"a .flo of {size_text((height, width))}")
     check_size(path, width, height)
     return width, height
 

@@ -18,7 +18,7 @@ from flowgru.data.formats.pillow import opened_by_pillow, orientation_of, readab
 from flowgru.data.formats.samples import eight_bit, spread_grey
 from flowgru.data.formats.sixteen_bit import may_be_turned, png_header, read_16_bit_png
 from flowgru.data.formats.tiff import TiffPage, is_tiff, read_tiff_page, tiff_pages
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
 
@@ -97,7 +97,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
             if opened.format == "PPM" and opened.mode in ("L", "RGB") and opened.tile and opened.tile[0][0] == "raw":
                 needed = opened.tile[0][2] + width * height * len(opened.mode)
                 if path.stat().st_size < needed:
-                    check_length(path, path.stat().st_size, needed, f"a PPM of {width}x{height}")
+                    check_length(path, path.stat().st_size, needed, f"a PPM of {size_text((height, width))}")
             if opened.format == "PNG" and not may_be_turned(path):
                 return width, height  # Pillow would decode the picture to say so
             return (height, width) if orientation_of(opened).transposed else (width, height)

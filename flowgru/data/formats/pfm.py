@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, size_text
 from flowgru.files.bounded import check_length, check_size, read_bytes
 
 
@@ -57,8 +57,8 @@ def _read_header(path: Path) -> _Header:
     if not math.isfinite(scale) or scale == 0:
         raise InputFileError(f"{path} has the PFM scale {header[4]!r}: expected a number below 0 or above 0")
     if width <= 0 or height <= 0:
-        raise InputFileError(f"{path} claims to be {width}x{height} pixels: both sides must be positive")
+        raise InputFileError(f"{path} claims to be {size_text((height, width))}: both sides must be positive")
     size = path.stat().st_size
-    check_length(path, size, header.end() + 12 * width * height, f"a .pfm of {width}x{height}")
+    check_length(path, size, header.end() + 12 * width * height, f"a .pfm of {size_text((height, width))}")
     check_size(path, width, height)
     return _Header(width, height, "<f4" if scale < 0 else ">f4", header.end())

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from flowgru.data.formats.images import read_image
 from flowgru.data.formats.pillow import rgb_of
-from flowgru.errors import FlowgruError, InputFileError, RequestError, lacks_memory, one_line
+from flowgru.errors import FlowgruError, InputFileError, RequestError, lacks_memory, one_line, size_text
 from flowgru.kinds import FIRST, LAST, described, given_path, numbers_of, usual_channels
 from flowgru.types import PictureLike
 
@@ -52,7 +52,9 @@ def picture_tensor(picture: PictureLike, name: str = "the picture") -> Float32[T
 def rgb_array(picture: Image.Image, name: str) -> np.ndarray:
     """A PIL picture as 8-bit RGB. InputFileError where its file proves to be damaged."""
     if not (picture.width and picture.height):
-        raise RequestError(f"{name} is empty, {picture.width}x{picture.height}: expected a picture with pixels")
+        raise RequestError(
+            f"{name} is empty, {size_text((picture.height, picture.width))}: expected a picture with pixels"
+        )
     try:
         return rgb_of(picture, name)
     except FlowgruError:

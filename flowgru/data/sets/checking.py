@@ -13,7 +13,7 @@ from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles
 from flowgru.data.sets.opening import find_dataset, read_pair
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, sides, size_text
 
 
 class SetReport(NamedTuple):
@@ -114,7 +114,7 @@ def _faults(pair: PairFiles, size_of: "Callable[[Path, bool], tuple[int, int] | 
             continue
         width, height = (-(-side // pair.flow_stride) for side in size) if path == pair.flow else size
         if not isinstance(expected, str) and (width, height) != expected:
-            faults.append(f"{path} is {size[0]}x{size[1]} and {pair.first} {expected[0]}x{expected[1]}")
+            faults.append(f"{path} is {sides(size[::-1])} and {pair.first} {size_text(expected[::-1])}")
     return faults
 
 

@@ -18,7 +18,7 @@ from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import Masks, picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
 from flowgru.data.sets.manifest import list_manifest
-from flowgru.errors import InputFileError, RequestError, did_you_mean, nearest
+from flowgru.errors import InputFileError, RequestError, did_you_mean, nearest, sides, size_text
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -215,7 +215,7 @@ def read_pair(files: PairFiles, name: str, read_masks: Callable[[PairFiles], Mas
                 f" in every {files.flow_stride}nd row and column" if part is flow and files.flow_stride > 1 else ""
             )
             raise InputFileError(
-                f"{path} is {part.shape[1]}x{part.shape[0]}{strided} and {files.first} {first.shape[1]}x{first.shape[0]}: "
+                f"{path} is {sides(part.shape)}{strided} and {files.first} {size_text(first.shape)}: "
                 "all files of a pair must have one size"
             )
     if invalid is not None:

@@ -15,7 +15,7 @@ from flowgru.data.formats.flow_files import read_flow, write_flow_array
 from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import SubmissionPair
-from flowgru.errors import InputFileError, MachineError, RequestError, one_line
+from flowgru.errors import InputFileError, MachineError, RequestError, one_line, sides, size_text
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
 
@@ -76,7 +76,7 @@ def _fault(path: Path, size: tuple[int, int]) -> str | None:
     except InputFileError as error:
         return f"cannot be read ({error})"
     if valid.shape != size:
-        return f"is {valid.shape[1]}x{valid.shape[0]}: its picture is {size[1]}x{size[0]}"
+        return f"is {sides(valid.shape)}: its picture is {size_text(size)}"
     if not valid.all():
         kind = "not marked valid" if path.suffix == ".png" else "not finite, or above 1e9"
         return f"has {int((~valid).sum())} pixels that are {kind}"

@@ -12,7 +12,7 @@ from flowgru.data.formats.orientation import Orientation, displayed_orientation
 from flowgru.data.formats.samples import over_black
 from flowgru.data.video.containers import declared_end, declared_frames, declared_rate, open_video, refuse_playlist
 from flowgru.data.video.decoding import StreamDecoder
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.files.bounded import MAX_PIXELS, check_size
 
 
@@ -180,7 +180,7 @@ class _Times:
 
 def warn_of_change(path: Path, shape: tuple[int, ...], number: int) -> None:
     """Say that frames have another size from one number on."""
-    text = f"{path}: frames are {shape[1]}x{shape[0]} from number {number} on, no flow leads across the change"
+    text = f"{path}: frames are {size_text(shape)} from number {number} on, no flow leads across the change"
     warnings.warn(text, stacklevel=3)
 
 

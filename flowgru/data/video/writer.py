@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.errors import RequestError, one_line
+from flowgru.errors import RequestError, one_line, sides, size_text
 from flowgru.files.atomic import atomic_write
 
 _WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
@@ -67,13 +67,13 @@ class VideoWriter:
             self._stream.height, self._stream.width = height + height % 2, width + width % 2
             self._stream.pix_fmt = "yuv420p"
         if rgb.shape != self._shape:
-            first = f"{self._shape[1]}x{self._shape[0]}"
-            raise RequestError(f"{self.path}: a frame is {width}x{height}, the first was {first}: start another video")
+            sizes = f"a frame is {sides(rgb.shape)}, the first was {size_text(self._shape)}"
+            raise RequestError(f"{self.path}: {sizes}: start another video")
         even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         try:
             self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         except av.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
-            text = f"{self.path}: H.264 cannot hold frames of {width}x{height}: {one_line(error)}"
+            text = f"{self.path}: H.264 cannot hold frames of {size_text(rgb.shape)}: {one_line(error)}"
             raise RequestError(text) from error

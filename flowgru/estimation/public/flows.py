@@ -13,8 +13,7 @@ from torch import Tensor
 
 from flowgru.config.way import COMPUTED, resolve_way
 from flowgru.data.formats.picture_kinds import picture_tensor
-from flowgru.errors import RequestError
-from flowgru.estimation.geometry import size_text
+from flowgru.errors import RequestError, sides, size_text
 from flowgru.estimation.initial_flow import GivenFlows
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported
@@ -115,7 +114,7 @@ def estimate_pairs(
         ):
             if other != size:
                 raise RequestError(
-                    f"first{place} is {size_text(size)} and {name} {size_text(other)}: expected pictures of one size"
+                    f"first{place} is {sides(size)} and {name} {size_text(other)}: expected pictures of one size"
                 )
         start = None if starts is None else starts.next(size)
         flows.append(matcher.match(before, after, [start]).forward.clone())

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from flowgru.data.formats.picture_kinds import picture_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
-from flowgru.errors import RequestError
-from flowgru.estimation.geometry import size_text
+from flowgru.errors import RequestError, sides, size_text
 from flowgru.estimation.stream import StreamFrame
 from flowgru.kinds import described, given_path
 
@@ -82,7 +81,7 @@ def _in_pairs(frames: Iterator[StreamFrame]) -> Iterator[StreamFrame]:
         size = tuple(frame.image.shape[2:])
         if before is not None and before.segment == frame.segment and tuple(before.image.shape[2:]) != size:
             raise RequestError(
-                f"frame {frame.source} is {size_text(size)} and the one before {size_text(before.image.shape[2:])}: "
+                f"frame {frame.source} is {sides(size)} and the one before {size_text(before.image.shape[2:])}: "
                 "both frames of a pair must have one size"
             )
         before = frame

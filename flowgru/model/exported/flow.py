@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowgru.errors import RequestError, lacks_memory, one_line
+from flowgru.errors import RequestError, lacks_memory, one_line, sides, size_text
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
@@ -61,8 +61,9 @@ class ExportedFlow:
         padded = F.pad(frame.float(), added, mode="replicate")
         if max(padded.shape[-2:]) > self.max_size:
             raise RequestError(
-                f"the picture is {width}x{height} and {self.path.name} takes at most {self.max_size}x{self.max_size}: use "
-                f"--tiles 2x2 or --resize 0.5, or export with a larger --max-size"
+                f"the picture is {sides((height, width))} and {self.path.name} takes at most "
+                f"{size_text((self.max_size, self.max_size))}: use --tiles 2x2 or --resize 0.5, or export with "
+                "a larger --max-size"
             )
         return PaddedFrame(padded, added)
 

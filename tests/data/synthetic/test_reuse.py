@@ -70,7 +70,7 @@ def test_a_pair_is_made_once_for_all_its_uses():
 def test_a_training_may_use_its_generated_pairs_twice():
     pairs = training_pairs(replace(TINY, steps=5, batch_size=1, uses=2))
     assert isinstance(pairs, ReusedPairs) and len(pairs) == 6
-    assert described(pairs) == "generated pairs of 128x128, each used 2 times"
+    assert described(pairs) == "generated pairs of 128x128 px (height x width), each used 2 times"
     assert isinstance(training_pairs(TINY), SyntheticPairs)
 
 

@@ -19,7 +19,7 @@ def test_pages_of_a_tiff_of_other_sizes_are_segments(tmp_path: Path) -> None:
         for page in deep:
             file.write(page, photometric="rgb", metadata=None)
     [source] = open_frames([tmp_path / "a.tif"])
-    with pytest.warns(UserWarning, match="frames are 34x20 from number 3 on"):
+    with pytest.warns(UserWarning, match="frames are 20x34 px .height x width. from number 3 on"):
         frames = list(source)
     assert [frame.segment for frame in frames] == [0, 0, 1, 1]
     assert [int(frame.image.max()) for frame in frames] == [0, 40, 80, 120]

@@ -45,7 +45,7 @@ def test_a_video_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="exists already"), VideoWriter(path, 10) as video:
         video.write(frame)
     with (
-        pytest.raises(RequestError, match="a frame is 60x48, the first was 64x48"),
+        pytest.raises(RequestError, match="a frame is 48x60, the first was 48x64 px"),
         VideoWriter(path, 10, overwrite=True) as video,
     ):
         video.write(frame)

@@ -107,7 +107,7 @@ def test_a_warm_start_and_tiles_give_the_same_as_the_weights(exported_file, mode
         (["--correlation", "on_demand"], "--correlation on_demand cannot be kept"),
         (["--device", "cuda"], "--device cuda cannot be kept"),
         (["--confidence"], "does not say how sure it is"),
-        (["--resize", "300x300"], "the picture is 300x300 and flow.onnx takes at most 256x256"),
+        (["--resize", "300x300"], "the picture is 300x300 and flow.onnx takes at most 256x256 px (height x width)"),
     ],
 )
 def test_what_the_file_cannot_do_is_refused(exported_file, pair, output, capsys, words, said):
