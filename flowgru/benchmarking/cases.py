@@ -188,7 +188,10 @@ def _one_flow(case: Case, network: FlowNetwork, frames: Images) -> Float[Tensor,
     """The flow of the first pair, before anything is timed. MachineError where it is none."""
     (flow,) = video_flows(network, frames[:2], case.iterations, case.precision)
     if not bool(flow.isfinite().all()):
-        raise MachineError(f"the flow of {case} is not finite, and nothing is timed: use another --precision")
+        raise MachineError(
+            f"the flow of {case.model} with precision {case.precision} is not finite, and nothing is timed: use another "
+            "--precision"
+        )
     return flow
 
 

@@ -12,7 +12,7 @@ from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.comparison.results import MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import flatten
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, MachineError, RequestError, value_text
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text, parse_json
 from flowgru.files.own_folders import KeptFolders
@@ -134,7 +134,9 @@ class ComparisonFolder:
             )
         differing = [name for name in old if old[name] != new[name]]
         if differing:
-            shown = ", ".join(f"{name} was {old[name]} and is {new[name]}" for name in differing[:3])
+            shown = "; ".join(
+                f"{name} was {value_text(old[name])} and is {value_text(new[name])}" for name in differing[:3]
+            )
             raise RequestError(f"{self.path} holds a comparison under another recipe ({shown}): name another --output")
         rows = {row["name"]: row for row in noted["rows"]}
         for row in self._settings["rows"]:

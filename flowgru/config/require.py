@@ -2,7 +2,7 @@
 
 import math
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, value_text
 
 MAX_SEED = 2**31 - 1
 """Seeds are multiplied and added to others; up to here every generator of random numbers takes what becomes of them."""
@@ -17,7 +17,7 @@ MAX_PROCESSES = 1024
 def require(holds: bool, name: str, value: object, expected: str) -> None:
     """RequestError that names the setting, its value and what was expected, unless it holds."""
     if not holds:
-        raise RequestError(f"{name} is {value}: it must be {expected}")
+        raise RequestError(f"{name} is {value_text(value)}: it must be {expected}")
 
 
 def require_effect(holds: bool, name: str, where: str) -> None:

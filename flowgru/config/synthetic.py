@@ -97,9 +97,7 @@ class SyntheticSettings:
             ("speed", self.speed, 1e-6),
         ):
             if not lowest <= low <= high:
-                raise RequestError(
-                    f"{name} of ({low}, {high}) in the synthetic settings: expected {lowest} <= low <= high"
-                )
+                raise RequestError(f"data.{name} is {low}, {high}: expected {lowest} <= low <= high")
         for name in (
             "holes",
             "static_share",

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, value_text
 from flowgru.files.atomic import open_to_append, write_file
 from flowgru.files.json_text import parse_json
 from flowgru.files.writer_lock import WriterLock
@@ -182,7 +182,7 @@ def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
     old_files, new_files = old.pop("files", None), new.pop("files")
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if names:
-        shown = ", ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:3])
+        shown = "; ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:3])
         raise RequestError(
             f"{journal.folder} already holds flows of another request ({shown}): give --overwrite or another --output"
         )
@@ -198,7 +198,7 @@ def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(str(value).split())
+    text = " ".join(value_text(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

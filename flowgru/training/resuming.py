@@ -13,7 +13,7 @@ from torch import Tensor
 from flowgru.config import TrainConfig
 from flowgru.config.flatten import flatten
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.model.weight_files.model_file import describe_mismatch
 from flowgru.training.checkpoints import CONFIG, Checkpoint, CheckpointStore, load_checkpoint, step_of
@@ -104,7 +104,9 @@ def require_same_config(
         return
     if differing == ["steps"] and may_be_longer:
         advice = f"give --steps {old['steps']} or more, or {advice}"
-    shown = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in differing[:5])
+    shown = "; ".join(
+        f"{name} was {value_text(old.get(name))} and is {value_text(new.get(name))}" for name in differing[:5]
+    )
     raise RequestError(f"{folder} holds a run of another configuration ({shown}): {advice}")
 
 

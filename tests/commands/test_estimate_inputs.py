@@ -144,6 +144,16 @@ def test_flows_before_a_damaged_picture_are_kept(estimate, folder, output, capsy
     assert names(output) == ["frame_1.flo", "frame_2.flo", "summary.json"]
 
 
+def test_two_pictures_are_called_after_the_first_and_more_after_their_folder(estimate, pair, folder, output, capsys):
+    assert estimate(*pair) == 0 and "a: 1/1 pairs, " in capsys.readouterr().err
+    (clip,) = json.loads((output / "summary.json").read_text())["clips"]
+    assert clip["clip"] == "a" and names(output) == ["a.flo", "summary.json"]
+    assert estimate(*pair, "--iterations", 2) == 2
+    assert "another request (iterations was 1 and is 2)" in only_error(capsys)
+    assert estimate(*sorted(folder.iterdir())[:3]) == 2
+    assert "inputs was a and is walk)" in only_error(capsys)
+
+
 def test_two_sizes_are_both_named(estimate, pair, tmp_path, output, capsys):
     write_image(tmp_path / "c.png", moving_frames(1, 40, 72)[0])
     assert estimate(pair[0], tmp_path / "c.png") == 3

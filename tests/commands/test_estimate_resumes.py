@@ -126,8 +126,8 @@ def test_after_kill_9_torn_lines_locks_and_temporary_files_are_no_hindrance(esti
     ("options", "said"),
     [
         (("--iterations", 2), "iterations was 1 and is 2"),
-        (("--backward",), "backward was False and is True"),
-        (("--end", 8), "end was None and is 8"),
+        (("--backward",), "backward was false and is true"),
+        (("--end", 8), "end was not given and is 8"),
     ],
 )
 def test_another_request_is_refused(estimate, folder, output, capsys, stop_after, finished, options, said):

@@ -195,7 +195,9 @@ def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = 
             sources.append(_clip(path, start, end))
     if single_pictures:
         warn_of_shell_order(single_pictures)
-        name = _folder_name(single_pictures[0].parent)
+        # Two pictures are a pair, and rarely all that their folder holds.
+        first = single_pictures[0]
+        name = first.stem if len(single_pictures) == 2 else _folder_name(first.parent)
         sources.append(_pictures(name, single_pictures, "the list of pictures", start, end))
     if len({source.name for source in sources}) < len(sources):
         places = [
