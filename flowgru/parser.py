@@ -5,21 +5,44 @@ import inspect
 import itertools
 import json
 import re
-import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
 from flowgru.config_file import BOUNDED_YAML, ConfigFile
-from flowgru.errors import RequestError, did_you_mean, nearest
-from flowgru.option_texts import field_texts, parameter_text
+from flowgru.errors import RequestError, did_you_mean, nearest, value_text
+from flowgru.option_texts import LIST, default_text, field_texts, metavar, parameter_text, type_text
+
+_PRINT_CONFIG = "Print all settings as they would be used, as a file for --config; =skip_default: only unusual ones."
 
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
+
+
+class _PlainHelp(DefaultHelpFormatter):
+    """Help in the words of option_texts alone: jsonargparse would add the types and defaults as Python writes them."""
+
+    def add_usage(self, usage: Any, actions: Iterable[Any], *others: Any, **more: Any) -> None:
+        super().add_usage(usage, [action for action in actions if not _is_of_entries(action)], *others, **more)
+
+    def add_argument(self, action: Any) -> None:
+        if not _is_of_entries(action):
+            super().add_argument(action)
+
+    def _format_action_invocation(self, action: Any) -> str:
+        return super()._format_action_invocation(action).replace(" \b", "")  # a pipe would show the backspace
+
+    def _expand_help(self, action: Any) -> str:
+        return _PRINT_CONFIG if "--print_config" in action.option_strings else action.help
+
+
+def _is_of_entries(action: Any) -> bool:
+    """Whether it is jsonargparse's own help for the entries of a list, whose names the list's text tells."""
+    return action.dest.endswith(".help")
 
 
 class TaskParser:
@@ -29,7 +52,12 @@ class TaskParser:
         description = inspect.getdoc(task) or ""
         summary = description.split("\n\n")[0]
         self._parser = ArgumentParser(
-            prog=name, description=summary, exit_on_error=False, allow_abbrev=False, parser_mode=BOUNDED_YAML
+            prog=name,
+            description=summary,
+            exit_on_error=False,
+            allow_abbrev=False,
+            parser_mode=BOUNDED_YAML,
+            formatter_class=_PlainHelp,
         )
         self._types: dict[str, Any] = {}
         self._settings: dict[str, type] = {}
@@ -84,9 +112,11 @@ class TaskParser:
             for group in itertools.accumulate(name.split(".")[:-1], "{}.{}".format):
                 if not isinstance(value := found.get(group), Namespace):
                     got = "null" if value is None else value
-                    raise RequestError(f"{_shown(group, None)} is {got!r}: expected a mapping of its settings")
+                    raise RequestError(
+                        f"{_shown(group, None)} is {value_text(got)}: expected a mapping of its settings"
+                    )
             if name in found and found[name] is None and type(None) not in typing.get_args(hint):
-                raise RequestError(f"{_shown(name, hint)} is null: expected {_type_text(hint)}")
+                raise RequestError(f"{_shown(name, hint)} is null: expected {type_text(hint)}")
             if beyond := next((number for number in whole_numbers(found.get(name)) if abs(number) > _LARGEST), None):
                 raise RequestError(f"{_shown(name, hint)} is {str(beyond)[:20]}: expected at most {_LARGEST}")
 
@@ -140,12 +170,18 @@ class TaskParser:
             self._parser.add_argument(name, nargs="+", type=str, metavar=name.upper().removesuffix("S"), help=text)
             return
         option = f"--{name.replace('_', '-')}"
+        if (letters := metavar(name, hint)) == LIST:
+            text = f"{text} Each entry has {', '.join(entry for entry, _ in _leaves(_dataclass_in(hint)))}."
+        if default is inspect.Parameter.empty:
+            text = f"{text} (required)"
+            self._parser.add_argument(option, type=hint, required=True, metavar=letters, help=text)
+            return
+        if usual := default_text(default):
+            text = f"{text} (default: {usual})"
         if hint in (bool, bool | None):
             self._parser.add_argument(option, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
-        elif default is inspect.Parameter.empty:
-            self._parser.add_argument(option, type=hint, required=True, help=text)
         else:
-            self._parser.add_argument(option, type=hint, default=default, help=text)
+            self._parser.add_argument(option, type=hint, default=default, metavar=letters, help=text)
 
     def _explain_part(self, name: str, message: str) -> str:
         """One line for a mistake in one of the mappings that an option's list holds."""
@@ -157,7 +193,7 @@ class TaskParser:
             r'Parser key "([^"]+)":(?!.*Parser key).*(?:Got|Given) value: (.*)\Z', message, re.DOTALL
         ):
             inner = wrong[1] if wrong[1] in types else ""
-            expected = _type_text(types.get(inner, self._types[name]))
+            expected = type_text(types.get(inner, self._types[name]))
             return f"{option}: {inner or 'an entry'} is {wrong[2].strip()!r}: expected {expected}"
         unknown = re.search(r"(?:Group '([^']+)' does not accept option|Option) '([^']+)'", message)
         if unknown is None:
@@ -165,18 +201,27 @@ class TaskParser:
         spelled = f"{unknown[1]}.{unknown[2]}" if unknown[1] else unknown[2]
         return f"{option}: unknown {spelled} in an entry: {did_you_mean(spelled, types)}known are {', '.join(types)}"
 
+    def _explain_missing(self, missing: list[str]) -> str:
+        """One line for what must be given; mappings in a list are written in a file, not on a command line."""
+        names = [_shown(name, self._types.get(name)) for name in missing]
+        fix = f"{self._parser.prog} --help lists the options"
+        if any(metavar(name, self._types.get(name)) == LIST for name in missing):
+            verb = self._parser.prog.split()[-1]
+            example = f"configs/{verb}.yaml of a checkout is one, docs/{verb}.md explains it"
+            fix = f"give them in a file, by --config FILE; {example}"
+        return f"{' and '.join(names)} must be given; {fix}"
+
     def _explain(self, message: str) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
         if (key := re.match(r'Parser key "([^"]+)":', message)) and "Problem with given class_path" in message:
             return self._explain_part(key[1], message)
         value = re.search(r".*(?:Got|Given) value: (.*)\Z", message, re.DOTALL)
         if (key := re.match(r'Parser key "([^"]+)":', message)) and value and key[1] in self._types:
-            option, expected = key[1].replace("_", "-"), _type_text(self._types[key[1]])
+            option, expected = key[1].replace("_", "-"), type_text(self._types[key[1]])
             got = value[1].split("\n  Subclass types expect")[0].strip()
             return f"--{option} is {got!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
-            names = [_shown(name, self._types.get(name)) for name in missing[1].split(", ")]
-            return f"{' and '.join(names)} must be given; {self._parser.prog} --help lists the options"
+            return self._explain_missing(missing[1].split(", "))
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
         if not unknown:
             return " ".join(message.split())
@@ -210,25 +255,6 @@ def _value(hint: Any, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_value(typing.get_args(hint)[0], entry) for entry in value)
     return value
-
-
-def _type_text(hint: Any) -> str:
-    """A type in words."""
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, parts))
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_type_text(part) for part in parts if part is not type(None))
-    if origin is dict:
-        return "a mapping of names to values, such as {name: value}"
-    if origin is tuple and parts[0] not in (int, float, str):
-        return f"a list, each entry {_type_text(parts[0])}"
-    if origin is tuple:
-        number = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-        return f"a list of {number}{_type_text(parts[0]).removeprefix('a ')}s with commas between"
-    if dataclasses.is_dataclass(hint):
-        return f"a mapping with {', '.join(field.name for field in dataclasses.fields(hint))}"
-    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(hint, str(hint))
 
 
 def _dataclass_in(hint: Any) -> type:

@@ -10,11 +10,11 @@ from flowgru.cli import main
 BAD = {
     "config: {a: 1}\n": "names another file under config",
     "network: 3\n": "--network is 3: expected a mapping",
-    "validation: null\nsteps: 2\n": "--validation is 'null': expected a mapping",
+    "validation: null\nsteps: 2\n": "--validation is null: expected a mapping",
     "steps: 2\ncheckpoint_every: ~\n": "--checkpoint-every is null: expected a whole number",
     "sets:\n": "gives no value to sets",
     "network: {operator: null}\n": "--network.operator is null: expected a text",
-    "validation: [1]\n": "--validation is [1]: expected a mapping",
+    "validation: [1]\n": "--validation is 1: expected a mapping",
     "seed: 99999999999999999999\n": "--seed is 99999999999999999999: expected at most 2147483647",
     "network: {options: {a: 99999999999999999999}}\n": "--network.options is 99999999999999999999",
     "seed: -1\n": "seed is -1: it must be a seed, from 0",

@@ -23,9 +23,9 @@ class RowConfig:
     name: str
     """What the row is called in results and on the command line, and its folder's name."""
     operator: str
-    """Name of the update operator, one of UPDATE_OPERATORS."""
+    """Name of the update operator, such as conv_gru; docs/operators.md describes them all."""
     options: dict[str, OptionValue] = field(default_factory=dict)
-    """Options of the operator, by the names of its class's keyword arguments."""
+    """Options of the operator by their names, such as {reset: before}."""
 
     def __post_init__(self) -> None:
         plain = re.fullmatch(r"\w[\w.-]*", self.name) is not None

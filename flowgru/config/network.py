@@ -129,13 +129,13 @@ class NetworkConfig:
     preset: Preset = "compact"
     """Sizes of everything around the update operator."""
     operator: str = "conv_min_gru"
-    """Name of the update operator, one of UPDATE_OPERATORS."""
+    """Name of the update operator, such as conv_gru; docs/operators.md describes them all."""
     confidence: bool = False
     """The network also says how sure it is of each pixel's flow; trained by the loss `mixture`."""
     options: dict[str, OptionValue] = field(default_factory=dict)
-    """Options of the update operator, by the names of its class's keyword arguments."""
+    """Options of the update operator by their names, such as {reset: before}; docs/operators.md describes them."""
     hidden_size: int | None = None
-    """Width of the update operator's hidden state in channels; None is the preset's."""
+    """Width of the update operator's hidden state in channels; without it that of the preset."""
     texture_floor: float = 1e-6
     """Mean square of a pixel's matched features below which they fade to zero instead of being brought to one length:
     where there is no texture there is nothing to match. Only for presets that bring them to one length."""

@@ -79,7 +79,7 @@ class SyntheticSettings:
 
     photos: str | None = None
     """A folder of pictures that half of the layers are painted with, or "skimage" for the photographs that scikit-image
-    ships, or several of these with commas between them; None: generated textures only."""
+    ships, or several of these with commas between them; without it there are generated textures only."""
 
     num_textures: int = 64
     """Generated textures in the bank, and as many crops of photos where there are some."""

@@ -128,7 +128,7 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """How the network is measured while it trains."""
     init_from: str | None = None
-    """A model file whose weights the run starts from; None starts from random weights."""
+    """A model file whose weights the run starts from; without it they are random."""
     steps: int = 10_000
     """Number of optimizer steps."""
     batch_size: int = 4

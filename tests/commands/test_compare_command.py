@@ -37,6 +37,14 @@ def test_a_senseless_request_is_one_line_and_leaves_no_folder(tmp_path, capsys, 
     assert not (tmp_path / "results").exists()
 
 
+def test_a_comparison_without_a_recipe_says_how_to_give_one(tmp_path, capsys):
+    assert main(["compare", "--output", str(tmp_path / "results")]) == 2
+    assert capsys.readouterr().err == (
+        "error: --rows and --reference must be given; give them in a file, by --config FILE; configs/compare.yaml of a "
+        "checkout is one, docs/compare.md explains it\n"
+    )
+
+
 def test_an_unknown_operator_of_a_row_is_refused_with_the_nearest_name(tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text(RECIPE.replace("operator: conv_min_gru", "operator: conv_min_grew"))
     assert main(words(tmp_path / "results")) == 2
