@@ -18,10 +18,11 @@ class ExportSettings:
     model: str = "default"
     """default, raft_large, raft_small, or a file of weights."""
     iterations: int | None = None
-    """Refinements of each flow, fixed in the file; without it the number in the model's card, else 12."""
+    """Refinements: so many times the network corrects each flow, fixed in the file; without it the number in the model's
+    card, else 12."""
     hold: int | None = None
-    """Refinements before them, fixed in the file too, that settle the hidden state and leave the flow where it is; without
-    it the number in the model's card, else 0."""
+    """Held refinements: so many before the others, fixed in the file too, which let the network's memory settle and leave
+    the flow as it is; without it the number in the model's card, else 0."""
     max_size: int = 2048
     """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
     warm_start: bool | None = None

@@ -18,17 +18,19 @@ class ModelSettings:
     model: str = "default"
     """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
     iterations: int | None = None
-    """Refinements of each flow; without it the number in the model's card, else 12."""
+    """Refinements: so many times the network corrects each flow; without it the number in the model's card, else 12."""
     initial_flow: str | None = None
-    """Where the refinement of each pair begins: dis (the flow of OpenCV's DIS), zero, or a folder of flow files that are
-    named as the results, with backward flows among them where these are computed too; without it what the model's card
-    says, else zero."""
+    """The initial flow, at which the refinements of each pair begin: dis (the flow of OpenCV's DIS), zero, or a folder of
+    flow files that are named as the results, with backward flows among them where these are computed too; without it
+    what the model's card says, else zero."""
     hold: int | None = None
-    """Refinements before the others that settle the hidden state and leave the flow where it is; without it the number in
-    the model's card, else 0."""
+    """Held refinements: so many before the others, which let the network's memory settle and leave the flow as it is;
+    without it the number in the model's card, else 0."""
     polish: bool | None = None
-    """Take the initial flow where the pictures agree better with it, and refine the flow by variation; without it what
-    the model's card says, else no."""
+    """Two last steps without learning: the gate, which in each pixel takes the initial flow where the two pictures agree
+    better under it than under the network's flow (from zero there is no gate), and OpenCV's variational refinement,
+    which smooths the flow and fits it to the pictures. The way to a flow thus is: initial flow > held refinements >
+    refinements > gate > variational refinement. Without it what the model's card says, else no."""
     warm_start: bool = False
     """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across cuts,
     and not where a pair does not begin with the picture that ended the one before."""

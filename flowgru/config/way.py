@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowgru.config.require import MAX_REFINEMENTS, require_refinements
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
@@ -21,7 +21,7 @@ class Way:
     initial_flow: Literal["dis", "zero", "given"] = "zero"
     """Where they begin: at OpenCV's DIS flow of the pair, at zero, or at a flow that comes with each pair."""
     hold: int = 0
-    """Refinements before them that settle the hidden state and leave the flow where it is."""
+    """Held refinements before them, which let the hidden state settle and leave the flow as it is."""
     polish: bool = False
     """Whether the network's flow goes through a gate and a variational refinement, see flowgru.data.polish."""
 
@@ -30,12 +30,14 @@ class Way:
             require_refinements(name, value, least)
 
     def __str__(self) -> str:
-        """The way in one line, so that a flow that comes from more than a network says so."""
-        begin = {"dis": "from DIS", "zero": "from zero", "given": "from a given flow"}[self.initial_flow]
-        steps = [begin, *[f"hold {self.hold}"] * bool(self.hold), f"network {self.iterations}"]
+        """The way in one line, in the words of --polish, so that a flow that comes from more than a network says so."""
+        begin = {"dis": "initial flow of DIS", "zero": "initial flow zero", "given": "given initial flow"}
+        refinements = counted(self.iterations, "refinement")
+        held = [counted(self.hold, "held refinement")] if self.hold else []
+        steps = [begin[self.initial_flow], *held, refinements]
         if not self.polish:
             alone = self == Way(self.iterations)
-            return f"the network alone, {self.iterations} refinements" if alone else " > ".join(steps)
+            return f"the network alone, {refinements}" if alone else " > ".join(steps)
         gate = [] if self.initial_flow == "zero" else ["gate"]
         return " > ".join([*steps, *gate, "variational refinement"])
 

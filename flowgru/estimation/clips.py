@@ -121,6 +121,7 @@ class Estimation:
             say(f"{self.place.root} holds {counted(num_before, 'flow')} of this command already: going on after them")
         reports = []
         for source, folder in zip(self.sources, self.place.folders, strict=True):
+        say(f"{self.settings.model}: {self.way}")
             report = ClipReport(source.name, str(folder))
             reports.append(report)
             if not self._estimate_clip(source, folder, report, kept) and self.settings.on_error == "fail":

@@ -40,12 +40,12 @@ def test_evaluate_names_the_way_and_where_each_pair_began(set_of_two, model, tmp
     words = ["evaluate", str(set_of_two), "--model", model, "--device", "cpu", "--static", "1", "--worst", "0"]
     assert main([*words, *FULL, "--output", str(tmp_path / "dis")]) == 0
     title = " ".join(capsys.readouterr().out.split())
-    assert "way from DIS > hold 2 > network 2 > gate > variational refinement" in title
+    assert "way initial flow of DIS > 2 held refinements > 2 refinements > gate > variational refinement" in title
     rows = rows_of(tmp_path / "dis")
     assert [*rows[0]][:3] == ["pair", "set", "epe"] and [*rows[0]][-1] == "initial_flow"
     assert [row["initial_flow"] for row in rows] == ["dis", "dis"]
     report = json.loads((tmp_path / "dis/evaluation.json").read_text())
-    assert report["method"]["way"].startswith("from DIS") and report["method"]["hold"] == 2
+    assert report["method"]["way"].startswith("initial flow of DIS") and report["method"]["hold"] == 2
     assert set(next(iter(report["sets"].values()))["initial_flows"].values()) == {"dis"}
 
     assert main([*words, "--warm-start", *DIS, "--output", str(tmp_path / "warm")]) == 0

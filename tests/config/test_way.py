@@ -59,10 +59,13 @@ def test_a_way_without_sense_is_refused(counts):
     ("way", "text"),
     [
         (Way(12), "the network alone, 12 refinements"),
-        (Way(6, "dis", 3, True), "from DIS > hold 3 > network 6 > gate > variational refinement"),
-        (Way(6, "zero", 0, True), "from zero > network 6 > variational refinement"),
-        (Way(6, "given", 1), "from a given flow > hold 1 > network 6"),
-        (Way(6, "zero", 2), "from zero > hold 2 > network 6"),
+        (
+            Way(6, "dis", 3, True),
+            "initial flow of DIS > 3 held refinements > 6 refinements > gate > variational refinement",
+        ),
+        (Way(6, "zero", 0, True), "initial flow zero > 6 refinements > variational refinement"),
+        (Way(6, "given", 1), "given initial flow > 1 held refinement > 6 refinements"),
+        (Way(6, "zero", 2), "initial flow zero > 2 held refinements > 6 refinements"),
     ],
 )
 def test_only_the_network_alone_is_called_that(way, text):
