@@ -1,17 +1,19 @@
 """What a running command says: a progress bar, or plain lines where nobody watches a terminal."""
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from rich.console import Console
 from flowgru.errors import counted as counted
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_FRAMES = 0.2
@@ -38,16 +40,39 @@ def _is_shown(letter: str) -> bool:
 
 
 def say(text: str) -> None:
-    """Prints a result; once whoever reads stdout has closed it, the work goes on in silence."""
-    say_styled(printable(text))
+    """Prints a result, wrapped where a terminal is narrower; see say_styled."""
+    say_styled(wrapped(printable(text), terminal_width(sys.stdout)))
 
 
 def say_styled(text: str) -> None:
-    """Prints a text that may hold a terminal's escape sequences, so names in it must be printable."""
+    """Prints a text that may hold a terminal's escape sequences, so names in it must be printable.
+
+    Once whoever reads stdout has closed it, the work goes on in silence.
+    """
     try:
         print(text, flush=True)
     except BrokenPipeError:
         silence_stdout()
+
+
+def terminal_width(stream: Any) -> int | None:
+    """Columns of the terminal that shows a stream; None for a pipe or a file, where lines stay whole."""
+    return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """The text with its lines broken at spaces, where they are wider; what belongs to a line is indented below it.
+
+    No word is ever cut: a path is copied whole.
+    """
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+        options = dict(break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
+        lines += textwrap.wrap(line, max(width, 20), **options) if len(line) > width else [line]
+    return "\n".join(lines)
 
 
 def hold_standard_streams() -> None:
@@ -78,7 +103,8 @@ def warn(text: str) -> None:
     if sys.stderr is None:  # print would take stdout
         return
     with suppress(BrokenPipeError, ValueError):
-        print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
+        line = printable(" ".join(text.split()))
+        print(wrapped(line, terminal_width(sys.stderr)), file=sys.stderr, flush=True)
 
 
 @contextmanager

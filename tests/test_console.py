@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flowgru.cli import main
-from flowgru.console import printable, progress, say, warn
+from flowgru.console import printable, progress, say, warn, wrapped
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
 from flowgru.evaluation.set_report import print_table
@@ -104,3 +104,30 @@ def test_the_worker_of_a_killed_process_ends_without_a_word():
         [sys.executable, "-c", ORPHAN], capture_output=True, timeout=120
     )  # until its pipes are closed
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGKILL, b"began", b"")
+
+
+LONG = (
+    "  files   of which /a/very/long/path/that/must/stay/whole/because/somebody/copies/it/into/a/shell/a.png is damaged"
+)
+
+
+def test_lines_are_wrapped_at_words_for_a_terminal_and_whole_for_a_pipe():
+    assert wrapped(LONG, None) == LONG and wrapped("short\n\nlines", 80) == "short\n\nlines"
+    lines = wrapped(LONG, 80).split("\n")
+    assert (
+        lines[0] == "  files   of which"
+        and lines[2] == "    is damaged"
+        and " ".join(" ".join(lines).split()) == " ".join(LONG.split())
+    )
+    assert wrapped("word " * 40, 30).split("\n")[1] == "  word word word word word"
+
+
+def test_what_is_said_fits_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    say("a result of many words " * 5)
+    warn("a warning of many words " * 5)
+    said = capsys.readouterr()
+    for text in (said.out, said.err):
+        assert len(text.splitlines()) > 2 and max(map(len, text.splitlines())) <= 40

@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.benchmark import BenchmarkSettings
 from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.way import Way
-from flowgru.console import say
+from flowgru.console import say, terminal_width
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
@@ -106,6 +107,7 @@ class Benchmark:
             rounds=settings.rounds,
             device=self.device,
             say=say,
+            room=terminal_width(sys.stdout),
         )
 
     def _cases(self) -> Table:
@@ -149,6 +151,7 @@ class Benchmark:
                 "mean difference from the first's flow, px",
             ],
             say=say,
+            room=terminal_width(sys.stdout),
         )
         for index, (case, network) in enumerate(zip(cases, networks, strict=True)):
             video = statistics.median(times[f"video {index}"]) / (len(frames) - 1)

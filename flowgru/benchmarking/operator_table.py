@@ -28,11 +28,13 @@ def operator_table(
     clock: str = "wall",
     say: Callable[[str], object] = print,
     lines: Path | None = None,
+    room: int | None = None,
 ) -> Table:
     """Parameters, multiply-adds and milliseconds of one inference step of update operators, interleaved.
 
     names: of operators or variants of them (see operator_variants); ["all"] is all of these. height and width of the
-    picture in pixels. RequestError for an unknown name, and for an operator that breaks the contract: nothing is timed then.
+    picture in pixels; say, lines and room as in Table. RequestError for an unknown name, and for an operator that breaks
+    the contract: nothing is timed then.
     """
     variants = operator_variants()
     if unknown := [name for name in names if name not in (*variants, "all")]:
@@ -66,7 +68,7 @@ def operator_table(
         multiply_adds="those of convolutions and matrix products",
     )
     columns = ["operator", "parameters", "multiply-adds, G", "ms per step", "time as a share of seq_conv_gru's (range)"]
-    table = Table("One inference step of every update operator", said, columns, say=say, lines=lines)
+    table = Table("One inference step of every update operator", said, columns, say=say, lines=lines, room=room)
     for name, (parameters, products) in costs.items():
         # The reference's time divides: what is asked is how much of it a step takes.
         ratio = speed_ratio(times[name], times[REFERENCE_OPERATOR])

@@ -152,19 +152,30 @@ class Table:
         *,
         say: Callable[[str], object] = print,
         lines: Path | None = None,
+        room: int | None = None,
     ) -> None:
-        """lines: a file that every row is also appended to as one line of JSON, complete in itself."""
+        """lines: a file that every row is also appended to as one line of JSON, complete in itself.
+
+        room: letters of a line; where the columns need more, each row is a list of them.
+        """
         self.title, self.said, self.columns = title, dict(said), list(columns)
         self.records: list[dict[str, Any]] = []
         """What was measured, by its column."""
         self._say, self._lines = say, lines
         say(f"\n### {title}\n")
         say("; ".join(f"{key}: {value}" for key, value in self.said.items()) + "\n")
-        say(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+        head = f"| {' | '.join(columns)} |"
+        self._listed = room is not None and len(head) > room
+        if not self._listed:
+            say(f"{head}\n|{'---|' * len(columns)}")
 
     def add(self, *cells: Cell) -> None:
         """Says one row."""
-        self._say(f"| {' | '.join(map(_text, cells))} |")
+        texts = list(map(_text, cells))
+        if self._listed:
+            self._say("- " + "; ".join(f"{name}: {text}" for name, text in zip(self.columns, texts, strict=True)))
+        else:
+            self._say(f"| {' | '.join(texts)} |")
         values = [cell._asdict() if isinstance(cell, Ratio) else cell for cell in cells]
         self.records.append(dict(zip(self.columns, values, strict=True)))
         if self._lines is not None:

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from flowgru.console import printable, say, say_styled
+from flowgru.console import printable, say, say_styled, terminal_width
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs
@@ -70,8 +69,7 @@ def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     ]
     heads = [["pairs", "true flow from"], *([column.num_pairs, column.flow_folder] for column in _columns(sets))]
     columns = [[row[0], *head, *row[1:]] for row, head in zip(rows, heads, strict=True)]
-    room = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
-    for shown in _fitting(columns[0], columns[1:], room):
+    for shown in _fitting(columns[0], columns[1:], terminal_width(sys.stdout)):
         say_styled(_table([columns[0], *shown]))
 
 

@@ -50,6 +50,19 @@ def test_a_table_is_markdown_under_its_conditions_and_each_row_is_a_line_of_json
     assert first == {"what": "a", "ms": 1234.5, "ratio": {"median": 2, "lowest": 1, "highest": 3}, "none": None}
 
 
+def test_a_table_wider_than_its_room_is_a_list_for_each_row():
+    lines: list[str] = []
+    columns = ["what", "ms"]
+    for room in (len("| what | ms |") - 1, len("| what | ms |")):
+        Table("Title", {}, columns, say=lines.append, room=room).add("a", 2)
+    text = "\n".join(lines)
+    assert (
+        text.count("- what: a; ms: 2") == 1
+        and text.count("| what | ms |\n|---|---|") == 1
+        and text.count("| a | 2 |") == 1
+    )
+
+
 def test_times_are_medians_of_turns_without_the_first(monkeypatch):
     clock, turns = SimpleNamespace(now=0.0), []
     monkeypatch.setitem(CLOCKS, "wall", lambda: clock.now)
