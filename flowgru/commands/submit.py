@@ -17,7 +17,8 @@ def submit(
 
     benchmark: sintel, kitti2012, kitti2015 or spring.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
-    output: Folder that receives the flows and, for KITTI, the zip to upload.
+    output: Folder that receives the flows and, for KITTI, the zip to upload; with --partial it is called so that nobody
+        uploads it.
     check: Only check the flows in this folder, which may come from anywhere; nothing is written.
     partial: Go on where pairs of the test split are missing, to try the command out; a server wants them all.
     overwrite: Replace flows that are already there; without it the command refuses before any work.

@@ -71,7 +71,7 @@ class Evaluation(NamedTuple):
     """The same for each pair alone."""
     groups: dict[str, dict[str, float]]
     """The same over the pairs of each group, in the order in which the groups appear."""
-    damaged: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     """One line for every pair that could not be read, and is in none of the measures."""
 
 
@@ -122,7 +122,7 @@ def evaluate(
     static_pairs: int = 0,
     given: GivenStart | None = None,
     watch: Watcher | None = None,
-    on_damaged: Callable[[str], object] | None = None,
+    on_left_out: Callable[[str], object] | None = None,
 ) -> Evaluation:
     """The errors of an estimator on every pair of a data set, one pair at a time.
 
@@ -130,9 +130,9 @@ def evaluate(
     first picture to itself (static_flow) is estimated too for at most `static_pairs` pairs, evenly spread over the set,
     always anew.
 
-    InputFileError at a pair whose files are damaged; with on_damaged, which is told why, the others are measured.
+    InputFileError at a pair whose files are damaged; with on_left_out, which is told why, the others are measured.
     """
-    total, groups, pairs, damaged, chain = FlowErrors(), {}, [], [], Chain(estimate, given)
+    total, groups, pairs, left_out, chain = FlowErrors(), {}, [], [], Chain(estimate, given)
     files = getattr(dataset, "pairs", [None] * len(dataset))
     num_static = min(static_pairs, len(dataset))
     static = {number * len(dataset) // num_static for number in range(num_static)}
@@ -141,10 +141,10 @@ def evaluate(
             sample, group = dataset[index], getattr(files[index], "set", None) or None
             start = chain.start(files[index], sample.name, tuple(sample.first.shape[1:]))
         except InputFileError as error:
-            if on_damaged is None:
+            if on_left_out is None:
                 raise
-            damaged.append(str(error))
-            on_damaged(damaged[-1])
+            left_out.append(str(error))
+            on_left_out(left_out[-1])
             chain.interrupt()
             continue
         errors = FlowErrors()
@@ -161,7 +161,7 @@ def evaluate(
         if watch is not None:
             watch(pairs[-1], sample, flow)
     return Evaluation(
-        total.result(), pairs, {group: errors.result() for group, errors in groups.items()}, tuple(damaged)
+        total.result(), pairs, {group: errors.result() for group, errors in groups.items()}, tuple(left_out)
     )
 
 

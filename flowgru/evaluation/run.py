@@ -62,10 +62,10 @@ def run_evaluation(
     print_table(method, measured)
     if output is not None:
         write_results(Path(output), method, measured, overwrite=overwrite)
-    damaged = [line for found in measured for line in found.evaluation.damaged]
-    for line in damaged:
+    left_out = [line for found in measured for line in found.evaluation.left_out]
+    for line in left_out:
         warn(f"error: {line}; this pair was left out")
-    return not damaged
+    return not left_out
 
 
 def _from_files(flows: str | None) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
@@ -115,6 +115,6 @@ def _measure(
             advance()
 
         evaluation = evaluate(
-            estimator, pairs, static_pairs=static, given=given, watch=watch, on_damaged=lambda _: advance()
+            estimator, pairs, static_pairs=static, given=given, watch=watch, on_left_out=lambda _: advance()
         )
     return MeasuredSet(pairs, evaluation, worst.pairs)

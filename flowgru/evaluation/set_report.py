@@ -80,7 +80,7 @@ def _columns(sets: list[MeasuredSet]) -> list[Column]:
             listed = [pair for pair in pairs.pairs if pair.set == group]
             num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
             columns.append(Column(printable(group), num, printable(folder), metrics))
-        num_left_out = len(evaluation.damaged)
+        num_left_out = len(evaluation.left_out)
         counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_left_out, pairs.num_full)
         columns.append(Column(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
     return columns
@@ -170,7 +170,7 @@ def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
         "pairs": len(evaluation.pairs),
         "pairs_of_full_set": pairs.num_full,
         "true_flow_from": pairs.flow_folder,
-        "damaged": evaluation.damaged,
+        "left_out": evaluation.left_out,
         "metrics": _stored(evaluation.metrics),
         "groups": {
             group: {"pairs": _group_size(evaluation, group), "metrics": _stored(metrics)}

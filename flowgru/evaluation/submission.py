@@ -32,8 +32,13 @@ class OpenedBenchmark(NamedTuple):
 
     @property
     def zip_name(self) -> str:
-        """The file to upload, of a benchmark that takes a zip."""
-        return f"{self.name}.zip"
+        """The file to upload, of a benchmark that takes a zip; another name where pairs are missing, so that none is."""
+        return f"{self.name}.zip" if self.is_whole else f"{self.name}_partial_not_for_upload.zip"
+
+    @property
+    def is_whole(self) -> bool:
+        """All pairs that the server asks for are there."""
+        return len(self.pairs) == self.split.num_flows
 
 
 def open_benchmark(name: str, root: str, settings: ModelSettings, *, partial: bool) -> OpenedBenchmark:
@@ -128,9 +133,9 @@ def _refuse_faults(benchmark: OpenedBenchmark, folder: Path, *, zipped: bool) ->
 
 def _report(benchmark: OpenedBenchmark, folder: Path, *, zipped: bool) -> None:
     """Says that the package is ready, and what is left to be done with it."""
-    split, num_pairs = benchmark.split, len(benchmark.pairs)
-    checked = f"{folder}: {num_pairs} flows for {benchmark.name}, each of them checked"
-    if num_pairs != split.num_flows:
+    split = benchmark.split
+    checked = f"{folder}: {len(benchmark.pairs)} flows for {benchmark.name}, each of them checked"
+    if not benchmark.is_whole:
         say(f"{checked}; NOT to be uploaded: the server asks for {split.num_flows}")
     else:
         first_step = "" if zipped or not split.zipped else "zip them, with their names from this folder on; "

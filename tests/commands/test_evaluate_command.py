@@ -74,7 +74,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
     assert "middlebury: 2/2 pairs" in said  # the progress comes to its end
     entry = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]
     assert entry["pairs"] == 1 and entry["metrics"]["epe"] == 2
-    assert len(entry["damaged"]) == 1 and str(flow) in entry["damaged"][0]
+    assert len(entry["left_out"]) == 1 and str(flow) in entry["left_out"][0]
     with (output / "pairs.csv").open(newline="") as file:
         assert [row["pair"] for row in csv.DictReader(file)] == ["middlebury/Grove2"]
 

@@ -159,6 +159,15 @@ def test_a_part_of_the_test_split_is_refused_or_not_called_ready(tmp_path, flows
     assert "NOT to be uploaded: the server asks for 1104" in said and "ready" not in said
 
 
+@pytest.mark.parametrize("name", ["kitti2012", "kitti2015"])
+def test_the_zip_of_a_part_has_a_name_that_nobody_uploads(name, tmp_path, flows_from_grey_levels, capsys):
+    MAKERS[name](tmp_path)
+    assert run(name, "--root", tmp_path, "--output", tmp_path / "out", "--partial") == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.zip")] == [f"{name}_partial_not_for_upload.zip"]
+    assert run(name, "--root", tmp_path, "--check", tmp_path / "out", "--partial") == 0
+    assert "NOT to be uploaded" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "name, lost, said",
     [

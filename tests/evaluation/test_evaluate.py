@@ -245,8 +245,8 @@ def test_a_damaged_pair_ends_a_measurement_that_does_not_ask_to_go_on():
     with pytest.raises(InputFileError, match="damaged"):
         evaluate(picture_estimator(zero_flow), pairs)
     told = []
-    found = evaluate(picture_estimator(zero_flow), pairs, on_damaged=told.append)
-    assert found.damaged == ("damaged",) == tuple(told) and [pair.name for pair in found.pairs] == ["pair/0"]
+    found = evaluate(picture_estimator(zero_flow), pairs, on_left_out=told.append)
+    assert found.left_out == ("damaged",) == tuple(told) and [pair.name for pair in found.pairs] == ["pair/0"]
 
 
 def test_nothing_is_carried_over_a_damaged_pair():
@@ -256,5 +256,5 @@ def test_nothing_is_carried_over_a_damaged_pair():
         starts.append(start)
         return Estimate(torch.zeros(1, 2, *first.shape[2:]), InitialFlow("warm"))
 
-    evaluate(estimate, Gap(make_samples(1.0, 2.0, 3.0, 4.0), ["1 2", "2 3", "3 4", "4 5"]), on_damaged=str)
+    evaluate(estimate, Gap(make_samples(1.0, 2.0, 3.0, 4.0), ["1 2", "2 3", "3 4", "4 5"]), on_left_out=str)
     assert [start is None for start in starts] == [True, True, False]
