@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowgru.config import ComparisonConfig
-from flowgru.config.require import MAX_PROCESSES, require
+from flowgru.config.require import MAX_PROCESSES, require, require_device
 from flowgru.errors import RequestError
 
 
@@ -30,6 +30,7 @@ def compare(
         raise RequestError(f"--steps is {steps} and --minutes {config.minutes:g}: give one of them")
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
+    require_device(device)
     require(jobs >= 1, "--jobs", jobs, "1 or more")
     require(jobs <= MAX_PROCESSES, "--jobs", jobs, f"{MAX_PROCESSES} or less")
     from flowgru.comparison.run import run_comparison  # imports torch, which --help does without

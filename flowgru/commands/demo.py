@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+from flowgru.config.require import require_device
 from flowgru.errors import RequestError
 
 SAMPLE = Path(__file__).parents[2] / "datasets" / "sample"
@@ -17,6 +18,7 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     overwrite: Replace what another command wrote there, too.
     """
+    require_device(device)
     frames, exact = sorted((SAMPLE / "frames").glob("*.png")), sorted((SAMPLE / "flow").glob("*.png"))
     if len(frames) < 2 or not exact:
         raise RequestError(

@@ -3,7 +3,7 @@
 import time
 
 from flowgru.config import TrainConfig
-from flowgru.config.require import MAX_PROCESSES, require, require_minutes
+from flowgru.config.require import MAX_PROCESSES, require, require_device, require_minutes
 
 
 def train(
@@ -33,6 +33,7 @@ def train(
     began = time.monotonic()
     if minutes is not None:
         require_minutes("--minutes", minutes)
+    require_device(device)
     require(0 < devices <= MAX_PROCESSES, "--devices", devices, f"from 1 to {MAX_PROCESSES}")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 

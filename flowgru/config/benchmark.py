@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from flowgru.config.choices import CorrelationMethod, Precision, Preset
-from flowgru.config.require import MAX_PROCESSES, require, require_effect, require_refinements
+from flowgru.config.require import MAX_PROCESSES, require, require_device, require_effect, require_refinements
 from flowgru.errors import RequestError
 
 
@@ -47,6 +47,7 @@ class BenchmarkSettings:
     """Replace the file of --json; without it the command refuses before any work."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         for name, values in (("model", self.model), ("iterations", self.iterations)):
             require(bool(values), f"--{name}", "empty", "one or more, with commas between")
         for iterations in self.iterations:

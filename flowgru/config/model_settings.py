@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flowgru.config.choices import CorrelationMethod, Precision
+from flowgru.config.require import require_device
 from flowgru.config.way import Way, check_way, resolve_way
 from flowgru.errors import RequestError
 
@@ -51,6 +52,7 @@ class ModelSettings:
     minute or more, which is printed. Needs a C++ compiler."""
 
     def __post_init__(self) -> None:
+        require_device(self.device)
         check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
         if self.stop_below is not None and not 0 < self.stop_below < math.inf:
             raise RequestError(f"--stop-below is {self.stop_below}: it must be above 0, in pixels")

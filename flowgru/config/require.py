@@ -1,6 +1,7 @@
 """How a setting refuses a value."""
 
 import math
+import re
 
 from flowgru.errors import RequestError, value_text
 
@@ -35,6 +36,12 @@ def require_refinements(name: str, value: int, least: int = 1) -> None:
     """RequestError unless a number of refinements is in range."""
     require(value >= least, name, value, f"{least} or more")
     require(value <= MAX_REFINEMENTS, name, value, f"{MAX_REFINEMENTS} or less")
+
+
+def require_device(name: str) -> None:
+    """RequestError for a --device that can be none; whether this machine has it shows when it is used."""
+    if not re.fullmatch(r"auto|(cpu|cuda|mps|xpu|hpu|npu|mtia)(:\d{1,2})?", name):
+        raise RequestError(f"--device is {name!r}: expected auto, cpu, cuda, cuda:0 or the like")
 
 
 def require_minutes(name: str, value: float) -> None:

@@ -15,6 +15,7 @@ import torch
 from distributed import Client, Future, KilledWorker, LocalCluster
 
 from flowgru.config.corpus import CorpusSettings
+from flowgru.config.require import MAX_PROCESSES
 from flowgru.console import counted, warn
 from flowgru.corpus.slurm import job_settings, slurm_cluster, threads_of_job
 from flowgru.corpus.tasks import Died, Job, Lost
@@ -200,8 +201,15 @@ def _silent_loggers() -> Iterator[None]:
 def num_local_workers(settings: CorpusSettings) -> tuple[int, int]:
     """Number of processes on this machine, and the threads of each."""
     cores, gpus = _num_cores(), torch.cuda.device_count() if settings.device != "cpu" else 0
-    workers = settings.workers or gpus or max(1, cores // 2)
-    return workers, max(1, cores // workers)
+    threads = _asked_threads()
+    workers = settings.workers or gpus or max(1, cores // (threads or 2))
+    return workers, threads or max(1, cores // workers)
+
+
+def _asked_threads() -> int | None:
+    """Threads of one process as OMP_NUM_THREADS has them, whose first number is meant; None where it says nothing."""
+    number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(number) if number.isdecimal() and 0 < int(number) <= MAX_PROCESSES else None
 
 
 def _on_this_machine(stack: ExitStack, settings: CorpusSettings) -> Engine:

@@ -153,6 +153,7 @@ def test_initial_flows_from_files_lie_in_a_folder_for_each_clip(corpus, videos, 
         (["videos", "--output", "videos"], "--output videos is the folder of the clips: name another folder"),
         (["videos", "--model", "none.safetensors"], "none.safetensors"),
         (["videos", "--device", "cuda:1"], "--device is cuda:1: name cuda"),
+        (["nothing", "--device", "gpu"], "--device is 'gpu': expected auto, cpu, cuda"),
         (["videos", "--fps", -1], "--fps is -1.0: it must be above 0"),
     ],
 )

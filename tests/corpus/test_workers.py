@@ -166,11 +166,30 @@ def test_without_slurm_and_without_the_extra_it_is_one_line(videos, model, tmp_p
 
 def test_the_cores_are_shared_among_the_workers(monkeypatch):
     monkeypatch.setattr(engine, "_num_cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for workers, expected in ((None, (8, 2)), (3, (3, 5)), (40, (40, 1))):
         assert engine.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     assert engine.num_local_workers(CorpusSettings(output="out")) == (4, 4)
     assert engine.num_local_workers(CorpusSettings(output="out", device="cpu")) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "workers", "expected"),
+    [
+        ("1", None, (16, 1)),
+        ("4", None, (4, 4)),
+        ("3,2", 2, (2, 3)),
+        ("64", None, (1, 64)),
+        ("x", None, (8, 2)),
+        ("0", None, (8, 2)),
+    ],
+)
+def test_each_worker_has_the_threads_that_openmp_is_told_of(monkeypatch, said, workers, expected):
+    monkeypatch.setattr(engine, "_num_cores", lambda: 16)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert engine.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
