@@ -73,6 +73,8 @@ EITHER = {"train": ("steps", "minutes")}
 """Options of a command of which one is given at most; the configuration, which is not the command line, may have the
 first of them all the same."""
 
+STOPPED_BY_SIGTERM = 128 + signal.SIGTERM
+
 _CORRELATION = "the correlation of all pairs of pixels grows with the square of the picture's area; "
 _IN_TILES = "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)"
 LESS_MEMORY = {
@@ -100,9 +102,11 @@ def main(words: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return _flushed(_run([word for word in words if word != "--debug"]))
     except SystemExit as stop:
+        if stop.code == STOPPED_BY_SIGTERM:
+            return _say("stopped by SIGTERM", STOPPED_BY_SIGTERM)
         return _flushed(stop.code if isinstance(stop.code, int) else 0)
     except KeyboardInterrupt:
-        return _say("stopped", 130)
+        return _say("stopped by Ctrl-C", 130)
     except BrokenPipeError:  # whoever read the output has had enough
         silence_stdout()
         return 0
@@ -197,7 +201,7 @@ def _stop_on_sigterm() -> Any:
     """Makes SIGTERM end the run like an exit, so that unfinished files are removed. None where signals are not ours."""
 
     def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
+        raise SystemExit(STOPPED_BY_SIGTERM)
 
     try:
         return signal.signal(signal.SIGTERM, stop)

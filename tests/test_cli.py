@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -76,10 +77,12 @@ def task(inputs: list[str], settings: Settings, colour: str = "red") -> int:
         "bug": KeyError("surprise"),
         "disk": PermissionError(13, "Permission denied", "a.txt"),
         "extra": ModuleNotFoundError("No module named 'lightning_fabric'", name="lightning_fabric"),
+        "files": OSError(24, "Too many open files"),
         "interrupt": KeyboardInterrupt(),
-        "terminated": SystemExit(143),
         "pipe": BrokenPipeError(),
     }
+    if settings.failure == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
     if settings.failure is not None:
         raise failures[settings.failure]
     called.append((inputs, settings, colour))
@@ -204,7 +207,8 @@ def test_of_two_configurations_the_one_with_the_unknown_setting_is_named(tmp_pat
         ("disk", 4, "a.txt"),
         ("extra", 2, "pip install 'flowgru[train]'"),
         ("bug", 1, "KeyError"),
-        ("interrupt", 130, "stopped"),
+        ("files", 4, "raise the limit of open files"),
+        ("interrupt", 130, "stopped by Ctrl-C"),
     ],
 )
 def test_every_error_has_its_exit_code_and_one_line(failure, code, said, capsys):
@@ -212,9 +216,9 @@ def test_every_error_has_its_exit_code_and_one_line(failure, code, said, capsys)
     assert said in error_line(capsys)
 
 
-def test_sigterm_and_a_closed_pipe_say_nothing(capsys):
+def test_sigterm_says_that_it_has_come(capsys):
     assert main(["work", "a", "--output", "o", "--failure", "terminated"]) == 143
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
 def test_debug_shows_the_traceback(capsys):

@@ -85,6 +85,8 @@ class Estimation:
             stop_below=settings.stop_below,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
+        self.reports: list[ClipReport] = []
+        """What became of the clips so far."""
         self.given: dict[str, PairGiven] = {}
         """What gives the initial flows of a clip from files, by the clip's name."""
         if self.way.initial_flow == "given":
@@ -110,18 +112,21 @@ class Estimation:
             goes_on = not finished and self.place.has_results()
             self.journal.close(keep=goes_on)
             if goes_on:
-                warn("what is written stays, and the same command goes on after it")
+                num_flows = max(self.journal.num_flows, sum(len(report.flows) for report in self.reports))
+                warn(
+                    f"{counted(num_flows, 'flow')} of this command in {self.place.root}: the same command goes on after them"
+                )
             remove_empty(new)
 
     def _run(self, kept: KeptFolders) -> int:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        say(f"{self.settings.model}: {self.way}")
         num_before, seconds_before = self.journal.num_flows, self.journal.seconds
         if num_before:
             say(f"{self.place.root} holds {counted(num_before, 'flow')} of this command already: going on after them")
-        reports = []
+        reports = self.reports
         for source, folder in zip(self.sources, self.place.folders, strict=True):
-        say(f"{self.settings.model}: {self.way}")
             report = ClipReport(source.name, str(folder))
             reports.append(report)
             if not self._estimate_clip(source, folder, report, kept) and self.settings.on_error == "fail":

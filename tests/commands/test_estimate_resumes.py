@@ -1,7 +1,9 @@
 """`flowgru estimate` goes on where the same command was stopped, and never takes another command's results for its own."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +60,10 @@ def test_the_same_command_goes_on_and_gives_what_it_would_have_given(
     assert estimate(folder, "--output", tmp_path / "whole", *options) == 0
     stop_after(4)
     assert estimate(folder, *options) == 130
-    assert "the same command goes on after it" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"4 flows of this command in {output}: the same command goes on after them",
+        "stopped by Ctrl-C",
+    ]
     before = kept(output)
     assert {"estimate.jsonl", *FLOWS[:4]} <= before.keys()
     matched = stop_after(None)
@@ -77,6 +82,22 @@ def test_the_same_command_goes_on_and_gives_what_it_would_have_given(
         assert (
             one.keys() == other.keys() and one["name"] == other["name"] and one["initial_flow"] == other["initial_flow"]
         )
+
+
+def test_sigterm_has_a_last_word_too(estimate, folder, output, capsys, monkeypatch, stop_after):
+    matched, match = stop_after(None), PairMatcher.match
+
+    def match_and_end(self, *args, **options):
+        if len(matched) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return match(self, *args, **options)
+
+    monkeypatch.setattr(PairMatcher, "match", match_and_end)
+    assert estimate(folder) == 143
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"2 flows of this command in {output}: the same command goes on after them",
+        "stopped by SIGTERM",
+    ]
 
 
 def test_what_is_done_is_said_and_not_done_again(estimate, folder, output, capsys, stop_after):
