@@ -134,9 +134,9 @@ def truncate(path: Path, num_bytes: int = 1) -> None:
         (
             "chairs",
             "FlyingChairs_release/data/00002_flow.flo",
-            "too short: a .flo of 8x6 needs 396 bytes, there are 395",
+            "too short: a .flo of 6x8 px (height x width) needs 396 bytes, there are 395",
         ),
-        ("chairs", "FlyingChairs_release/data/00002_img1.ppm", "too short: a PPM of 8x6 needs"),
+        ("chairs", "FlyingChairs_release/data/00002_img1.ppm", "too short: a PPM of 6x8 px (height x width) needs"),
         (
             "things",
             "FlyingThings3D/optical_flow/TRAIN/B/0012/into_past/left/OpticalFlowIntoPast_0007_L.pfm",
@@ -178,7 +178,7 @@ def test_files_of_two_sizes_and_flows_without_a_known_pixel_are_found(tmp_path, 
     write_flow(unknown, np.zeros((6, 8, 2), np.float32), np.zeros((6, 8), bool), overwrite=True)
     code, said = check(capsys, "middlebury", tmp_path)
     assert code == 3 and "2 damaged:" in said
-    assert f"{second} is 8x5 and" in said and f"{unknown} has no pixel with a known flow" in said
+    assert f"{second} is 5x8 and" in said and f"{unknown} has no pixel with a known flow" in said
 
 
 def test_more_pairs_than_the_full_set_has_are_a_fault(tmp_path, monkeypatch, capsys):

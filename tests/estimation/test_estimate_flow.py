@@ -135,7 +135,7 @@ def test_the_caller_is_not_put_into_inference_mode(network):
     [
         ([np.zeros((8, 8, 3), np.uint8)], "got 1 frames: flow needs at least 2"),
         ([], "got 0 frames"),
-        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], "frame 1 is 9x8 and the one before 8x8"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)], "frame 1 is 8x9 and the one before 8x8 px"),
         ([np.zeros((8, 8, 2), np.uint8)] * 2, "frame 0 is an array uint8 .*expected 1, 3 or 4 channels"),
         ([np.zeros((8, 8, 3), np.int64)] * 2, "frame 0 is an array int64 .*expected uint8, uint16"),
         ([torch.zeros(3, 8, 8), torch.full((3, 8, 8), torch.nan)], "frame 1 holds nan at channel 0, row 0, column 0"),

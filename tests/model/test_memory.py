@@ -84,8 +84,8 @@ def test_the_expected_memory_is_said_first_and_kept_within_a_tenth(height, width
     assert run.returncode == 0, run.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     expected = summary["expected_memory_mib"]
-    first_line = run.stdout.splitlines()[0]
-    assert first_line == f"{width}x{height} on cpu, correlation {method}: expecting {expected / 1024:.2f} GiB"
+    size = f"{height}x{width} px (height x width)"
+    assert run.stdout.splitlines()[1] == f"{size} on cpu, correlation {method}: expecting {expected / 1024:.2f} GiB"
     assert abs(expected / summary["peak_memory_mib"] - 1) <= 0.1
 
 

@@ -58,18 +58,24 @@ BAD_FILES = {
     "magic.flo": (flo(4, 3, 96, b"PIEX"), "its first bytes are those of no format that is read; expected one of .flo,"),
     "html.flo": (b"<!DOCTYPE html>", "its first bytes are those of no format that is read; expected one of .flo,"),
     "header.flo": (b"PIEH\1\0", "a .flo header has 12 bytes"),
-    "huge.flo": (flo(60000, 60000, 96), "too short: a .flo of 60000x60000 needs 28800000012 bytes, there are 108"),
-    "negative.flo": (flo(-1, 3, 96), "claims to be -1x3 pixels"),
-    "both_negative.flo": (flo(-4, -3, 96), "claims to be -4x-3 pixels"),
-    "zero.flo": (flo(0, 3, 0), "claims to be 0x3 pixels"),
-    "short.flo": (flo(4, 3, 95), "too short: a .flo of 4x3 needs 108 bytes, there are 107"),
-    "long.flo": (flo(4, 3, 97), "too long: a .flo of 4x3 needs 108 bytes, there are 109"),
+    "huge.flo": (
+        flo(60000, 60000, 96),
+        "too short: a .flo of 60000x60000 px (height x width) needs 28800000012 bytes, there are 108",
+    ),
+    "negative.flo": (flo(-1, 3, 96), "claims to be 3x-1 px (height x width): both"),
+    "both_negative.flo": (flo(-4, -3, 96), "claims to be -3x-4 px (height x width): both"),
+    "zero.flo": (flo(0, 3, 0), "claims to be 3x0 px (height x width): both"),
+    "short.flo": (flo(4, 3, 95), "too short: a .flo of 3x4 px (height x width) needs 108 bytes, there are 107"),
+    "long.flo": (flo(4, 3, 97), "too long: a .flo of 3x4 px (height x width) needs 108 bytes, there are 109"),
     "nan.pfm": (pfm(b"PF\n4 3\nnan\n", 144), "PFM scale b'nan'"),
     "zero_scale.pfm": (pfm(b"PF\n4 3\n0.0\n", 144), "PFM scale b'0.0'"),
     "word.pfm": (pfm(b"PF\n4 3\nbig\n", 144), "PFM scale b'big'"),
-    "short.pfm": (pfm(b"PF\n4 3\n-1\n", 143), "too short: a .pfm of 4x3 needs 154 bytes, there are 153"),
+    "short.pfm": (
+        pfm(b"PF\n4 3\n-1\n", 143),
+        "too short: a .pfm of 3x4 px (height x width) needs 154 bytes, there are 153",
+    ),
     "huge.pfm": (pfm(b"PF\n99999999 99999999\n-1\n", 144), "too short: a .pfm of 99999999x99999999"),
-    "zero.pfm": (pfm(b"PF\n0 3\n-1\n", 0), "claims to be 0x3 pixels"),
+    "zero.pfm": (pfm(b"PF\n0 3\n-1\n", 0), "claims to be 3x0 px (height x width): both"),
     "negative.pfm": (pfm(b"PF\n-4 3\n-1\n", 144), "no PFM header"),
     "one.pfm": (pfm(b"Pf\n4 3\n-1\n", 48), "PFM of one channel"),
     "cut.pfm": (b"PF\n4", "no PFM header"),
@@ -79,7 +85,7 @@ BAD_FILES = {
     "header.png": (encoded(np.zeros((3, 4, 3), np.uint16))[:20], "is a damaged PNG"),
     "bomb.png": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 40000, 40000, 16, 2, 0, 0, 0),
-        "claims to be 40000x40000 pixels: at most 134217728",
+        "claims to be 40000x40000 px (height x width): at most 134217728 pixels are read",
     ),
     "bits.npz": (zipped(flow=npy(np.zeros((3, 4, 2), np.int32))), "holds int32"),
     "keys.npz": (zipped(disparity=npy(FLAT)), "holds the arrays ['disparity']"),
@@ -134,7 +140,7 @@ def test_flo5_that_lies_or_points_elsewhere_is_refused(tmp_path: Path) -> None:
         file.create_dataset(
             "flow", shape=(1_000_000, 1_000_000, 2), dtype="f4", chunks=(1000, 1000, 2), compression="gzip"
         )
-    refused("claims to be 1000000x1000000 pixels")
+    refused("claims to be 1000000x1000000 px ")
     with h5py.File(tmp_path / "a.flo5", "w") as file:
         file.create_dataset("flow", shape=(3, 4, 2), dtype="f4", external=[(str(secret), 0, 96)])
     refused("is kept in other files")
@@ -241,7 +247,7 @@ def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
         with (tmp_path / name).open("wb") as file:
             file.write(start)
             file.truncate(length)
-        with pytest.raises(InputFileError, match=r"at most 134217728 are read|is no chunk of a picture"):
+        with pytest.raises(InputFileError, match=r"at most 134217728 pixels are read|is no chunk of a picture"):
             read_flow(tmp_path / name)
 
 

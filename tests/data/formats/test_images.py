@@ -138,16 +138,16 @@ def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path, bit_depth: int, colour_type: int) -> None:
     (tmp_path / "a.png").write_bytes(png(40000, 40000, bit_depth, colour_type))
-    with pytest.raises(InputFileError, match="claims to be 40000x40000 pixels: at most 134217728"):
+    with pytest.raises(InputFileError, match=r"claims to be 40000x40000 px .*: at most 134217728 pixels are read"):
         read_image(tmp_path / "a.png")
     (tmp_path / "a.ppm").write_bytes(b"P6\n12000 12000\n255\n" + bytes(100))
-    with pytest.raises(InputFileError, match="claims to be 12000x12000 pixels: at most 134217728"):
+    with pytest.raises(InputFileError, match=r"claims to be 12000x12000 px .*: at most 134217728 pixels are read"):
         read_image(tmp_path / "a.ppm")
     (tmp_path / "b.ppm").write_bytes(b"P6\n40000 40000\n255\n" + bytes(100))
     with pytest.raises(InputFileError, match="1600000000 pixels"):
         read_image(tmp_path / "b.ppm")
     write_image(tmp_path / "small.png", COLOUR)
-    with pytest.raises(InputFileError, match="claims to be 7x5 pixels: at most 34"):
+    with pytest.raises(InputFileError, match=r"claims to be 5x7 px .*: at most 34 pixels are read"):
         read_image(tmp_path / "small.png", max_pixels=34)
 
 

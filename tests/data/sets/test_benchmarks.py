@@ -158,7 +158,7 @@ def test_a_flow_of_spring_in_the_pictures_size_is_refused(tmp_path):
     MAKERS["spring"](tmp_path)
     path = tmp_path / "spring/train/0004/flow_BW_left/flow_BW_left_0002.flo5"
     write_flow(path, np.zeros((HEIGHT, WIDTH, 2), np.float32), overwrite=True)
-    with pytest.raises(InputFileError, match=r"0002.flo5 is 4x3 in every 2nd row and column and .*png 8x6"):
+    with pytest.raises(InputFileError, match=r"0002.flo5 is 3x4 in every 2nd row and column and .*png 6x8 px"):
         open_dataset("spring", tmp_path)[0]
 
 
@@ -195,7 +195,7 @@ def test_files_of_two_sizes_are_refused(file, tmp_path):
         picture(path, 0, height=5)
     else:
         write_flow(path, np.zeros((5, WIDTH, 2), np.float32))
-    with pytest.raises(InputFileError, match=rf"{path.name} is 8x5 and .*frame_0001.png 8x6"):
+    with pytest.raises(InputFileError, match=rf"{path.name} is 5x8 and .*frame_0001.png 6x8 px"):
         open_dataset("sintel", tmp_path)[0]
 
 
