@@ -9,6 +9,7 @@ from flowgru.config.choices import Precision
 from flowgru.config.network import NetworkConfig
 from flowgru.config.require import MAX_PROCESSES, require, require_refinements, require_seed
 from flowgru.config.synthetic import SyntheticSettings
+from flowgru.errors import value_text
 
 MAX_BATCH = 2**16
 MAX_USES = 4
@@ -180,7 +181,10 @@ class TrainConfig:
         )
         agree = (self.loss == "mixture") == self.network.confidence
         require(
-            agree, "network.confidence", self.network.confidence, f"{not self.network.confidence} with loss {self.loss}"
+            agree,
+            "network.confidence",
+            self.network.confidence,
+            f"{value_text(not self.network.confidence)} with loss {self.loss}",
         )
         require(self.part == "all" or self.loss == "mixture", "part", self.part, "all, unless the loss is mixture")
         require(

@@ -111,8 +111,8 @@ class Estimation:
         finally:
             goes_on = not finished and self.place.has_results()
             self.journal.close(keep=goes_on)
-            if goes_on:
-                num_flows = max(self.journal.num_flows, sum(len(report.flows) for report in self.reports))
+            num_flows = max(self.journal.num_flows, sum(len(report.flows) for report in self.reports))
+            if goes_on and num_flows:
                 warn(
                     f"{counted(num_flows, 'flow')} of this command in {self.place.root}: the same command goes on after them"
                 )
@@ -140,7 +140,7 @@ class Estimation:
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""
             say(
                 f"wrote {counted(max(num_new, 0), 'flow')} into {self.place.root}{rate}, "
-                f"peak memory {peak_memory(self.device) / 2**20:.0f} MiB"
+                f"peak memory {peak_memory(self.device) / 2**30:.2f} GiB"
             )
         for problem in problems:
             warn(f"error: {problem}")

@@ -199,7 +199,7 @@ def test_a_setting_that_is_infinite_is_told_to_be_finite(settings, name):
     ("changes", "said"),
     [
         ({"stage": "chairs", "sets": (StageSet("chairs", CROP),)}, "empty where `stage` is given"),
-        ({"loss": "mixture"}, "network.confidence is False: it must be True with loss mixture"),
+        ({"loss": "mixture"}, "network.confidence is false: it must be true with loss mixture"),
         ({"precision": "16"}, "16 needs a GPU"),
         ({"gradient_accumulation_steps": 3}, "must be a multiple of 3"),
         ({"init_from": "nowhere.safetensors"}, "there is no model file nowhere.safetensors"),
@@ -232,5 +232,5 @@ def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path)
     del noted["generate_on"], noted["network"]["hidden_size"]
     (tmp_path / "config.yaml").write_text(json.dumps(noted))
     train(TINY, str(tmp_path), device="cpu")
-    with pytest.raises(RequestError, match=r"network.hidden_size was None and is 40"):
+    with pytest.raises(RequestError, match=r"network.hidden_size was not given and is 40"):
         train(replace(TINY, network=NetworkConfig("compact", "conv_gru", hidden_size=40)), str(tmp_path), device="cpu")
