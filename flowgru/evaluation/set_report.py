@@ -15,7 +15,7 @@ from flowgru.console import printable, say, say_styled, terminal_width
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, value_text
 from flowgru.estimation.outputs import remove_empty
 from flowgru.evaluation.evaluate import Evaluation
 from flowgru.evaluation.metrics import METRICS
@@ -62,7 +62,7 @@ def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
     No name is ever cut: where the terminal is too narrow for all columns, further tables follow below. What is no terminal
     has no width.
     """
-    say(", ".join(f"{name} {value}" for name, value in method.items()))
+    say(", ".join(f"{name} {value_text(value)}" for name, value in method.items()))
     rows = [
         ["measure", *(f"{name} [{metric.unit}]" for name, metric in METRICS.items())],
         *([column.title, *(_cell(column.metrics[name]) for name in METRICS)] for column in _columns(sets)),
