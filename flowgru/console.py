@@ -68,10 +68,10 @@ def wrapped(text: str, width: int | None) -> str:
     if width is None:
         return text
     lines = []
+    wrapper = textwrap.TextWrapper(max(width, 20), break_long_words=False, break_on_hyphens=False)
     for line in text.split("\n"):
-        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
-        options = dict(break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
-        lines += textwrap.wrap(line, max(width, 20), **options) if len(line) > width else [line]
+        wrapper.subsequent_indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+        lines += wrapper.wrap(line) if len(line) > width else [line]
     return "\n".join(lines)
 
 
