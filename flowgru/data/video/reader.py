@@ -72,8 +72,8 @@ class VideoReader:
         self._decoder = StreamDecoder(self._container, self._stream)
         # The decoder refuses larger frames that come later in the stream.
         self._decoder.codec.options = {"max_pixels": str(max_pixels)}
-        # With a thread a frame, FFmpeg marks damaged frames only now and then; with a thread a slice, what it puts into their
-        # holes depends on the number of cores. Estimation takes far longer than decoding.
+        # With a thread a frame, FFmpeg marks damaged frames only now and then; with a thread a slice, what it puts into
+        # their holes depends on the number of cores. Estimation takes far longer than decoding.
         self._decoder.codec.thread_count = 1
         self._warn_of_changes()
 
