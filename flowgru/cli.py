@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
         "flowgru.commands.corpus", "corpus", "flow of thousands of clips, on many processes and machines"
     ),
     "view": Command("flowgru.commands.view", "view", "picture and statistics of flow files, and their conversion"),
+    "warp": Command("flowgru.commands.warp", "warp", "a picture moved by a flow, backward or forward"),
     "demo": Command("flowgru.commands.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
     "evaluate": Command(
         "flowgru.commands.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"

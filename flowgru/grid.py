@@ -15,6 +15,9 @@ from flowgru.types import CoarseFlow, Features, Flow, Valid
 Coordinates = Float[Tensor, "B 2 H W"]
 """Where to look: x in channel 0, y in channel 1, in pixels of the picture that is sampled."""
 
+LEAST_ARRIVAL = 0.25
+"""Share of a pixel that must arrive by a forward warp, for what has arrived to be taken for the pixel."""
+
 
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "1 2 H W"]:
     """The coordinates of every pixel, on the device and in the precision of `like`."""
@@ -72,25 +75,41 @@ def backward_warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[T
     return sample(second, target.permute(0, 2, 3, 1)) * inside[:, None], inside
 
 
-def splat(values: CoarseFlow, displacement: CoarseFlow) -> CoarseFlow:
-    """Values carried along by a displacement: what arrives at a pixel is averaged, weighted bilinearly.
+def forward_warp(
+    first: Float[Tensor, "B C H W"], flow: Float[Tensor, "B 2 H W"], taken: Valid | None = None
+) -> tuple[Float[Tensor, "B C H W"], Valid]:
+    """The first picture carried along by the flow, and where enough of it arrives: a quarter of a pixel.
 
-    Where nothing arrives the pixel keeps its own value. (RAFT's warm start fills with the nearest arrival instead.)
+    Each pixel is shared, bilinearly, among the four pixels around the place that the flow leads it to, and what arrives at
+    a pixel is averaged by these shares, whatever lies in front of what: average splatting (Niklaus and Liu 2020, "Softmax
+    Splatting for Video Frame Interpolation", section 3.2). Where less arrives, the result is 0 and not valid.
+    taken: which pixels take part; without it, all.
     """
-    height, width = values.shape[2:]
-    landing = (pixel_grid(height, width, like=values) + displacement)[0]
-    weighted = torch.cat([values[0], torch.ones_like(values[0, :1])]).flatten(1)
+    batch, channels, height, width = first.shape
+    landing = pixel_grid(height, width, like=flow) + flow
+    weighted = torch.cat([first, torch.ones_like(first[:, :1])], dim=1).transpose(0, 1).flatten(1)
     arrived = torch.zeros_like(weighted)
+    before = height * width * torch.arange(batch, device=flow.device)[:, None, None]
     corner = landing.floor()
     for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = corner[0] + dx, corner[1] + dy
-        weight = (1 - (landing[0] - x).abs()) * (1 - (landing[1] - y).abs())
+        x, y = corner[:, 0] + dx, corner[:, 1] + dy
+        weight = (1 - (landing[:, 0] - x).abs()) * (1 - (landing[:, 1] - y).abs())
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-        arrived.index_add_(1, index.flatten(), weighted * (weight * inside).flatten())
-    reached = arrived[2] > 0.25
-    mean = arrived[:2] / arrived[2].clamp(min=0.25)
-    return torch.where(reached, mean, weighted[:2]).reshape_as(values)
+        inside = inside if taken is None else inside & taken
+        index = before + (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+        arrived = arrived.index_add(1, index.flatten(), weighted * (weight * inside).flatten())
+    reached = arrived[-1] > LEAST_ARRIVAL
+    mean = torch.where(reached, arrived[:-1] / arrived[-1].clamp(min=LEAST_ARRIVAL), 0)
+    return mean.reshape(channels, batch, height, width).transpose(0, 1), reached.reshape(batch, height, width)
+
+
+def splat(values: CoarseFlow, displacement: CoarseFlow) -> CoarseFlow:
+    """Values carried along by a displacement; where nothing arrives the pixel keeps its own value.
+
+    (RAFT's warm start fills with the nearest arrival instead.)
+    """
+    carried, reached = forward_warp(values, displacement)
+    return torch.where(reached[:, None], carried, values)
 
 
 PaddingMode = Literal["sintel", "kitti"]

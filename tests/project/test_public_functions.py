@@ -177,10 +177,11 @@ def test_every_kind_of_picture_is_the_rgb_that_it_stands_for(kind, difference):
     assert np.array_equal(flowgru.draw_arrows(make(RGB), FLOW), flowgru.draw_arrows(rgb, FLOW))
 
 
+@pytest.mark.parametrize("forward", [False, True])
 @pytest.mark.parametrize("kind", PICTURE_KINDS)
-def test_a_warped_picture_is_of_the_kind_that_was_given(kind):
+def test_a_warped_picture_is_of_the_kind_that_was_given(kind, forward):
     given = PICTURE_KINDS[kind][0](RGB)
-    back, valid = flowgru.warp(given, np.zeros_like(FLOW))
+    back, valid = flowgru.warp(given, np.zeros_like(FLOW), forward=forward)
     of_tensor = isinstance(given, torch.Tensor)
     assert isinstance(valid, torch.Tensor if of_tensor else np.ndarray)
     assert valid.shape == SIZE and str(valid.dtype).endswith("bool") and bool(valid.all())

@@ -129,11 +129,17 @@ def write_image(path: str | Path, rgb: UInt8[np.ndarray, "H W 3"], overwrite: bo
     RequestError for another suffix, or if `path` exists without `overwrite`; MachineError if the disk refuses.
     """
     path = Path(path)
+    picture_format = written_format(path)
+    with atomic_write(path, overwrite) as temporary:
+        Image.fromarray(rgb).save(temporary, format=picture_format, quality=95)
+
+
+def written_format(path: Path) -> str:
+    """Pillow's name of the format that a picture's suffix names. RequestError for one that is not written."""
     picture_format = _WRITTEN_FORMATS.get(path.suffix.lower())
     if picture_format is None:
         raise RequestError(f"cannot write a picture to {path}: the suffix must be one of {', '.join(_WRITTEN_FORMATS)}")
-    with atomic_write(path, overwrite) as temporary:
-        Image.fromarray(rgb).save(temporary, format=picture_format, quality=95)
+    return picture_format
 
 
 def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> Float32[Tensor, "3 H W"]:

@@ -6,31 +6,39 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from flowgru.data.formats.flow_formats import UNKNOWN_ABOVE
 from flowgru.data.formats.images import read_image
 from flowgru.data.formats.picture_kinds import EXPECTED, is_pil, pil_picture, rgb_array
 from flowgru.errors import RequestError
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.grid import backward_warp
+from flowgru.grid import backward_warp, forward_warp
 from flowgru.kinds import FIRST, LAST, Form, described, flow_tensor, given_back, given_path, numbers_of, usual_channels
-from flowgru.types import FlowLike, PictureLike
+from flowgru.types import Flow, FlowLike, MaskLike, PictureLike, Valid
 
 
 class Warped(NamedTuple):
-    """A picture brought back by a flow."""
+    """A picture moved by a flow."""
 
     picture: Any
     """Of the kind and shape of the picture that was given."""
     valid: Any
-    """bool [H, W] or [B, H, W], an array or a tensor: where the flow stays inside the picture."""
+    """bool [H, W] or [B, H, W], an array or a tensor: where the result is known; elsewhere it is 0."""
 
 
-def warp(picture: PictureLike, flow: FlowLike) -> Warped:
-    """The second picture brought back onto the first by the flow, and where the flow stays inside the picture.
+def warp(picture: PictureLike, flow: FlowLike, *, forward: bool = False, occluded: MaskLike | None = None) -> Warped:
+    """A picture moved by the flow, and where the result is known.
 
-    out[y, x] = picture[y + v, x + u], bilinear, with (u, v) the flow in pixels; outside, pixels are 0 and not valid.
+    Backward, the second picture is brought back onto the first: out[y, x] = picture[y + v, x + u], bilinear, with (u, v) the
+    flow in pixels. It is known where the flow stays inside the picture.
+    With `forward`, the first picture is carried along to where the second shows it: each pixel is shared among the four
+    around the place that its flow leads to, and where several arrive they are averaged by their shares, whatever lies in
+    front (average splatting, see flowgru.grid.forward_warp). It has holes where nothing arrives.
 
     picture: a path, a PIL picture, or an array or tensor [H, W], or with any number of channels, first or last; or a batch
-    [B, C, H, W] or [B, H, W, C] with as many flows. flow: an array or tensor [2, H, W] or [H, W, 2], or a batch.
+    [B, C, H, W] or [B, H, W, C] with as many flows. flow: an array or tensor [2, H, W] or [H, W, 2], or a batch; a value
+    that is not finite, or beyond 1e9, marks a pixel whose flow is unknown.
+    occluded: bool [H, W] or [B, H, W], as `occlusion` gives it: pixels of the first picture that are hidden in the second.
+    They, and pixels of unknown flow, are not looked up; forward, they do not take part.
     The picture comes back as it was given: whole numbers are rounded, a path gives an array, a tensor keeps its gradient.
     RequestError where they do not fit together, or are none of these.
     """
@@ -59,12 +67,32 @@ def warp(picture: PictureLike, flow: FlowLike) -> Warped:
     channels = fits[0] if len(fits) == 1 else usual_channels(picture, name, is_array=is_array)
     of_batch = of_batch if channels == FIRST else of_batch.permute(0, 3, 1, 2)
     exact = torch.float64 if values.dtype in (torch.float64, torch.int64, torch.uint64, torch.uint32) else torch.float32
-    warped, valid = backward_warp(of_batch.to(exact), vectors.to(values.device, exact))
+    taken = _taken(vectors, occluded, flow_form).to(values.device)
+    vectors = vectors.to(values.device, exact).where(taken[:, None], 0)
+    if forward:
+        warped, valid = forward_warp(of_batch.to(exact), vectors, taken)
+    else:
+        warped, inside = backward_warp(of_batch.to(exact), vectors)
+        warped, valid = warped * taken[:, None], inside & taken
     form = Form(is_array, channels, flow_form.batched)
     back = given_back(_in_type(warped, values.dtype), form)
     if grey:
         back = back[..., 0, :, :]
     return Warped(pil_picture(back) if pil else back, given_back(valid, form))
+
+
+def _taken(vectors: Flow, occluded: MaskLike | None, form: Form) -> Valid:
+    """Which pixels have a flow that can be followed."""
+    taken = (vectors.abs() <= UNKNOWN_ABOVE).all(dim=1)
+    if occluded is None:
+        return taken
+    mask, _ = numbers_of(occluded, "occluded", "an array or tensor of bool [H, W]")
+    expected = taken if form.batched else taken[0]
+    if mask.dtype != torch.bool or mask.shape != expected.shape:
+        raise RequestError(
+            f"occluded is {described(occluded)}: expected bool {list(expected.shape)}, as occlusion gives"
+        )
+    return taken & ~mask.to(taken.device)
 
 
 def occlusion(forward: FlowLike, backward: FlowLike) -> Any:
