@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flowgru.estimation.public.flows import estimate_flow, estimate_pairs
     from flowgru.estimation.public.warping import occlusion, warp
     from flowgru.model.weight_files.loading import load_model
+    from flowgru.tracking.public import track
     from flowgru.view.arrows import draw_arrows
     from flowgru.view.colour_wheel import flow_to_image
     from flowgru.view.legend import colour_wheel_legend
@@ -31,6 +32,7 @@ __all__ = [
     "load_model",
     "occlusion",
     "read_flow",
+    "track",
     "warp",
     "write_flow",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "load_model": "flowgru.model.weight_files.loading",
     "occlusion": "flowgru.estimation.public.warping",
     "read_flow": "flowgru.data.formats.flow_files",
+    "track": "flowgru.tracking.public",
     "warp": "flowgru.estimation.public.warping",
     "write_flow": "flowgru.data.formats.flow_files",
 }

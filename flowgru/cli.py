@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "view": Command("flowgru.commands.view", "view", "picture and statistics of flow files, and their conversion"),
     "warp": Command("flowgru.commands.warp", "warp", "a picture moved by a flow, backward or forward"),
+    "track": Command("flowgru.commands.track", "track", "points of a clip's first frame, followed to its end"),
     "demo": Command("flowgru.commands.demo", "demo", "flow of the bundled sample clip, against its exact flow"),
     "evaluate": Command(
         "flowgru.commands.evaluate", "evaluate", "errors of a model and of baselines on benchmark pairs"
@@ -80,6 +81,7 @@ _CORRELATION = "the correlation of all pairs of pixels grows with the square of 
 _IN_TILES = "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)"
 LESS_MEMORY = {
     "estimate": f"{_CORRELATION}estimate at a smaller size (--resize 0.5)",
+    "track": f"{_CORRELATION}estimate at a smaller size (--resize 0.5)",
     "corpus": f"{_CORRELATION}compute at a smaller size (--resize 0.5), or with fewer --workers",
     "train": f"{_CORRELATION}train with smaller crops or a smaller --batch-size",
     "evaluate": f"{_CORRELATION}{_IN_TILES}",

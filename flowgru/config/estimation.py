@@ -1,4 +1,4 @@
-"""What `flowgru estimate` computes, and what it writes."""
+"""What `flowgru estimate` and `flowgru track` compute, and what they write."""
 
 import math
 import re
@@ -7,9 +7,9 @@ from typing import Literal
 
 from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import require_effect
+from flowgru.config.require import require, require_effect
+from flowgru.config.way import COMPUTED
 from flowgru.errors import RequestError
-
 
 @dataclass(frozen=True)
 class EstimateSettings(ModelSettings):
@@ -57,6 +57,71 @@ class EstimateSettings(ModelSettings):
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""
         return size_to_compute(self.resize)
+
+
+STRIDES = (1, 2, 4, 8)
+"""Over how many frames the links of a chain lead, where nobody says otherwise."""
+LONGEST_STRIDE = 256
+"""As many frames are kept in memory."""
+
+
+@dataclass(frozen=True)
+class TrackSettings(ModelSettings):
+    """Which points are followed, and how."""
+
+    output: str = field(kw_only=True)
+    """Folder that receives tracks.csv and tracks.mp4."""
+    points: str | None = None
+    """CSV file of the points to follow: columns x and y, in pixels of the first frame, and point for their names if these
+    are not 1, 2, 3 and so on."""
+    grid: int | None = None
+    """Follow so many rows of as many points, evenly spaced over the first frame, instead of --points."""
+    strides: tuple[int, ...] = STRIDES
+    """Over how many frames a flow may lead, ascending from 1. Each point reaches a frame by the chain of flows that agrees
+    best with the flows back. 1 alone chains the flows from frame to frame; each further stride takes as much time again."""
+    video: bool = True
+    """Write tracks.mp4: the frames with the points over them, those that are hidden as rings."""
+    fps: float | None = None
+    """Use at most so many frames a second, by the times of the frames."""
+    start: int = 1
+    """Number of the first frame that is used, from 1; the points are those of this frame."""
+    end: int | None = None
+    """Number of the last frame that is used."""
+    resize: str | None = None
+    """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; points keep the frames' own pixels."""
+    overwrite: bool = False
+    """Replace results that are already there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.points is None) == (self.grid is None):
+            raise RequestError("give either --points FILE.csv or --grid N, which says which points are followed")
+        check_strides(self.strides, "--strides")
+        check_frames(self.start, self.end, 1, self.fps)
+        if self.grid is not None:
+            require(1 <= self.grid <= LARGEST_GRID, "--grid", self.grid, f"from 1 to {LARGEST_GRID}")
+        require_effect(
+            not self.warm_start, "--warm-start", "for tracks, whose pairs of frames do not follow each other"
+        )
+        if self.initial_flow not in (None, *COMPUTED):
+            raise RequestError(f"--initial-flow is {self.initial_flow}: tracks begin each flow at dis or zero")
+        self.size_to_compute()
+
+    def size_to_compute(self) -> tuple[int, int] | float | None:
+        """--resize as (height, width), as a factor, or None."""
+        return size_to_compute(self.resize)
+
+
+LARGEST_GRID = 1000
+"""Rows, and points in each of them."""
+
+
+def check_strides(strides: tuple[int, ...], name: str) -> None:
+    """RequestError unless each is a number of frames, above the one before, and the first is 1."""
+    ascending = all(a < b for a, b in zip((0, *strides), strides, strict=False))
+    sound = bool(strides) and all(isinstance(stride, int) for stride in strides) and ascending and strides[0] == 1
+    shown = ", ".join(map(str, strides)) or "empty"
+    require(sound and strides[-1] <= LONGEST_STRIDE, name, shown, f"ascending from 1, up to {LONGEST_STRIDE}")
 
 
 def check_frames(start: int, end: int | None, stride: int, fps: float | None) -> None:

@@ -1,6 +1,7 @@
 """Encodes frames and matches pairs of them: tile by tile, from a start, and within the memory that there is."""
 
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -77,7 +78,7 @@ class PairResult(NamedTuple):
 
 
 class PairMatcher:
-    """Encodes and matches frames; remembers the last one that it encoded, and which sizes of frames need a smaller plan."""
+    """Encodes and matches frames; remembers the last ones that it encoded, and which sizes of frames need a smaller plan."""
 
     def __init__(
         self,
@@ -93,9 +94,11 @@ class PairMatcher:
         padding: PaddingMode = "sintel",
         on_lack: Literal["shrink", "fail"] = "shrink",
         can_resize: bool = True,
+        remembers: int = 1,
     ) -> None:
         """Most of the arguments are those of pair_flows.
 
+        remembers: how many frames are kept as they were encoded, for pairs that they begin.
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
         """
@@ -110,8 +113,8 @@ class PairMatcher:
         self.padding: PaddingMode = padding
         self.device = network.device
         self.plans = Plans(network, way, tiles=tiles, resize=resize, shrink=on_lack == "shrink", can_resize=can_resize)
-        self.last: EncodedFrame | None = None
-        """The last frame, if it may begin a pair."""
+        self.encoded: deque[EncodedFrame] = deque(maxlen=remembers)
+        """The last frames that may begin a pair."""
 
     @torch.inference_mode()
     def match(
@@ -147,9 +150,11 @@ class PairMatcher:
     ) -> PairResult:
         """The pair by the plan for its size."""
         size = tuple(first.shape[2:])
-        plan, last, self.last = self.plans.of(size), self.last, None
-        known = last if last is not None and last.image is first and last.plan == plan else None
-        before, after = known or self._prepare(first), self._prepare(second)
+        plan, encoded = self.plans.of(size), [*self.encoded]
+        self.encoded.clear()
+        usable = {id(each.image): each for each in encoded if each.plan == plan}
+        known = usable.get(id(first)), usable.get(id(second))
+        before, after = known[0] or self._prepare(first), known[1] or self._prepare(second)
         both_ways = [(before.grey, after.grey), (after.grey, before.grey)]
         begun = [
             beside(self.device, partial(self._start, start, greys, plan))
@@ -157,11 +162,14 @@ class PairMatcher:
         ]
         if isinstance(before, Prepared):
             before = self._encode(before, plan, with_context=True)
-        after = self._encode(after, plan, with_context=with_context)
+        if isinstance(after, Prepared):
+            after = self._encode(after, plan, with_context=with_context)
         starts = [start() for start in begun]
         forward = self._refine(Direction(before, after, starts[0], backward=False), size)
         backward = self._refine(Direction(after, before, starts[1], backward=True), size) if self.backward else None
-        self.last = after if with_context else None
+        if with_context:
+            new = [each for each, old in ((before, known[0]), (after, known[1])) if old is None]
+            self.encoded.extend([*encoded, *new])
         return PairResult(
             forward.flow,
             None if backward is None else backward.flow,

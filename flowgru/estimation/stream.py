@@ -118,7 +118,7 @@ def matched_flows(
     nowhere = (None,) * len(directions)
     previous, carried = None, nowhere
     for frame, following in _with_following(frames):
-        starts_pair = following is not None and _are_pair(frame, following)
+        starts_pair = following is not None and are_pair(frame, following)
         if previous is None:
             previous, carried = frame if starts_pair else None, nowhere
             continue
@@ -174,7 +174,8 @@ def _with_following(frames: Iterable[StreamFrame]) -> Iterator[tuple[StreamFrame
         current = following
 
 
-def _are_pair(first: StreamFrame, second: StreamFrame) -> bool:
+def are_pair(first: StreamFrame, second: StreamFrame) -> bool:
+    """Whether flow leads from one frame to the other: they are of one segment and size."""
     return first.segment == second.segment and first.image.shape == second.image.shape
 
 

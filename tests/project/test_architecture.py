@@ -13,7 +13,7 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"operators", "data"},
     {"model", "view"},
     {"estimation"},
-    {"evaluation", "benchmarking", "corpus"},
+    {"evaluation", "benchmarking", "corpus", "tracking"},
     {"training"},
     {"comparison"},
     {"commands"},

@@ -61,10 +61,10 @@ def estimate_flow(
     """
     _require_known(initial_flow, "a flow for each pair")
     given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow))
-    wanted = _checked(iterations, initial_flow, hold, polish)
+    wanted = checked_way(iterations, initial_flow, hold, polish)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     stream = open_stream(frames)
-    network = _opened(model)
+    network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
     pairs = pair_flows(stream, network, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=least)
     return (pair.forward for pair in pairs)
@@ -89,7 +89,7 @@ def estimate_pairs(
     initial_flow: "dis", "zero", or one flow for each pair. The other arguments and the errors are those of estimate_flow.
     """
     _require_known(initial_flow, "a flow for each pair")
-    wanted = _checked(iterations, initial_flow, hold, polish)
+    wanted = checked_way(iterations, initial_flow, hold, polish)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     firsts, several = several_pictures(first, "first")
     seconds, several_seconds = several_pictures(second, "second")
@@ -99,7 +99,7 @@ def estimate_pairs(
     starts = None
     if not _is_computed(initial_flow):
         starts = GivenFlows(initial_flow if several else [initial_flow])
-    network = _opened(model)
+    network = opened(model)
     matcher = PairMatcher(network, resolve_way(getattr(network, "card", None), **wanted), tiles=tiles, stop_below=least)
     flows: list[Tensor] = []
     for index, pair in enumerate(zip(firsts, seconds, strict=True)):
@@ -121,7 +121,7 @@ def estimate_pairs(
     return torch.stack(flows) if several else flows[0]
 
 
-def _opened(model: Any) -> PairNetwork:
+def opened(model: Any) -> PairNetwork:
     """The network that a caller names or gives."""
     if model is None:
         return load_model()
@@ -142,7 +142,7 @@ def _require_known(initial_flow: Any, otherwise: str) -> None:
         raise RequestError(f"initial_flow is {initial_flow!r}: expected dis, zero, or {otherwise}")
 
 
-def _checked(iterations: Any, initial_flow: Any, hold: Any, polish: Any) -> dict[str, Any]:
+def checked_way(iterations: Any, initial_flow: Any, hold: Any, polish: Any) -> dict[str, Any]:
     """The settings of a way that make sense by themselves."""
     if polish is not None and not isinstance(polish, bool):
         raise RequestError(f"polish is {polish!r}: expected True, False or None")

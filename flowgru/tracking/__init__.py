@@ -1,0 +1,1 @@
+"""Points followed over many frames, by chains of flows over one and several frames."""

@@ -1,0 +1,242 @@
+"""`flowgru track` and `flowgru.track`: points in, tracks and a video out, and one line for whatever cannot be followed."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from estimates import PictureDifference, only_error
+from made_inputs import refused
+from media import moving_frames, noisy_frames, write_clip
+
+import flowgru
+from flowgru.cli import main
+from flowgru.config.way import Way
+from flowgru.data.drawing import rainbow, with_points
+from flowgru.data.formats.images import to_tensor, write_image
+from flowgru.data.video.reader import VideoReader
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.tracking.points import grid_points, read_points
+
+POINTS = "point,x,y\ncorner,0,0\nnose,20.5,30\n"
+
+
+class StillNetwork(PictureDifference):
+    """Says that nothing moves, and counts what it encodes."""
+
+    def __init__(self) -> None:
+        self.num_encoded = 0
+
+    def encode(self, frame: torch.Tensor, **_options: object) -> torch.Tensor:
+        self.num_encoded += 1
+        return torch.zeros_like(frame)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> StillNetwork:
+    """The network of every command."""
+    network = StillNetwork()
+    monkeypatch.setattr("flowgru.tracking.run.open_network", lambda settings: network)
+    return network
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a clip of five frames of 48x64 pixels and a file of two points, in which commands run."""
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", moving_frames(5))
+    (tmp_path / "points.csv").write_text(POINTS)
+    return tmp_path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run(*words: str) -> int:
+    return main(["track", *words, "--output", "out", "--device", "cpu"])
+
+
+def the_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one error on stderr, beside a note that a clip is read as one."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_every_point_has_a_line_in_every_frame(place, still, capsys):
+    assert run("clip.mp4", "--points", "points.csv") == 0
+    found = rows(place / "out/tracks.csv")
+    assert [*found[0]] == ["point", "frame", "time", "x", "y", "visible"] and len(found) == 10
+    assert [row["point"] for row in found[:2]] == ["corner", "nose"]
+    assert [row["frame"] for row in found[::2]] == [f"frame_{n:06d}" for n in range(1, 6)]
+    assert [row["time"] for row in found[1::2]] == ["0", "0.1", "0.2", "0.3", "0.4"]
+    assert {(row["x"], row["y"], row["visible"]) for row in found[1::2]} == {("20.500", "30.000", "1")}
+    with VideoReader(place / "out/tracks.mp4") as video:
+        pictures = [frame.image for frame in video]
+    assert len(pictures) == 5 and pictures[0].shape == (48, 64, 3)
+    assert "followed 2 points through 5 frames, 2 seen in the last; wrote out/tracks.csv and out/tracks.mp4" in (
+        capsys.readouterr().out
+    )
+    assert still.num_encoded == 5  # each frame once, whatever the strides
+
+
+def test_a_grid_without_a_video(place, still):
+    for number, frame in enumerate(noisy_frames(3, 9, 12)):
+        write_image(place / f"walk/{number}.png", frame)
+    assert run("walk", "--grid", "3", "--no-video", "--strides", "1,2") == 0
+    assert [path.name for path in (place / "out").iterdir()] == ["tracks.csv"]
+    found = rows(place / "out/tracks.csv")
+    assert len(found) == 27 and [(row["x"], row["y"]) for row in found[:4]] == [
+        ("1.500", "1.000"),
+        ("5.500", "1.000"),
+        ("9.500", "1.000"),
+        ("1.500", "4.000"),
+    ]
+    assert {row["time"] for row in found} == {""} and {row["frame"] for row in found} == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no column 'x'"),
+        ("x,y\n", "points.csv has no point"),
+        ("10,20\n", "has no column 'x': its first line must name x and y, and may name point; it is '10,20'"),
+        ("x,y\n1,2\n3,four\n", "points.csv, line 3: y is 'four': expected a number"),
+        ("x,y\n1\n", "points.csv, line 2: y is '': expected a number"),
+        ("x,y\nnan,2\n", "points.csv, line 2: x is 'nan': expected a number"),
+        ("x,y\n1e999,2\n", "points.csv, line 2: x is '1e999': expected a number"),
+        ("x,y\n1,2\n64,2\n", "points.csv, line 3: the point (64, 2) is outside the first frame, which is 64x48"),
+        ("x,y\n-0.5,2\n", "points.csv, line 2: the point (-0.5, 2) is outside"),
+        ("point,x,y\na,1,2\na,3,4\n", "points.csv has the point 'a' twice"),
+        ('x,y\n"1,2\n', "is no CSV file in UTF-8"),
+        ("\ud800", "is no CSV file in UTF-8"),
+    ],
+)
+def test_points_that_cannot_be_followed_are_one_line(place, still, capsys, text, said):
+    (place / "points.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert run("clip.mp4", "--points", "points.csv") == 3
+    assert said in the_error(capsys)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["clip.mp4"], 2, "give either --points FILE.csv or --grid N"),
+        (["clip.mp4", "--grid", "2", "--points", "points.csv"], 2, "give either --points FILE.csv or --grid N"),
+        (["clip.mp4", "--points", "nowhere.csv"], 3, "nowhere.csv"),
+        (["clip.mp4", "--grid", "0"], 2, "--grid is 0: it must be from 1 to 1000"),
+        (["clip.mp4", "--grid", "2", "--strides", "2,4"], 2, "--strides is 2, 4: it must be ascending from 1"),
+        (["clip.mp4", "--grid", "2", "--strides", "1,1"], 2, "--strides is 1, 1: it must be ascending"),
+        (["clip.mp4", "--grid", "2", "--strides", "1,900"], 2, "up to 256"),
+        (["clip.mp4", "--grid", "2", "--warm-start"], 2, "--warm-start has no effect for tracks"),
+        (["clip.mp4", "--grid", "2", "--initial-flow", "."], 2, "--initial-flow is .: tracks begin each flow at dis"),
+        (["clip.mp4", "--grid", "2", "--resize", "x"], 2, "--resize is 'x'"),
+        (["clip.mp4", "clip.mp4", "--grid", "2"], 2, "the inputs stand for 2 clips"),
+        (["nowhere.mp4", "--grid", "2"], 3, "nowhere.mp4"),
+        (["clip.mp4", "--grid", "2", "--start", "5"], 3, "at least 2 frames are needed"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_one_line(place, still, capsys, words, code, said):
+    assert run(*words) == code
+    assert said in the_error(capsys)
+    assert not (place / "out").exists()
+
+
+def test_nothing_that_is_there_is_replaced_unasked(place, still, capsys):
+    (place / "out").mkdir()
+    (place / "out/tracks.csv").write_text("precious")
+    assert run("clip.mp4", "--grid", "2") == 2
+    assert "tracks.csv is already there: give --overwrite or another --output" in only_error(capsys)
+    assert (place / "out/tracks.csv").read_text() == "precious"
+    assert run("clip.mp4", "--grid", "2", "--overwrite") == 0
+    assert len(rows(place / "out/tracks.csv")) == 20
+    assert main(["track", "clip.mp4", "--points", "out/tracks.csv", "--output", "out", "--overwrite"]) == 2
+    assert "is an input, which results would replace" in capsys.readouterr().err
+
+
+def test_a_clip_that_breaks_off_is_followed_so_far(place, still, capsys):
+    for number, frame in enumerate(noisy_frames(4)):
+        write_image(place / f"walk/{number}.png", frame)
+    (place / "walk/3.png").write_bytes((place / "walk/3.png").read_bytes()[:999])
+    assert run("walk", "--grid", "2") == 3
+    assert "3.png" in the_error(capsys)
+    assert len(rows(place / "out/tracks.csv")) == 12 and (place / "out/tracks.mp4").exists()
+
+
+# From Python
+
+
+def test_a_stream_is_followed_as_it_comes():
+    read = []
+
+    def frames():
+        for number, frame in enumerate(noisy_frames(6)):
+            read.append(number)
+            yield frame
+
+    found = flowgru.track(frames(), [[1, 2], [3.5, 4]], StillNetwork(), iterations=1)
+    first = next(found)
+    assert first.positions.tolist() == [[1, 2], [3.5, 4]] and first.visible.all() and len(read) <= 2
+    assert len([*found]) == 5
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.array([[1, 2], [3, 4]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [(1, 2), (3, 4)], ((1, 2), (3, 4)), 3],
+    ids=["array", "tensor", "list", "tuple", "grid"],
+)
+def test_points_come_in_every_form(points):
+    *_, last = flowgru.track(noisy_frames(2), points, StillNetwork(), iterations=1)
+    expected = grid_points(3, 48, 64) if isinstance(points, int) else torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert torch.equal(last.positions, expected) and last.positions.dtype == torch.float32 and bool(last.visible.all())
+
+
+@pytest.mark.parametrize(
+    "points",
+    [None, "a.csv", [], [[1]], [["a", "b"]], np.zeros((0, 2)), np.zeros((2, 3)), 0, 5000, [[64, 0]], [[np.nan, 0]]],
+    ids=repr,
+)
+def test_what_are_no_points_is_refused(points):
+    assert "point" in refused(lambda: flowgru.track(noisy_frames(2), points, StillNetwork()))
+
+
+@pytest.mark.parametrize("options", [{"strides": (2,)}, {"strides": ()}, {"initial_flow": "warm"}, {"hold": -1}])
+def test_settings_that_make_no_sense_are_refused(options):
+    refused(lambda: flowgru.track(noisy_frames(2), 2, StillNetwork(), **options))
+
+
+@pytest.mark.parametrize("remembers", [2, 9])
+def test_a_matcher_that_remembers_frames_gives_the_same_flow(remembers, network_of_pairs):
+    frames = [to_tensor(frame)[None] for frame in noisy_frames(3)]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    plain, kept = (network_of_pairs(number) for number in (1, remembers))
+    for first, second in pairs:
+        expected, found = (each.match(frames[first], frames[second], with_context=True) for each in (plain, kept))
+        assert torch.equal(found.forward, expected.forward) and torch.equal(found.backward, expected.backward)
+
+
+@pytest.fixture
+def network_of_pairs(model: str) -> Callable[[int], PairMatcher]:
+    network = flowgru.load_model(model, "cpu")
+    return lambda remembers: PairMatcher(network, Way(1), backward=True, remembers=remembers)
+
+
+def test_points_and_their_ways_are_drawn_where_they_are():
+    image = np.zeros((40, 60, 3), np.uint8)
+    trails = [np.array([[10.0, 20.0], [50.0, 5.0]]), np.array([[30.0, 20.0], [50.0, 30.0]])]
+    drawn = with_points(image, trails, np.array([True, False]), rainbow([0.0, 0.5]))
+    assert not image.any() and (drawn[20, 30] == (255, 0, 0)).all() and drawn[20, 15:25].any(axis=1).all()
+    assert not drawn[30, 50].any() and drawn[28:33, 48:53].any()  # a ring
+    assert not drawn[5:25, 50].any()  # without a way
+    far = [np.array([[1e30, np.nan]])]
+    assert with_points(image, far, np.array([True]), rainbow([0.3])).shape == image.shape
+
+
+def test_names_of_points_are_their_numbers_where_none_are_given(tmp_path):
+    (tmp_path / "p.csv").write_text("y, x\n1,2\n3,4\n")
+    points = read_points(tmp_path / "p.csv")
+    assert points.names == ["1", "2"] and points.positions.tolist() == [[2, 1], [4, 3]]
