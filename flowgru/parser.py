@@ -16,6 +16,7 @@ from flowgru.config.renamed import NamesOfToday
 from flowgru.config_file import BOUNDED_YAML, ConfigFile
 from flowgru.errors import RequestError, did_you_mean, nearest, value_text
 from flowgru.option_texts import LIST, default_text, field_texts, metavar, parameter_text, type_text
+from flowgru.option_words import with_switches_named
 
 _PRINT_CONFIG = "Print all settings as they would be used, as a file for --config; =skip_default: only unusual ones."
 
@@ -82,7 +83,9 @@ class TaskParser:
         with NamesOfToday(self._parser.prog) as names:
             words = names.words(words, self._types)
         try:
-            found = self._parser.parse_args(self._with_brackets(self._without_names(words)))
+            found = self._parser.parse_args(
+                self._with_brackets(self._without_names(with_switches_named(words, self._types)))
+            )
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
         self._refuse_empty_texts(found)

@@ -11,6 +11,11 @@ from flowgru.config.require import require, require_effect
 from flowgru.config.way import COMPUTED
 from flowgru.errors import RequestError
 
+VIDEO = "flow.mp4"
+"""The video of a clip, where --video gives no other name."""
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
+
+
 @dataclass(frozen=True)
 class EstimateSettings(ModelSettings):
     """What is computed, and what is written."""
@@ -19,8 +24,9 @@ class EstimateSettings(ModelSettings):
     """Folder that receives the flows and summary.json; several videos or folders get one sub-folder each."""
     format: FlowFormat = "flo"
     """Flow file format: png16 is the 16-bit .png of KITTI; each other format has the name of its files' ending."""
-    video: bool = False
-    """Also write flow.mp4: the frames beside their flow in colours of one scale, with a legend."""
+    video: bool | str = False
+    """Also write flow.mp4: the frames beside their flow in colours of one scale, with a legend. --video flow.gif or
+    --video flow.webp, a name without a folder, writes an animated picture of this name instead; a GIF has fewer colours."""
     arrows: bool = False
     """Draw arrows of the flow over the frames of the video; implies --video."""
     max_flow: float | None = None
@@ -51,8 +57,19 @@ class EstimateSettings(ModelSettings):
         check_frames(self.start, self.end, self.stride, self.fps)
         if self.max_flow is not None and not 0 < self.max_flow < math.inf:
             raise RequestError(f"--max-flow is {self.max_flow}: it must be above 0, in pixels")
-        require_effect(self.max_flow is None or self.video or self.arrows, "--max-flow", "without --video or --arrows")
+        require_effect(
+            self.max_flow is None or self.video_name is not None, "--max-flow", "without --video or --arrows"
+        )
+        if isinstance(self.video, str):
+            check_video_name(self.video)
         self.size_to_compute()
+
+    @property
+    def video_name(self) -> str | None:
+        """The file of each clip's video; None where none is written."""
+        if isinstance(self.video, str):
+            return self.video
+        return VIDEO if self.video or self.arrows else None
 
     def size_to_compute(self) -> tuple[int, int] | float | None:
         """--resize as (height, width), as a factor, or None."""
@@ -122,6 +139,16 @@ def check_strides(strides: tuple[int, ...], name: str) -> None:
     sound = bool(strides) and all(isinstance(stride, int) for stride in strides) and ascending and strides[0] == 1
     shown = ", ".join(map(str, strides)) or "empty"
     require(sound and strides[-1] <= LONGEST_STRIDE, name, shown, f"ascending from 1, up to {LONGEST_STRIDE}")
+
+
+def check_video_name(name: str) -> None:
+    """RequestError unless a video of this name can be written into the output folder."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem or name.startswith(".") or f"{dot}{ending}".lower() not in VIDEO_SUFFIXES or {*name} & {*"/\\\0"}:
+        endings = ", ".join(VIDEO_SUFFIXES)
+        raise RequestError(
+            f"--video is {name!r}: expected the name of a file in the output folder, ending in one of {endings}"
+        )
 
 
 def check_frames(start: int, end: int | None, stride: int, fps: float | None) -> None:

@@ -18,7 +18,7 @@ from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
-from flowgru.estimation.journal import SAID_OF_CLIP, VIDEO
+from flowgru.estimation.journal import SAID_OF_CLIP
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.estimation.outputs import (
@@ -162,8 +162,8 @@ class Estimation:
         report.problems += source.problems
         report.seconds = round(time.perf_counter() - began + report.seconds, 3)
         kept.check()
-        if report.flows and (self.settings.video or self.settings.arrows):
-            self._write_video(source, folder, report)
+        if report.flows and self.settings.video_name:
+            self._write_video(source, folder / self.settings.video_name, report)
         if error is not None:
             report.problems.append(error)
         if not report.problems:
@@ -175,13 +175,13 @@ class Estimation:
         rate, fps = float(source.frame_rate or PICTURES_A_SECOND), self.settings.fps
         return (rate if fps is None else min(rate, fps)) / self.settings.stride
 
-    def _write_video(self, source: FrameSource, folder: Path, report: ClipReport) -> None:
-        overwrite = self.journal.may_replace(source.name, VIDEO)
-        self.journal.writes(source.name, VIDEO)
+    def _write_video(self, source: FrameSource, video: Path, report: ClipReport) -> None:
+        overwrite = self.journal.may_replace(source.name, video.name)
+        self.journal.writes(source.name, video.name)
         report.colour_scale, arrows = write_side_by_side(
             source,
-            [folder / f"{flow['name']}{self.place.extension}" for flow in report.flows],
-            folder / VIDEO,
+            [video.with_name(f"{flow['name']}{self.place.extension}") for flow in report.flows],
+            video,
             max_flow=self.settings.max_flow,
             arrows=self.settings.arrows,
             frame_rate=self._frame_rate(source),
@@ -189,7 +189,7 @@ class Estimation:
         )
         if arrows is not None:
             report.arrows = str(arrows)
-            say(f"{folder / VIDEO} has {arrows}")
+            say(f"{video} has {arrows}")
 
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings

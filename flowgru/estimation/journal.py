@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from flowgru.config.estimation import VIDEO
 from flowgru.errors import MachineError, RequestError, value_text
 from flowgru.files.atomic import open_to_append, write_file
 from flowgru.files.json_text import parse_json
@@ -26,7 +27,6 @@ LOCK = "estimate.lock"
 CARRIED = "estimate.carried.npz"
 """Where the next pair begins with --warm-start: the coarse flow of the last one."""
 SUMMARY = "summary.json"
-VIDEO = "flow.mp4"
 SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
 """What summary.json says of a whole clip that took work."""
 
@@ -166,7 +166,9 @@ class Journal:
             self.done = {name: {key: clip[key] for key in SAID_OF_CLIP} for name, clip in whole.items()}
         except (ValueError, KeyError, TypeError):
             return
-        videos = {name: {VIDEO} if clip.get("colour_scale") else set() for name, clip in clips.items()}
+        video = request.get("video")
+        names = {video if isinstance(video, str) else VIDEO}
+        videos = {name: names if clip.get("colour_scale") else set() for name, clip in clips.items()}
         self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
         self.request, self.finished = request, len(self.done) == len(clips)
 

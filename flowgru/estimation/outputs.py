@@ -10,12 +10,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from flowgru.config.estimation import EstimateSettings
+from flowgru.config.estimation import VIDEO, VIDEO_SUFFIXES, EstimateSettings
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.errors import MachineError, RequestError
-from flowgru.estimation.journal import SUMMARY, VIDEO, Journal, require_same
+from flowgru.estimation.journal import SUMMARY, Journal, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_link
@@ -56,6 +56,8 @@ class Place:
         """RequestError where they may not go there; nothing is written yet."""
         self.root = Path(settings.output)
         self.extension = FLOW_FORMATS[settings.format].suffix
+        self.video = settings.video_name or VIDEO
+        """The video of each clip, if one is asked for."""
         self.names = [source.name for source in sources]
         self.folders = clip_folders(self.root, self.names)
         self.endings = ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
@@ -66,9 +68,10 @@ class Place:
         if settings.overwrite:
             self.journal.forget()
         require_same(self.journal, self.request)
-        pictures = bool(self.endings) or self.extension == ".png"
+        animated = settings.video_name is not None and Path(self.video).suffix.lower() in PICTURE_SUFFIXES
+        pictures = bool(self.endings) or self.extension == ".png" or animated
         for name, folder in zip(["", *self.names], [self.root, *self.folders], strict=True):
-            _refuse_inputs(folder, inputs, pictures=pictures)
+            _refuse_inputs(folder, self.video, inputs, pictures=pictures)
             if name or folder not in self.folders:
                 self._refuse_others(name, folder)
         for name, folder in zip(self.names, self.folders, strict=True):
@@ -86,7 +89,9 @@ class Place:
 
     def has_results(self) -> bool:
         """Whether there are results, of whichever run."""
-        return any(_results(folder, self.extension) for folder in {self.root, *self.folders} if folder.is_dir())
+        return any(
+            _results(folder, self.extension, self.video) for folder in {self.root, *self.folders} if folder.is_dir()
+        )
 
     def files_of(self, folder: Path, name: str) -> list[Path]:
         """The files of one pair."""
@@ -106,8 +111,8 @@ class Place:
         ours |= {SUMMARY} if self.journal.request is not None else set()
         found = [
             file
-            for file in _results(folder, self.extension)
-            if file.name not in ours and not (VIDEO in begun and file.name == VIDEO)
+            for file in _results(folder, self.extension, self.video)
+            if file.name not in ours and not (file.suffix in VIDEO_SUFFIXES and file.name in begun)
         ]
         if found:
             more = f" and {len(found) - 1} more results" if len(found) > 1 else ""
@@ -118,8 +123,8 @@ class Place:
         flows = self.journal.flows.get(clip, [])
         there = (all(path.is_file() for path in self.files_of(folder, flow["name"])) for flow in flows)
         num_whole = sum(takewhile(bool, there))
-        with_video = VIDEO in self.journal.begun.get(clip, ()) and clip in self.journal.done
-        lost = with_video and self.journal.done[clip].get("colour_scale") and not (folder / VIDEO).is_file()
+        with_video = self.video in self.journal.begun.get(clip, ()) and clip in self.journal.done
+        lost = with_video and self.journal.done[clip].get("colour_scale") and not (folder / self.video).is_file()
         if num_whole < len(flows) or lost:
             self.journal.cut(clip, num_whole)
             self.journal.finished = False
@@ -156,12 +161,12 @@ def _refuse_places(root: Path, folders: Sequence[Path]) -> None:
         refuse_link(folder, root)
 
 
-def _refuse_inputs(folder: Path, inputs: Sequence[Path], *, pictures: bool) -> None:
+def _refuse_inputs(folder: Path, video_name: str, inputs: Sequence[Path], *, pictures: bool) -> None:
     """RequestError for a folder of input pictures, where results that are `pictures` could replace or join them."""
     of_pictures = {path.parent for path in inputs if path.suffix.lower() in PICTURE_SUFFIXES}
     if pictures and folder.resolve() in {path.resolve() for path in of_pictures}:
         raise RequestError(f"results in {folder} could replace the input pictures there: name another --output")
-    video = folder / VIDEO
+    video = folder / video_name
     if video.exists() and any(path.exists() and path.samefile(video) for path in inputs):
         raise RequestError(f"results in {folder} could replace the input {video}: name another --output")
 
@@ -201,8 +206,8 @@ def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> No
     write_file(root / SUMMARY, json_text(summary) + "\n", overwrite)
 
 
-def _results(folder: Path, extension: str) -> list[Path]:
+def _results(folder: Path, extension: str, video: str) -> list[Path]:
     """The files in a folder that an estimation could have written."""
-    names = (SUMMARY, VIDEO)
+    names = (SUMMARY, VIDEO, video)
     files = (file for file in folder.iterdir() if not file.name.startswith("."))
     return sorted(file for file in files if file.suffix == extension or file.name in names)

@@ -9,7 +9,7 @@ from paths import ROOT
 
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"config", "types", "errors", "tracing", "version"},
-    {"scan", "grid", "layers", "kinds", "files", "processes", "console", "option_texts"},
+    {"scan", "grid", "layers", "kinds", "files", "processes", "console", "option_texts", "option_words"},
     {"operators", "data"},
     {"model", "view"},
     {"estimation"},

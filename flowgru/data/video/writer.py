@@ -1,38 +1,68 @@
-"""Videos written from RGB frames by PyAV, one frame at a time, whole or not at all."""
+"""Videos and animated pictures written from RGB frames by PyAV, one frame at a time, whole or not at all."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from flowgru.data.video.palette import Palettes
 from flowgru.errors import RequestError, one_line, sides, size_text
 from flowgru.files.atomic import atomic_write
 
-_WRITTEN_SUFFIXES = (".mp4", ".mov", ".mkv")
+
+class _Kind(NamedTuple):
+    """How files of one ending are encoded."""
+
+    name: str
+    codec: str
+    pixel_format: str
+    codec_options: dict[str, str]
+    container_options: dict[str, str]
+    multiple: int = 1
+    """Of which both sides must be one."""
+    most_frames_a_second: int = 100_000
+    palettes: bool = False
+    """Whether each frame has a palette of 256 colours of its own."""
+
+
+_H264 = _Kind("H.264", "libx264", "yuv420p", {"crf": "18"}, {"movflags": "+faststart"}, multiple=2)
+# Viewers show a picture that asks for less than two hundredths of a second for a tenth.
+_GIF = _Kind("GIF", "gif", "pal8", {}, {"loop": "0"}, most_frames_a_second=50, palettes=True)
+_WEBP = _Kind("WebP", "libwebp_anim", "bgra", {"lossless": "1"}, {"loop": "0"}, most_frames_a_second=50)
+_KINDS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".gif": _GIF, ".webp": _WEBP}
+
+WRITTEN_SUFFIXES = tuple(_KINDS)
+"""Endings of the videos and animated pictures that can be written."""
 
 
 class VideoWriter:
-    """A new H.264 video from RGB frames of one size: `with VideoWriter(path, frame_rate) as video: video.write(rgb)`.
+    """A new video from RGB frames of one size: `with VideoWriter(path, frame_rate) as video: video.write(rgb)`.
 
-    It plays everywhere (yuv420p, index at the front) at near-transparent quality (crf 18). Odd sizes are made even by
-    repeating the last row or column. The file appears, whole, when the `with` ends without an exception.
-    RequestError if `path` exists without `overwrite`, for a suffix other than .mp4, .mov and .mkv, for a second frame
-    size, and if no frame came; MachineError if the disk refuses.
+    .mp4, .mov and .mkv hold H.264 that plays everywhere (yuv420p, index at the front) at near-transparent quality (crf 18);
+    odd sizes are made even by repeating the last row or column. .gif and .webp are animated pictures that repeat without an
+    end, of at most 50 frames a second: faster ones are slowed. WebP keeps every level, each picture of a GIF has the 256
+    colours that fit it best.
+    The file appears, whole, when the `with` ends without an exception.
+    RequestError if `path` exists without `overwrite`, for another suffix, for a second frame size, and if no frame came;
+    MachineError if the disk refuses.
     """
 
     def __init__(self, path: str | Path, frame_rate: Fraction | float | int, *, overwrite: bool = False) -> None:
         self.path = Path(path)
-        if self.path.suffix.lower() not in _WRITTEN_SUFFIXES:
-            suffixes = ", ".join(_WRITTEN_SUFFIXES)
+        kind = _KINDS.get(self.path.suffix.lower())
+        if kind is None:
+            suffixes = ", ".join(WRITTEN_SUFFIXES)
             raise RequestError(f"cannot write a video to {path}: the suffix must be one of {suffixes}")
         if not 0 < frame_rate < 100_000:
             raise RequestError(f"the frame rate is {frame_rate}: expected frames a second, above 0")
-        self._frame_rate = Fraction(frame_rate).limit_denominator(10_000)
+        self._kind = kind
+        self._frame_rate = min(Fraction(frame_rate).limit_denominator(10_000), Fraction(kind.most_frames_a_second))
+        self._palettes: Palettes | None = None
         self._shape: tuple[int, ...] | None = None
         self._writing = self._written(overwrite)
 
@@ -47,14 +77,19 @@ class VideoWriter:
     def _written(self, overwrite: bool) -> Iterator[None]:
         import av
 
+        kind = self._kind
         with (
             atomic_write(self.path, overwrite) as temporary,
-            av.open(os.path.abspath(temporary), "w", options={"movflags": "+faststart"}) as self._container,
+            av.open(os.path.abspath(temporary), "w", options=kind.container_options) as self._container,
         ):
-            self._stream: Any = self._container.add_stream("libx264", rate=self._frame_rate, options={"crf": "18"})
+            self._stream: Any = self._container.add_stream(
+                kind.codec, rate=self._frame_rate, options=kind.codec_options
+            )
             yield
             if self._shape is None:
                 raise RequestError(f"{self.path}: no frame was given, so no video is written")
+            if self._palettes is not None:
+                self._encode(self._palettes.rest())
             self._container.mux(self._stream.encode())
 
     def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -62,18 +97,26 @@ class VideoWriter:
         import av
 
         height, width = rgb.shape[:2]
+        below, right = -height % self._kind.multiple, -width % self._kind.multiple
         if self._shape is None:
             self._shape = rgb.shape
-            self._stream.height, self._stream.width = height + height % 2, width + width % 2
-            self._stream.pix_fmt = "yuv420p"
+            self._stream.height, self._stream.width = height + below, width + right
+            self._stream.pix_fmt = self._kind.pixel_format
+            if self._kind.palettes:
+                self._palettes = Palettes(height + below, width + right, 1 / self._frame_rate)
         if rgb.shape != self._shape:
             sizes = f"a frame is {sides(rgb.shape)}, the first was {size_text(self._shape)}"
             raise RequestError(f"{self.path}: {sizes}: start another video")
-        even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        even = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="edge")
         try:
-            self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            self._encode([frame] if self._palettes is None else self._palettes.add(frame))
         except av.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
-            text = f"{self.path}: H.264 cannot hold frames of {size_text(rgb.shape)}: {one_line(error)}"
+            text = f"{self.path}: {self._kind.name} cannot hold frames of {size_text(rgb.shape)}: {one_line(error)}"
             raise RequestError(text) from error
+
+    def _encode(self, frames: Any) -> None:
+        for frame in frames:
+            self._container.mux(self._stream.encode(frame))

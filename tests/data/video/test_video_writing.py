@@ -1,15 +1,20 @@
 """A video is written whole, as it was given, or not at all."""
 
 import resource
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from media import difference, moving_frames, noisy_frames
+from paths import ROOT
+from PIL import Image
 
 from flowgru.data.formats.flow_files import write_flow
-from flowgru.data.formats.images import write_image
+from flowgru.data.formats.images import read_image, write_image
+from flowgru.data.video.animation import read_animation
 from flowgru.data.video.reader import VideoReader
 from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import MachineError, RequestError
@@ -32,6 +37,47 @@ def test_a_written_video_comes_back(tmp_path: Path, height: int, width: int) -> 
     )
     data = (tmp_path / "new" / "out.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+
+
+@pytest.mark.parametrize(("suffix", "off"), [(".gif", 6), (".webp", 0)])
+@pytest.mark.parametrize("rate", [10, 24, 60])
+def test_an_animated_picture_comes_back_with_its_sizes_times_and_colours(tmp_path: Path, suffix, off, rate) -> None:
+    made = moving_frames(5, 47, 65)
+    made[3][:] = np.linspace(0, 255, 65, dtype=np.uint8)[
+        :, None
+    ]  # other colours, so that a palette of its own is needed
+    with VideoWriter(tmp_path / f"out{suffix}", rate) as video:
+        for frame in made:
+            video.write(frame)
+    shown = list(read_animation(tmp_path / f"out{suffix}"))
+    assert len(shown) == 5 and all(picture.image.shape == (47, 65, 3) for picture in shown)
+    assert all(difference(found.image, expected) <= off for found, expected in zip(shown, made, strict=True))
+    times = [picture.time for picture in shown]
+    assert times == pytest.approx(
+        [n / min(rate, 50) for n in range(5)], abs=0.011
+    )  # a GIF counts hundredths of a second
+    with Image.open(tmp_path / f"out{suffix}") as opened:
+        assert opened.info["loop"] == 0
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_one_frame_is_a_picture(tmp_path: Path, suffix: str) -> None:
+    with VideoWriter(tmp_path / f"out{suffix}", 10) as video:
+        video.write(moving_frames(1)[0])
+    assert difference(read_image(tmp_path / f"out{suffix}"), moving_frames(1)[0]) <= 6
+
+
+def test_a_long_animated_picture_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    def taken(num_frames: int) -> int:
+        code = (
+            "import resource, numpy as np; from flowgru.data.video.writer import VideoWriter\n"
+            f"with VideoWriter({str(tmp_path / f'{num_frames}.gif')!r}, 10) as video:\n"
+            f"    for n in range({num_frames}): video.write(np.full((240, 400, 3), n % 256, np.uint8))\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        return int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)
+
+    assert taken(200) - taken(20) < 25_000  # KiB; as many frames in RGB are 50,000
 
 
 def test_a_video_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
