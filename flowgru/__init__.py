@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flowgru.estimation.public.flows import estimate_flow, estimate_pairs
     from flowgru.estimation.public.warping import occlusion, warp
     from flowgru.model.weight_files.loading import load_model
+    from flowgru.model.weight_files.saving import push_model, save_model
     from flowgru.tracking.public import track
     from flowgru.view.arrows import draw_arrows
     from flowgru.view.colour_wheel import flow_to_image
@@ -31,7 +32,9 @@ __all__ = [
     "flow_to_image",
     "load_model",
     "occlusion",
+    "push_model",
     "read_flow",
+    "save_model",
     "track",
     "warp",
     "write_flow",
@@ -45,6 +48,8 @@ _HOMES = {
     "flow_to_image": "flowgru.view.colour_wheel",
     "load_model": "flowgru.model.weight_files.loading",
     "occlusion": "flowgru.estimation.public.warping",
+    "push_model": "flowgru.model.weight_files.saving",
+    "save_model": "flowgru.model.weight_files.saving",
     "read_flow": "flowgru.data.formats.flow_files",
     "track": "flowgru.tracking.public",
     "warp": "flowgru.estimation.public.warping",

@@ -17,7 +17,8 @@ class ModelSettings:
     """A model and how it is used; the commands that estimate have these options."""
 
     model: str = "default"
-    """default, raft_large, raft_small, a file of weights, or an exported model (.onnx, .xml)."""
+    """default, raft_large, raft_small, a file of weights, an exported model (.onnx, .xml), or hf://owner/name, a model on
+    the Hugging Face Hub."""
     iterations: int | None = None
     """Refinements: so many times the network corrects each flow; without it the number in the model's card, else 12."""
     initial_flow: str | None = None

@@ -23,10 +23,10 @@ from flowgru.errors import FlowgruError, MachineError, RequestError, one_line
 from flowgru.files.atomic import write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
-from flowgru.model.weight_files.model_file import weights_as_bytes
+from flowgru.model.weight_files.model_file import WEIGHTS, weights_as_bytes
 from flowgru.model.weight_files.torch_file import check_zip
 
-WEIGHTS, STATE, CONFIG, LOCK = "model.safetensors", "train.pt", "config.yaml", "run.lock"
+STATE, CONFIG, LOCK = "train.pt", "config.yaml", "run.lock"
 
 REPLACED = ".replaced"
 """Ends the name of a checkpoint whose successor of the same step is just being put in its place."""

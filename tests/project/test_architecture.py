@@ -43,6 +43,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "h5py": ("data/",),
     "skimage": ("data/",),
     "scipy": ("comparison/statistics.py", "model/initial_flow.py"),
+    "huggingface_hub": ("model/weight_files/hub.py",),
     "torchvision": ("model/weight_files/loading.py",),
     "triton": ("scan/triton_kernels.py", "model/correlation/", "layers/triton_norm.py"),
     "onnx": ("model/exported/",),

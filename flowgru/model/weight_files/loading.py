@@ -21,6 +21,7 @@ from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card_network import network_of_card
+from flowgru.model.weight_files.hub import downloaded, is_hub_address
 from flowgru.model.weight_files.model_file import BUNDLED, describe_mismatch, listed, read_weights
 from flowgru.model.weight_files.network_part import network_part
 from flowgru.model.weight_files.raft_names import (
@@ -54,8 +55,10 @@ def load_model(
     """The network that `source` names, in evaluation mode on `device`, with its `card`.
 
     source: "default" is the model that comes with flowgru; "raft_large" and "raft_small" are RAFT as torchvision has
-    released it, downloaded once; anything else is a file: a flowgru model, one of Princeton's RAFT checkpoints, or a state
-    dict of torchvision's RAFT. A warning names what the file holds beside the network.
+    released it, downloaded once; "hf://owner/name" is a model on the Hugging Face Hub, downloaded once, of which
+    "hf://owner/name@revision" names another revision than the newest; anything else is a file: a flowgru model, one of
+    Princeton's RAFT checkpoints, or a state dict of torchvision's RAFT. A warning names what the file holds beside the
+    network.
     device: None takes CUDA where there is one, else the CPU.
     correlation: all_pairs keeps all matches of a pair, on_demand computes those it needs in each refinement, in little
     memory; auto takes all_pairs where it fits memory_budget, or without one a quarter of the free memory, on a CPU 1 GiB.
@@ -69,7 +72,10 @@ def load_model(
     plan = MatchPlan(correlation, memory_budget)
     chosen = choose_device(device)
     name = str(given_path(source, "the model"))
-    weights, card = _released_weights(name) if name in RELEASED else read_weights(_model_path(name))
+    if is_hub_address(name):
+        weights, card = read_weights(downloaded(name))
+    else:
+        weights, card = _released_weights(name) if name in RELEASED else read_weights(_model_path(name))
     weights, others = network_part(weights, name)
     naming = naming_of(weights)
     if naming is None:

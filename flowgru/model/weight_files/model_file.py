@@ -20,6 +20,9 @@ from flowgru.model.weight_files.torch_file import read_torch_file
 BUNDLED = Path(__file__).parents[2] / "weights"
 """The folder of the weights that come with the package."""
 
+WEIGHTS = "model.safetensors"
+"""The file of a network's weights, in a run's folder and in a repository."""
+
 MAX_BYTES = 4 * 2**30
 """The size of the largest file of weights that is read."""
 
@@ -46,7 +49,12 @@ def write_model_file(
 
     RequestError if the file exists without `overwrite` or a weight is not finite; MachineError if the disk refuses.
     """
-    write_file(path, weights_as_bytes(weights, {_CARD: json_text(card, indent=None)}), overwrite, durable=True)
+    write_file(path, model_file_bytes(weights, card), overwrite, durable=True)
+
+
+def model_file_bytes(weights: Mapping[str, Tensor], card: dict[str, Any]) -> bytes:
+    """The content of a file of write_model_file."""
+    return weights_as_bytes(weights, {_CARD: json_text(card, indent=None)})
 
 
 def weights_as_bytes(weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
