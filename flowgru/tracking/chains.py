@@ -18,6 +18,9 @@ from flowgru.grid import sample
 LEAST_VARIANCE = 0.01
 """Of a link whose two flows agree to the bit, in square pixels: agreeing flows are off by a tenth of a pixel, too."""
 
+AROUND = tuple((x, y) for y in (-2.0, 0.0, 2.0) for x in (-2.0, 0.0, 2.0))
+"""Places around a point, in pixels from it, at which its two flows are compared."""
+
 LEAST_CONFIDENCE = 0.05
 """A model that is less sure of a flow is taken for as sure as this, so that a variance stays finite."""
 
@@ -57,21 +60,29 @@ def extend(source: Followed, link: Link) -> Followed:
 
     The point is hidden over a link by the rule of flowgru.estimation.geometry.occlusion_mask: the two flows do not lead
     back, or lead out of the picture. The square of their disagreement adds up four errors (of two flows in two coordinates),
-    so that a quarter of it is the variance of one; a model that is less sure of a flow adds as many times more.
+    so that a quarter of it is the variance of one; it is the mean over places around the point, for at a single one flows
+    may agree by chance. A model that is less sure of a flow adds as many times more.
     """
-    flow = _at(link.forward, source.positions)
+    flow, back = _there_and_back(source.positions, link)
     target = source.positions + flow
-    back = _at(link.backward, target)
     height, width = link.forward.shape[1:]
     limit = target.new_tensor([width - 1, height - 1])
     outside = ((target < 0) | (target > limit)).any(dim=1)
     gap = (flow + back).square().sum(dim=1)
     lengths = flow.square().sum(dim=1) + back.square().sum(dim=1)
     hidden = ~(gap <= 0.01 * lengths + 0.5) | outside  # so that it is hidden, too, where a flow is not finite
-    variance = LEAST_VARIANCE + gap / 4
+    around = [source.positions + source.positions.new_tensor(offset) for offset in AROUND]
+    gaps = [torch.add(*_there_and_back(places, link)).square().sum(dim=1) for places in around]
+    variance = LEAST_VARIANCE + torch.stack(gaps).mean(dim=0) / 4
     if link.confidence is not None:
         variance = variance / _at(link.confidence[None], source.positions)[:, 0].clamp(min=LEAST_CONFIDENCE)
     return Followed(target, source.num_hidden + hidden, source.variance + variance)
+
+
+def _there_and_back(positions: Float[Tensor, "P 2"], link: Link) -> tuple[Float[Tensor, "P 2"], Float[Tensor, "P 2"]]:
+    """The flow at each place, and the flow back at the place that it leads to."""
+    flow = _at(link.forward, positions)
+    return flow, _at(link.backward, positions + flow)
 
 
 def best_of(chains: Sequence[Followed]) -> Followed:

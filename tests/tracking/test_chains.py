@@ -24,7 +24,7 @@ def test_a_link_leads_where_the_flow_at_the_point_leads():
     ramp = torch.stack([0.1 * torch.arange(30.0).expand(SIZE), torch.zeros(SIZE)])
     found = extend(begin(POINTS), Link(ramp, torch.zeros(2, *SIZE)))
     torch.testing.assert_close(found.positions, POINTS + torch.tensor([[0.4, 0.0], [1.05, 0.0]]))
-    gap = torch.tensor([0.16, 1.05**2])
+    gap = torch.tensor([0.2**2 + 0.4**2 + 0.6**2, 0.85**2 + 1.05**2 + 1.25**2]) / 3  # around the points, 2 px away
     torch.testing.assert_close(found.variance, 0.01 + gap / 4)
     assert found.visible.tolist() == [True, False]  # the second disagrees by more than flows that belong together do
 
