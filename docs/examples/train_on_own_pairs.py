@@ -61,8 +61,8 @@ own, held_out = write_pairs("own", 3, seed=1), write_pairs("held_out", 1, seed=2
 # %% [markdown]
 # ## Settings
 #
-# These are the settings of [fine-tuning](../train.md#fine-tune-the-default), as Python. A YAML file with the same names
-# does the same: `flowgru train --config fine.yaml --output runs/fine`.
+# These are settings of [fine-tuning](../fine_tune.md), as Python. A YAML file with the same names does the same: `flowgru
+# train --config configs/fine_tune.yaml --output runs/fine_tune`.
 
 # %%
 crop = AugmentationSettings(height=128, width=128, log2_scale=(0.0, 0.3))

@@ -3,13 +3,18 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny_run
 import torch
+from paths import ROOT
 from PIL import Image
 
+from flowgru.cli import main
+from flowgru.commands.train import train as train_command
 from flowgru.config import (
     AugmentationSettings,
     NetworkConfig,
@@ -27,6 +32,7 @@ from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
+from flowgru.parser import TaskParser
 from flowgru.training.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import licence
 from flowgru.training.run import train
@@ -234,3 +240,30 @@ def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path)
     train(TINY, str(tmp_path), device="cpu")
     with pytest.raises(RequestError, match=r"network.hidden_size was not given and is 40"):
         train(replace(TINY, network=NetworkConfig("compact", "conv_gru", hidden_size=40)), str(tmp_path), device="cpu")
+
+
+def test_fine_tuning_keeps_the_default_network_and_watches_both_kinds():
+    given = TaskParser("flowgru train", train_command).parse(
+        ["--config", str(ROOT / "configs/fine_tune.yaml"), "--output", "runs/fine_tune"]
+    )
+    config: TrainConfig = given["config"]
+    assert config.network == load_model("default", "cpu").config and config.init_from == "default"
+    assert config.optimizer.learning_rate <= OptimizerConfig().learning_rate / 4
+    assert {part.name for part in config.sets} == {"my_pairs.csv", "synthetic"}
+    assert config.validation.sets == ("my_held_out_pairs.csv", "synthetic")
+    assert config.starts.dis > 0.5 and config.hold == 3 and config.validation.initial_flows[0] == "dis"
+
+
+@pytest.mark.slow
+def test_fine_tuning_runs_on_pairs_of_ones_own(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_pairs.csv", "my_held_out_pairs.csv"):
+        (tmp_path / name).write_bytes(Path(manifest).read_bytes())
+    options = "--steps 1 --batch-size 1 --iterations 1 --no-grad-iterations 0 --workers 0 --validation.pairs 1"
+    small = "--validation.height 128 --validation.width 160 --data.num-textures 2 --data.photos=null --device cpu"
+    words = ["--config", str(ROOT / "configs/fine_tune.yaml"), "--output", "run", *options.split(), *small.split()]
+    assert main(["train", *words]) == 0
+    logged = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert {"my_held_out_pairs", "synthetic"} <= {
+        word for line in logged for word in re.findall(r"\w+", json.dumps(line))
+    }
