@@ -112,7 +112,7 @@ class Place:
         found = [
             file
             for file in _results(folder, self.extension, self.video)
-            if file.name not in ours and not (file.suffix in VIDEO_SUFFIXES and file.name in begun)
+            if file.name not in ours and not (file.suffix.lower() in VIDEO_SUFFIXES and file.name in begun)
         ]
         if found:
             more = f" and {len(found) - 1} more results" if len(found) > 1 else ""

@@ -248,6 +248,7 @@ def test_a_video_has_the_name_and_the_kind_that_are_asked_for(estimate, tmp_path
     if not name.endswith("mp4"):
         shown = list(read_animation(output / name))
         assert [picture.image.shape for picture in shown] == [(SIZE[0], 2 * SIZE[1], 3)] * 2
+    assert estimate(clip, *words) == 0  # nothing is left to do
     (output / name).unlink()  # what is lost is made again, and nothing else
     before = (output / "frame_000001.flo").stat().st_mtime_ns
     assert estimate(clip, *words) == 0 and (output / name).exists()
