@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, sides, size_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,5 +76,6 @@ def _check_targets(targets: dict[str, Path], sources: list[Path], overwrite: boo
 def _require_size(picture: "np.ndarray", path: Path, height: int, width: int, of: str) -> None:
     """RequestError unless a picture has the size of the flow."""
     if picture.shape[:2] != (height, width):
-        found = f"{picture.shape[1]}x{picture.shape[0]}"
-        raise RequestError(f"{path} is {found} and {of} {width}x{height}: expected one size; resize the picture")
+        raise RequestError(
+            f"{path} is {size_text(picture.shape)} and {of} {sides((height, width))}: expected one size; resize the picture"
+        )

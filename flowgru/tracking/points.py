@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowgru.config.estimation import LARGEST_GRID
 from flowgru.config.require import require
-from flowgru.errors import InputFileError, RequestError, one_line
+from flowgru.errors import InputFileError, RequestError, one_line, size_text
 from flowgru.files.bounded import read_bytes
 from flowgru.kinds import described, numbers_of, whole_number
 
@@ -36,8 +36,8 @@ class NamedPoints(NamedTuple):
         if outside:
             found = f"({x[outside[0]]:g}, {y[outside[0]]:g})"
             raise InputFileError(
-                f"{self.places[outside[0]]}: the point {found} is outside the first frame, which is {width}x{height}: "
-                f"expected x from 0 to {width - 1} and y from 0 to {height - 1}"
+                f"{self.places[outside[0]]}: the point {found} is outside the first frame of "
+                f"{size_text((height, width))}: expected x from 0 to {width - 1} and y from 0 to {height - 1}"
             )
 
 
@@ -97,8 +97,8 @@ def given_points(points: Any, height: int, width: int) -> Float[Tensor, "P 2"]:
         number = int(outside.nonzero()[0])
         x, y = positions[number].tolist()
         raise RequestError(
-            f"point {number} is ({x:g}, {y:g}), and the first frame is {width}x{height}: expected x from 0 to {width - 1} "
-            f"and y from 0 to {height - 1}"
+            f"point {number} is ({x:g}, {y:g}), and the first frame is {size_text((height, width))}: "
+            f"expected x from 0 to {width - 1} and y from 0 to {height - 1}"
         )
     return positions
 
