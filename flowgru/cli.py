@@ -55,6 +55,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command("flowgru.commands.train", "train", "weights of a network, from a configuration"),
     "compare": Command("flowgru.commands.compare", "compare", "update operators under one recipe, with a report"),
+    "live": Command("flowgru.commands.live", "live", "flow of a camera as it runs, in a window or on a page"),
     "benchmark": Command(
         "flowgru.commands.benchmark", "benchmark", "speed and memory of models and settings, side by side"
     ),

@@ -5,6 +5,7 @@ transparent pixels are laid over black, 16-bit samples are divided by 257 and ro
 (EXIF, TIFF) is applied. Floating-point pictures are refused, because nothing says which value is white.
 """
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,13 @@ def written_format(path: Path) -> str:
     if picture_format is None:
         raise RequestError(f"cannot write a picture to {path}: the suffix must be one of {', '.join(_WRITTEN_FORMATS)}")
     return picture_format
+
+
+def jpeg_bytes(rgb: UInt8[np.ndarray, "H W 3"], quality: int = 85) -> bytes:
+    """8-bit RGB as the content of a JPEG file."""
+    content = io.BytesIO()
+    Image.fromarray(rgb).save(content, format="JPEG", quality=quality)
+    return content.getvalue()
 
 
 def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> Float32[Tensor, "3 H W"]:

@@ -25,8 +25,9 @@ class Palettes:
         graph.configure()
 
     def add(self, frame: Any) -> Iterator[Any]:
-        """Takes a frame; gives those that are done."""
-        frame.pts, frame.time_base = self._number, self._time_base
+        """Takes a frame, with or without its own time; gives those that are done."""
+        if frame.pts is None:
+            frame.pts, frame.time_base = self._number, self._time_base
         self._number += 1
         self._graph.push(frame)
         yield from self._done()

@@ -39,6 +39,8 @@ _KINDS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".gif": _GIF, ".webp": _W
 WRITTEN_SUFFIXES = tuple(_KINDS)
 """Endings of the videos and animated pictures that can be written."""
 
+_MILLISECOND = Fraction(1, 1000)
+
 
 class VideoWriter:
     """A new video from RGB frames of one size: `with VideoWriter(path, frame_rate) as video: video.write(rgb)`.
@@ -64,6 +66,7 @@ class VideoWriter:
         self._frame_rate = min(Fraction(frame_rate).limit_denominator(10_000), Fraction(kind.most_frames_a_second))
         self._palettes: Palettes | None = None
         self._shape: tuple[int, ...] | None = None
+        self._latest = -1
         self._writing = self._written(overwrite)
 
     def __enter__(self) -> "VideoWriter":
@@ -92,8 +95,8 @@ class VideoWriter:
                 self._encode(self._palettes.rest())
             self._container.mux(self._stream.encode())
 
-    def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Append one frame."""
+    def write(self, rgb: UInt8[np.ndarray, "H W 3"], time: float | None = None) -> None:
+        """Append one frame; `time` is when it is shown, in seconds, for all frames or for none."""
         import av
 
         height, width = rgb.shape[:2]
@@ -103,13 +106,19 @@ class VideoWriter:
             self._stream.height, self._stream.width = height + below, width + right
             self._stream.pix_fmt = self._kind.pixel_format
             if self._kind.palettes:
-                self._palettes = Palettes(height + below, width + right, 1 / self._frame_rate)
+                tick = 1 / self._frame_rate if time is None else _MILLISECOND
+                self._palettes = Palettes(height + below, width + right, tick)
+            if time is not None:
+                self._stream.codec_context.time_base = _MILLISECOND
         if rgb.shape != self._shape:
             sizes = f"a frame is {sides(rgb.shape)}, the first was {size_text(self._shape)}"
             raise RequestError(f"{self.path}: {sizes}: start another video")
         even = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        if time is not None:
+            self._latest = max(self._latest + 1, round(time / _MILLISECOND))
+            frame.pts, frame.time_base = self._latest, _MILLISECOND
         try:
-            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             self._encode([frame] if self._palettes is None else self._palettes.add(frame))
         except av.FFmpegError as error:
             if isinstance(error, OSError):

@@ -1,0 +1,34 @@
+"""The address at which a page is served."""
+
+import socket
+
+from flowgru.config.require import require
+from flowgru.errors import MachineError
+
+THIS_MACHINE = "127.0.0.1"
+"""The host that only this machine reaches."""
+
+
+def check_port(port: int) -> None:
+    """RequestError, in the words of the command line, for what is no number of a port."""
+    require(0 <= port <= 65535, "--port", port, "a number from 0 to 65535; 0 takes a free one")
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or for 0 one that is free. MachineError where nothing can listen there."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
+            probe.bind(address)
+            return probe.getsockname()[1]
+    except OSError as error:
+        raise MachineError(
+            f"cannot listen at {host}:{port} ({error.strerror or error}): give another --port, such as --port 0, which "
+            "takes a free one, or another --host"
+        ) from None
+
+
+def address_text(host: str, port: int) -> str:
+    """The address as it is written into a browser."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,161 @@
+"""`flowgru live` shows, saves and counts, whatever ends it; FFmpeg's test picture stands for a camera."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media import moving_frames, write_clip
+
+from flowgru.cli import main
+from flowgru.data.video.frames import open_frames
+from flowgru.data.video.reader import Frame
+from flowgru.errors import MachineError
+from flowgru.live import loop
+from flowgru.live.display import Nowhere
+
+
+@pytest.fixture
+def live(model: str) -> Callable[..., int]:
+    def run(*words: object) -> int:
+        usual = {"--model": model, "--iterations": "1", "--device": "cpu", "--resize": "0.2", "--display": "none"}
+        missing = [part for option in usual.items() if option[0] not in words for part in option]
+        return main(["live", *map(str, words), *missing])
+
+    return run
+
+
+class FakeCamera:
+    """Gives four frames and then is unplugged."""
+
+    frame_rate = None
+
+    def __init__(self, source: str) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, image in enumerate(moving_frames(4)):
+            yield Frame(image, f"frame_{number}", None, 0, damaged=False)
+            time.sleep(0.2)
+        raise MachineError("the camera has gone")
+
+
+def saved(path: Path) -> list[Frame]:
+    (source,) = open_frames([path])
+    return list(source)
+
+
+def test_what_is_shown_is_saved_with_its_times(live, tmp_path, capsys):
+    assert live("--source", "test", "--frames", 4, "--save", tmp_path / "a.mp4") == 0
+    frames = saved(tmp_path / "a.mp4")
+    assert len(frames) == 4 and frames[0].image.shape == (264, 640, 3)  # two pictures of 320x240 over a line of text
+    times = [frame.time for frame in frames if frame.time is not None]
+    assert len(times) == 4 and times == sorted(set(times)) and times[0] == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("showed 4 flows in ") and "flows/s, latency " in said.out and "a.mp4" in said.out
+    assert "test: 4/4 flows" in said.err and "dropped" in said.err
+
+
+def test_seconds_end_it_too(live, capsys):
+    began = time.perf_counter()
+    assert live("--source", "test", "--seconds", 0.6) == 0
+    assert 0.6 <= time.perf_counter() - began < 10
+
+
+def test_a_file_is_shown_at_its_own_speed(live, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", moving_frames(5))  # 10 frames a second
+    began = time.perf_counter()
+    assert live("--source", clip) == 0
+    assert time.perf_counter() - began > 0.4
+    assert "showed" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_it_with_its_code_and_keeps_the_video(live, tmp_path, monkeypatch):
+    shown = []
+
+    def show(self, picture):
+        shown.append(picture)
+        if len(shown) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    monkeypatch.setattr(Nowhere, "show", show)
+    assert live("--source", "test", "--save", tmp_path / "a.mp4") == 130
+    assert len(saved(tmp_path / "a.mp4")) == len(shown) == 2
+
+
+def test_a_camera_that_stops_is_one_line_and_the_video_is_kept(live, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "Camera", FakeCamera)
+    assert live("--source", "camera", "--save", tmp_path / "a.mp4") == 4
+    assert len(saved(tmp_path / "a.mp4")) >= 2
+    assert capsys.readouterr().err.splitlines()[-1] == "error: the camera has gone"
+
+
+def test_a_display_that_is_closed_ends_it(live, monkeypatch, capsys):
+    monkeypatch.setattr(Nowhere, "show", lambda self, picture: False)
+    assert live("--source", "test") == 0
+    assert capsys.readouterr().out.startswith("showed 1 flow in ")
+
+
+def test_where_nothing_was_shown_nothing_is_saved(live, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "_pictures", lambda *_: iter(()))
+    assert live("--source", "test", "--save", tmp_path / "a.mp4") == 0
+    assert not (tmp_path / "a.mp4").exists()
+    assert "no flow was shown, so" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["--source", "/dev/video99"], 4, "the camera /dev/video99 cannot be used (No such file or directory)"),
+        (["--source", "nowhere.mp4"], 3, "nowhere.mp4"),
+        (["--source", "test", "--display", "window"], 4, "no window can be opened: "),
+        (["--source", "test", "--save", "a.gif"], 2, "cannot write a video to a.gif"),
+        (["--source", "test", "--save", "there.mp4"], 2, "there.mp4 is already there: give --overwrite"),
+        (["--source", "test", "--overwrite"], 2, "--overwrite has no effect without --save"),
+        (["--source", "test", "--frames", 0], 2, "--frames is 0: it must be 1 or more"),
+        (["--source", "test", "--seconds", 0], 2, "--seconds is 0.0: it must be above 0"),
+        (["--source", "test", "--initial-flow", "."], 2, "expected dis or zero"),
+        (["--source", "test", "--port", 70000], 2, "--port is 70000"),
+        (["--source", "test", "--resize", "big"], 2, "--resize is 'big'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_its_code(live, words, code, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:   NONE\n")
+    Path("there.mp4").write_bytes(b"kept")
+    assert live(*words) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
+    assert [path.name for path in tmp_path.iterdir()] == ["there.mp4"] and Path("there.mp4").read_bytes() == b"kept"
+
+
+def test_a_port_that_is_taken_is_one_line(live, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert live("--source", "test", "--display", "page", "--port", port) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot listen at 127.0.0.1:{port} (Address already in use): give another --port" in line
+
+
+def test_pictures_have_the_colours_of_the_flow_and_a_line_of_text():
+    from flowgru.live.flow import LivePair, LivePicture
+    from flowgru.live.settings import LiveSettings
+    from flowgru.view.colour_wheel import flow_to_image
+
+    frame = Frame(np.zeros((60, 400, 3), np.uint8), "a", None, 0, damaged=False)
+    pictures = LivePicture(LiveSettings())
+
+    def right(length: float) -> tuple[np.ndarray, np.ndarray]:
+        flow = np.full((60, 400, 2), (length, 0), np.float32)
+        shown = pictures.of(LivePair(frame, flow), "12.0 flows/s, latency 80 ms")
+        assert shown.shape == (84, 800, 3) and (shown[60:, :200] < 128).any() and (shown[60:, 400:] == 255).all()
+        return shown[:60, 400:], flow
+
+    for length, scale in ((10, 10), (5, 10), (20, 20), (5, 5)):  # it stays until it is too small, or much too large
+        shown, flow = right(length)
+        assert np.array_equal(shown, flow_to_image(flow, float(scale)))
