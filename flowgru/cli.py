@@ -56,6 +56,9 @@ COMMANDS: dict[str, Command] = {
     "train": Command("flowgru.commands.train", "train", "weights of a network, from a configuration"),
     "compare": Command("flowgru.commands.compare", "compare", "update operators under one recipe, with a report"),
     "live": Command("flowgru.commands.live", "live", "flow of a camera as it runs, in a window or on a page"),
+    "web": Command(
+        "flowgru.commands.web", "web", "a page for the browser: drop pictures or a clip, look at their flow"
+    ),
     "benchmark": Command(
         "flowgru.commands.benchmark", "benchmark", "speed and memory of models and settings, side by side"
     ),
@@ -69,6 +72,7 @@ EXTRAS = {
     "dask": "corpus",
     "dask_jobqueue": "corpus",
     "distributed": "corpus",
+    "gradio": "web",
 }
 """The extra of flowgru that brings an optional package."""
 

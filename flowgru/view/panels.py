@@ -38,13 +38,17 @@ def flow_panel(
     """
     require_one_size(image=image, flow=flow)
     wheel = colour_wheel_legend(max_flow, legend_size(image)) if legend else None
-    left = image
-    if arrows is not None:
-        left = with_arrows(image, flow, arrows)
-        if arrows.scale != 1:
-            text = write_text(arrows.factor, fit_text(arrows.factor, legend_size(image)))
-            left = lay_into_corner(left, text, on_left=True)
+    left = image if arrows is None else with_labelled_arrows(image, flow, arrows)
     return side_by_side(left, flow_picture(flow, max_flow), wheel)
+
+
+def with_labelled_arrows(image: Picture, flow: FlowArray, arrows: Arrows) -> Picture:
+    """The frame with its arrows; where they are longer or shorter than the flow, it says so at the bottom left."""
+    drawn = with_arrows(image, flow, arrows)
+    if arrows.scale == 1:
+        return drawn
+    text = write_text(arrows.factor, fit_text(arrows.factor, legend_size(image)))
+    return lay_into_corner(drawn, text, on_left=True)
 
 
 def flow_sheet(image: Picture, flows: Sequence[FlowArray], *, max_flow: float, columns: int = 2) -> Picture:

@@ -13,7 +13,7 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"operators", "data"},
     {"model", "view"},
     {"estimation"},
-    {"evaluation", "benchmarking", "corpus", "tracking", "live"},
+    {"evaluation", "benchmarking", "corpus", "tracking", "live", "web"},
     {"training"},
     {"comparison"},
     {"commands"},
@@ -56,7 +56,8 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "distributed": ("corpus/engine.py", "corpus/work.py"),
     "dask_jobqueue": ("corpus/slurm.py",),
     "pyarrow": ("corpus/parquet.py",),
-    "jsonargparse": ("cli.py", "config_file.py", "parser.py"),
+    "gradio": ("web/",),
+    "jsonargparse": ("cli.py", "parser.py"),
     "rich": ("console.py", "evaluation/set_report.py", "training/run_log.py"),
 }
 

@@ -12,6 +12,7 @@ ITEMS = dict(re.findall(r"^- \*\*(.+?)\*\*: (.+?)(?=^- |\Z)", SECTION, re.MULTIL
 def test_it_tells_of_all_that_is_added():
     wanted = {
         "What a corpus writes of a clip",
+        "What visitors of the page take home",
         "update operator",
         "data set",
         "format of flow files",

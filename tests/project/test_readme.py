@@ -30,7 +30,7 @@ def test_the_check_runs_the_test_command_word_for_word(tmp_path):
     venv = tmp_path / "flowgru-ci" / f"{key}-{python.stdout.strip()}"
     (venv / "bin").mkdir(parents=True)
     (venv / "ready").touch()
-    for name in ("pip", "ruff", "pyright", "pytest"):
+    for name in ("pip", "ruff", "pyright", "pytest", "chromium"):
         (venv / "bin" / name).write_text(f'#!/bin/sh\necho "called: {name} $*"\n')
         (venv / "bin" / name).chmod(0o755)
     environment = {**os.environ, "FLOWGRU_CI_CACHE": str(tmp_path)}

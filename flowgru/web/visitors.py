@@ -1,0 +1,76 @@
+"""What visitors do on the page, without the page: each has a folder, and every error becomes the line of the command."""
+
+import hashlib
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from flowgru.console import warn
+from flowgru.errors import FlowgruError, RequestError, lacks_memory
+from flowgru.web.settings import WebSettings
+from flowgru.web.work import Counted, EstimatedClip, Models, Wishes, estimated
+
+SECONDS_FOR_A_PAIR = 20.0
+"""For which the last pair is waited for when the server ends."""
+
+
+class Visitors:
+    """The folders of all who have the page open."""
+
+    def __init__(self, root: Path, settings: WebSettings) -> None:
+        self._root, self._settings = root, settings
+        self._step = threading.Lock()
+        """Held while a pair is estimated and written."""
+        self.models = Models(settings)
+
+    def folder(self, session: str) -> Path:
+        """The folder of one page that is open; the session's name, which a browser chooses, is no path."""
+        return self._root / hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()[:32]
+
+    def end(self) -> None:
+        """Lets the pair that is being estimated be the last one, so that nothing is written after it."""
+        self._step.acquire(timeout=SECONDS_FOR_A_PAIR)
+
+    def leave(self, session: str) -> None:
+        """Removes what was estimated for a page that is closed."""
+        shutil.rmtree(self.folder(session), ignore_errors=True)
+
+    def estimate(
+        self, session: str, inputs: Sequence[str | None], wishes: Wishes
+    ) -> Iterator[Counted | EstimatedClip | str]:
+        """What estimated gives; the line of an error ends it."""
+        paths = [Path(given) for given in inputs if given]
+        try:
+            if len(paths) < len(inputs):
+                missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
+                raise RequestError(f"{missing}; drop a file above, or take it with the camera")
+            steps = estimated(paths, wishes, self.models, self._settings, self.folder(session))
+            while True:
+                with self._step:
+                    step = next(steps, None)
+                if step is None:
+                    return
+                yield step
+        except Exception as error:
+            yield error_line(error, [path.parent for path in paths])
+
+
+def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:
+    """The line of an error, with names of files instead of paths in these folders; a bug is told to the server too."""
+    if isinstance(error, FlowgruError):
+        text = str(error)
+    elif lacks_memory(error):
+        text = "not enough memory: compute at a smaller size"
+    elif isinstance(error, OSError):
+        text = f"{error.strerror or type(error).__name__}"
+    else:
+        traceback.print_exc(file=sys.stderr)
+        text = f"{type(error).__name__}: {error} (a bug)"
+    for folder in folders:
+        text = text.replace(f"{folder}/", "")
+    line = f"error: {' '.join(text.split())}"
+    warn(line)
+    return line

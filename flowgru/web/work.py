@@ -1,0 +1,188 @@
+"""Estimates what a visitor gives into a folder that is the visitor's own."""
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from flowgru.config.estimation import size_to_compute
+from flowgru.config.model_settings import ModelSettings
+from flowgru.config.require import require
+from flowgru.config.way import COMPUTED
+from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.images import write_image
+from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.errors import InputFileError, RequestError
+from flowgru.estimation.clips import clip_stream
+from flowgru.estimation.geometry import size_text
+from flowgru.estimation.opening import open_network
+from flowgru.estimation.outputs import refuse_clashing_names
+from flowgru.estimation.pair_files import write_pair
+from flowgru.estimation.side_by_side import FLOWS_FOR_SCALE, PICTURES_A_SECOND
+from flowgru.estimation.stream import PairFlow, pair_flows
+from flowgru.model.pair_network import PairNetwork
+from flowgru.view.colour_wheel import suggest_max_flow
+from flowgru.web.settings import WebSettings
+
+MOST_REFINEMENTS = 64
+"""That a visitor may ask for."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a visitor wants the flow estimated; None is as the model's card says."""
+
+    model: str
+    iterations: int | None = None
+    initial_flow: str | None = None
+    polish: bool | None = None
+    size: str | None = None
+    """Size at which it is computed, as --resize of estimate; None is the frames' own."""
+    backward: bool = False
+    """The backward flow too, and with it the occlusion."""
+
+
+class Pair(NamedTuple):
+    """A pair of frames whose flow lies in the visitor's folder, under the name."""
+
+    name: str
+    first: Path
+    """The picture of its first frame."""
+    second: Path
+
+
+@dataclass
+class EstimatedClip:
+    """What was estimated of a clip, or of two pictures."""
+
+    folder: Path
+    """Holds NAME.flo and, where there are such, NAME_backward.flo, NAME_occlusion.png and NAME_confidence.png."""
+    pairs: list[Pair] = field(default_factory=list)
+    frame_rate: float = PICTURES_A_SECOND
+    scale: float = 1.0
+    """Length in pixels of the strongest colour that suits all of its flows."""
+    has_backward: bool = False
+    has_confidence: bool = False
+    notes: list[str] = field(default_factory=list)
+    """What a visitor should know of it, a line each."""
+
+
+class Models:
+    """The networks that visitors choose from, each opened when it is first asked for."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        self._device = settings.device
+        self._paths = {Path(model).name: model for model in settings.models}
+        self._opened: dict[str, PairNetwork] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """As visitors see them: files without their folders."""
+        return [*self._paths]
+
+    def settings(self, wishes: Wishes) -> ModelSettings:
+        """What --model and its companions say. RequestError for what a visitor may not ask for."""
+        if wishes.model not in self._paths:
+            raise RequestError(f"the model is {wishes.model!r}: expected one of {', '.join(self._paths)}")
+        if wishes.initial_flow not in (None, *COMPUTED):
+            raise RequestError(f"the initial flow is {wishes.initial_flow!r}: expected one of {', '.join(COMPUTED)}")
+        count = wishes.iterations
+        require(count is None or 1 <= count <= MOST_REFINEMENTS, "iterations", count, f"from 1 to {MOST_REFINEMENTS}")
+        return ModelSettings(
+            model=self._paths[wishes.model],
+            iterations=count,
+            initial_flow=wishes.initial_flow,
+            polish=wishes.polish,
+            device=self._device,
+        )
+
+    def network(self, settings: ModelSettings) -> PairNetwork:
+        """RequestError and MachineError as of open_network."""
+        with self._lock:
+            if settings.model not in self._opened:
+                self._opened[settings.model] = open_network(ModelSettings(model=settings.model, device=self._device))
+            return self._opened[settings.model]
+
+
+class Counted(NamedTuple):
+    """How far the work has come."""
+
+    done: int
+    total: int | None
+
+
+def estimated(
+    inputs: Sequence[Path], wishes: Wishes, models: Models, limits: WebSettings, folder: Path
+) -> Iterator[Counted | EstimatedClip]:
+    """Counts the pairs that are done, and gives the whole at last; the folder is emptied first.
+
+    inputs: two pictures, or a clip. Errors are those of open_frames, pair_flows and open_network, and InputFileError for
+    frames that are larger than the limit.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    settings, size = models.settings(wishes), size_to_compute(wishes.size)
+    source = one_clip(inputs, limits.max_frames)
+    refuse_clashing_names(source.paths, ("_backward", "_occlusion", "_confidence"))
+    network = models.network(settings)
+    clip = EstimatedClip(folder, has_backward=wishes.backward, has_confidence=network.config.confidence)
+    total = None if source.expected_frames is None else max(1, source.expected_frames - 1)
+    yield Counted(0, total)
+    frames = clip_stream(SmallFrames(source, limits.max_megapixels))
+    latest: tuple[Frame, Path] | None = None
+    for pair in pair_flows(frames, network, settings.way(network.card), backward=wishes.backward, resize=size):
+        latest = _write(pair, clip, latest)
+        yield Counted(len(clip.pairs), total)
+    if not clip.pairs:
+        raise InputFileError("there is no pair of frames: need at least 2 frames of one size")
+    clip.notes += source.problems
+    num_frames = one_clip(inputs).expected_frames
+    if num_frames is not None and num_frames > limits.max_frames:
+        clip.notes.append(f"of {num_frames} frames the first {limits.max_frames} are used, which is the limit here")
+    clip.frame_rate = float(source.frame_rate or PICTURES_A_SECOND)
+    step = -(-len(clip.pairs) // FLOWS_FOR_SCALE)
+    clip.scale = suggest_max_flow(read_flow(folder / f"{pair.name}.flo").flow for pair in clip.pairs[::step])
+    yield clip
+
+
+def one_clip(inputs: Sequence[Path], end: int | None = None) -> FrameSource:
+    """The clip that the inputs are, up to a frame. RequestError and InputFileError as of open_frames."""
+    sources = open_frames(inputs, end=end)
+    if len(sources) != 1:
+        raise RequestError(f"{len(sources)} clips were given: expected two pictures, or one clip")
+    return sources[0]
+
+
+class SmallFrames(FrameSource):
+    """A clip, as long as its frames are no larger than a visitor's may be."""
+
+    def __init__(self, source: FrameSource, max_megapixels: float) -> None:
+        self.name = source.name
+        self._source, self._most = source, max_megapixels
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            height, width = frame.image.shape[:2]
+            if height * width > self._most * 1e6:
+                raise InputFileError(
+                    f"{frame.name} is {size_text((height, width))}: at most {self._most:g} million pixels are "
+                    "taken here; make it smaller"
+                )
+            yield frame
+
+
+def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
+    """Writes a pair's flows, and its frames for the eye; `latest` is the frame that was written last, and where."""
+    write_pair(pair, clip.folder, extension=".flo", with_confidence=True, overwrite=False)
+    frames = clip.folder / "frames"
+    number = len(clip.pairs)
+    if latest is None or latest[0] is not pair.first:
+        latest = pair.first, frames / f"{number:06d}_first.jpg"
+        write_image(latest[1], pair.first.image)
+    second = frames / f"{number:06d}_second.jpg"
+    write_image(second, pair.second.image)
+    clip.pairs.append(Pair(pair.first.name, latest[1], second))
+    return pair.second, second

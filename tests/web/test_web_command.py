@@ -1,0 +1,81 @@
+"""`flowgru web` says in one line what it cannot do, and needs its extra only to serve."""
+
+import errno
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowgru.cli import main
+from flowgru.errors import InputFileError
+from flowgru.web.settings import WebSettings
+from flowgru.web.visitors import Visitors, error_line
+from flowgru.web.work import Wishes
+
+
+def test_its_help_needs_no_extra_and_serving_names_it(monkeypatch, capsys):
+    for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "GRADIO_SSR_MODE", "GRADIO_TEMP_DIR"):
+        monkeypatch.setenv(name, "")  # and so it is as it was afterwards
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["web", "--help"]) == 0
+    assert "--max-megapixels" in capsys.readouterr().out
+    assert main(["web", "--port", "0"]) == 2
+    assert capsys.readouterr().err == "error: the package gradio is missing: pip install 'flowgru[web]'\n"
+
+
+def test_a_port_that_is_taken_is_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["web", "--port", str(port)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot listen at 127.0.0.1:{port} (") and "give another --port" in line
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--max-frames", "1"], "--max-frames is 1: it must be 2 or more"),
+        (["--max-upload", "0"], "--max-upload is 0.0: it must be above 0"),
+        (["--max-megapixels", ".nan"], "--max-megapixels is nan: it must be above 0"),
+        (["--max-waiting", "0"], "--max-waiting is 0: it must be 1 or more"),
+        (["--port", "65536"], "--port is 65536: it must be a number from 0 to 65535; 0 takes a free one"),
+        (["--models", "[]"], "--models is empty: it must be one name or file at least"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(words, said, capsys):
+    assert main(["web", *words]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    "wishes, said",
+    [
+        (Wishes("/etc/passwd"), "error: the model is '/etc/passwd': expected one of default, mine.safetensors"),
+        (Wishes("default", initial_flow="/etc"), "error: the initial flow is '/etc': expected one of dis, zero"),
+        (Wishes("default", iterations=1000), "error: iterations is 1000: it must be from 1 to 64"),
+    ],
+)
+def test_a_visitor_names_no_files_of_the_server_and_asks_for_no_endless_work(wishes, said, tmp_path):
+    visitors = Visitors(tmp_path / "visitors", WebSettings(models=("default", "/secret/mine.safetensors")))
+    (line,) = visitors.estimate("../..", [str(tmp_path / "a.png"), str(tmp_path / "b.png")], wishes)
+    assert isinstance(line, str) and line.startswith(said) and str(tmp_path) not in line
+    assert visitors.folder("../..").parent == tmp_path / "visitors"
+    visitors.leave("../..")
+    assert list((tmp_path / "visitors").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (InputFileError("/tmp/x/a.png is damaged"), "error: a.png is damaged"),
+        (MemoryError(), "error: not enough memory: compute at a smaller size"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (KeyError("x"), "error: KeyError: 'x' (a bug)"),
+    ],
+)
+def test_every_error_becomes_one_line(error, said, tmp_path, capsys):
+    assert error_line(error, [Path("/tmp/x")]) == said
+    assert capsys.readouterr().err.splitlines()[-1] == said
