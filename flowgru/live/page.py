@@ -20,7 +20,7 @@ _PAGE = """<!doctype html>
 <style>
 body { margin: 0; padding: 1rem; font-family: system-ui, sans-serif; background: #fafafa; color: #222 }
 h1 { font-size: 1.1rem; margin: 0 0 .75rem }
-img { max-width: 100%; min-width: min(100%, 40rem); height: auto; border: 1px solid #ccc; background: #fff }
+img { width: min(100%, 80rem); height: auto; border: 1px solid #ccc; background: #fff }
 </style></head>
 <body><h1>flowgru live: each frame beside its flow</h1>
 <img src="stream" alt="the newest frame and its flow in colour">
