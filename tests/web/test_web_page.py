@@ -119,40 +119,29 @@ def test_a_clip_is_scrubbed_through_and_taken_home(page, tmp_path):
     assert [frame.image.shape for frame in video] == 3 * [(48, 128, 3)]
 
 
-def test_what_cannot_be_read_is_the_line_of_the_command_without_the_servers_folders(page, frames, served):
-    frames[1].write_bytes(b"no picture")
-    give_two_without_looking(page, frames)
-    page.click("#estimate-pair")
-    said = state(page, "error: ")
-    assert said.startswith("error: b.png ") and str(served.temporary) not in said and "/" not in said
-    assert not page.locator("#flow").is_visible()
-
-
-def give_two_without_looking(page: Any, frames: list[Path]) -> None:
-    for place, path in zip(("#first", "#second"), frames, strict=True):
-        with page.expect_response(re.compile("/upload")):
-            give(page, place, path)
-
-
-@pytest.mark.parametrize(
-    "size, said", [((200, 300), " is 300x200: at most 0.03 million pixels"), ((48, 70), "one size")]
-)
-def test_frames_that_are_too_large_or_differ_are_refused(page, frames, size, said):
-    write_image(frames[1], moving_frames(1, *size)[0], overwrite=True)
-    if size[0] > 100:
-        write_image(frames[0], moving_frames(1, *size)[0], overwrite=True)
-    give_two(page, frames)
-    page.click("#estimate-pair")
-    assert said in state(page, "error: ")
-
-
-def test_nothing_and_half_of_what_is_needed_are_said(page, frames):
-    page.click("#estimate-pair")
-    assert "nothing was given yet" in state(page, "error: ")
-    give(page, "#first", frames[0])
-    page.locator("#first img").wait_for()
-    page.click("#estimate-pair")
-    page.wait_for_function("document.querySelector('#status textarea').value.includes('one is missing')")
+def test_what_cannot_be_done_is_the_line_of_the_command_without_the_servers_folders(page, frames):
+    first = frames[0]
+    broken, large, other = (first.with_name(f"{name}.png") for name in ("broken", "large", "other"))
+    broken.write_bytes(b"no picture")
+    write_image(large, moving_frames(1, 200, 300)[0])
+    write_image(other, moving_frames(1, 48, 70)[0])
+    for place, given, said in (
+        (None, None, "nothing was given yet"),
+        ("#first", first, "one is missing"),
+        ("#second", broken, "error: broken.png "),
+        ("#second", other, "both frames of a pair must have one size"),
+        ("#first", large, "large is 300x200: at most 0.03 million pixels"),
+    ):
+        if place is not None:
+            if page.locator(place).get_by_label("Clear").count():
+                page.locator(place).get_by_label("Clear").click()
+            with page.expect_response(re.compile("/upload")):
+                give(page, place, given)
+            page.locator(f"{place} img").wait_for(state="attached")
+        page.click("#estimate-pair")
+        page.wait_for_function("said => document.querySelector('#status textarea').value.includes(said)", arg=said)
+        line = page.locator("#status textarea").input_value()
+        assert line.startswith("error: ") and "/" not in line and not page.locator("#flow").is_visible()
 
 
 def test_a_file_that_is_too_large_is_refused_with_the_limit(page, tmp_path):
