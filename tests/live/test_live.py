@@ -55,6 +55,7 @@ def test_what_is_shown_is_saved_with_its_times(live, tmp_path, capsys):
     assert len(frames) == 4 and frames[0].image.shape == (264, 640, 3)  # two pictures of 320x240 over a line of text
     times = [frame.time for frame in frames if frame.time is not None]
     assert len(times) == 4 and times == sorted(set(times)) and times[0] == 0
+    assert times[-1] > 0.08  # the frames of the test picture are a thirtieth of a second apart
     said = capsys.readouterr()
     assert said.out.startswith("showed 4 flows in ") and "flows/s, latency " in said.out and "a.mp4" in said.out
     assert "test: 4/4 flows" in said.err and "dropped" in said.err
