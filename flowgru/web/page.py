@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from flowgru.console import counted
-from flowgru.errors import FlowgruError
+from flowgru.errors import FlowgruError, size_text
 from flowgru.web.downloads import KINDS, made
 from flowgru.web.looking import FORWARD, Look, kinds_of, motion_at, pictures_of
 from flowgru.web.settings import WebSettings
@@ -193,7 +193,7 @@ class Page:
     def _shown(self, clip: EstimatedClip) -> dict[Any, Any]:
         num, kinds = len(clip.pairs), kinds_of(clip)
         left, right = pictures_of(clip, Look())
-        text = f"{counted(num, 'flow')} of {left.shape[1]}x{left.shape[0]} px; full colour at {clip.scale:g} px."
+        text = f"{counted(num, 'flow')} of {size_text(left.shape)}; full colour at {clip.scale:g} px."
         return {
             **self._say(" ".join([text, *clip.notes])),
             self._clip: clip,

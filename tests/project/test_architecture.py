@@ -57,7 +57,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "dask_jobqueue": ("corpus/slurm.py",),
     "pyarrow": ("corpus/parquet.py",),
     "gradio": ("web/",),
-    "jsonargparse": ("cli.py", "parser.py"),
+    "jsonargparse": ("cli.py", "config_file.py", "parser.py"),
     "rich": ("console.py", "evaluation/set_report.py", "training/run_log.py"),
 }
 
