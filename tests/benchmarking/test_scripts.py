@@ -134,6 +134,15 @@ def test_all_operators_are_in_the_list(script, tmp_path):
     assert [row["operator"] for row in rows(tmp_path / "a.jsonl")] == [*operator_variants()]
 
 
+def test_tracks_are_compared_with_exact_ones_both_ways(script, tmp_path, model, capsys):
+    words = ("--clips", 2, "--frames", 4, "--size", "64x64", "--grid", 3, "--strides", 1, 2, "--photos", "")
+    script("tracks", "--model", model, *words, "--json", tmp_path / "a.jsonl").main()
+    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [row["followed by"] for row in found] == ["flows from frame to frame", "chains over 1, 2"]
+    assert all(0 <= float(row["within 16 px, %"]) <= 100 and float(row["occlusion accuracy, %"]) > 0 for row in found)
+    assert "within 4 px, chosen chains minus plain chaining: " in (said := capsys.readouterr().out) and "95 %" in said
+
+
 def test_a_case_that_memory_does_not_allow_is_written_as_not_run(script, tmp_path):
     words = ("--sizes", "128x128", "--networks", "small", "--methods", "torchvision", "--iterations", 1, "--rounds", 1)
     script("memory", *words, "--limit-gib", 0.3, "--json", tmp_path / "a.jsonl").main()
