@@ -5,11 +5,14 @@ B batch   H W picture size in pixels   h w = H/8, W/8   C channels
 
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 Images = Float[Tensor, "B 3 H W"]
 """RGB in [0, 1]."""
+
+Levels = UInt8[Tensor, "B 3 H W"]
+"""RGB in 8 bits: a quarter of the bytes on the way to a GPU."""
 
 Flow = Float[Tensor, "B 2 H W"]
 """Displacement (u to the right, v down) in pixels, from the first picture to the second."""

@@ -51,6 +51,9 @@ class EstimateSettings(ModelSettings):
     """Replace results that are already there; without it the command refuses before any work."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do when an input cannot be read: stop (fail), or go on with the other inputs (skip). The exit code is 3."""
+    overlap: bool = True
+    """Read the next frame, and write the flow before, in threads while a pair is computed; --no-overlap does one thing after
+    the other. The results are the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

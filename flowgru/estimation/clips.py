@@ -11,7 +11,7 @@ import torch
 
 from flowgru.config.estimation import EstimateSettings
 from flowgru.console import counted, progress, say, warn
-from flowgru.data.formats.images import to_tensor
+from flowgru.data.formats.images import level_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError, sides, size_text
@@ -30,13 +30,14 @@ from flowgru.estimation.outputs import (
     remove_empty,
     write_summary,
 )
-from flowgru.estimation.pair_files import Written, save_carried, write_pair
+from flowgru.estimation.pair_files import PairToWrite, Written
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import KeptFolders
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
+from flowgru.processes.beside import in_order
 from flowgru.version import VERSION
 
 
@@ -199,31 +200,34 @@ class Estimation:
         if settings.fps is not None and expected is not None and source.frame_rate:
             expected = min(expected, round(expected * settings.fps / source.frame_rate))
         num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1 - len(written.remaining))
-        frames = read_ahead(clip_stream(source, stride=settings.stride, fps=settings.fps), self.device)
+        frames = clip_stream(source, stride=settings.stride, fps=settings.fps)
+        frames = read_ahead(frames, self.device) if settings.overlap else frames
         frames = self.expected_memory.announced(frames)
         pairs = matched_flows(frames, self.matcher, given=self.given.get(source.name), known=written)
-        with progress(source.name, num_pairs, "pairs") as advance:
-            began = time.perf_counter()
+        began = time.perf_counter()
+
+        def write(pair: PairToWrite) -> None:
+            nonlocal began
+            kept.check()
+            name = pair.pair.first.name
+            overwrite = self.journal.may_replace(source.name, name)
+            self.journal.writes(source.name, name)
+            record = pair.write(folder, extension=self.place.extension, overwrite=overwrite)
+            now = time.perf_counter()
+            report.flows.append({**record, "seconds": round(now - began, 4)})
+            self.journal.wrote(source.name, report.flows[-1])
+            if settings.warm_start:
+                pair.write_carried(self.place.root, source.name, len(report.flows))
+            began = now
+
+        with (
+            progress(source.name, num_pairs, "pairs") as advance,
+            in_order(advance, beside=settings.overlap) as do,
+        ):
             for pair in pairs:
                 self._say_compiled(pair)
-                kept.check()
-                name = pair.first.name
-                overwrite = self.journal.may_replace(source.name, name)
-                self.journal.writes(source.name, name)
-                record = write_pair(
-                    pair,
-                    folder,
-                    extension=self.place.extension,
-                    with_confidence=settings.confidence,
-                    overwrite=overwrite,
-                )
-                now = time.perf_counter()
-                report.flows.append({**record, "seconds": round(now - began, 4)})
-                self.journal.wrote(source.name, report.flows[-1])
-                if settings.warm_start:
-                    save_carried(self.place.root, source.name, len(report.flows), pair.carried)
-                began = now
-                advance()
+                given = PairToWrite(pair, with_confidence=settings.confidence, warm_start=settings.warm_start)
+                do(partial(write, given))
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
 
@@ -272,7 +276,7 @@ def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = Non
                 "both frames of a pair must have one size, before --resize too: scale one of the files"
             )
         before = frame
-        yield StreamFrame(to_tensor(frame.image)[None], frame, frame.segment)
+        yield StreamFrame(level_tensor(frame.image)[None], frame, frame.segment)
 
 
 def read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:

@@ -13,11 +13,12 @@ from flowgru.estimation.tiles import tile_layout
 from flowgru.model.memory import free_memory, used_memory
 from flowgru.model.pair_network import PairNetwork
 
-FRAME_BYTES_PER_PIXEL = 4 * (12 + 3)
-"""Of the frames of a stream: two of a pair, the one ahead and the one that is being read, each in 32 bits and in 8."""
+FRAME_BYTES_PER_PIXEL = 4 * 3 + 12
+"""Of the frames of a stream: two of a pair, the one ahead and the one that is being read, in 8 bits; one of them in 32."""
 
-FLOW_BYTES_PER_PIXEL = 24
-"""Of a flow on its way into its file, for each direction: as it is computed, as it is given, and as it is written."""
+FLOW_BYTES_PER_PIXEL = 40
+"""Of flows on their way into their files, for each direction: one as it is computed and as it is given, one that waits, and
+one as it is given and as it is written."""
 
 COUNTED_BYTES_PER_PIXEL = 36
 """Of both pictures and their flow, which the network's own estimate has counted in."""

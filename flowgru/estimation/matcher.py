@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
+from flowgru.data.formats.images import in_unit_range
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
@@ -22,13 +23,13 @@ from flowgru.estimation.steps import begin, beside, finish, grey_of
 from flowgru.estimation.tiles import blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork
-from flowgru.types import Images
+from flowgru.types import Images, Levels
 
 
 class Prepared(NamedTuple):
     """A frame before it is encoded."""
 
-    image: Images
+    image: Images | Levels
     """The frame itself, by which it is known again."""
     picture: Images
     """The picture at the computed size, on the network's device."""
@@ -39,7 +40,7 @@ class Prepared(NamedTuple):
 class EncodedFrame(NamedTuple):
     """A frame as pairs with it are computed."""
 
-    image: Images
+    image: Images | Levels
     grey: Grey | None
     plan: Plan
     tiles: list[Any]
@@ -119,13 +120,13 @@ class PairMatcher:
     @torch.inference_mode()
     def match(
         self,
-        first: Images,
-        second: Images,
+        first: Images | Levels,
+        second: Images | Levels,
         starts: Sequence[InitialFlow | None] = (None, None),
         *,
         with_context: bool = False,
     ) -> PairResult:
-        """The flow between two frames of one size.
+        """The flow between two frames of one size, in 8 bits or in [0, 1].
 
         starts: where each direction begins, in the frames' own pixels or as an earlier pair has carried it along; None is
         where the way begins.
@@ -146,7 +147,12 @@ class PairMatcher:
             notice = self.plans.shrink(size)  # only here has the error let go of what it held
 
     def _attempt(
-        self, first: Images, second: Images, starts: Sequence[InitialFlow | None], *, with_context: bool
+        self,
+        first: Images | Levels,
+        second: Images | Levels,
+        starts: Sequence[InitialFlow | None],
+        *,
+        with_context: bool,
     ) -> PairResult:
         """The pair by the plan for its size."""
         size = tuple(first.shape[2:])
@@ -179,8 +185,8 @@ class PairMatcher:
             (forward.carried,) if backward is None else (forward.carried, backward.carried),
         )
 
-    def _prepare(self, image: Images) -> Prepared:
-        picture = image.to(self.device, non_blocking=True)
+    def _prepare(self, image: Images | Levels) -> Prepared:
+        picture = as_images(image.to(self.device, non_blocking=True))
         size = computed_size(image.shape[2:], self.resize)
         if size == image.shape[2:]:
             return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU
@@ -241,3 +247,8 @@ class PairMatcher:
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
+
+
+def as_images(pictures: Images | Levels) -> Images:
+    """Pictures in [0, 1], on the device that they are on."""
+    return in_unit_range(pictures) if pictures.dtype == torch.uint8 else pictures

@@ -130,9 +130,13 @@ class Place:
             self.journal.finished = False
 
 
+_FOR_THE_RUN_ALONE = ("output", "overwrite", "on_error", "overlap")
+"""Settings on which no result depends."""
+
+
 def _request(sources: Sequence[FrameSource], settings: EstimateSettings) -> dict[str, Any]:
     """What a run is asked for, as far as its results depend on it; `files` tells the files of each clip from others."""
-    request = {key: value for key, value in asdict(settings).items() if key not in ("output", "overwrite", "on_error")}
+    request = {key: value for key, value in asdict(settings).items() if key not in _FOR_THE_RUN_ALONE}
     model = Path(settings.model)
     return {
         "flowgru": VERSION,

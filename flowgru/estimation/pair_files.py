@@ -20,31 +20,52 @@ from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.journal import CARRIED, Journal
 from flowgru.estimation.stream import PairFlow
 from flowgru.files.atomic import atomic_write
+from flowgru.processes.beside import HostCopy
 
 
-def write_pair(
-    pair: PairFlow, folder: Path, *, extension: str, with_confidence: bool, overwrite: bool
-) -> dict[str, Any]:
-    """Writes what one pair gives, each file whole, and returns what the summary says of it."""
-    name = pair.first.name
-    write_flow_array(folder / f"{name}{extension}", _as_array(pair.forward), overwrite=overwrite)
-    if pair.backward is not None:
-        write_flow_array(folder / f"{name}_backward{extension}", _as_array(pair.backward), overwrite=overwrite)
-        hidden = occlusion_mask(pair.forward, pair.backward).cpu().numpy().astype(np.uint8) * 255
-        write_image(folder / f"{name}_occlusion.png", np.repeat(hidden[..., None], 3, axis=2), overwrite=overwrite)
-    if pair.confidence is not None and with_confidence:
-        levels = (pair.confidence * 255).round().byte().cpu().numpy()
-        write_image(folder / f"{name}_confidence.png", np.repeat(levels[..., None], 3, axis=2), overwrite=overwrite)
-    lengths = torch.linalg.vector_norm(pair.forward, dim=0).cpu().numpy()
-    return {
-        "name": name,
-        "time": pair.first.time,
-        "mean": _rounded(lengths.mean()),
-        "max": _rounded(lengths.max()),
-        "refinements": pair.num_refinements,
-        "damaged": pair.first.damaged or pair.second.damaged,
-        **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
-    }
+class PairToWrite:
+    """What one pair gives, on its way from the device that computed it into files."""
+
+    def __init__(self, pair: PairFlow, *, with_confidence: bool, warm_start: bool) -> None:
+        """warm_start: what was carried along is kept too."""
+        self.pair = pair
+        self._flows = {"": HostCopy(pair.forward)}
+        self._pictures: dict[str, HostCopy] = {}
+        if pair.backward is not None:
+            self._flows["_backward"] = HostCopy(pair.backward)
+            self._pictures["_occlusion"] = HostCopy(255 * occlusion_mask(pair.forward, pair.backward).byte())
+        if pair.confidence is not None and with_confidence:
+            self._pictures["_confidence"] = HostCopy((pair.confidence * 255).round().byte())
+        self._carried = {
+            f"{direction}_{tile}": HostCopy(coarse)
+            for direction, start in enumerate(pair.carried if warm_start else ())
+            for tile, coarse in enumerate(() if start is None or start.coarse is None else start.coarse)
+        }
+
+    def write(self, folder: Path, *, extension: str, overwrite: bool) -> dict[str, Any]:
+        """Writes each file whole, and returns what the summary says of the pair."""
+        pair, name = self.pair, self.pair.first.name
+        for ending, flow in self._flows.items():
+            write_flow_array(folder / f"{name}{ending}{extension}", _as_array(flow.wait()), overwrite=overwrite)
+        for ending, picture in self._pictures.items():
+            levels = np.repeat(picture.wait().numpy()[..., None], 3, axis=2)
+            write_image(folder / f"{name}{ending}.png", levels, overwrite=overwrite)
+        lengths = torch.linalg.vector_norm(self._flows[""].wait(), dim=0).numpy()
+        return {
+            "name": name,
+            "time": pair.first.time,
+            "mean": _rounded(lengths.mean()),
+            "max": _rounded(lengths.max()),
+            "refinements": pair.num_refinements,
+            "damaged": pair.first.damaged or pair.second.damaged,
+            **dict(zip(("initial_flow", "initial_flow_backward"), pair.initial_flows, strict=False)),
+        }
+
+    def write_carried(self, folder: Path, clip: str, num_flows: int) -> None:
+        """Keeps where a warm start begins after so many flows of a clip, by direction and tile."""
+        arrays = {name: coarse.wait().numpy() for name, coarse in self._carried.items()}
+        with atomic_write(folder / CARRIED, overwrite=True) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{**arrays, "clip": np.array(clip), "num_flows": np.array(num_flows)})
 
 
 def _rounded(length: np.floating) -> float | None:
@@ -52,7 +73,7 @@ def _rounded(length: np.floating) -> float | None:
 
 
 def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
-    return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
+    return np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
 
 
 class Written:
@@ -76,17 +97,6 @@ class Written:
             return None
         self.into.append(self.remaining.popleft())
         return () if self.remaining else self.carried
-
-
-def save_carried(folder: Path, clip: str, num_flows: int, carried: Sequence[InitialFlow | None]) -> None:
-    """Keeps where a warm start begins after so many flows of a clip, by direction and tile."""
-    arrays = {
-        f"{direction}_{tile}": coarse.cpu().numpy()
-        for direction, start in enumerate(carried)
-        for tile, coarse in enumerate(() if start is None or start.coarse is None else start.coarse)
-    }
-    with atomic_write(folder / CARRIED, overwrite=True) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{**arrays, "clip": np.array(clip), "num_flows": np.array(num_flows)})
 
 
 def read_carried(folder: Path, clip: str) -> tuple[int, tuple[InitialFlow | None, ...]]:

@@ -11,7 +11,7 @@ from flowgru.data.classical import grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import Grey, polish
 from flowgru.estimation.initial_flow import ZERO, InitialFlow, dis_initial_flow
-from flowgru.types import Flow, Images
+from flowgru.types import Flow, Images, Levels
 
 BYTES_PER_PIXEL = 30
 """Of what a way keeps of a pair besides the network: an initial flow, both pictures in grey, and what DIS leaves behind."""
@@ -20,7 +20,7 @@ POLISH_BYTES_PER_PIXEL = 210
 """Of what polish takes while it runs, measured at 1080x1920: OpenCV's variational refinement takes most; the gate less."""
 
 
-def grey_of(way: Way, picture: Images) -> Grey | None:
+def grey_of(way: Way, picture: Images | Levels) -> Grey | None:
     """The picture as the steps around the network compare it; None where the way has no such step."""
     return grey_levels(to_levels(picture[0])) if way.polish or way.initial_flow == "dis" else None
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
 from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matcher import PairMatcher, as_images
 from flowgru.model.pair_network import PairNetwork
-from flowgru.types import Images
+from flowgru.types import Images, Levels
 
 MIN_CUT_DIFFERENCE = 0.1
 """Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
@@ -23,7 +23,7 @@ MIN_CUT_DIFFERENCE = 0.1
 class StreamFrame(NamedTuple):
     """A frame on its way through the network."""
 
-    image: Images
+    image: Images | Levels
     """[1, 3, H, W]."""
     source: Any
     """What the caller knows the frame by."""
@@ -179,10 +179,11 @@ def are_pair(first: StreamFrame, second: StreamFrame) -> bool:
     return first.segment == second.segment and first.image.shape == second.image.shape
 
 
-def _is_cut(first: Images, second: Images) -> bool:
+def _is_cut(first: Images | Levels, second: Images | Levels) -> bool:
     """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by MIN_CUT_DIFFERENCE on average.
 
     Too eager on purpose: after a false cut the refinement merely begins where it does without a warm start.
     """
-    thumbnails = [F.adaptive_avg_pool2d(image.mean(dim=1, keepdim=True), 16) for image in (first, second)]
+    pictures = map(as_images, (first, second))
+    thumbnails = [F.adaptive_avg_pool2d(picture.mean(dim=1, keepdim=True), 16) for picture in pictures]
     return (thumbnails[0] - thumbnails[1]).abs().mean().item() > MIN_CUT_DIFFERENCE

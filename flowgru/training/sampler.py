@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 from torch.utils.data import Sampler
 
+from flowgru.data.formats.images import in_unit_range
 from flowgru.data.sample import FlowSample
-from flowgru.types import Flow, Images, Valid
-
-Levels = UInt8[Tensor, "B 3 H W"]
-"""Pictures as their 8-bit levels: a quarter of the bytes on the way to a GPU."""
+from flowgru.types import Flow, Images, Levels, Valid
 
 
 class FlowBatch(NamedTuple):
@@ -37,20 +33,15 @@ class FlowBatch(NamedTuple):
     def to(self, device: torch.device) -> "FlowBatch":
         """The same on a device, with pictures in [0, 1]."""
         first, second, flow, valid = (values.to(device, non_blocking=True) for values in self[:4])
-        first, second = (_in_unit_range(each) if each.dtype == torch.uint8 else each for each in (first, second))
+        first, second = (in_unit_range(each) if each.dtype == torch.uint8 else each for each in (first, second))
         start = None if self.initial_flow is None else self.initial_flow.to(device, non_blocking=True)
         return FlowBatch(first, second, flow, valid, self.names, start)
-
-
-def _in_unit_range(levels: Levels) -> Images:
-    """The pictures, to the bit: a GPU would multiply by the rounded 1 / 255 if it were given a plain number."""
-    return levels.float() / torch.full((), 255.0, device=levels.device)
 
 
 def _as_levels(pictures: Images) -> Images | Levels:
     """Pictures as their 8-bit levels, where they have nothing between them."""
     levels = (pictures * 255).round().to(torch.uint8)
-    return levels if torch.equal(_in_unit_range(levels), pictures) else pictures
+    return levels if torch.equal(in_unit_range(levels), pictures) else pictures
 
 
 def collate(samples: list[FlowSample], *, levels: bool = False) -> FlowBatch:

@@ -280,3 +280,21 @@ def test_a_name_that_is_none_of_a_video_is_one_line(estimate, folder, output, ca
 def test_an_animated_picture_is_not_laid_among_the_input_pictures(estimate, folder, capsys):
     assert estimate(folder, "--video", "flow.gif", "--output", folder) == 2
     assert "could replace the input pictures there" in only_error(capsys)
+
+
+@pytest.mark.parametrize("options", [("--backward", "--confidence"), ("--warm-start", "--format", "png16", "--video")])
+def test_reading_and_writing_beside_the_computation_change_no_byte(estimate, folder, output, tmp_path, options):
+    config = NetworkConfig("compact", "conv_gru", confidence=True)
+    card = {"network": asdict(config)}
+    write_model_file(tmp_path / "sure.safetensors", FlowNetwork(config).state_dict(), card)
+    model = ("--model", tmp_path / "sure.safetensors", "--iterations", 1)
+    assert estimate(folder, *model, *options) == 0
+    assert estimate(folder, *model, *options, "--no-overlap", "--output", tmp_path / "plain") == 0
+    assert names(output) == names(tmp_path / "plain")
+    for name in set(names(output)) - {"summary.json"}:
+        assert (output / name).read_bytes() == (tmp_path / "plain" / name).read_bytes(), name
+    flows = [
+        [{**flow, "seconds": 0} for flow in json.loads((place / "summary.json").read_text())["clips"][0]["flows"]]
+        for place in (output, tmp_path / "plain")
+    ]
+    assert flows[0] == flows[1]

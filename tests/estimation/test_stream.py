@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from estimates import SIZE
-from media import noisy_frames
+from media import noisy_frames, write_clip
 
 from flowgru.config.way import Way
+from flowgru.data.formats.images import level_tensor, to_tensor
 from flowgru.data.starts import dis_start
+from flowgru.data.video.frames import open_frames
+from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.geometry import warn_of_distortion
 from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
 from flowgru.grid import splat
@@ -124,3 +127,35 @@ def test_a_size_that_distorts_the_frames_is_warned_of_with_one_that_does_not(res
         for one in caught
     ]
     assert [found and found[1] for found in said] == ([] if kept is None else [kept])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"resize": 0.75}, {"warm_start": True, "backward": True}],
+    ids=lambda each: "-".join(each) or "plain",
+)
+def test_frames_in_8_bits_travel_as_such_and_give_the_same_bits(network, options):
+    frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in noisy_frames(3, *SIZE)]
+    way = Way(1, "dis", 1, polish=True)
+    found = [
+        list(pair_flows((StreamFrame(kind(frame)[None], 0) for frame in frames), network, way, **options))
+        for kind in (level_tensor, to_tensor)
+    ]
+    for levels, pictures in zip(*found, strict=True):
+        assert torch.equal(levels.forward, pictures.forward) and levels.initial_flows == pictures.initial_flows
+        assert levels.backward is None or torch.equal(levels.backward, pictures.backward)
+
+
+def test_what_goes_to_the_device_of_a_clip_are_bytes(network, tmp_path, monkeypatch):
+    write_clip(tmp_path / "clip.avi", noisy_frames(3, *SIZE))
+    (source,) = open_frames([str(tmp_path / "clip.avi")])
+    sent, to = [], torch.Tensor.to
+
+    def noted(self, *places, **options):
+        if places[:1] == (network.device,):
+            sent.append((self.dtype, self.shape[1]))
+        return to(self, *places, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    list(pair_flows(clip_stream(source), network, Way(1, "zero", 0)))
+    assert sent.count((torch.uint8, 3)) == 3 and (torch.float32, 3) not in sent

@@ -150,13 +150,25 @@ def jpeg_bytes(rgb: UInt8[np.ndarray, "H W 3"], quality: int = 85) -> bytes:
     return content.getvalue()
 
 
+def level_tensor(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
+    """8-bit RGB, the channels first; it shares the memory of an array that may be written to."""
+    # What is read-only, as np.asarray of a picture is, torch takes with a warning only.
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
+
+
+def in_unit_range(levels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """8-bit levels as numbers in [0, 1], in plain order, to the same bit on every device."""
+    # A GPU would multiply by the rounded 1 / 255 if it were given a plain number.
+    return levels.contiguous().float() / torch.full((), 255.0, device=levels.device)
+
+
 def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> Float32[Tensor, "3 H W"]:
     """8-bit RGB as RGB in [0, 1]; what else a caller may have is read by flowgru.data.formats.picture_kinds."""
-    # What is read-only, as np.asarray of a picture is, torch takes with a warning only.
-    writeable = np.require(image, requirements=["C", "W"])
-    return torch.from_numpy(writeable).permute(2, 0, 1).contiguous().float() / 255
+    return in_unit_range(level_tensor(image))
 
 
-def to_levels(picture: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture in [0, 1] as 8-bit RGB: the way back from to_tensor."""
+def to_levels(picture: Float[Tensor, "3 H W"] | UInt8[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture in [0, 1], or in 8 bits, as 8-bit RGB: the way back from to_tensor and from level_tensor."""
+    if picture.dtype == torch.uint8:
+        return picture.permute(1, 2, 0).contiguous().cpu().numpy()
     return (picture.detach() * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
