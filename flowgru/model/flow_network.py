@@ -141,8 +141,9 @@ class FlowNetwork(nn.Module):
         """`forward` for frames that are already encoded."""
         check_counts(iterations=iterations, hold=hold, no_grad_iterations=no_grad_iterations)
         check_pair(first, second, stop_below)
-        start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
-        flow = start.to(first.features.device, torch.float32)
+        device = first.features.device
+        start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding, device)
+        flow = start.to(device, torch.float32)
         plan = plan or self.plan
         correlation = correlate(
             first.features,

@@ -13,13 +13,17 @@ Plane = Float[np.ndarray, "H W"]
 
 
 def start_from(
-    initial_flow: Flow | None, initial_coarse: CoarseFlow | None, shape: list[int], padding: Padding
+    initial_flow: Flow | None,
+    initial_coarse: CoarseFlow | None,
+    shape: list[int],
+    padding: Padding,
+    device: torch.device,
 ) -> CoarseFlow:
     """The coarse flow at which a pair's refinement begins: of pictures of `shape` [B, 3, H, W], which grow by `padding`.
 
     initial_flow is in pixels of the picture, NaN where it is not known (see fill_unknown); its coarse form is the mean
     over each block of 8x8 pixels. initial_coarse is what an earlier prediction gave as `coarse`. Without both, the start
-    is zero. RequestError where both are given, or where the one that is given has another size.
+    is zero, on `device`. RequestError where both are given, or where the one that is given has another size.
     """
     batch, _, height, width = shape
     coarse_shape = [batch, 2, (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8]
@@ -33,12 +37,17 @@ def start_from(
             "pictures of this size"
         )
     if initial_flow is None:
-        return torch.zeros(coarse_shape) if initial_coarse is None else initial_coarse
+        return torch.zeros(coarse_shape, device=device) if initial_coarse is None else initial_coarse
     if [*initial_flow.shape] != [batch, 2, height, width]:
         raise RequestError(
             f"initial_flow is {[*initial_flow.shape]}: expected {[batch, 2, height, width]}, in pixels of the picture"
         )
-    return F.avg_pool2d(F.pad(fill_unknown(initial_flow.float()), padding, mode="replicate"), 8) / 8
+    return coarse_flow(fill_unknown(initial_flow.float()), padding)
+
+
+def coarse_flow(flow: Flow, padding: Padding) -> CoarseFlow:
+    """A flow that is known in every pixel, of pictures that grow by `padding`, in coarse pixels: the mean of each block."""
+    return F.avg_pool2d(F.pad(flow, padding, mode="replicate"), 8) / 8
 
 
 def fill_unknown(flow: Flow) -> Flow:

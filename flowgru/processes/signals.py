@@ -23,7 +23,11 @@ SECONDS_TO_NOTICE, SECONDS_OF_TRUST = 0.2, 1.0
 
 def as_counts(received: Sequence[int], device: torch.device) -> Tensor:
     """One number for each of STOP_SIGNALS, for the processes to add up."""
-    return torch.tensor([float(number in received) for number in STOP_SIGNALS], device=device)
+    counts = torch.zeros(len(STOP_SIGNALS), device=device)
+    for place, number in enumerate(STOP_SIGNALS):
+        if number in received:
+            counts[place].fill_(1)  # numbers that are sent to a GPU are waited for
+    return counts
 
 
 def agreed_signal(counts: Sequence[float]) -> signal.Signals | None:

@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.errors import MachineError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
@@ -35,15 +34,8 @@ from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run, make_optimizer
 from flowgru.training.sampler import FlowBatch
 from flowgru.training.saving import Saving
-from flowgru.training.step import training_step
+from flowgru.training.step import Reports, training_step
 from flowgru.training.time_limit import ENDLESS, TimeLimit, limited
-
-MAX_SKIPPED_STEPS = 10
-"""Steps with a loss or gradient that is not finite after which a run gives up."""
-
-
-class Diverged(MachineError):
-    """Nothing finite comes out of the training any more."""
 
 
 def train_network(
@@ -96,7 +88,7 @@ def train_network(
         )
         if run.changed_rate is not None:
             log.console.print(run.changed_rate)
-    skipped = 0
+    reports = Reports(fabric, log)
     saving = Saving(fabric, store, log, config.checkpoint_every)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
         if run.validation_due:
@@ -105,28 +97,18 @@ def train_network(
         waited_since = time.perf_counter()
         for batch in loader:
             wait = time.perf_counter() - waited_since
-            result = training_step(fabric, wrapped, run, config, batch.to(fabric.device), asked_to_stop)
-            skipped = 0 if result.loss is not None else skipped + (result.lowered_scale is None)
-            if log and result.loss is None:
-                log.skipped(run.step, result.names, result.lowered_scale)
-            if skipped >= MAX_SKIPPED_STEPS:
-                end_others(fabric)
-                raise Diverged(
-                    f"{skipped} steps in a row gave no finite loss or gradient, the last of them step {run.step + 1}; "
-                    "the last finite checkpoint is kept: lower optimizer.learning_rate or look at the samples in the log"
-                )
+            step = training_step(fabric, wrapped, run, config, batch.to(fabric.device), asked_to_stop)
             run.step += 1
-            run.seconds += time.perf_counter() - waited_since
-            if log:
-                rate, seconds = float(run.schedule.get_last_lr()[0]), time.perf_counter() - waited_since
-                log.step(run.step, result.loss, result.error, rate, wait, seconds)
-
-            last, stop = run.step == config.steps, result.stop
+            last = run.step == config.steps
             run.is_best, run.validation_due = False, last or run.step % config.validation.every == 0
             due = run.validation_due
+            saves = due or run.step % config.checkpoint_every == 0
+            rate = float(run.schedule.get_last_lr()[0])
+            stop = reports.add(run.step, step, learning_rate=rate, wait=wait, began=waited_since, at_once=saves)
+            run.seconds += time.perf_counter() - waited_since
             if due and not stop:
                 stop = validate_run(fabric, run, config, validation_data, log, asked_to_stop)
-            if due or stop or run.step % config.checkpoint_every == 0:
+            if saves or stop:
                 _save_and_stop(fabric, saving, run, stop, must=last)
             waited_since = time.perf_counter()
     return run

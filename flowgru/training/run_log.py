@@ -157,12 +157,12 @@ class RunLog:
     def skipped(self, step: int, names: tuple[str, ...], lowered_scale: float | None = None) -> None:
         """A step whose loss or gradient was not finite, and its samples; or which only overflowed, and the new scale."""
         if lowered_scale is None:
-            self._write(step=step + 1, skipped=list(names))
+            self._write(step=step, skipped=list(names))
             why = f"loss or gradient not finite; samples {', '.join(names)}"
         else:
-            self._write(step=step + 1, lowered_scale=lowered_scale)
+            self._write(step=step, lowered_scale=lowered_scale)
             why = f"the gradient overflowed in 16 bits; the loss is now scaled by {lowered_scale:g}"
-        self.console.print(f"step {step + 1} skipped: {why}")
+        self.console.print(f"step {step} skipped: {why}")
 
     def validation(self, step: int, sets: dict[str, dict[int, float]]) -> None:
         """epe_per_image on each validation set after each number of refinements; null in the file where it is not finite."""

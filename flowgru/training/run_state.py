@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from flowgru.config import OptimizerConfig, TrainConfig
@@ -19,13 +20,20 @@ class ExponentialMovingAverage:
         self.decay = decay
         self.weights = {name: value.detach().clone() for name, value in weights.items()}
 
-    def update(self, weights: dict[str, Tensor], step: int) -> None:
-        """Moves towards the weights after `step`; early steps count more, so that random weights are soon forgotten."""
+    def update(self, weights: dict[str, Tensor], step: int, counts: Bool[Tensor, ""] | None = None) -> None:
+        """Moves towards the weights after `step`; early steps count more, so that random weights are soon forgotten.
+
+        counts: whether it does so at all, where only the device knows yet; None where it does.
+        """
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         floating = [name for name, value in self.weights.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.weights[name] for name in floating], [weights[name].detach() for name in floating], weight
-        )
+        averages, ends = [self.weights[name] for name in floating], [weights[name].detach() for name in floating]
+        if counts is None:
+            torch._foreach_lerp_(averages, ends, weight)
+        else:
+            moves = torch._foreach_sub(ends, averages)
+            torch._foreach_mul_(moves, weight * counts)
+            torch._foreach_add_(averages, moves)
         for name in self.weights.keys() - set(floating):
             self.weights[name].copy_(weights[name])
 

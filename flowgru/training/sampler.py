@@ -8,7 +8,9 @@ from torch.utils.data import Sampler
 
 from flowgru.data.formats.images import in_unit_range
 from flowgru.data.sample import FlowSample
-from flowgru.types import Flow, Images, Levels, Valid
+from flowgru.grid import padding_for
+from flowgru.model.initial_flow import coarse_flow
+from flowgru.types import CoarseFlow, Flow, Images, Levels, Valid
 
 
 class FlowBatch(NamedTuple):
@@ -20,7 +22,7 @@ class FlowBatch(NamedTuple):
     valid: Valid
     names: tuple[str, ...]
     initial_flow: Flow | None = None
-    """Where the refinements begin; None begins them at zero."""
+    """Where the refinements begin, known in every pixel; None begins them at zero."""
 
     def part(self, number: int, parts: int) -> "FlowBatch":
         """Number `number` of `parts` parts of one size."""
@@ -29,6 +31,14 @@ class FlowBatch(NamedTuple):
         return FlowBatch(
             self.first[rows], self.second[rows], self.flow[rows], self.valid[rows], self.names[rows], start
         )
+
+    def coarse_start(self) -> CoarseFlow | None:
+        """Where the refinements begin, in coarse pixels."""
+        if self.initial_flow is None:
+            return None
+        # The network would look whether every pixel is known, and a GPU would be waited for.
+        height, width = self.initial_flow.shape[2:]
+        return coarse_flow(self.initial_flow, padding_for(height, width))
 
     def to(self, device: torch.device) -> "FlowBatch":
         """The same on a device, with pictures in [0, 1]."""

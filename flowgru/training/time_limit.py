@@ -31,7 +31,7 @@ from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_state import SCHEDULES, Run
 from flowgru.training.sampler import FlowBatch
-from flowgru.training.step import training_step
+from flowgru.training.step import TakenStep, training_step
 
 ENDLESS = 10**9
 """Steps of a run whose number is not known yet."""
@@ -130,10 +130,12 @@ def _step_seconds(
 ) -> tuple[float, float]:
     """How long the first batch and a step take; the steps are made."""
     began, first, ends = time.monotonic(), 0.0, []
+    before: TakenStep | None = None
     for batch in loader:
         first = first or time.monotonic() - began
-        result = training_step(fabric, network, run, config, batch.to(fabric.device), asked_to_stop)
-        _stop(fabric, result.stop)
+        step = training_step(fabric, network, run, config, batch.to(fabric.device), asked_to_stop)
+        _stop(fabric, (before if before is not None else step).read().stop)
+        before = step if step.late else None
         run.step += 1
         ends.append(time.monotonic() - began)
         if fabric.broadcast(enough_steps(ends, seconds)):

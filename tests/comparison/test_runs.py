@@ -14,8 +14,8 @@ from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.transfer import transfer
-from flowgru.training.engine import Diverged
 from flowgru.training.run import new_network
+from flowgru.training.step import Diverged
 
 
 def test_networks_begin_with_the_same_weights_where_they_fit():

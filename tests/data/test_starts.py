@@ -24,6 +24,7 @@ from flowgru.processes.signals import Stopped
 from flowgru.training import engine
 from flowgru.training.run import train
 from flowgru.training.run_state import SCHEDULES, drawn_refinements
+from flowgru.training.step import TakenStep
 
 PAIRS = SyntheticPairs(SyntheticSettings(height=64, width=96, num_textures=4), length=400)
 PAIR = PAIRS[5]
@@ -149,8 +150,8 @@ def stop_after(step: int, monkeypatch):
     real = engine.training_step
 
     def stopped(fabric, network, run, config, *rest):
-        result = real(fabric, network, run, config, *rest)
-        return result._replace(stop=15) if run.step == step - 1 else result
+        taken = real(fabric, network, run, config, *rest)
+        return TakenStep(lambda: taken.read()._replace(stop=15)) if run.step == step - 1 else taken
 
     monkeypatch.setattr(engine, "training_step", stopped)
     return real

@@ -5,10 +5,12 @@ Only a forward pass works on them, because PyTorch's engine of gradients needs a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 FREE_MEMORY = 70 * 2**30
 """Bytes that the device claims to have free."""
@@ -38,3 +40,16 @@ def fake_cuda() -> Iterator[None]:
 
 def _check_launch(kernel: object, tensors: tuple[torch.Tensor, ...], *_: object, **__: object) -> None:
     assert {each.device.type for each in tensors} == {"cuda"}
+
+
+class Waits(TorchDispatchMode):
+    """Fails where the CPU would wait for what a GPU computes, or send it what no pinned memory holds."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            into, source = (found, args[0]) if func is torch.ops.aten._to_copy.default else args[:2]
+            waits = into.device != source.device and not kwargs.get("non_blocking", False)
+            assert not waits, f"{func} from {source.device} to {into.device}"
+        return found

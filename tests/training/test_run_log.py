@@ -76,7 +76,7 @@ def test_a_stop_between_two_lines_of_the_log_changes_neither(tmp_path, monkeypat
         if len(calls) == 7 + 4:  # in the second run, after 3 of 7 steps and before step 4
             raise KeyboardInterrupt
         loss = 1 / (3 + run.step)
-        return step.StepResult(loss, 2 * loss, (), None)
+        return step.TakenStep(lambda: step.StepResult(loss, 2 * loss, (), None))
 
     monkeypatch.setattr(engine, "training_step", numbers)
     config = replace(TINY, steps=7, log_every=every, checkpoint_every=3)

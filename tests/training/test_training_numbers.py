@@ -63,12 +63,12 @@ def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_o
     batch = collate([SyntheticPairs(TINY.data)[0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch's about a schedule whose first step was skipped
-        skipped = step.training_step(fabric, wrapped, run, TINY, batch)
+        skipped = step.training_step(fabric, wrapped, run, TINY, batch).read()
     assert skipped.loss is None and skipped.lowered_scale == (None if poison == "loss" else 512.0)
     assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
     assert run.scaler is not None and run.scaler.get_scale() == (1024.0 if poison == "loss" else 512.0)
     monkeypatch.setattr(step, "loss_of", real)
-    assert step.training_step(fabric, wrapped, run, TINY, batch).loss is not None
+    assert step.training_step(fabric, wrapped, run, TINY, batch).read().loss is not None
     assert any(not torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
 
 
@@ -80,7 +80,7 @@ def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
     real = step.loss_of
     monkeypatch.setattr(step, "loss_of", lambda *inputs: overflowing(real(*inputs)))
     batch = collate([SyntheticPairs(TINY.data)[0]])
-    results = [step.training_step(fabric, wrapped, run, TINY, batch) for _ in range(2)]
+    results = [step.training_step(fabric, wrapped, run, TINY, batch).read() for _ in range(2)]
     assert [result.lowered_scale for result in results] == [1.0, None]  # the scale is a half after the second
     assert [result.names for result in results] == [(), batch.names]
 
@@ -88,7 +88,7 @@ def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
 @pytest.mark.parametrize("scale", [8.0, None])
 def test_a_scale_that_is_being_lowered_is_no_reason_to_give_up_and_blames_no_sample(tmp_path, monkeypatch, scale):
     skipped = step.StepResult(None, None, ("a",), None, scale)
-    monkeypatch.setattr(engine, "training_step", lambda *_: skipped)
+    monkeypatch.setattr(engine, "training_step", lambda *_: step.TakenStep(lambda: skipped))
     config = replace(TINY, steps=12, checkpoint_every=12, validation=replace(TINY.validation, every=12))
     if scale:
         train(config, str(tmp_path), device="cpu")

@@ -21,6 +21,7 @@ from flowgru.processes.signals import Stopped
 from flowgru.training import engine, loader
 from flowgru.training.loader import batches
 from flowgru.training.run import train
+from flowgru.training.step import TakenStep
 
 
 def die_once(marker: Path, monkeypatch) -> None:
@@ -83,7 +84,7 @@ def test_a_run_that_is_stopped_leaves_no_worker_behind(tmp_path, monkeypatch):
     real = engine.training_step
 
     def stopped(*arguments):
-        return real(*arguments)._replace(stop=signal.SIGTERM)
+        return TakenStep(lambda: real(*arguments).read()._replace(stop=signal.SIGTERM))
 
     monkeypatch.setattr(engine, "training_step", stopped)
     with pytest.raises(Stopped) as kept:

@@ -97,7 +97,7 @@ class ExportedFlow:
             )
         inputs = {"first": _array(first.picture), "second": _array(second.picture)}
         if self.warm_start:
-            start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding)
+            start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding, torch.device("cpu"))
             inputs["initial_flow"] = _array(start)
         elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
