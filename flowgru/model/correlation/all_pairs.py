@@ -10,6 +10,7 @@ from torch import Tensor
 from flowgru.grid import Coordinates, sample_windows, window_offsets
 from flowgru.model.buffers import take
 from flowgru.operators.base import may_overwrite
+from flowgru.tracing import is_exporting
 from flowgru.types import Features
 
 
@@ -28,7 +29,7 @@ class AllPairsCorrelation:
             scaled = first.float().flatten(2).transpose(1, 2) / math.sqrt(channels)
             second = second.float()
             for level in range(levels):
-                second = F.avg_pool2d(second, kernel_size=2) if level else second
+                second = _halved(second) if level else second
                 volume = _product(scaled, second.flatten(2), level)
                 self.pyramid.append(volume.reshape(batch * height * width, 1, *second.shape[2:]))
         self.window = window_offsets(radius, like=second)
@@ -38,6 +39,15 @@ class AllPairsCorrelation:
         points = centres.permute(0, 2, 3, 1).reshape(-1, 2)
         found = [sample_windows(volume, points / 2**level, self.window) for level, volume in enumerate(self.pyramid)]
         return torch.cat(found, dim=1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def _halved(features: Features) -> Float[Tensor, "B C h2 w2"]:
+    """The mean of each 2x2 pixels."""
+    if not is_exporting():
+        return F.avg_pool2d(features, kernel_size=2)
+    # Of a pooled map PyTorch 2.11 asks whether its sides are even, and then the graph is for such sizes alone.
+    planes = features.flatten(0, 1)[:, None]
+    return F.conv2d(planes, planes.new_full((1, 1, 2, 2), 0.25), stride=2)[:, 0].unflatten(0, features.shape[:2])
 
 
 def _product(first: Float[Tensor, "B N C"], second: Float[Tensor, "B C M"], level: int) -> Float[Tensor, "B N M"]:

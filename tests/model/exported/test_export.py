@@ -1,6 +1,8 @@
 """An exported network is one file that other programs run, gives PyTorch's flow at any size, and is kept only if it does."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from estimates import expected_flow, only_error
 from exports import estimate, exported, small_network, write_model
 from media import noisy_frames
+from paths import ROOT
 
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import read_flow
@@ -151,3 +154,33 @@ def test_a_network_that_cannot_be_traced_is_one_line(model, tmp_path, capsys, mo
     assert main(["export", "--model", model, "--output", str(tmp_path / "new.onnx")]) == 2
     assert "small with conv_gru cannot be exported as onnx: 'aten.strange" in only_error(capsys)
     assert not list(tmp_path.iterdir())
+
+
+PYRAMID = """
+import torch
+from torch.export import Dim, export
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation
+
+class LookUp(torch.nn.Module):
+    def forward(self, first, second, centres):
+        return AllPairsCorrelation(first, second, 4, 2).lookup(centres)
+
+def given(height, width):
+    return (*torch.randn(2, 1, 3, height, width), 20 * torch.rand(1, 2, height, width))
+
+shape = {2: Dim("height", min=16, max=32), 3: Dim("width", min=16, max=32)}
+with torch.no_grad():
+    program = export(LookUp(), given(20, 24), dynamic_shapes=[shape] * 3)
+    graphs = [part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule)]
+    assert not [node for graph in graphs for node in graph.nodes if "pool" in str(node.target)]
+    for size in ((17, 19), (26, 22), (32, 16)):
+        inputs = given(*size)
+        torch.testing.assert_close(program.module()(*inputs), LookUp()(*inputs))
+print("equal")
+"""
+
+
+def test_the_pyramid_is_traced_for_odd_sizes_and_for_even_ones():
+    """PyTorch 2.11 traces a pooled map for the sizes alone that are even, or odd, wherever the traced one is."""
+    run = subprocess.run([sys.executable, "-c", PYRAMID], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]
