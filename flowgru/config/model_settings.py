@@ -51,6 +51,9 @@ class ModelSettings:
     compile: bool = False
     """Let torch.compile make the model faster. It pays for many pictures of one size: the first pair of every size takes a
     minute or more, which is printed. Needs a C++ compiler."""
+    cuda_graph: bool = True
+    """On a CUDA device, record once for each size what a pair has the device do, and then start it as a whole;
+    --no-cuda-graph starts each kernel by itself. --stop-below does so too."""
 
     def __post_init__(self) -> None:
         require_device(self.device)

@@ -115,6 +115,7 @@ def matcher_of(settings: CorpusSettings) -> PairMatcher:
             precision=settings.precision,
             tiles=settings.rows_and_columns(),
             stop_below=settings.stop_below,
+            cuda_graph=settings.cuda_graph,
         )
     return _MATCHERS[key]
 

@@ -84,6 +84,7 @@ class Estimation:
             precision=settings.precision,
             tiles=settings.rows_and_columns(),
             stop_below=settings.stop_below,
+            cuda_graph=settings.cuda_graph,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.reports: list[ClipReport] = []

@@ -22,7 +22,9 @@ from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
 from flowgru.estimation.tiles import blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.pair_network import PairNetwork
+from flowgru.model.recorded import RecordedMatches
 from flowgru.types import Images, Levels
 
 
@@ -96,12 +98,14 @@ class PairMatcher:
         on_lack: Literal["shrink", "fail"] = "shrink",
         can_resize: bool = True,
         remembers: int = 1,
+        cuda_graph: bool = True,
     ) -> None:
         """Most of the arguments are those of pair_flows.
 
         remembers: how many frames are kept as they were encoded, for pairs that they begin.
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
+        cuda_graph: on a CUDA device, matches are recorded, see RecordedMatches; but not with stop_below.
         """
         check_tiles(tiles)
         self.network = network
@@ -116,6 +120,9 @@ class PairMatcher:
         self.plans = Plans(network, way, tiles=tiles, resize=resize, shrink=on_lack == "shrink", can_resize=can_resize)
         self.encoded: deque[EncodedFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
+        self.recorded: RecordedMatches | None = None
+        if cuda_graph and stop_below is None and self.device.type == "cuda" and isinstance(network, FlowNetwork):
+            self.recorded = RecordedMatches(network)
 
     @torch.inference_mode()
     def match(
@@ -144,7 +151,9 @@ class PairMatcher:
             except Exception as error:
                 if not lacks_memory(error):
                     raise
-            notice = self.plans.shrink(size)  # only here has the error let go of what it held
+            # Only here has the error let go of what it held.
+            if self.recorded is None or not self.recorded.release():
+                notice = self.plans.shrink(size)
 
     def _attempt(
         self,
@@ -219,11 +228,14 @@ class PairMatcher:
         layout = tile_layout(*computed, *plan.tiles)
         coarse_starts = start.coarse or [None] * len(layout)
         outputs, coarse, most = [], [], 0
+        match = (
+            partial(self.network.match, stop_below=self.stop_below) if self.recorded is None else self.recorded.match
+        )
         for tile, first, second, coarse_start in zip(
             layout, pair.first.tiles, pair.second.tiles, coarse_starts, strict=True
         ):
             with self._autocast():
-                prediction = self.network.match(
+                prediction = match(
                     first,
                     second,
                     iterations=self.way.iterations,
@@ -231,7 +243,6 @@ class PairMatcher:
                     initial_coarse=coarse_start,
                     hold=self.way.hold,
                     final_only=True,
-                    stop_below=self.stop_below,
                     plan=plan.match,
                 )
             most = max(most, prediction.num_refinements)

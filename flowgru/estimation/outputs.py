@@ -130,7 +130,7 @@ class Place:
             self.journal.finished = False
 
 
-_FOR_THE_RUN_ALONE = ("output", "overwrite", "on_error", "overlap")
+_FOR_THE_RUN_ALONE = ("output", "overwrite", "on_error", "overlap", "cuda_graph")
 """Settings on which no result depends."""
 
 

@@ -175,6 +175,7 @@ def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark
         precision=settings.precision,
         tiles=settings.rows_and_columns(),
         stop_below=settings.stop_below,
+        cuda_graph=settings.cuda_graph,
     )
 
 
@@ -187,10 +188,12 @@ def network_estimator(
     precision: Precision = "32",
     tiles: tuple[int, int] = (1, 1),
     stop_below: float | None = None,
+    cuda_graph: bool = True,
 ) -> Estimator:
     """A network's flow on its way, computed on the network's device as pair_flows computes it.
 
     warm_start: carry the coarse flow along by itself, for the next pair to start at.
+    cuda_graph: see PairMatcher.
     """
     matcher = PairMatcher(
         network,
@@ -201,6 +204,7 @@ def network_estimator(
         tiles=tiles,
         stop_below=stop_below,
         can_resize=False,
+        cuda_graph=cuda_graph,
     )
 
     def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
