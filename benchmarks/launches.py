@@ -33,7 +33,7 @@ NO_KERNEL = {
     *("view", "reshape", "permute", "transpose", "expand", "slice", "select", "detach", "split", "split_with_sizes"),
     *("chunk", "narrow", "unsqueeze", "squeeze", "alias", "t", "as_strided", "unbind", "_unsafe_view", "diagonal"),
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "unfold"),
-    *("promote_types", "_local_scalar_dense", "is_same_size", "resize_", "unsafe_split"),
+    *("promote_types", "_local_scalar_dense", "is_same_size", "resize_", "unsafe_split", "device"),
 }
 """PyTorch's operations that start nothing on a device, by their names without overloads."""
 
@@ -46,10 +46,14 @@ class Launches(TorchDispatchMode):
         self.count: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
+        name, found = func.overloadpacket.__name__, func(*args, **(kwargs or {}))
         if name not in NO_KERNEL and not func.name().startswith("flowgru::"):
-            self.count[name] += 1
-        return func(*args, **(kwargs or {}))
+            self.note(name, (args, kwargs, found), func)
+        return found
+
+    def note(self, name: str, values: Any, func: Any = None) -> None:
+        """One launch; `values` hold the tensors that it reads and writes, func is the operation unless it is a kernel."""
+        self.count[name] += 1
 
 
 @contextmanager
@@ -60,16 +64,18 @@ def kernels(launches: Launches, *, fused: bool) -> Iterator[None]:
     them only the scan has one.
     """
 
-    def noted(kernel: Any, *_: Any, **__: Any) -> None:
-        launches.count[kernel.fn.__name__] += 1
+    def noted(kernel: Any, tensors: Any, *_: Any, **__: Any) -> None:
+        launches.note(kernel.fn.__name__, tensors)
 
     with (
         patch("flowgru.scan.preferred_backend", lambda backend, update, dim=-1: "triton"),
         patch.object(triton_kernels, "launch", noted),
         patch.object(triton_norm, "launch", noted),
         patch.object(triton_all_pairs, "launch", noted),
-        patch("flowgru.layers.convolution.pays", lambda input, weight: False),  # these two are a CPU's
+        patch("flowgru.layers.convolution.pays", lambda input, weight: False),  # these are a CPU's
         patch("flowgru.model.encoders.may_overwrite", lambda: False),
+        patch("flowgru.model.heads.may_overwrite", lambda: False),
+        patch("flowgru.model.correlation.all_pairs.may_overwrite", lambda: False),
         patch("flowgru.layers.channel_norm.takes_triton", lambda values: fused),
         patch("flowgru.model.flow_network.joins_frames", lambda network, device: fused and network.training),
         patch("flowgru.model.correlation.choice.takes_triton", lambda device: fused),
