@@ -1,0 +1,1 @@
+"""What spoils pictures between the world and the file: noise, blur, light, weather and compression."""
