@@ -2,8 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -11,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flowgru.config import NetworkConfig
 from flowgru.model.flow_network import FlowNetwork, inference_layout
-from flowgru.model.memory import peak_memory
+from flowgru.model.memory import forget_peak, peak_memory
 from flowgru.operators.base import UpdateOperator
 
 
@@ -60,16 +58,7 @@ def peak_mib(config: NetworkConfig, height: int, width: int, iterations: int, de
     """
     network = FlowNetwork(config).to(device).for_inference()
     first, second = (torch.rand(1, 3, height, width, device=device) for _ in range(2))
-    _forget_peak(device)
+    forget_peak(device)
     before = peak_memory(device)
     network(first, second, iterations=iterations, final_only=True)
     return (peak_memory(device) - before) / 2**20
-
-
-def _forget_peak(device: torch.device) -> None:
-    """Lets the peak of memory be counted from now on; on a CPU without Linux it is that since the process began."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")

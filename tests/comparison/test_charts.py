@@ -10,8 +10,8 @@ import pytest
 from comparisons import write_comparison
 
 from flowgru.comparison.measurements import read_measurements, write_measurements
-from flowgru.comparison.report.charts import Line, curve_panels, iteration_lines, styles
 from flowgru.comparison.report.page import write_report
+from flowgru.view.report.charts import Line, curve_panels, iteration_lines, styles
 
 
 def marks(svg: str, colour: str) -> int:

@@ -15,12 +15,12 @@ from PIL import Image
 
 from flowgru import cli
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
-from flowgru.comparison.report.charts import styles
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.report.text import Verdict, beyond_training, estimate_text, number_text
 from flowgru.comparison.results import read_results
 from flowgru.comparison.statistics import Estimate, mean_interval
 from flowgru.errors import InputFileError
+from flowgru.view.report.charts import styles
 
 TWO = ("conv_gru", "conv_min_gru")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -49,7 +49,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "onnx": ("model/exported/",),
     "onnxruntime": ("model/exported/",),
     "openvino": ("model/exported/",),
-    "matplotlib": ("comparison/report/",),
+    "matplotlib": ("view/report/",),
     "lightning_fabric": ("processes/fabric.py",),
     "tensorboard": ("training/run_log.py",),
     "dask": ("corpus/engine.py",),
@@ -223,7 +223,7 @@ def test_a_circle_of_imports_fails(tmp_path, back):
         ("flowgru/model/weight_files/loading.py", "import torchvision"),
         ("flowgru/processes/fabric.py", "from lightning_fabric import Fabric"),
         ("flowgru/data/formats/images.py", "import cv2\nfrom PIL import Image\nimport torch, numpy, json"),
-        ("flowgru/comparison/report/plots.py", "def plot():\n    import matplotlib.pyplot as plt"),
+        ("flowgru/view/report/plots.py", "def plot():\n    import matplotlib.pyplot as plt"),
         ("benchmarks/time_it.py", "import cv2, flowgru.cli"),
     ],
 )

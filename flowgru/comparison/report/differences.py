@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from itertools import combinations
 
-from flowgru.comparison.report.html import Cell, table
 from flowgru.comparison.report.text import estimate_text
 from flowgru.comparison.statistics import Difference, holm, paired_difference
+from flowgru.view.report.html import Cell, table
 
 LEVEL = 0.05
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 from flowgru.comparison.report.differences import Differences
-from flowgru.comparison.report.html import Cell
 from flowgru.comparison.report.text import (
     EstimateText,
     Verdict,
@@ -17,6 +16,7 @@ from flowgru.comparison.report.text import (
 )
 from flowgru.comparison.results import Results
 from flowgru.comparison.statistics import Estimate, pareto_front
+from flowgru.view.report.html import Cell
 
 TITLES = {"equal_width": "equal width", "equal_parameters": "equal parameters"}
 

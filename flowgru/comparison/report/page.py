@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowgru.comparison.report.charts import styles
-from flowgru.comparison.report.html import bullets, definitions, details, element, page
 from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
 from flowgru.config.flatten import flatten
 from flowgru.console import printable
 from flowgru.files.atomic import write_file
+from flowgru.view.report.charts import styles
+from flowgru.view.report.html import bullets, definitions, details, element, page
 
 PAGE = "report.html"
 TABLE = "table.md"

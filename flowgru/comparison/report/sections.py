@@ -6,12 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from flowgru.comparison.record import RowRecord
-from flowgru.comparison.report.charts import Line, curve_panels, front_chart, iteration_lines
-from flowgru.comparison.report.html import Cell, details, element, figure, table
 from flowgru.comparison.report.numbers import RegimeNumbers
 from flowgru.comparison.report.text import NONE, count_text, estimate_text, joined, number_text
 from flowgru.comparison.results import Results
 from flowgru.comparison.statistics import Estimate, pareto_front
+from flowgru.view.report.charts import Line, curve_panels, front_chart, iteration_lines
+from flowgru.view.report.html import Cell, details, element, figure, table
 
 SETS_A_TABLE = 7
 """Data sets side by side in one table, so that it fits the page."""

@@ -1,4 +1,4 @@
-"""Charts of a comparison's rows as SVG text: curves in panels of their own, lines in one panel, and points with a front."""
+"""Charts as SVG text: curves in panels of their own, lines in one panel, and points with a front."""
 
 import io
 import math
@@ -94,12 +94,12 @@ def curve_panels(lines: Sequence[Line], looks: dict[str, dict[str, Any]], x_labe
             panel.remove()
         for panel in panels[max(0, len(lines) - columns) : len(lines)]:  # the lowest of each column
             panel.tick_params(labelbottom=True)
-        _scale(figure.axes[0], [value for line in lines for value in (*line.low, *line.high)])
+        scale_upright(figure.axes[0], [value for line in lines for value in (*line.low, *line.high)])
         figure.supxlabel(x_label, fontsize=9, y=0.05 / height)
         figure.supylabel(y_label, fontsize=9, x=0.003)
         return figure
 
-    return _svg(draw)
+    return svg_of(draw)
 
 
 def iteration_lines(
@@ -124,7 +124,7 @@ def iteration_lines(
         axes.xaxis.set_major_locator(FixedLocator(numbers))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
-        _scale(axes, [value for line in lines for value in line.y])
+        scale_upright(axes, [value for line in lines for value in line.y])
         if trained is not None:
             axes.axvline(trained, color=INK, linewidth=1, dashes=(2, 2))
             axes.annotate(
@@ -136,7 +136,7 @@ def iteration_lines(
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=4, labelspacing=0.6)
         return figure
 
-    return _svg(draw)
+    return svg_of(draw)
 
 
 def front_chart(
@@ -159,7 +159,7 @@ def front_chart(
             places[name] = (x, y)
         corners = [places[name] for name in front]
         axes.step(*zip(*corners, strict=True), where="post", color=INK, linewidth=1, zorder=0)
-        _scale(axes, [y for _, y in places.values()])
+        scale_upright(axes, [y for _, y in places.values()])
         for name in front:
             axes.annotate(
                 name, places[name], (7, 7), textcoords="offset points", fontweight="bold", bbox=CLEAR, zorder=1
@@ -170,7 +170,7 @@ def front_chart(
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelspacing=0.6)
         return figure
 
-    return _svg(draw)
+    return svg_of(draw)
 
 
 def _last(line: Line) -> float:
@@ -178,7 +178,7 @@ def _last(line: Line) -> float:
     return line.y[-1] if math.isfinite(line.y[-1]) else math.inf
 
 
-def _scale(axes: Axes, values: Sequence[float]) -> None:
+def scale_upright(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic upright axis where a linear one would press most values to its foot."""
     positive = [value for value in values if math.isfinite(value) and value > 0]
     if positive and max(positive) > LOG_SPAN * min(positive):
@@ -188,7 +188,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _svg(draw: Callable[[], Figure]) -> str:
+def svg_of(draw: Callable[[], Figure]) -> str:
     """The drawing as an SVG element, without a prologue that names a document type elsewhere."""
     buffer = io.StringIO()
     with matplotlib.rc_context(TEXT):

@@ -100,9 +100,18 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], c
 
 def figure(svg: str, alternative: str, caption: str) -> str:
     """A chart, inside the page, with a text for who cannot see it."""
-    data = base64.b64encode(svg.encode()).decode()
-    picture = f'<img alt="{_escaped(alternative)}" src="data:image/svg+xml;base64,{data}">'
-    return f"<figure>\n{picture}\n<figcaption>{_lines(caption)}</figcaption>\n</figure>"
+    return _figure("image/svg+xml", svg.encode(), alternative, caption)
+
+
+def picture(png: bytes, alternative: str, caption: str) -> str:
+    """A picture from the bytes of a PNG, inside the page, with a text for who cannot see it."""
+    return _figure("image/png", png, alternative, caption)
+
+
+def _figure(kind: str, content: bytes, alternative: str, caption: str) -> str:
+    data = base64.b64encode(content).decode()
+    image = f'<img alt="{_escaped(alternative)}" src="data:{kind};base64,{data}">'
+    return f"<figure>\n{image}\n<figcaption>{_lines(caption)}</figcaption>\n</figure>"
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Pages and charts of reports: plain HTML and SVG, which need nothing from elsewhere."""
