@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from flowgru.config.model_settings import ModelSettings
+from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.require import require, require_effect
 from flowgru.errors import InputFileError, RequestError
 
 
 def evaluate(
     data: list[str],
-    settings: ModelSettings,
+    settings: MeasureSettings,
     root: str = "datasets",
     baseline: Literal["dis", "farneback", "zero"] | None = None,
     flows: str | None = None,
@@ -43,6 +43,7 @@ def evaluate(
         raise RequestError(f"{named} no model, and has no {' or '.join(given)}: give one or the others")
     for name, value in (("worst", worst), ("static", static)):
         require(value is None or value >= 0, f"--{name}", value, "0 or more")
+    require_effect(not settings.report or output is not None, "--report", "without --output")
     require_effect(not worst or output is not None, "--worst", "without --output")
     from flowgru.evaluation.run import run_evaluation  # imports torch, which --help does without
 

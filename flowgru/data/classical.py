@@ -29,6 +29,11 @@ def use_threads(num_threads: int) -> None:
     cv2.setNumThreads(num_threads)
 
 
+def num_threads() -> int:
+    """How many threads OpenCV uses in this process."""
+    return cv2.getNumThreads()
+
+
 def dis_flow(first: Picture, second: SecondPicture, *, fast: bool = False) -> PictureFlow:
     """Dense inverse search with OpenCV's preset "medium", or with `fast` its preset "ultrafast".
 

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from flowgru.errors import RequestError
+
 Grey = UInt8[np.ndarray, "H W"]
 PictureFlow = Float32[np.ndarray, "H W 2"]
 
@@ -50,6 +52,18 @@ def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow
     apart = flow - initial_flow
     near = np.einsum("hwc,hwc->hw", apart, apart) < MAX_CHOICE**2
     return np.where((near & (worse < 0))[..., None], initial_flow, flow)
+
+
+def census_error(first: Grey, second: Grey, flow: PictureFlow) -> Float32[np.ndarray, "H W"]:
+    """How unlike the pixels are that a flow matches: the distance by which `gate` chooses, 0 where they look alike.
+
+    Its unit is its own. RequestError for a picture that OpenCV cannot warp.
+    """
+    if max(first.shape) > LONGEST:
+        raise RequestError(f"the picture is {max(first.shape)} pixels long: OpenCV can warp {LONGEST} at most")
+    picture = first.astype(np.float32)
+    distance = _census_gain(picture, picture, warp_grey(second, flow))
+    return cv2.blur(distance, (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
 
 
 def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureFlow:

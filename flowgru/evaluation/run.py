@@ -4,33 +4,56 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import COMPUTED, Way
 from flowgru.console import progress, warn
 from flowgru.data.classical import BASELINES, OPENCV_VERSION
+from flowgru.data.sets.clips import ClipPairs, is_clip, open_clips
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs, open_datasets
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import make_folders
 from flowgru.evaluation.evaluate import (
     Estimator,
-    GivenStart,
     benchmark_estimator,
     evaluate,
     picture_estimator,
     read_estimate,
 )
+from flowgru.evaluation.measures import results
+from flowgru.evaluation.measures.reach import ReachBins
+from flowgru.evaluation.measures.running import Gathered, measure_further, open_sweep, refuse_what_cannot_be
+from flowgru.evaluation.measures.seconds import Timed
+from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 from flowgru.evaluation.worst import WorstPairs
+from flowgru.model.pair_network import PairNetwork
+
+
+class Method(NamedTuple):
+    """A way to estimate flow, and what the report says of it."""
+
+    estimator_for: Callable[[str], Estimator]
+    """Makes the estimator of a data set."""
+    said: dict[str, Any]
+    network: PairNetwork | None = None
+    way: Way | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return torch.device("cpu") if self.network is None else self.network.device
 
 
 def run_evaluation(
     data: list[str],
-    settings: ModelSettings,
+    settings: MeasureSettings,
     *,
     root: str,
     baseline: str | None,
@@ -41,36 +64,63 @@ def run_evaluation(
     overwrite: bool,
 ) -> bool:
     """Measures and reports, see flowgru.commands.evaluate; whether every pair could be read."""
-    sets = open_datasets(data, root)
-    folder = None if flows is None else FlowFolder(flows, option="--flows")
-    if output is not None:
-        refuse_existing(Path(output), overwrite=overwrite)
+    words = [word for word in data if is_clip(word)]
+    sets = open_datasets([word for word in data if word not in words], root)
+    refuse_what_cannot_be(settings, flows, has_truth=bool(sets), clips=words)
+    clips = open_clips(words)
+    folder = None if output is None else Path(output)
+    flow_folder = None if flows is None else FlowFolder(flows, option="--flows")
     if folder is not None:
+        refuse_existing(folder, overwrite=overwrite)
+        results.refuse_existing(folder, overwrite=overwrite)
+    if flow_folder is not None:
         static = 0  # nothing can be estimated between a picture and itself
-        estimator_for, method = _from_files(flows)
+        method = _from_files(flows)
     else:
-        estimator_for, method = open_model(settings) if baseline is None else open_baseline(baseline)
-    method["static_pairs"] = static
-    if output is not None:
-        make_folders([Path(output)])
+        method = open_model(settings) if baseline is None else open_baseline(baseline)
+    said = {**method.said, "static_pairs": static}
+    if folder is not None:
+        make_folders([folder])
     if (start := settings.initial_flow) is not None and start not in COMPUTED:
-        folder = FlowFolder(start)
-    measured = []
-    for pairs in sets:
-        given = None if folder is None else partial(_read_flow, folder, pairs.label, filled=flows is None)
-        measured.append(_measure(estimator_for(pairs.name), pairs, static, given, worst if output else 0))
-    print_table(method, measured)
-    if output is not None:
-        write_results(Path(output), method, measured, overwrite=overwrite)
+        flow_folder = FlowFolder(start)
+    subjects = [_subject(pairs, method, flow_folder, flows) for pairs in [*sets, *clips]]
+    sweep = open_sweep(settings, subjects, said, folder, overwrite=overwrite)
+    whole = False
+    try:
+        gathered = Gathered([], [])
+        measured = [
+            _measure(subject, pairs, settings, static, worst if output else 0, method.device, gathered)
+            for subject, pairs in zip(subjects, sets, strict=False)
+        ]
+        print_table(said, measured)
+        generated = None if flows is not None else method.estimator_for("generated")
+        sections = measure_further(settings, subjects, gathered, sweep, generated, method.device, method.way)
+        results.print_sections(sections)
+        if folder is not None:
+            further = results.sections_report(sections)
+            write_results(folder, said, measured, further=further, overwrite=overwrite)
+            results.write_sections(folder, sections, overwrite=overwrite)
+            if settings.report:
+                from flowgru.evaluation.measures.page import write_page
+
+                write_page(folder, said, measured, sections, overwrite=overwrite)
+        whole = True
+    finally:
+        sweep.close(keep=not whole)
     left_out = [line for found in measured for line in found.evaluation.left_out]
     for line in left_out:
         warn(f"error: {line}; this pair was left out")
     return not left_out
 
 
-def _from_files(flows: str | None) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
-    """What passes on the flows of a folder, and what the report says of it."""
-    return lambda _: read_estimate, {"flows": flows}
+def _from_files(flows: str | None) -> Method:
+    """What passes on the flows of a folder."""
+    return Method(lambda _: read_estimate, {"flows": flows})
+
+
+def _subject(pairs: FlowPairs | ClipPairs, method: Method, folder: FlowFolder | None, flows: str | None) -> Subject:
+    given = None if folder is None else partial(_read_flow, folder, pairs.label, filled=flows is None)
+    return Subject(pairs, method.estimator_for(pairs.name), given, method.network, method.way, padding_mode(pairs.name))
 
 
 def _read_flow(folder: FlowFolder, label: str, name: str, size: tuple[int, ...], *, filled: bool) -> InitialFlow:
@@ -80,18 +130,18 @@ def _read_flow(folder: FlowFolder, label: str, name: str, size: tuple[int, ...],
     return folder.read(without if folder.has(without) and not folder.has(named) else named, size, filled=filled)
 
 
-def open_baseline(name: str) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
-    """What makes the estimator of a data set, and what the report says of it."""
-    return lambda _: picture_estimator(BASELINES[name]), {"baseline": name, "opencv": OPENCV_VERSION}
+def open_baseline(name: str) -> Method:
+    """A method without learning."""
+    return Method(lambda _: picture_estimator(BASELINES[name]), {"baseline": name, "opencv": OPENCV_VERSION})
 
 
-def open_model(settings: ModelSettings) -> tuple[Callable[[str], Estimator], dict[str, Any]]:
-    """What makes the estimator of a data set, which pads as is usual there, and what the report says of it."""
+def open_model(settings: ModelSettings) -> Method:
+    """A model, which pads as is usual for each data set."""
     network = open_network(settings)
     way = settings.way(network.card)
     computed = ("precision", "correlation", "tiles", "stop_below", "compile")
     usual = {field.name: field.default for field in fields(ModelSettings)}
-    return partial(benchmark_estimator, network, settings), {
+    said = {
         "model": settings.model,
         "way": str(way),
         **asdict(way),
@@ -102,19 +152,34 @@ def open_model(settings: ModelSettings) -> tuple[Callable[[str], Estimator], dic
         "torch": torch.__version__,
         **({} if way == Way(way.iterations) else {"opencv": OPENCV_VERSION}),
     }
+    return Method(partial(benchmark_estimator, network, settings), said, network, way)
 
 
 def _measure(
-    estimator: Estimator, pairs: FlowPairs, static: int, given: GivenStart | None, num_worst: int
+    subject: Subject,
+    pairs: FlowPairs,
+    settings: MeasureSettings,
+    static: int,
+    num_worst: int,
+    device: torch.device,
+    gathered: Gathered,
 ) -> MeasuredSet:
-    worst = WorstPairs(num_worst)
+    """The errors of a data set, and what is gathered of them on the way."""
+    worst, bins, estimator = WorstPairs(num_worst), ReachBins(pairs.label), subject.estimator
+    if settings.time:
+        estimator = Timed(estimator, device)
+        gathered.timed.append((pairs.label, estimator))
+    if settings.reach:
+        gathered.bins.append(bins)
     with progress(pairs.label, len(pairs), "pairs") as advance:
 
         def watch(measured, sample, flow):
             worst(measured, sample, flow)
+            if settings.reach:
+                bins.add(sample, flow)
             advance()
 
         evaluation = evaluate(
-            estimator, pairs, static_pairs=static, given=given, watch=watch, on_left_out=lambda _: advance()
+            estimator, pairs, static_pairs=static, given=subject.given, watch=watch, on_left_out=lambda _: advance()
         )
     return MeasuredSet(pairs, evaluation, worst.pairs)

@@ -5,7 +5,9 @@ import io
 import math
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -57,23 +59,33 @@ class Column(NamedTuple):
 
 
 def print_table(method: dict[str, Any], sets: list[MeasuredSet]) -> None:
-    """One column per set, or per group of a manifest, before that of the whole manifest.
-
-    No name is ever cut: where the terminal is too narrow for all columns, further tables follow below. What is no terminal
-    has no width.
-    """
+    """One column per set, or per group of a manifest, before that of the whole manifest."""
     say(", ".join(f"{name} {value_text(value)}" for name, value in method.items()))
+    if sets:
+        say_columns(table_columns(sets), num_heads=2)
+
+
+def table_columns(sets: Sequence[MeasuredSet]) -> list[list[str]]:
+    """The table as columns of cells, each with its title first: the measures, and then one for each set or group."""
     rows = [
         ["measure", *(f"{name} [{metric.unit}]" for name, metric in METRICS.items())],
         *([column.title, *(_cell(column.metrics[name]) for name in METRICS)] for column in _columns(sets)),
     ]
     heads = [["pairs", "true flow from"], *([column.num_pairs, column.flow_folder] for column in _columns(sets))]
-    columns = [[row[0], *head, *row[1:]] for row, head in zip(rows, heads, strict=True)]
+    return [[row[0], *head, *row[1:]] for row, head in zip(rows, heads, strict=True)]
+
+
+def say_columns(columns: list[list[str]], num_heads: int = 0) -> None:
+    """Prints columns of cells, each with its title first, beside each other; a line stands below so many rows.
+
+    No cell is ever cut: where the terminal is too narrow for all columns, further tables follow below, each with the first
+    column. What is no terminal has no width.
+    """
     for shown in _fitting(columns[0], columns[1:], terminal_width(sys.stdout)):
-        say_styled(_table([columns[0], *shown]))
+        say_styled(_table([columns[0], *shown], num_heads))
 
 
-def _columns(sets: list[MeasuredSet]) -> list[Column]:
+def _columns(sets: Sequence[MeasuredSet]) -> list[Column]:
     columns = []
     for pairs, evaluation, _ in sets:
         for group, metrics in evaluation.groups.items():
@@ -109,13 +121,13 @@ def _width(column: list[str]) -> int:
     return max(map(cell_len, column))
 
 
-def _table(columns: list[list[str]]) -> str:
+def _table(columns: list[list[str]], num_heads: int) -> str:
     """The columns beside each other, each as wide as it needs."""
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column[0], justify="right" if index else "left", no_wrap=True, overflow="ignore")
     for number, row in enumerate(zip(*(column[1:] for column in columns), strict=True)):
-        table.add_row(*row, end_section=number == 1)
+        table.add_row(*row, end_section=number == num_heads - 1)
     console = Console(markup=False, width=sum(_width(column) + 3 for column in columns) + 1)
     with console.capture() as capture:
         console.print(table)
@@ -131,8 +143,17 @@ def _group_size(evaluation: Evaluation, group: str) -> int:
     return sum(pair.group == group for pair in evaluation.pairs)
 
 
-def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet], *, overwrite: bool) -> None:
+def write_results(
+    folder: Path,
+    method: dict[str, Any],
+    sets: list[MeasuredSet],
+    *,
+    further: Mapping[str, Any] = MappingProxyType({}),
+    overwrite: bool,
+) -> None:
     """The whole report as JSON, which says what each measure is, and one line per pair as CSV.
+
+    `further` are measures besides the errors, as JSON can hold them.
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
@@ -142,6 +163,8 @@ def write_results(folder: Path, method: dict[str, Any], sets: list[MeasuredSet],
         "measures": {name: metric._asdict() for name, metric in METRICS.items()},
         "sets": {measured.pairs.label: _set_report(*measured[:2]) for measured in sets},
     }
+    if further:
+        report["further_measures"] = dict(further)
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)

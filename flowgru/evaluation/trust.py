@@ -25,6 +25,13 @@ def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "
     return float(((_remaining(by_confidence, taken) - _remaining(best, taken)) / mean).mean())
 
 
+def kept_errors(errors: Float[Tensor, "N"], confidence: Float[Tensor, "N"], coverage: float) -> float:
+    """Risk: the mean error of this share of the pixels, those with the most confidence; NaN over no pixel."""
+    number = round(coverage * len(errors))
+    kept = errors[confidence.argsort(descending=True, stable=True)[:number]]
+    return float(kept.double().mean()) if number else float("nan")
+
+
 def _remaining(errors: Float[Tensor, "N"], taken: Tensor) -> Float[Tensor, "steps"]:
     """The mean of the errors from each place of `taken` on."""
     sums = errors.double().flip(0).cumsum(0).flip(0)

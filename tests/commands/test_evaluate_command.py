@@ -18,6 +18,7 @@ from flowgru.data.formats.images import write_image
 from flowgru.data.sets.opening import open_dataset
 from flowgru.evaluation.evaluate import picture_estimator
 from flowgru.evaluation.metrics import METRICS, FlowErrors, Metric
+from flowgru.evaluation.run import Method
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -81,7 +82,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
 
 def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_path, monkeypatch, capsys):
     broken = picture_estimator(lambda first, second: np.full((*first.shape[:2], 2), np.nan, np.float32))
-    monkeypatch.setattr("flowgru.evaluation.run.open_baseline", lambda _: (lambda _: broken, {}))
+    monkeypatch.setattr("flowgru.evaluation.run.open_baseline", lambda _: Method(lambda _: broken, {}))
     output = tmp_path / "out"
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -162,6 +162,13 @@ def in_unit_range(levels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return levels.contiguous().float() / torch.full((), 255.0, device=levels.device)
 
 
+def encoded_png(rgb: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    """8-bit RGB as the bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
 def to_tensor(image: UInt8[np.ndarray, "H W 3"]) -> Float32[Tensor, "3 H W"]:
     """8-bit RGB as RGB in [0, 1]; what else a caller may have is read by flowgru.data.formats.picture_kinds."""
     return in_unit_range(level_tensor(image))

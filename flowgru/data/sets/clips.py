@@ -1,0 +1,88 @@
+"""The consecutive pairs of a video or a folder of frames, as a data set whose true flow is not known."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import Dataset
+
+from flowgru.data.formats.images import to_tensor
+from flowgru.data.sample import FlowSample
+from flowgru.data.sets.layouts import DATASETS
+from flowgru.data.sets.opening import is_manifest
+from flowgru.data.video.frames import Frame, FrameSource, open_frames
+
+
+class FramePair(NamedTuple):
+    """Two neighbouring frames, named as files are, so that a pair is seen to follow another."""
+
+    name: str
+    first: Path
+    second: Path
+    set: str = ""
+    others: tuple[tuple[str, str], ...] = ()
+
+
+class ClipPairs(Dataset[FlowSample]):
+    """The pairs of one clip in their order; `valid` is false everywhere. Frames are decoded anew where a pair is asked for
+    that does not follow the last one.
+
+    InputFileError where the clip cannot be read.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        self.name = self.label = source.name
+        self._source = source
+        self._stream: Iterator[tuple[int, Frame]] = iter(())
+        self._held: dict[int, Frame] = {}
+        kinds = [(frame.name, frame.segment, frame.image.shape) for frame in source]
+        self._places = [place for place, (one, two) in enumerate(pairwise(kinds)) if one[1:] == two[1:]]
+        folder = Path(self.label)
+        self.pairs = [FramePair(kinds[at][0], folder / kinds[at][0], folder / kinds[at + 1][0]) for at in self._places]
+        self.files = list(source.paths)
+
+    @property
+    def groups(self) -> list[str]:
+        """What a report groups each pair under: the clip."""
+        return [self.label] * len(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> FlowSample:
+        at = self._places[index]
+        first, second = (to_tensor(self._frame(place).image) for place in (at, at + 1))
+        size = first.shape[1:]
+        return FlowSample(
+            first=first,
+            second=second,
+            flow=torch.zeros(2, *size),
+            valid=torch.zeros(size, dtype=torch.bool),
+            occlusion=None,
+            name=f"{self.label}/{self.pairs[index].name}",
+        )
+
+    def _frame(self, place: int) -> Frame:
+        if place not in self._held:
+            if not self._held or place < max(self._held):
+                self._held, self._stream = {}, enumerate(self._source)
+            for at, frame in self._stream:
+                self._held = {**dict([*self._held.items()][-1:]), at: frame}
+                if at == place:
+                    break
+        return self._held[place]
+
+
+def is_clip(name: str) -> bool:
+    """Whether a word that names data is a video, a folder of frames or a picture, and no benchmark set or manifest."""
+    if name in DATASETS or is_manifest(name):
+        return False
+    return os.path.lexists(name) or any(letter in name for letter in "*?[")
+
+
+def open_clips(names: Sequence[str]) -> list[ClipPairs]:
+    """The clips that these words name, as `flowgru estimate` takes them."""
+    return [ClipPairs(source) for source in open_frames(names)] if names else []

@@ -1,0 +1,126 @@
+"""Which of the further measures an evaluation makes, and of what."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from flowgru.config.evaluation.measures import MeasureSettings
+from flowgru.config.way import Way
+from flowgru.console import say
+from flowgru.data.sets.opening import FlowPairs
+from flowgru.errors import RequestError
+from flowgru.evaluation.evaluate import Estimator
+from flowgru.evaluation.measures.corrupted import measure_corruptions
+from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, reach_section
+from flowgru.evaluation.measures.seconds import Timed, time_clip, time_section
+from flowgru.evaluation.measures.sections import Section
+from flowgru.evaluation.measures.subjects import Subject
+from flowgru.evaluation.measures.sweep import Sweep
+from flowgru.evaluation.measures.temporal import measure_temporal
+from flowgru.evaluation.measures.trusted import measure_trust
+from flowgru.version import VERSION
+
+
+class Gathered(NamedTuple):
+    """What the measuring of the errors leaves for further measures."""
+
+    bins: list[ReachBins]
+    timed: list[tuple[str, Timed]]
+
+
+def refuse_what_cannot_be(
+    settings: MeasureSettings, flows: str | None, *, has_truth: bool, clips: Sequence[str]
+) -> None:
+    """RequestError where nothing that is asked for can be measured of the data or of the method."""
+    asked = settings.measures()
+    if flows is not None and (estimating := [name for name in asked if name != "--reach"]):
+        raise RequestError(
+            f"--flows {flows} holds flows of the data alone, and {' and '.join(estimating)} need others: leave one out"
+        )
+    if has_truth:
+        return
+    if flows is not None:
+        raise RequestError(
+            f"{clips[0]} has no true flow that --flows {flows} could be measured against: give a data set"
+        )
+    if not {*asked} - {"--trust"}:
+        why = "--trust compares errors, which need one" if settings.trust else "errors need one"
+        raise RequestError(
+            f"{clips[0]} has no true flow, and {why}: give --corruptions, --temporal or --time, or a data set with flow"
+        )
+
+
+def measure_further(
+    settings: MeasureSettings,
+    subjects: Sequence[Subject],
+    gathered: Gathered,
+    sweep: Sweep,
+    estimator: Estimator | None,
+    device: torch.device,
+    way: Way | None,
+) -> list[Section]:
+    """All measures besides the errors that are asked for, in the order in which the help lists them.
+
+    `estimator` is the method as it is used on generated pairs; None for flows from files.
+    """
+    sections = []
+    if settings.corruptions:
+        names, severity = settings.names_of_corruptions(), settings.severity or 2
+        sections.append(measure_corruptions(subjects, names, severity, sweep))
+    if settings.trust:
+        sections.append(measure_trust(subjects, settings))
+    if settings.temporal and estimator is not None:
+        size = settings.size_of_clips()
+        sections.append(measure_temporal(subjects, estimator, size, settings.clip_frames))
+    if settings.reach:
+        sizes = None if estimator is None else measure_sizes(estimator, device, settings.sizes_of_scene())
+        left_out = ["The scene at several sizes is left out: --flows holds flows of the data alone."]
+        sections.append(reach_section(gathered.bins, sizes, left_out if estimator is None else []))
+    if settings.time:
+        clips = [
+            (subject.label, Timed(subject.estimator, device), subject) for subject in subjects if not subject.has_truth
+        ]
+        for _, timed, subject in clips:
+            time_clip(subject, timed)
+        all_timed = [*gathered.timed, *((label, timed) for label, timed, _ in clips)]
+        sections.append(time_section(all_timed, settings, way))
+    return sections
+
+
+def open_sweep(
+    settings: MeasureSettings,
+    subjects: Sequence[Subject],
+    method: Mapping[str, Any],
+    folder: Path | None,
+    *,
+    overwrite: bool,
+) -> Sweep:
+    """Where the measurements under corruptions are kept while they are made; says so where an earlier run goes on."""
+    if folder is None or not settings.corruptions:
+        return Sweep()
+    model = Path(settings.model)
+    request = {
+        "flowgru": VERSION,
+        "method": {name: value for name, value in method.items() if name != "static_pairs"},
+        "model file": _stamp([model]) if model.is_file() else None,
+        "severity": settings.severity or 2,
+        "data": {subject.label: _stamp(_files(subject)) for subject in subjects},
+    }
+    sweep = Sweep(folder, request, overwrite=overwrite)
+    if sweep.num_known:
+        say(f"{folder}: goes on with {sweep.num_known} measurements under corruptions of an interrupted run")
+    return sweep
+
+
+def _files(subject: Subject) -> list[Path]:
+    if isinstance(subject.pairs, FlowPairs):
+        return [file for pair in subject.pairs.pairs for file in (pair.first, pair.second, pair.flow)]
+    return list(subject.pairs.files)
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """What changes where a file is changed: number, bytes and times of all."""
+    stats = [file.stat() for file in files]
+    return f"{len(stats)} files, {sum(each.st_size for each in stats)} bytes, {sum(each.st_mtime_ns for each in stats)}"

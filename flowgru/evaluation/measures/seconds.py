@@ -1,0 +1,113 @@
+"""The seconds of each pair, with all that they depend on, and whether the machine had something else to do."""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flowgru.config.model_settings import ModelSettings
+from flowgru.config.way import Way
+from flowgru.data.classical import num_threads
+from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.evaluation.evaluate import Estimate, Estimator
+from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
+from flowgru.evaluation.measures.subjects import Subject, read_pairs
+from flowgru.types import Images
+
+BUSY = 0.1
+"""Cores' worth of other programs' work from which on the machine counts as busy."""
+CLIP_PAIRS = 8
+"""Pairs of a clip without true flow that are timed; of other data all are."""
+
+
+class Timed:
+    """An Estimator that passes on another one's flows, and keeps how long each took."""
+
+    def __init__(self, estimator: Estimator, device: torch.device) -> None:
+        self.estimator, self.device = estimator, device
+        self.wall: list[float] = []
+        self.processor: list[float] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.others: list[float] = []
+        """Seconds of processor time that other programs had meanwhile; empty where the system does not say."""
+
+    def __call__(self, first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
+        if first.data_ptr() == second.data_ptr():  # a picture with itself, which is no pair of the data
+            return self.estimator(first, second, start)
+        busy, began, processor = busy_seconds(), time.perf_counter(), time.process_time()
+        found = self.estimator(first, second, start)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        own = time.process_time() - processor
+        self.wall.append(time.perf_counter() - began)
+        self.processor.append(own)
+        self.sizes.append((first.shape[2], first.shape[3]))
+        if busy is not None and (after := busy_seconds()) is not None:
+            self.others.append(max(0.0, after - busy - own))
+        return found
+
+
+def busy_seconds() -> float | None:
+    """Seconds of processor time that all programs of the machine have had, on all cores; None where nobody says."""
+    try:
+        ticks = [int(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    user, nice, system, _, _, irq, soft_irq, steal = ticks
+    return (user + nice + system + irq + soft_irq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def time_clip(subject: Subject, timed: Timed) -> None:
+    """Some pairs of a clip whose errors nobody measures."""
+    for pair in read_pairs(subject, range(CLIP_PAIRS, len(subject.pairs))):
+        with torch.inference_mode():
+            timed(pair.sample.first[None], pair.sample.second[None], pair.start)
+
+
+def time_section(timed: Sequence[tuple[str, Timed]], settings: ModelSettings, way: Way | None) -> Section:
+    """A line for each data set. The first pair is left out where there are others: it is the first use of everything."""
+    rows, notes = [], []
+    for label, each in timed:
+        if not each.wall:
+            continue
+        first = 1 if len(each.wall) > 1 else 0
+        wall, processor = each.wall[first:], each.processor[first:]
+        size = statistics.median_low(each.sizes)
+        rows.append(
+            [
+                label,
+                len(wall),
+                f"{size[0]}x{size[1]}",
+                statistics.median(wall),
+                statistics.fmean(wall),
+                statistics.fmean(processor),
+                *_conditions(each, settings, way),
+            ]
+        )
+        if (others := sum(each.others[first:]) / sum(wall)) > BUSY:
+            cores = os.cpu_count() or 1
+            notes.append(
+                f"warning: the machine was busy while the pairs of {label} were timed: other programs had {others:.1f} of "
+                f"its {cores} cores. The wall seconds are too long; time again on a quiet machine."
+            )
+    says = (
+        "Seconds of a pair without reading it: wall seconds as a clock on the wall shows them, and cpu seconds, which the "
+        "processor's cores had together. The first pair of each set is left out where there are others."
+    )
+    columns = [
+        Column("set"), Column("pairs"), Column("size", "px"), Column("wall_median", "s"), Column("wall_mean", "s"),
+        Column("cpu_mean", "s"), Column("threads"), Column("precision"), Column("iterations"), Column("initial_flow"),
+        Column("correlation"), Column("device"),
+    ]  # fmt: skip
+    return Section("--time", "Seconds of a pair", [MeasuredTable("time", says, columns, rows)], notes=notes)
+
+
+def _conditions(timed: Timed, settings: ModelSettings, way: Way | None) -> list[Value]:
+    """What the seconds depend on; of a method that is no network there is not all of it."""
+    if way is None:
+        return [num_threads(), None, None, None, None, str(timed.device)]
+    threads = torch.get_num_threads()
+    return [threads, settings.precision, way.iterations, way.initial_flow, settings.correlation, str(timed.device)]

@@ -1,0 +1,93 @@
+"""`flowgru evaluate --reach` and `--time`: errors by length, one scene at several sizes, and seconds."""
+
+import csv
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from flowgru.cli import main
+from flowgru.config.model_settings import ModelSettings
+from flowgru.data.sample import FlowSample
+from flowgru.evaluation.evaluate import Estimate
+from flowgru.evaluation.measures import seconds
+from flowgru.evaluation.measures.reach import ReachBins, scene_pairs
+
+
+def sample_of(*lengths: float) -> FlowSample:
+    """A pair of one row whose true flow has these lengths; the last pixel is not valid."""
+    flow = torch.tensor([[[*lengths]], [[0.0] * len(lengths)]])
+    valid = torch.ones(1, len(lengths), dtype=torch.bool)
+    valid[0, -1] = False
+    picture = torch.zeros(3, 1, len(lengths))
+    return FlowSample(picture, picture, flow, valid, None, "made")
+
+
+def test_errors_are_counted_by_the_length_of_the_true_flow():
+    bins, sample = ReachBins("made"), sample_of(0.0, 3.0, 2.0, 100.0, 5.0)
+    bins.add(sample, sample.flow[None] + torch.tensor([[1.0, 2.0, 4.0, float("nan"), 9.0], [0.0] * 5]).view(1, 2, 1, 5))
+    assert bins.rows() == [
+        ["made", 0.0, 0.5, 1.0, 0.0, 25.0],
+        ["made", 2.0, 4.0, 3.0, 50.0, 50.0],
+        ["made", 64.0, 128.0, float("inf"), 100.0, 25.0],
+    ]
+
+
+def test_the_scene_is_the_same_at_every_size():
+    small, large = scene_pairs([(48, 64), (96, 128)])
+    assert large.flow.norm(dim=0).mean() > 1
+    # In the middle of a layer the flow of a small pixel is half of that of the four large ones that it is made of.
+    coarse = F.avg_pool2d(large.flow, 2) / 2
+    spread = F.max_pool2d(large.flow, 2) + F.max_pool2d(-large.flow, 2)
+    inner = (spread < 0.2).all(dim=0)
+    assert inner.float().mean() > 0.5
+    assert ((small.flow - coarse).abs().amax(dim=0)[inner] < 0.1).float().mean() > 0.99
+    shrunk = F.avg_pool2d(large.first, 2)
+    assert (small.first - shrunk).abs().max() < 0.51 / 255
+
+
+def test_the_files_have_the_bins_and_the_sizes(pairs, tmp_path):
+    out = tmp_path / "out"
+    words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "96x128,48x64", "--time", "--output", out)
+    assert main(["evaluate", *map(str, words)]) == 0
+    with (out / "reach.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["from"], row["to"], row["epe"], row["share_of_pixels"]) == ("2.0", "4.0", "2.0", "100.0")
+    with (out / "reach_sizes.csv").open(newline="") as file:
+        sizes = list(csv.DictReader(file))
+    assert [row["size"] for row in sizes] == ["48x64", "96x128"]
+    assert all(row["epe"] == row["true_flow"] and row["epe_relative"] == "100.0" for row in sizes)
+    with (out / "time.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["pairs"], row["size"], row["precision"]) == ("1", "24x40", "") and int(row["threads"]) >= 1
+
+
+def test_flows_from_files_have_bins_alone(pairs, tmp_path, capsys):
+    words = (pairs, "--flows", pairs.parent, "--reach", "--output", tmp_path / "out")
+    assert main(["evaluate", *map(str, words)]) == 0
+    assert "The scene at several sizes is left out" in capsys.readouterr().err
+    assert (tmp_path / "out/reach.csv").exists() and not (tmp_path / "out/reach_sizes.csv").exists()
+
+
+def timed_pairs(monkeypatch, busy: list[float]) -> seconds.Timed:
+    """Two pairs and one with itself, while all programs had so many seconds."""
+    passed = iter(busy)
+    monkeypatch.setattr(seconds, "busy_seconds", lambda: next(passed))
+    timed = seconds.Timed(lambda first, second, start=None, /: Estimate(first[:, :2]), torch.device("cpu"))
+    first, second = torch.zeros(2, 1, 3, 8, 8)
+    for other in (first, second, second):
+        timed(first, other)
+    return timed
+
+
+def test_a_busy_machine_is_named(monkeypatch):
+    timed = timed_pairs(monkeypatch, [0, 0, 10, 15])
+    assert len(timed.wall) == 2  # the picture with itself is no pair
+    section = seconds.time_section([("made", timed)], ModelSettings(), None)
+    assert section.tables[0].rows[0][1] == 1 and "the machine was busy while the pairs of made" in section.notes[0]
+
+
+@pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])
+def test_a_quiet_machine_and_an_unknown_one_are_not(monkeypatch, busy):
+    section = seconds.time_section([("made", timed_pairs(monkeypatch, busy))], ModelSettings(), None)
+    assert section.notes == []

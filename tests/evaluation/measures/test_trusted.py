@@ -1,0 +1,84 @@
+"""`flowgru evaluate --trust`: how well each sign tells the errors, on data made for it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowgru.cli import main
+from flowgru.config import NetworkConfig
+from flowgru.config.evaluation.measures import MeasureSettings
+from flowgru.data.sets.opening import open_dataset
+from flowgru.evaluation.evaluate import picture_estimator
+from flowgru.evaluation.measures.subjects import Subject
+from flowgru.evaluation.measures.trusted import measure_trust
+from flowgru.evaluation.trust import kept_errors
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.model_file import write_model_file
+
+
+def run(*words: object) -> int:
+    return main(["evaluate", *map(str, words)])
+
+
+def table(folder: Path, name: str = "trust") -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_disagrees_with_its_way_back_is_known_to_be_wrong(pairs):
+    """The flow is wrong in the right half, by as much as the way back, which is right everywhere, says."""
+    seen = []
+
+    def method(first, second):
+        seen.append(first[0, 0, 0])
+        flow = np.zeros((24, 40, 2), np.float32)
+        flow[..., 0] = 2.0 if len(seen) % 2 else -2.0  # each pair is asked for in both directions
+        if len(seen) % 2:
+            flow[:, 20:, 1] = np.linspace(1, 6, 20)
+        return flow
+
+    data = open_dataset(str(pairs), ".")
+    section = measure_trust([Subject(data, picture_estimator(method), None)], MeasureSettings())
+    found = {row[1]: row for row in section.tables[0].rows}
+    _, _, ause, risk_80, _, epe, calibration = found["forward-backward"]
+    assert ause == pytest.approx(0, abs=0.01) and calibration is None
+    errors = np.concatenate([np.zeros(20), np.linspace(1, 6, 20)])
+    assert epe == pytest.approx(errors.mean(), abs=0.01)
+    assert risk_80 == pytest.approx(np.sort(errors)[:32].mean(), abs=0.05)
+    assert found["confidence"][2] is None and found["last update"][2] is None
+    bins = [row for row in section.tables[1].rows if row[1] == "forward-backward"]
+    assert len(bins) == 10 and [row[2] for row in bins] == list(range(1, 11))
+    assert bins[0][5] == pytest.approx(0) and bins[9][5] == pytest.approx(np.sort(errors)[36:].mean(), abs=0.05)
+    assert sum(row[6] for row in bins) == pytest.approx(1)  # pyright: ignore
+
+
+def test_a_model_has_all_four_signs(pairs, tmp_path):
+    network = FlowNetwork(NetworkConfig(confidence=True))
+    said = {"preset": "compact", "operator": "conv_min_gru", "confidence": True}
+    card = {"network": said, "iterations": 2}
+    write_model_file(tmp_path / "model.safetensors", network.state_dict(), card, overwrite=False)
+    out = tmp_path / "out"
+    words = (pairs, "--model", tmp_path / "model.safetensors", "--device", "cpu", "--trust", "--output", out)
+    assert run(*words) == 0
+    rows = {row["sign"]: row for row in table(out)}
+    assert list(rows) == ["confidence", "forward-backward", "last update", "census"]
+    assert all(row["ause"] and row["risk_80"] and row["risk_90"] for row in rows.values())
+    assert rows["confidence"]["calibration_error"] and not rows["census"]["calibration_error"]
+    assert {float(row["epe"]) for row in rows.values()} == {float(rows["census"]["epe"])}
+
+
+def test_data_without_true_flow_is_named_in_one_line(pairs, frames, tmp_path, capsys):
+    words = (pairs, frames, "--baseline", "farneback", "--trust", "--corruptions", "fog", "--output", tmp_path / "out")
+    assert run(*words) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "true flow" in line]
+    assert said == ["walk has no true flow: --trust compares errors, which need one."]
+    assert {row["set"] for row in table(tmp_path / "out")} == {"pairs.csv"}
+
+
+def test_risk_is_the_error_of_what_is_trusted_most():
+    errors, confidence = torch.tensor([5.0, 1.0, 3.0, 2.0]), torch.tensor([0.1, 0.9, 0.2, 0.8])
+    assert [kept_errors(errors, confidence, share) for share in (0.25, 0.5, 0.75, 1.0)] == [1, 1.5, 2, 2.75]
+    assert np.isnan(kept_errors(errors, confidence, 0.0))
