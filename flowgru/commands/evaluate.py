@@ -23,7 +23,8 @@ def evaluate(
     A pair that cannot be read is left out and named at the end; the exit code is then 3.
 
     data: Data sets, such as chairs, sintel (both passes), sintel_clean, kitti2015, middlebury; or a manifest.csv, whose
-        column `set` gives each of its groups a column of the table.
+        column `set` gives each of its groups a column of the table. Videos and folders of frames, whose true flow nobody
+        knows, are taken too by --corruptions, --temporal and --time.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     baseline: Measure a method without learning instead: OpenCV's DIS or Farneback, or zero flow.
     flows: Measure flow files that were written elsewhere instead, from this folder: named as the pairs in pairs.csv, such as

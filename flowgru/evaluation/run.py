@@ -67,7 +67,7 @@ def run_evaluation(
     words = [word for word in data if is_clip(word)]
     sets = open_datasets([word for word in data if word not in words], root)
     refuse_what_cannot_be(settings, flows, has_truth=bool(sets), clips=words)
-    clips = open_clips(words)
+    clips = open_clips(words, [pairs.label for pairs in sets])
     folder = None if output is None else Path(output)
     flow_folder = None if flows is None else FlowFolder(flows, option="--flows")
     if folder is not None:

@@ -15,6 +15,7 @@ def test_it_tells_of_all_that_is_added():
         "What visitors of the page take home",
         "update operator",
         "data set",
+        "corruption",
         "format of flow files",
         "kind of exported file",
         "measure",

@@ -83,6 +83,12 @@ def is_clip(name: str) -> bool:
     return os.path.lexists(name) or any(letter in name for letter in "*?[")
 
 
-def open_clips(names: Sequence[str]) -> list[ClipPairs]:
-    """The clips that these words name, as `flowgru estimate` takes them."""
-    return [ClipPairs(source) for source in open_frames(names)] if names else []
+def open_clips(names: Sequence[str], taken: Sequence[str] = ()) -> list[ClipPairs]:
+    """The clips that these words name, as `flowgru estimate` takes them; none is called as something that is `taken`."""
+    clips = [ClipPairs(source) for source in open_frames(names)] if names else []
+    labels = {*taken}
+    for clip in clips:
+        while clip.label in labels:
+            clip.label += "_clip"
+        labels.add(clip.label)
+    return clips
