@@ -11,8 +11,9 @@ from flowgru.config import SyntheticSettings
 from flowgru.data import polish as polishing
 from flowgru.data.classical import dis_flow, dis_or_zero, grey_levels
 from flowgru.data.formats.images import to_levels
-from flowgru.data.polish import gate, polish, refine_variational, warp_grey
+from flowgru.data.polish import census_error, gate, polish, refine_variational, warp_grey
 from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.errors import RequestError
 
 SAMPLE = SyntheticSettings(height=150, width=200, seed=3, most_speed=6.0, num_textures=8)
 
@@ -156,3 +157,20 @@ def test_a_lack_of_memory_is_told_and_no_reason_to_start_at_zero(monkeypatch):
         dis_or_zero(grey, grey)
     with pytest.raises(MemoryError):
         refine_variational(grey, grey, np.zeros((64, 64, 2), np.float32))
+
+
+def test_the_gate_takes_the_flow_of_the_smaller_census_error():
+    draws = np.random.default_rng(0)
+    first, second = draws.integers(0, 256, (2, 40, 50), np.uint8)
+    flow, other = draws.uniform(-1, 1, (2, 40, 50, 2)).astype(np.float32)
+    taken = (gate(first, second, flow, other) == other).all(axis=2)
+    apart = census_error(first, second, flow) - census_error(first, second, other)
+    clear = np.abs(apart) > 1e-4
+    assert clear.mean() > 0.9 and (taken == (apart > 0))[clear].all()
+    assert np.abs(census_error(first, first, np.zeros_like(flow))).max() < 1e-6
+
+
+def test_the_census_error_of_a_picture_that_cannot_be_warped_is_refused():
+    long = np.zeros((1, 40_000), np.uint8)
+    with pytest.raises(RequestError, match="40000 pixels long: OpenCV can warp 32766"):
+        census_error(long, long, np.zeros((1, 40_000, 2), np.float32))
