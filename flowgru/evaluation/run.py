@@ -72,7 +72,7 @@ def run_evaluation(
     flow_folder = None if flows is None else FlowFolder(flows, option="--flows")
     if folder is not None:
         refuse_existing(folder, overwrite=overwrite)
-        results.refuse_existing(folder, overwrite=overwrite)
+        results.refuse_existing(folder, settings.measures(), overwrite=overwrite)
     if flow_folder is not None:
         static = 0  # nothing can be estimated between a picture and itself
         method = _from_files(flows)
@@ -97,7 +97,8 @@ def run_evaluation(
         sections = measure_further(settings, subjects, gathered, sweep, generated, method.device, method.way)
         results.print_sections(sections)
         if folder is not None:
-            further = results.sections_report(sections)
+            results.remove(results.earlier_files(folder))
+            further = results.sections_report(sections, settings.measures())
             write_results(folder, said, measured, further=further, overwrite=overwrite)
             results.write_sections(folder, sections, overwrite=overwrite)
             if settings.report:

@@ -163,8 +163,7 @@ def write_results(
         "measures": {name: metric._asdict() for name, metric in METRICS.items()},
         "sets": {measured.pairs.label: _set_report(*measured[:2]) for measured in sets},
     }
-    if further:
-        report["further_measures"] = dict(further)
+    report |= further
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)

@@ -75,8 +75,8 @@ class MeasureSettings(ModelSettings):
         return _size("--clip-size", self.clip_size)
 
     def measures(self) -> list[str]:
-        """The options of the measures that are asked for, as options are written."""
-        names = ("corruptions", "trust", "temporal", "reach", "time")
+        """The options that are asked for and write files of their own, as options are written."""
+        names = ("corruptions", "trust", "temporal", "reach", "time", "report")
         return [f"--{name}" for name in names if getattr(self, name)]
 
 

@@ -9,31 +9,41 @@ from typing import Any
 from flowgru.console import printable, say, warn
 from flowgru.errors import MachineError, RequestError
 from flowgru.evaluation.measures.sections import MeasuredTable, Section, Value, shown, stored
-from flowgru.evaluation.set_report import say_columns
+from flowgru.evaluation.set_report import REPORT, say_columns
 from flowgru.files.atomic import write_file
+from flowgru.files.json_text import parse_json
 
-TABLES = (
-    "corruptions",
-    "corruptions_by_set",
-    "trust",
-    "trust_bins",
-    "temporal",
-    "still",
-    "reach",
-    "reach_sizes",
-    "time",
-)
-"""Names of all tables that there may be; each has a file of that name."""
 PICTURE = "corruptions.svg"
 PAGE = "report.html"
-FILES = (*(f"{name}.csv" for name in TABLES), PICTURE, PAGE)
+FILES = {
+    "--corruptions": ("corruptions.csv", "corruptions_by_set.csv", PICTURE),
+    "--trust": ("trust.csv", "trust_bins.csv"),
+    "--temporal": ("temporal.csv", "still.csv"),
+    "--reach": ("reach.csv", "reach_sizes.csv"),
+    "--time": ("time.csv",),
+    "--report": (PAGE,),
+}
+"""What each option writes."""
+MAX_REPORT_BYTES = 2**28
 
 
-def refuse_existing(folder: Path, *, overwrite: bool) -> None:
-    """RequestError where results of an earlier run lie in the folder, which may not be replaced."""
-    found = [name for name in FILES if (folder / name).exists()]
+def refuse_existing(folder: Path, asked: Sequence[str], *, overwrite: bool) -> None:
+    """RequestError where a file lies in the folder that these options write, and which may not be replaced."""
+    found = [name for option in asked for name in FILES[option] if (folder / name).exists()]
     if found and not overwrite:
         raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """The files of further measures that an earlier run in the folder has written, as its evaluation.json says."""
+    path = folder / REPORT
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_REPORT_BYTES:
+            return []
+        names = parse_json(path.read_bytes())["further_files"]
+        return [folder / name for options in FILES.values() for name in options if name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def print_sections(sections: Sequence[Section]) -> None:
@@ -57,8 +67,7 @@ def _columns(measured: MeasuredTable) -> list[list[str]]:
 
 
 def write_sections(folder: Path, sections: Sequence[Section], *, overwrite: bool) -> None:
-    """One CSV for each table, and the picture of the corruptions; those of an earlier run are taken away first."""
-    remove_earlier(folder, overwrite=overwrite)
+    """One CSV for each table, and the picture of the corruptions."""
     for section in sections:
         for measured in section.tables:
             if measured.rows:
@@ -69,15 +78,13 @@ def write_sections(folder: Path, sections: Sequence[Section], *, overwrite: bool
                     write_file(folder / PICTURE, svg, overwrite)
 
 
-def remove_earlier(folder: Path, *, overwrite: bool) -> None:
+def remove(files: Sequence[Path]) -> None:
     """Takes away the further measures of an earlier run, which would be taken for those of this one."""
-    if not overwrite:
-        return
-    for name in FILES:
+    for path in files:
         try:
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
-            raise MachineError(f"cannot remove {folder / name}: {error.strerror or error}") from error
+            raise MachineError(f"cannot remove {path}: {error.strerror or error}") from error
 
 
 def chart_svg(chart: Any) -> str | None:
@@ -90,19 +97,17 @@ def chart_svg(chart: Any) -> str | None:
     return line_chart([NamedLine(*curve) for curve in chart.curves], chart.x_label, chart.y_label, chart.ticks)
 
 
-def sections_report(sections: Sequence[Section]) -> dict[str, Any]:
-    """What evaluation.json says of the further measures: each table that is shown, row by row, and the notes."""
-    return {
-        section.option.removeprefix("--"): {
-            **{
-                measured.name: [_row(measured, row) for row in measured.rows]
-                for measured in section.tables
-                if measured.shown
-            },
-            **({"notes": list(section.notes)} if section.notes else {}),
-        }
-        for section in sections
-    }
+def sections_report(sections: Sequence[Section], asked: Sequence[str]) -> dict[str, Any]:
+    """What evaluation.json says of the further measures: each table that is shown, row by row, the notes, and the files."""
+    measures = {section.option.removeprefix("--"): _said(section) for section in sections}
+    files = [name for option in asked for name in FILES[option]]
+    return {"further_measures": measures, "further_files": files} if asked else {}
+
+
+def _said(section: Section) -> dict[str, Any]:
+    shown_tables = (measured for measured in section.tables if measured.shown)
+    tables = {measured.name: [_row(measured, row) for row in measured.rows] for measured in shown_tables}
+    return {**tables, "notes": list(section.notes)} if section.notes else tables
 
 
 def _row(measured: MeasuredTable, row: Sequence[Value]) -> dict[str, Any]:

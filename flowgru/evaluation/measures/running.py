@@ -34,8 +34,8 @@ def refuse_what_cannot_be(
     settings: MeasureSettings, flows: str | None, *, has_truth: bool, clips: Sequence[str]
 ) -> None:
     """RequestError where nothing that is asked for can be measured of the data or of the method."""
-    asked = settings.measures()
-    if flows is not None and (estimating := [name for name in asked if name != "--reach"]):
+    asked = {*settings.measures()} - {"--report"}
+    if flows is not None and (estimating := sorted(asked - {"--reach"})):
         raise RequestError(
             f"--flows {flows} holds flows of the data alone, and {' and '.join(estimating)} need others: leave one out"
         )
@@ -45,7 +45,7 @@ def refuse_what_cannot_be(
         raise RequestError(
             f"{clips[0]} has no true flow that --flows {flows} could be measured against: give a data set"
         )
-    if not {*asked} - {"--trust"}:
+    if not asked - {"--trust"}:
         why = "--trust compares errors, which need one" if settings.trust else "errors need one"
         raise RequestError(
             f"{clips[0]} has no true flow, and {why}: give --corruptions, --temporal or --time, or a data set with flow"

@@ -121,16 +121,20 @@ def test_a_sweep_does_not_go_on_with_other_numbers(pairs, tmp_path, monkeypatch,
     assert {float(row["distance"]) for row in rows(out)} == {0}
 
 
-def test_results_of_another_kind_are_not_overwritten_unasked(pairs, tmp_path, capsys):
+def test_what_an_earlier_run_wrote_goes_and_what_a_user_made_stays(pairs, tmp_path, capsys):
     out = tmp_path / "out"
-    assert run(pairs, "--baseline", "zero", "--corruptions", "fog", "--output", out) == 0
+    words = (pairs, "--baseline", "zero", "--output", out)
+    assert run(*words, "--corruptions", "fog") == 0
+    (out / "time.csv").write_text("mine")
+    capsys.readouterr()
+    assert run(*words) == 2 and "already holds evaluation.json" in capsys.readouterr().err
+    assert run(*words, "--overwrite") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "pairs.csv", "time.csv", "worst"]
     for name in ("evaluation.json", "pairs.csv"):
         (out / name).unlink()
     shutil.rmtree(out / "worst")
-    assert run(pairs, "--baseline", "zero", "--output", out) == 2
-    assert "already holds corruptions.csv and corruptions_by_set.csv" in capsys.readouterr().err
-    assert run(pairs, "--baseline", "zero", "--output", out, "--overwrite") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "pairs.csv", "worst"]
+    assert run(*words, "--time") == 2 and "already holds time.csv" in capsys.readouterr().err
+    assert (out / "time.csv").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
