@@ -85,7 +85,7 @@ def measure_further(
         for _, timed, subject in clips:
             time_clip(subject, timed)
         all_timed = [*gathered.timed, *((label, timed) for label, timed, _ in clips)]
-        sections.append(time_section(all_timed, settings, way))
+        sections.append(time_section(all_timed, settings, way, subjects[0].network))
     return sections
 
 

@@ -15,6 +15,9 @@ from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimate, Estimator
 from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Subject, read_pairs
+from flowgru.grid import padding_for
+from flowgru.model.correlation.choice import preferred_method
+from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images
 
 BUSY = 0.1
@@ -67,7 +70,9 @@ def time_clip(subject: Subject, timed: Timed) -> None:
             timed(pair.sample.first[None], pair.sample.second[None], pair.start)
 
 
-def time_section(timed: Sequence[tuple[str, Timed]], settings: ModelSettings, way: Way | None) -> Section:
+def time_section(
+    timed: Sequence[tuple[str, Timed]], settings: ModelSettings, way: Way | None, network: PairNetwork | None = None
+) -> Section:
     """A line for each data set. The first pair is left out where there are others: it is the first use of everything."""
     rows, notes = [], []
     for label, each in timed:
@@ -84,7 +89,7 @@ def time_section(timed: Sequence[tuple[str, Timed]], settings: ModelSettings, wa
                 statistics.median(wall),
                 statistics.fmean(wall),
                 statistics.fmean(processor),
-                *_conditions(each, settings, way),
+                *_conditions(each, settings, way, network),
             ]
         )
         if (others := sum(each.others[first:]) / sum(wall)) > BUSY:
@@ -105,9 +110,17 @@ def time_section(timed: Sequence[tuple[str, Timed]], settings: ModelSettings, wa
     return Section("--time", "Seconds of a pair", [MeasuredTable("time", says, columns, rows)], notes=notes)
 
 
-def _conditions(timed: Timed, settings: ModelSettings, way: Way | None) -> list[Value]:
+def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network: PairNetwork | None) -> list[Value]:
     """What the seconds depend on; of a method that is no network there is not all of it."""
-    if way is None:
+    if way is None or network is None:
         return [num_threads(), None, None, None, None, str(timed.device)]
+    correlation = network.plan.correlation
+    if correlation == "auto" and settings.rows_and_columns() == (1, 1):
+        height, width = statistics.median_low(timed.sizes)
+        padding = padding_for(height, width)
+        rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
+        levels = network.config.sizes.correlation_levels
+        with torch.no_grad():
+            correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"
     threads = torch.get_num_threads()
-    return [threads, settings.precision, way.iterations, way.initial_flow, settings.correlation, str(timed.device)]
+    return [threads, settings.precision, way.iterations, way.initial_flow, correlation, str(timed.device)]

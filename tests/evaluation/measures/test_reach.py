@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 
 from flowgru.cli import main
+from flowgru.config import NetworkConfig
 from flowgru.config.model_settings import ModelSettings
+from flowgru.config.way import Way
 from flowgru.data.sample import FlowSample
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.evaluation.measures import seconds
 from flowgru.evaluation.measures.reach import ReachBins, scene_pairs
+from flowgru.model.flow_network import FlowNetwork
 
 
 def sample_of(*lengths: float) -> FlowSample:
@@ -69,7 +72,7 @@ def test_flows_from_files_have_bins_alone(pairs, tmp_path, capsys):
     assert (tmp_path / "out/reach.csv").exists() and not (tmp_path / "out/reach_sizes.csv").exists()
 
 
-def timed_pairs(monkeypatch, busy: list[float]) -> seconds.Timed:
+def timed_pairs(monkeypatch, busy) -> seconds.Timed:
     """Two pairs and one with itself, while all programs had so many seconds."""
     passed = iter(busy)
     monkeypatch.setattr(seconds, "busy_seconds", lambda: next(passed))
@@ -85,6 +88,13 @@ def test_a_busy_machine_is_named(monkeypatch):
     assert len(timed.wall) == 2  # the picture with itself is no pair
     section = seconds.time_section([("made", timed)], ModelSettings(), None)
     assert section.tables[0].rows[0][1] == 1 and "the machine was busy while the pairs of made" in section.notes[0]
+
+
+def test_the_seconds_of_a_network_say_what_they_depend_on(monkeypatch):
+    network, way = FlowNetwork(NetworkConfig()), Way(5, "dis")
+    timed = timed_pairs(monkeypatch, [None, None])
+    section = seconds.time_section([("made", timed)], ModelSettings(precision="bf16"), way, network)
+    assert section.tables[0].rows[0][6:] == [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu"]
 
 
 @pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])
