@@ -8,11 +8,11 @@ import numpy as np
 
 from flowgru.data.formats.images import encoded_png
 from flowgru.evaluation.measures.results import PAGE, chart_svg
-from flowgru.evaluation.measures.sections import Chart, MeasuredTable, Section, Value, shown
+from flowgru.evaluation.measures.sections import Chart, MeasuredTable, Section, shown
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.set_report import MeasuredSet, table_columns
 from flowgru.files.atomic import write_file
-from flowgru.view.report.html import Cell, definitions, details, element, figure, page, picture, table
+from flowgru.view.report.html import definitions, details, element, figure, page, picture, table
 
 WIDEST_PICTURE = 1400
 """Pixels; a wider picture of a pair is on the page at a part of its size, and whole in the folder."""
@@ -62,13 +62,9 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _table(measured: MeasuredTable) -> str:
-    rows = [[shown(row[0]), *map(_cell, row[1:])] for row in measured.rows]
+    rows = [list(map(shown, row)) for row in measured.rows]
     header = [column.title for column in measured.columns]
     return element("p", measured.says) + table(f"These numbers are in {measured.name}.csv.", header, rows)
-
-
-def _cell(value: Value) -> Cell:
-    return (value, "text") if isinstance(value, str) else shown(value)
 
 
 def _chart(chart: Chart) -> str:

@@ -130,7 +130,7 @@ def measure_trust(subjects: Sequence[Subject], settings: ModelSettings) -> Secti
             notes.append(f"{subject.label} has no pixel with a valid true flow: nothing is known of its errors.")
             continue
         errors = torch.cat(kept.errors)
-        curves = [Curve("the errors themselves", *_curve(errors, errors))]
+        curves, calibrated = [Curve("the errors themselves", *_curve(errors, errors))], []
         for name in SIGNS:
             if not kept.signs[name]:
                 table.append([subject.label, name, *[None] * 5])
@@ -140,10 +140,13 @@ def measure_trust(subjects: Sequence[Subject], settings: ModelSettings) -> Secti
             risks = [kept_errors(errors, -sign, coverage) for coverage in COVERAGES]
             ause = sparsification_error(errors, -sign)
             table.append([subject.label, name, ause, *risks, float(errors.mean()), calibration])
-            bins += [[subject.label, name, number, *row] for number, row in enumerate(rows, start=1)]
+            bins += [[subject.label, name, *row] for row in rows]
+            calibrated.append(Curve(name, [float(row[0]) for row in rows], [100 * row[2] for row in rows]))
             curves.append(Curve(name, *_curve(errors, sign)))
         title = f"{subject.label}: error of the pixels that are trusted most"
         charts.append(Chart(title, "share of the pixels that are kept [%]", "mean error [px]", curves))
+        title = f"{subject.label}: calibration in {BINS} bins"
+        charts.append(Chart(title, "bin, the most trusted first", "error of at most 1 px [%]", calibrated))
     return Section("--trust", "Trust", _tables(table, bins), charts, notes) if table else _empty(notes)
 
 
@@ -165,8 +168,8 @@ def _tables(table: list[list[Value]], bins: list[list[Value]]) -> list[MeasuredT
         Column("epe", "px"), Column("calibration_error"),
     ]  # fmt: skip
     bin_says = (
-        f"Calibration in {BINS} bins: of the confidence bins of equal width, of the other signs bins of equally many "
-        "pixels, the most trusted first. value is the mean of the sign in the bin, within_1px the share of its pixels with "
+        f"Calibration in {BINS} bins, the most trusted first: of the confidence bins of equal width, of the other signs "
+        "bins of equally many pixels. value is the mean of the sign in the bin, within_1px the share of its pixels with "
         "an error of at most 1 px."
     )
     bin_columns = [
@@ -181,12 +184,13 @@ def _tables(table: list[list[Value]], bins: list[list[Value]]) -> list[MeasuredT
 
 def _calibration(
     name: str, sign: Float[Tensor, "N"], errors: Float[Tensor, "N"]
-) -> tuple[float | None, list[list[Value]]]:
-    """The calibration error of what is a probability, and (value, share within 1 px, error, share of the pixels) by bin."""
+) -> tuple[float | None, list[tuple[int, float, float, float, float]]]:
+    """The calibration error of what is a probability, and of each bin that has pixels its number from 1 on, the mean of the
+    sign, the share within 1 px, the mean error and the share of the pixels."""
     close = errors <= CLOSE
     if name == "confidence":
         probability = -sign
-        places = (probability * BINS).long().clamp(0, BINS - 1)
+        places = BINS - 1 - (probability * BINS).long().clamp(0, BINS - 1)
         error, _ = calibration_error(probability, close, BINS)
         values = probability
     else:
@@ -194,12 +198,12 @@ def _calibration(
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order)) * BINS // len(order)
         error, values = None, sign
-    rows: list[list[Value]] = []
+    rows = []
     for number in range(BINS):
         inside = places == number
         if inside.any():
             shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
-            rows.append([values[inside].mean().item(), *shares])
+            rows.append((number + 1, values[inside].mean().item(), *shares))
     return error, rows
 
 

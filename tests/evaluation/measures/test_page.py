@@ -17,7 +17,7 @@ def test_the_page_has_every_measure_and_the_worst_pairs(pairs, tmp_path):
     page = (out / "report.html").read_text("utf-8")
     titles = ["Errors", "Corruptions", "Trust", "Steadiness over time", "Reach", "Seconds of a pair"]
     assert re.findall("<h2>(.*?)</h2>", page) == [*titles, "The pairs with the largest errors"]
-    assert page.count("data:image/svg+xml") == 5 and page.count("data:image/png") == 2
+    assert page.count("data:image/svg+xml") == 6 and page.count("data:image/png") == 2
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:)', page)
     for file in out.glob("*.csv"):
         assert file.stem in ("pairs", "corruptions", "trust_bins") or f"These numbers are in {file.name}." in page

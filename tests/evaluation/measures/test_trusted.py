@@ -68,6 +68,9 @@ def test_a_model_has_all_four_signs(pairs, tmp_path):
     assert all(row["ause"] and row["risk_80"] and row["risk_90"] for row in rows.values())
     assert rows["confidence"]["calibration_error"] and not rows["census"]["calibration_error"]
     assert {float(row["epe"]) for row in rows.values()} == {float(rows["census"]["epe"])}
+    for sign, falls in (("confidence", True), ("last update", False)):  # in both the most trusted come first
+        values = [float(row["value"]) for row in table(out, "trust_bins") if row["sign"] == sign]
+        assert values == sorted(values, reverse=falls) and values
 
 
 def test_data_without_true_flow_is_named_in_one_line(pairs, frames, tmp_path, capsys):
