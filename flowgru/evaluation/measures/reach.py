@@ -22,6 +22,8 @@ from flowgru.types import Flow
 
 EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 """Lengths of the true flow in pixels at which bins begin; the last one has no end."""
+SPEED = 0.02
+"""Typical displacement in the generated scene, as a share of its diagonal."""
 MIB = 2**20
 
 
@@ -115,9 +117,10 @@ def measure_sizes(estimator: Estimator, device: torch.device, sizes: Sequence[tu
 def scene_pairs(sizes: Sequence[tuple[int, int]]) -> list[FlowSample]:
     """The scene at each size. It is painted at the largest one, and averaged down for the others, as a camera does."""
     height, width = max(sizes, key=lambda size: size[0] * size[1])
+    speed = SPEED * math.hypot(height, width)
     settings = SyntheticSettings(
-        height=height, width=width, seed=SEED, static_share=0.0, still_background_share=0.0, speed=(8.0, 8.0),
-        most_speed=1e6, furthest=0.1, layers=(8, 12), num_textures=NUM_TEXTURES,
+        height=height, width=width, seed=SEED, static_share=0.0, still_background_share=0.0, speed=(speed, speed),
+        most_speed=speed, furthest=0.1, layers=(8, 12), num_textures=NUM_TEXTURES,
     )  # fmt: skip
     scene = Scene.draw(settings, 0)
     largest = [scene.frame(moment) for moment in (0, 1)]

@@ -49,6 +49,13 @@ def test_the_scene_is_the_same_at_every_size():
     assert (small.first - shrunk).abs().max() < 0.51 / 255
 
 
+def test_the_motion_is_the_same_share_of_every_size_whichever_are_asked_for():
+    """Also of a scene that is painted larger for one more size; the corners of what bends differ a little."""
+    ((alone,), (first, _)) = scene_pairs([(96, 128)]), scene_pairs([(96, 128), (192, 256)])
+    lengths = [float(pair.flow.norm(dim=0).mean()) for pair in (alone, first)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.01) and lengths[0] > 1
+
+
 def test_the_files_have_the_bins_and_the_sizes(pairs, tmp_path):
     out = tmp_path / "out"
     words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "96x128,48x64", "--time", "--output", out)
