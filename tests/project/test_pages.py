@@ -85,6 +85,7 @@ def test_every_command_is_understood(line, place, monkeypatch):
     words = shlex.split(line.replace("$operator", "conv_gru"), comments=True)
     given = parser_of(words[1]).parse(words[2:])
     sets = {"evaluate": given.get("data", []), "data": given.get("words", [])[1:]}.get(words[1], [])
+    sets = [name for name in sets if not name.endswith(".mp4")]  # a video, of which the pages have none
     assert [name for name in sets if name not in DATASETS and not is_manifest(name)] == []
 
 
