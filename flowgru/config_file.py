@@ -14,7 +14,7 @@ BOUNDED_YAML = "flowgru"
 """jsonargparse's name for the way in which values are read here."""
 
 
-def _read_value(text: str, path: str = "") -> Any:
+def read_value(text: str, path: str = "") -> Any:
     """The value of an option, or of a file that check_yaml_file has seen, under the names of today."""
     check_extent(text)
     value = get_loader("yaml")(text)
@@ -24,7 +24,7 @@ def _read_value(text: str, path: str = "") -> Any:
         return names.settings(value)
 
 
-set_loader(BOUNDED_YAML, _read_value, (YAMLError, ValueError))
+set_loader(BOUNDED_YAML, read_value, (YAMLError, ValueError))
 
 
 class ConfigFile(ActionConfigFile):

@@ -7,7 +7,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 LIST = "LIST"
@@ -28,6 +28,12 @@ def parameter_text(description: str, name: str) -> str:
     """What a docstring says of a parameter, in a paragraph or line `name: text`."""
     found = re.search(rf"^ *{name}: (.*(?:\n(?! *\w+: ).+)*)", description, re.MULTILINE)
     return " ".join(found[1].split()) if found else ""
+
+
+def task_text(description: str, parameters: Collection[str]) -> str:
+    """What a docstring says of the task as a whole: all of its paragraphs but those of its parameters."""
+    paragraphs = description.split("\n\n")
+    return "\n\n".join(text for text in paragraphs if text.lstrip().partition(":")[0] not in parameters)
 
 
 def default_text(value: Any) -> str:

@@ -6,44 +6,21 @@ import itertools
 import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentError, Namespace
 
 from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
-from flowgru.config_file import BOUNDED_YAML, ConfigFile
-from flowgru.errors import RequestError, did_you_mean, nearest, value_text
-from flowgru.option_texts import LIST, default_text, field_texts, metavar, parameter_text, type_text
+from flowgru.config_file import ConfigFile
+from flowgru.errors import RequestError, nearest, value_text
+from flowgru.option_parser import EntryError, OptionParser
+from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
 from flowgru.option_words import with_switches_named
-
-_PRINT_CONFIG = "Print all settings as they would be used, as a file for --config; =skip_default: only unusual ones."
 
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
-
-
-class _PlainHelp(DefaultHelpFormatter):
-    """Help in the words of option_texts alone: jsonargparse would add the types and defaults as Python writes them."""
-
-    def add_usage(self, usage: Any, actions: Iterable[Any], *others: Any, **more: Any) -> None:
-        super().add_usage(usage, [action for action in actions if not _is_of_entries(action)], *others, **more)
-
-    def add_argument(self, action: Any) -> None:
-        if not _is_of_entries(action):
-            super().add_argument(action)
-
-    def _format_action_invocation(self, action: Any) -> str:
-        return super()._format_action_invocation(action).replace(" \b", "")  # a pipe would show the backspace
-
-    def _expand_help(self, action: Any) -> str:
-        return _PRINT_CONFIG if "--print_config" in action.option_strings else action.help
-
-
-def _is_of_entries(action: Any) -> bool:
-    """Whether it is jsonargparse's own help for the entries of a list, whose names the list's text tells."""
-    return action.dest.endswith(".help")
 
 
 class TaskParser:
@@ -51,28 +28,21 @@ class TaskParser:
 
     def __init__(self, name: str, task: Callable[..., Any]) -> None:
         description = inspect.getdoc(task) or ""
-        summary = description.split("\n\n")[0]
-        self._parser = ArgumentParser(
-            prog=name,
-            description=summary,
-            exit_on_error=False,
-            allow_abbrev=False,
-            parser_mode=BOUNDED_YAML,
-            formatter_class=_PlainHelp,
-        )
-        self._types: dict[str, Any] = {}
+        parameters = inspect.signature(task).parameters
+        self._options = OptionParser(name, task_text(description, parameters))
+        self._parser, self._types = self._options.parser, self._options.types
         self._settings: dict[str, type] = {}
         hints = typing.get_type_hints(task)
-        for parameter in inspect.signature(task).parameters.values():
+        for parameter in parameters.values():
             hint = hints[parameter.name]
             if dataclasses.is_dataclass(hint) and isinstance(hint, type):
                 self._settings[parameter.name] = hint
                 text = "A YAML file with these options."
                 self._config: Any = self._parser.add_argument("--config", action=ConfigFile, help=text)
-                self._add_fields(hint)
+                self._options.add_fields(hint)
             else:
                 text = parameter_text(description, parameter.name)
-                self._add(parameter.name, hint, parameter.default, text, word=hint == list[str])
+                self._options.add(parameter.name, hint, parameter.default, text, word=hint == list[str])
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
     def parse(self, words: list[str], either: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -88,6 +58,8 @@ class TaskParser:
             )
         except ArgumentError as error:
             raise RequestError(self._explain(str(error))) from None
+        except EntryError as error:
+            raise RequestError(str(error)) from None
         self._refuse_empty_texts(found)
         self._refuse_missing_values(found)
         given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
@@ -152,58 +124,6 @@ class TaskParser:
         fields = {field.name for settings in self._settings.values() for field in dataclasses.fields(settings)}
         return [name for name in self._types if name.split(".")[0] not in fields]
 
-    def _add_fields(self, settings: type, prefix: str = "") -> None:
-        texts = dict(field_texts(settings))
-        hints = typing.get_type_hints(settings)
-        for field in dataclasses.fields(settings):
-            hint = hints[field.name]
-            if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-                self._add_fields(hint, f"{prefix}{field.name}.")
-            else:
-                default = inspect.Parameter.empty
-                if field.default is not dataclasses.MISSING:
-                    default = field.default
-                elif field.default_factory is not dataclasses.MISSING:
-                    default = field.default_factory()
-                self._add(prefix + field.name, hint, default, texts.get(field.name, ""))
-
-    def _add(self, name: str, hint: Any, default: Any, text: str, *, word: bool = False) -> None:
-        self._types[name] = hint
-        if word:
-            self._parser.add_argument(name, nargs="+", type=str, metavar=name.upper().removesuffix("S"), help=text)
-            return
-        option = f"--{name.replace('_', '-')}"
-        if (letters := metavar(name, hint)) == LIST:
-            text = f"{text} Each entry has {', '.join(entry for entry, _ in _leaves(_dataclass_in(hint)))}."
-        if default is inspect.Parameter.empty:
-            text = f"{text} (required)"
-            self._parser.add_argument(option, type=hint, required=True, metavar=letters, help=text)
-            return
-        if usual := default_text(default):
-            text = f"{text} (default: {usual})"
-        if hint in (bool, bool | None):
-            self._parser.add_argument(option, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
-        else:
-            self._parser.add_argument(option, type=hint, default=default, metavar=letters, help=text)
-
-    def _explain_part(self, name: str, message: str) -> str:
-        """One line for a mistake in one of the mappings that an option's list holds."""
-        types = dict(_leaves(_dataclass_in(self._types[name])))
-        option = f"--{name.replace('_', '-')}"
-        if missing := re.search(r"the following arguments are required: (.*)", message):
-            return f"{option}: an entry lacks {missing[1]}"
-        if wrong := re.search(
-            r'Parser key "([^"]+)":(?!.*Parser key).*(?:Got|Given) value: (.*)\Z', message, re.DOTALL
-        ):
-            inner = wrong[1] if wrong[1] in types else ""
-            expected = type_text(types.get(inner, self._types[name]))
-            return f"{option}: {inner or 'an entry'} is {wrong[2].strip()!r}: expected {expected}"
-        unknown = re.search(r"(?:Group '([^']+)' does not accept option|Option) '([^']+)'", message)
-        if unknown is None:
-            return f"{option}: {' '.join(message.split())}"
-        spelled = f"{unknown[1]}.{unknown[2]}" if unknown[1] else unknown[2]
-        return f"{option}: unknown {spelled} in an entry: {did_you_mean(spelled, types)}known are {', '.join(types)}"
-
     def _explain_missing(self, missing: list[str]) -> str:
         """One line for what must be given; mappings in a list are written in a file, not on a command line."""
         names = [_shown(name, self._types.get(name)) for name in missing]
@@ -216,13 +136,10 @@ class TaskParser:
 
     def _explain(self, message: str) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
-        if (key := re.match(r'Parser key "([^"]+)":', message)) and "Problem with given class_path" in message:
-            return self._explain_part(key[1], message)
         value = re.search(r".*(?:Got|Given) value: (.*)\Z", message, re.DOTALL)
         if (key := re.match(r'Parser key "([^"]+)":', message)) and value and key[1] in self._types:
             option, expected = key[1].replace("_", "-"), type_text(self._types[key[1]])
-            got = value[1].split("\n  Subclass types expect")[0].strip()
-            return f"--{option} is {got!r}: expected {expected}"
+            return f"--{option} is {value[1].strip()!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             return self._explain_missing(missing[1].split(", "))
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
@@ -253,24 +170,8 @@ def _build(settings: type, found: Namespace | dict[str, Any]) -> Any:
 
 def _value(hint: Any, value: Any) -> Any:
     """A setting from what was parsed: a mapping becomes the dataclass that it stands for, in a list, too."""
-    if isinstance(value, Namespace) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
+    if isinstance(value, Namespace | dict) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value)
-    if isinstance(value, tuple):
-        return tuple(_value(typing.get_args(hint)[0], entry) for entry in value)
+    if metavar("", hint) == LIST:
+        return tuple(_build(typing.get_args(hint)[0], entry) for entry in value)
     return value
-
-
-def _dataclass_in(hint: Any) -> type:
-    """The settings that a list's entries are."""
-    return next(part for part in typing.get_args(hint) if isinstance(part, type) and dataclasses.is_dataclass(part))
-
-
-def _leaves(settings: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a dataclass and of those inside it, by its dotted name, and its type."""
-    hints = typing.get_type_hints(settings)
-    for field in dataclasses.fields(settings):
-        hint = hints[field.name]
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _leaves(hint, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, hint

@@ -1,11 +1,16 @@
 """What a --config may hold: whatever else is in it is one line and exit code 2, before anything is imported or made."""
 
+import importlib
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from flowgru.cli import main
+from flowgru.cli import COMMANDS, main
+from flowgru.option_texts import LIST, metavar
+from flowgru.parser import TaskParser
 
 BAD = {
     "config: {a: 1}\n": "names another file under config",
@@ -88,3 +93,74 @@ def test_a_bomb_in_an_option_is_refused_at_once(tmp_path):
     ]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and ended.stderr.startswith("error: --network.options is ")
+
+
+LISTS = [("train", "sets"), ("compare", "rows"), ("compare", "training.sets")]
+"""The settings that are lists of mappings, with their command."""
+
+
+def _hints_of(command: str) -> dict[str, Any]:
+    task = COMMANDS[command]
+    return TaskParser("flowgru", getattr(importlib.import_module(task.module), task.function))._types
+
+
+def test_the_lists_of_mappings_are_those_that_are_attacked():
+    found = {
+        (name, option) for name in COMMANDS for option, hint in _hints_of(name).items() if metavar("", hint) == LIST
+    }
+    assert found == {*LISTS}
+
+
+@pytest.mark.parametrize(("command", "setting"), LISTS)
+def test_no_word_of_a_user_is_imported(tmp_path, monkeypatch, command, setting):
+    """Words by which jsonargparse would import a module, whose code would then run."""
+    (tmp_path / "planted_module.py").write_text("import pathlib\npathlib.Path('MARK').touch()\nthing = list\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    option, word = f"--{setting}", "planted_module.thing"
+    called = {"class_path": word}
+    for value in (
+        word,
+        [word],
+        called,
+        [called],
+        [{"name": "a", "operator": "b", "augmentation": word, "options": word}],
+    ):
+        (tmp_path / "c.yaml").write_text(json.dumps({setting: value}))
+        for words in (["--config", "c.yaml"], [f"{option}={json.dumps(value)}"]):
+            assert main([command, *words, "--output", "run"]) == 2
+    assert main([command, f"{option}.help", word]) == 2
+    assert not (tmp_path / "MARK").exists() and word.partition(".")[0] not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--sets [my.csv]", "--sets: an entry is my.csv: expected a mapping with name, augmentation, repeats"),
+        ("--sets my.csv", "--sets is 'my.csv': expected a list, each entry a mapping with name, augmentation, repeats"),
+        (
+            "--sets [{name:,augmentation:my.csv}]",
+            "--sets: augmentation is my.csv: expected a mapping with height, width",
+        ),
+        ('--sets [{"class_path":"my.csv"}]', "--sets: unknown class_path in an entry: known are name,"),
+        ("--sets [", "--sets is no list in YAML: "),
+    ],
+)
+def test_an_entry_of_a_list_that_is_no_mapping_is_named(tmp_path, capsys, words, said):
+    words = words.replace("name:,", "name: a, ").replace("augmentation:", "augmentation: ")
+    option, _, value = words.partition(" ")
+    assert main(["train", option, value, "--output", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+
+
+def test_settings_that_are_printed_can_be_given_again(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(
+        "sets:\n- {name: kitti2015, augmentation: {height: 96, width: 128, log2_scale: [0, 1]}}\n"
+    )
+    printed = []
+    for name in ("c.yaml", "again.yaml"):
+        assert main(["train", "--config", str(tmp_path / name), "--output", "run", "--print_config"]) == 0
+        printed.append(capsys.readouterr().out)
+        (tmp_path / "again.yaml").write_text(printed[0])
+    assert "log2_stretch: 0.2" in printed[0] and printed[0] == printed[1]

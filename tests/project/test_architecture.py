@@ -17,17 +17,19 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
     {"training"},
     {"comparison"},
     {"commands"},
-    {"config_file", "parser", "cli", "__main__", ""},
+    {"config_file", "option_parser", "parser", "cli", "__main__", ""},
 ]
 NEIGHBOURS = {
     ("config", "errors"),
     ("processes", "files"),
     ("parser", "config_file"),
+    ("parser", "option_parser"),
+    ("option_parser", "config_file"),
     ("cli", "parser"),
     ("__main__", "cli"),
 }
 """The only imports along a floor: settings refuse in the words of errors, processes write through the door of files,
-cli has a parser, which has a config_file, `python -m flowgru` is cli."""
+cli has a parser, which has an option_parser and a config_file, `python -m flowgru` is cli."""
 
 MAX_FILES, MAX_LINES = 15, 300
 """In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
@@ -57,7 +59,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "dask_jobqueue": ("corpus/slurm.py",),
     "pyarrow": ("corpus/parquet.py",),
     "gradio": ("web/",),
-    "jsonargparse": ("cli.py", "config_file.py", "parser.py"),
+    "jsonargparse": ("config_file.py", "option_parser.py", "parser.py"),
     "rich": ("console.py", "evaluation/set_report.py", "training/run_log.py"),
 }
 
