@@ -20,8 +20,8 @@ def train(
     output: Folder that receives checkpoints while it runs, log.jsonl, and model.safetensors at the end; one that holds
         a run of another configuration is refused.
     resume: auto goes on from the newest whole checkpoint in the folder, or begins; never begins, and refuses a folder
-        with checkpoints; anything else is the folder of one checkpoint, step-00001000, of a run of the same
-        configuration, to go on from.
+        with checkpoints; anything else is the folder of one checkpoint, such as runs/a/step-00001000, of a run
+        of the same configuration, to go on from; of one in the output folder, its name is enough. --steps may be more.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     devices: GPUs, or processes on a CPU, that share each batch; under torchrun, torchrun's processes do.
     compile: Let torch.compile make the network's parts faster; the first steps then take minutes.

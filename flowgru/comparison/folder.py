@@ -15,7 +15,7 @@ from flowgru.config.flatten import flatten
 from flowgru.errors import InputFileError, MachineError, RequestError, value_text
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text, parse_json
-from flowgru.files.own_folders import KeptFolders
+from flowgru.files.own_folders import KeptFolders, refuse_foreign
 from flowgru.files.writer_lock import WriterLock
 from flowgru.training.resuming import HOW_IT_RUNS
 
@@ -47,11 +47,12 @@ class ComparisonFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as error:
-            raise MachineError(f"cannot write to {self.path}: {error.strerror or error}") from None
+            raise MachineError(
+                f"cannot write to {self.path}: {error.strerror or error}; name another --output"
+            ) from None
         self._kept = KeptFolders([self.path])
         self._read()  # another process may have written since
         self.record.config = self._settings
-        write_file(self.path / CONFIG, json.dumps(self._settings, indent=1) + "\n", overwrite=True)
         return self
 
     def __exit__(
@@ -64,6 +65,8 @@ class ComparisonFolder:
         self._kept.check()
         self.record = replace(self.record, **facts)
         write_file(self.path / ABOUT, self.record.as_text(), overwrite=True, durable=True)
+        # After the record: without it a file of this name may be the user's.
+        write_file(self.path / CONFIG, json.dumps(self._settings, indent=1) + "\n", overwrite=True)
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Notes measurements, in place of earlier ones of the same things."""
@@ -90,15 +93,8 @@ class ComparisonFolder:
         path = self.path / ABOUT
         self.record = ComparisonRecord(self._settings)
         self._found: dict[tuple, Measurement] = {}
-        if self.path.exists() and not self.path.is_dir():
-            raise RequestError(f"--output {self.path} is a file: name a folder")
+        refuse_foreign(self.path, "a comparison", ABOUT, (LOCK,))
         if not path.exists():
-            content = [entry.name for entry in self.path.glob("*") if entry.name not in (LOCK, CONFIG)]
-            if content:
-                raise RequestError(
-                    f"{self.path} holds {min(content)} and no {ABOUT}: it is not the folder of a comparison, name another "
-                    "--output"
-                )
             return
         try:
             record = read_record(path, required=("config", "rows", "machine", "zero_flow"))

@@ -78,7 +78,7 @@ def measured_sets(config: ComparisonConfig) -> tuple[str, ...]:
 def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
     """The pairs of that name. InputFileError where a set is not there, RequestError for an unknown one."""
     if name != SYNTHETIC:
-        return open_dataset(name, config.training.root)
+        return open_dataset(name, config.training.root, (SYNTHETIC,))
     test = config.test
     settings = replace(config.training.data, seed=test.seed, height=test.height, width=test.width)
     return SyntheticPairs(settings, length=test.pairs)

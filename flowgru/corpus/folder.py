@@ -12,12 +12,22 @@ from flowgru.console import counted, warn
 from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
 from flowgru.corpus.shards import END, SUFFIX
-from flowgru.corpus.staging import Written, begin_run, end_run, final_place, measured, remove_part, waiting_parts
+from flowgru.corpus.staging import (
+    UNFINISHED,
+    Written,
+    begin_run,
+    end_run,
+    final_place,
+    measured,
+    remove_part,
+    waiting_parts,
+)
 from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
 from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.outputs import make_folders
 from flowgru.files.atomic import atomic_write
 from flowgru.files.json_text import parse_json
+from flowgru.files.own_folders import refuse_foreign
 from flowgru.files.writer_lock import WriterLock
 from flowgru.version import VERSION
 
@@ -47,8 +57,6 @@ class CorpusFolder:
         self._lock = WriterLock(root / NAMES["lock"])
 
     def __enter__(self) -> "CorpusFolder":
-        if self.root.exists() and not self.root.is_dir():
-            raise RequestError(f"--output {self.root} is a file: name a folder")
         self._refuse_others()
         make_folders([self.root])
         try:
@@ -77,12 +85,8 @@ class CorpusFolder:
     def _refuse_others(self) -> None:
         """RequestError where the folder holds results of other settings, or such as no corpus run has written."""
         path = self.root / NAMES["settings"]
+        refuse_foreign(self.root, "a corpus", path.name, (NAMES["lock"], UNFINISHED))
         if not path.exists():
-            names = [NAMES["manifest"], NAMES["scores"], INDEX, SHARDS, *IN_FOLDERS]
-            if there := [name for name in names if (self.root / name).exists()]:
-                raise RequestError(
-                    f"{self.root} holds {there[0]} and no {path.name}: no corpus run has written it, name another --output"
-                )
             return
         try:
             noted = parse_json(path.read_bytes())

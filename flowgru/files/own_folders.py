@@ -1,16 +1,60 @@
-"""Folders that a command writes into: they stay inside its output folder, and stay there while it works."""
+"""Folders that a command writes into: they are its own, stay inside its output folder, and stay there while it works."""
 
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import TEMPORARY
+
+OF_THE_DISK = (f"{TEMPORARY}*", "lost+found", ".nfs*", ".DS_Store")
+"""Names in a folder that nobody has put there: what a killed process left of a file, and what a system keeps."""
+
+
+def refuse_foreign(folder: Path, what: str, record: str, before_record: Collection[str]) -> None:
+    """RequestError where a folder that is not empty is not the folder of `what`: the file `record` is not in it.
+
+    before_record: patterns of what may be there before the record is, because a run is killed then.
+    """
+    refuse_file(folder)
+    if (folder / record).exists() or not folder.exists():
+        return
+    allowed = (*OF_THE_DISK, *before_record)
+    found = (name for name in os.listdir(folder) if not any(fnmatch(name, pattern) for pattern in allowed))
+    if first := min(found, default=None):
+        raise RequestError(
+            f"{folder} holds {first} and no {record}: it is not the folder of {what}, name another --output"
+        )
 
 
 def refuse_link(folder: Path, root: Path) -> None:
     """RequestError where a folder, which lies below `root` by its name, is reached by a link that leads out of `root`."""
     if not folder.resolve().is_relative_to(root.resolve()):
         raise RequestError(f"{folder} is a link to {folder.resolve()}, outside --output {root}: remove the link")
+
+
+def refuse_file(folder: Path) -> None:
+    """RequestError where a file stands at the name of a folder, or of one above it."""
+    there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), None)
+    if there is not None and there.exists() and not there.is_dir():
+        within = "" if there == folder else f" is to lie in {there}, which"
+        raise RequestError(f"--output {folder}{within} is a file: name a folder")
+
+
+def require_writable(path: Path) -> None:
+    """MachineError where the folder of a file, which is made, takes no file: to be known before long work is done for it.
+
+    RequestError where a file stands at its name.
+    """
+    refuse_file(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror or error}; name another --output") from None
 
 
 class KeptFolders:

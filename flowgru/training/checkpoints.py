@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from flowgru.errors import FlowgruError, MachineError, RequestError, one_line
+from flowgru.errors import FlowgruError, MachineError, RequestError, counted, one_line
 from flowgru.files.atomic import write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
@@ -65,9 +65,11 @@ class CheckpointStore:
             self._put_back()
         except OSError as error:
             self._lock.release()
-            raise MachineError(f"cannot write to {self.directory}: {error.strerror or error}") from None
+            raise MachineError(
+                f"cannot write to {self.directory}: {error.strerror or error}; name another --output"
+            ) from None
         # The lock is ours, so whatever is staged belongs to a process that died.
-        for stale in self.directory.glob(".tmp-*"):
+        for stale in self.directory.glob(".tmp-step-*"):
             shutil.rmtree(stale, ignore_errors=True)
         return self
 
@@ -138,7 +140,7 @@ class CheckpointStore:
                 self.skipped.append(str(error))
         if self.skipped:
             raise RequestError(
-                f"none of the {len(self.skipped)} checkpoints in {self.directory} is whole ({self.skipped[0]}): "
+                f"none of {counted(len(self.skipped), 'checkpoint')} in {self.directory} is whole ({self.skipped[0]}): "
                 "remove them to begin anew"
             )
         return None

@@ -13,7 +13,7 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
-from flowgru.errors import RequestError, size_text
+from flowgru.errors import RequestError, sides, size_text
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
@@ -56,7 +56,9 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
     sets: dict[str, Dataset[FlowSample]] = {}
     for name in settings.sets:
         pairs = (
-            SyntheticPairs(held_out, length=settings.pairs) if name == SYNTHETIC else open_dataset(name, config.root)
+            SyntheticPairs(held_out, length=settings.pairs)
+            if name == SYNTHETIC
+            else open_dataset(name, config.root, (SYNTHETIC,))
         )
         for start in settings.initial_flows:
             if start == "zero":
@@ -70,7 +72,7 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
 def _part(part: StageSet, config: TrainConfig) -> MixturePart:
     if part.name == SYNTHETIC:
         return MixturePart(SyntheticPairs(config.data, length=SYNTHETIC_EPOCH), part.augmentation, part.repeats)
-    return MixturePart(open_dataset(part.name, config.root), part.augmentation, part.repeats)
+    return MixturePart(open_dataset(part.name, config.root, (SYNTHETIC,)), part.augmentation, part.repeats)
 
 
 def described(data: Dataset[FlowSample]) -> str:
@@ -81,7 +83,8 @@ def described(data: Dataset[FlowSample]) -> str:
         return f"{described(data.pairs)}, each used {data.uses} times"
     if isinstance(data, MixedPairs):
         parts = [
-            f"{_described_part(part.pairs)}{f', {part.repeats} times an epoch' if part.repeats > 1 else ''}"
+            f"{_described_part(part.pairs)}, cropped to {sides((part.augmentation.height, part.augmentation.width))}"
+            f"{f', {part.repeats} times an epoch' if part.repeats > 1 else ''}"
             for part in data.parts
         ]
         return "; ".join(parts)

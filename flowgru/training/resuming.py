@@ -13,11 +13,16 @@ from torch import Tensor
 from flowgru.config import TrainConfig
 from flowgru.config.flatten import flatten
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import RequestError, value_text
+from flowgru.errors import RequestError, counted, value_text
 from flowgru.files.json_text import parse_json
+from flowgru.files.own_folders import refuse_foreign
 from flowgru.model.weight_files.model_file import describe_mismatch
-from flowgru.training.checkpoints import CONFIG, Checkpoint, CheckpointStore, load_checkpoint, step_of
+from flowgru.training.checkpoints import CONFIG, LOCK, Checkpoint, CheckpointStore, load_checkpoint, step_of
+from flowgru.training.run_log import BOARD, LOG
 from flowgru.training.run_state import Run
+
+BEFORE_CONFIG = (LOCK, LOG, BOARD, "step-*", ".tmp-step-*")
+"""What a run may have written before its configuration is noted, which is when its number of steps is known."""
 
 HOW_IT_RUNS = {"workers", "log_every", "checkpoint_every", "keep_checkpoints", "root"}
 """Settings that change nothing in the weights, and so may change while a run goes on."""
@@ -36,6 +41,24 @@ HOW_IT_ENDS = {"steps", "optimizer.decay_steps"}
 """Settings that change nothing in the weights before the end of a run at a constant rate, and so may change meanwhile."""
 
 
+def refuse_foreign_folder(folder: Path) -> None:
+    """RequestError where a folder that is not empty is not the folder of a training run."""
+    store = CheckpointStore(folder)
+    begun = (folder / LOCK).exists() or bool(store.checkpoints())
+    refuse_foreign(folder, "a run", CONFIG, BEFORE_CONFIG if begun else ())
+    noted = store.read_config()
+    if noted is None or store.checkpoints():
+        return
+    try:
+        own = {"network", "steps"} <= parse_json(noted).keys()
+    except (ValueError, AttributeError):
+        own = False
+    if not own:
+        raise RequestError(
+            f"{folder} holds a {CONFIG} that no run has written: it is not the folder of a run, name another --output"
+        )
+
+
 def named_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     """The checkpoint of --resume PATH: its schedule and optimizer fit this run only if its run was configured alike."""
     checkpoint = load_checkpoint(path)
@@ -43,7 +66,7 @@ def named_checkpoint(path: Path, config: TrainConfig) -> Checkpoint:
     noted = noted_settings(path.parent, advice)
     if noted is None:
         raise RequestError(f"{path.parent / CONFIG} is missing: --resume goes on from a checkpoint in its run's folder")
-    require_same_config(noted, config, path.parent, advice)
+    require_same_config(noted, config, path.parent, advice, may_be_longer=True)
     return checkpoint
 
 
@@ -54,7 +77,7 @@ def checkpoint_of(store: CheckpointStore, resume: str, named: Checkpoint | None)
     present = store.checkpoints()
     if resume == "never":
         if present:
-            raise RequestError(f"{store.directory} holds {len(present)} checkpoints: name another --output")
+            raise RequestError(f"{store.directory} holds {counted(len(present), 'checkpoint')}: name another --output")
         return None
     assert named is not None
     newer = [path for path in present if step_of(path) > named.step]
@@ -209,8 +232,9 @@ def _check_state(run: Run, state: dict[str, Any], steps: int) -> None:
     with NamesOfToday("the log's sums", quiet=True) as names:
         sums = names.measures(sums)
     _check_like(dict.fromkeys(sums, number), sums, "log")
-    for name, counted in COUNTED.items():
-        _require((name in sums) == (counted in sums) and sums.get(counted, 1) > 0, f"log lacks {name} or {counted}")
+    for name, number_of in COUNTED.items():
+        sound = (name in sums) == (number_of in sums) and sums.get(number_of, 1) > 0
+        _require(sound, f"log lacks {name} or {number_of}")
 
 
 def _check_optimizer(run: Run, state: Any) -> None:

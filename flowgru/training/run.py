@@ -32,10 +32,14 @@ from flowgru.training.resuming import (
     named_checkpoint,
     noted_settings,
     noted_steps,
+    refuse_foreign_folder,
     require_same_config,
 )
 from flowgru.training.run_log import RunLog
 from flowgru.training.time_limit import TimeLimit
+
+PRECISIONS = {"32": "float32", "bf16": "bfloat16, mixed", "16": "float16, mixed"}
+"""What the arithmetic of a precision is called, by the setting `precision`."""
 
 
 def train(
@@ -58,11 +62,14 @@ def train(
         weights = FlowNetwork(config.network).state_dict().values()
     fabric = connect(device_of_option(device), devices, config.precision)
     _require_whole_parts(config, fabric.world_size)
-    folder = Path(output)
+    folder, num_before = Path(output), None
     if fabric.is_global_zero:
+        refuse_foreign_folder(folder)
+        resume = _place_of(resume, folder)
         begun_in = folder if resume in ("auto", "never") else Path(resume).parent
-        if minutes is not None and (steps := noted_steps(begun_in)) is not None:
-            config, minutes = replace(config, steps=steps), None
+        num_before = noted_steps(begun_in)
+        if minutes is not None and num_before is not None:
+            config, minutes = replace(config, steps=num_before), None
         require_space(folder, sum(value.numel() * value.element_size() for value in weights), config.keep_checkpoints)
     training_data = training_pairs(config)
     validation_data = validation_pairs(config)
@@ -76,7 +83,6 @@ def train(
         store = log = checkpoint = None
         if fabric.is_global_zero:
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
-            num_before = noted_steps(folder)
             checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
             console, show = stack.enter_context(lines_over_bar(config.steps if minutes is None else None))
             log = RunLog(folder, config.log_every, console, show)
@@ -89,6 +95,15 @@ def train(
                 console.print(line)
             if checkpoint is not None and num_before not in (None, config.steps):
                 console.print(made_longer(num_before, config))
+            if (
+                checkpoint is not None
+                and checkpoint.step >= config.steps
+                and not checkpoint.state.get("validation_due")
+            ):
+                console.print(
+                    f"the run is finished, at step {checkpoint.step}: only its model file is written again; more --steps "
+                    "make it longer, and --minutes is for a new run"
+                )
         stack.enter_context(together(fabric))
         fabric.launch()
         config, minutes = fabric.broadcast((config, minutes))
@@ -96,7 +111,9 @@ def train(
         def chosen(with_steps: TrainConfig, seconds: float) -> None:
             if store and log:
                 store.write_config(_as_text(with_steps))
-                log.console.print(f"{with_steps.steps} steps fit, and are expected to take {seconds / 60:.3g} minutes")
+                log.console.print(
+                    f"{counted(with_steps.steps, 'step')} fit, and are expected to take {seconds / 60:.3g} minutes"
+                )
 
         run = train_network(
             fabric,
@@ -134,17 +151,23 @@ def _plan(
     """What a run is about to do, line by line; `machine` is the number of its processes and their kind of device."""
     network, (num_processes, device) = config.network, machine
     until = f"to step {config.steps}" if minutes is None else f"for {minutes:g} minutes"
-    where = f"{num_processes} process{'es' * (num_processes > 1)} on {device}, {config.precision}"
+    where = f"{num_processes} process{'es' * (num_processes > 1)} on {device}, in {PRECISIONS[config.precision]}"
     yield f"training {network.preset} with {network.operator}, {num_weights / 1e6:.2f} M weights, {until}: {where}"
-    how = f"{config.batch_size} a step, {config.iterations} refinements with gradient"
+    how = f"{config.batch_size} a step, {counted(config.iterations, 'refinement')} with gradient"
     yield f"  pairs        {described(training_data)}; {how}"
     sets = [
         f"{name}, {counted(len(pairs), 'pair')}"  # pyright: ignore[reportArgumentType]
         for name, pairs in validation_data.items()
     ]
-    yield f"  measured on  {'; '.join(sets)}; every {config.validation.every} steps"
+    yield f"  measured on  {'; '.join(sets)}; every {counted(config.validation.every, 'step')}"
     begins = f"after step {checkpoint.step}" if checkpoint else f"from {config.init_from or 'random weights'}"
-    yield f"  output       {folder}, a checkpoint every {config.checkpoint_every} steps; begins {begins}"
+    yield f"  output       {folder}, a checkpoint every {counted(config.checkpoint_every, 'step')}; begins {begins}"
+
+
+def _place_of(resume: str, folder: Path) -> str:
+    """--resume, where it is the bare name of a checkpoint in the output folder with that folder before it."""
+    bare = resume == Path(resume).name and not Path(resume).exists()
+    return str(folder / resume) if bare and (folder / resume).is_dir() else resume
 
 
 def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:

@@ -32,7 +32,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_colours
 
-LOG = "log.jsonl"
+LOG, BOARD = "log.jsonl", "tensorboard"
 EVENTS = "events.out.tfevents."
 """What TensorBoard knows its files by; it reads them in the order of their names, which go on with a time in seconds."""
 
@@ -122,8 +122,8 @@ class RunLog:
             if lines:
                 kept = [values for values in lines if _is_known(values, step, validation_due)]
                 write_file(self.path, "".join(f"{json.dumps(values)}\n" for values in kept), overwrite=True)
-            self._board = Board(self.path.parent / "tensorboard", purge_step=step + 1)
-        if step:
+            self._board = Board(self.path.parent / BOARD, purge_step=step + 1)
+        if step and step < total:
             by = f" by {resumed_by}" if resumed_by else ""
             self.console.print(f"resumed after step {step} of {total}{by}")
 
@@ -178,7 +178,8 @@ class RunLog:
                 f"validation/{name}", {f"epe_per_image_after_{count}": error for count, error in errors.items()}, step
             )
             shown = ", ".join(f"{error:.3f} after {count}" for count, error in errors.items())
-            self.console.print(f"step {step}/{self.total}  {name}: EPE per image {shown} refinements")
+            unit = "refinement" if [*errors] == [1] else "refinements"
+            self.console.print(f"step {step}/{self.total}  {name}: EPE per image {shown} {unit}")
 
     @torch.inference_mode()
     def picture(

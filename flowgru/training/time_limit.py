@@ -207,7 +207,10 @@ def _save_seconds(store: CheckpointStore | None, run: Run) -> float:
     """How long a checkpoint takes, in the process that saves them; it is made in a folder that goes again."""
     if store is None:
         return 0.0
-    with TemporaryDirectory(prefix=".tmp-", dir=store.directory) as folder, CheckpointStore(Path(folder)) as scratch:
+    with (
+        TemporaryDirectory(prefix=".tmp-step-", dir=store.directory) as folder,
+        CheckpointStore(Path(folder)) as scratch,
+    ):
         began = time.monotonic()
         scratch.save(run.step, run.network.state_dict(), run.state())
         return time.monotonic() - began

@@ -85,7 +85,7 @@ def test_a_disk_that_cannot_read_the_newest_falls_back(store, monkeypatch):
 
 def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(store):
     (save(store, 1) / "train.pt").write_bytes(b"")
-    with pytest.raises(RequestError, match=r"none of the 1 checkpoints in .* is whole"):
+    with pytest.raises(RequestError, match=r"none of 1 checkpoint in .* is whole"):
         store.load_newest()
 
 

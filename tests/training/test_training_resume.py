@@ -11,14 +11,15 @@ import pytest
 import torch
 from interpreter import run_alone
 from safetensors.torch import load_file
-from tiny_run import TINY, log_lines, write_config
+from tiny_run import NOTHING, TINY, log_lines, write_config
 
-from flowgru.config import NetworkConfig
+from flowgru.config import NetworkConfig, StageSet
 from flowgru.errors import RequestError
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine
 from flowgru.training.checkpoints import load_checkpoint
+from flowgru.training.pairs import described, training_pairs, validation_pairs
 from flowgru.training.run import train
 from flowgru.training.saving import Saving
 
@@ -137,9 +138,45 @@ def test_resuming_from_a_named_checkpoint_gives_the_same_bits(kept, tmp_path):
 def test_a_named_checkpoint_of_another_configuration_is_refused_before_the_folder_is_made(tmp_path):
     train(replace(TINY, steps=1), str(tmp_path / "run"), device="cpu")
     start = str(tmp_path / "run" / "step-00000001")
-    with pytest.raises(RequestError, match=r"another configuration \(steps was 1 and is 6\): begin from"):
-        train(TINY, str(tmp_path / "other"), resume=start, device="cpu")
+    with pytest.raises(RequestError, match=r"another configuration \(seed was 0 and is 1\): begin from"):
+        train(replace(TINY, steps=1, seed=1), str(tmp_path / "other"), resume=start, device="cpu")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_named_checkpoint_may_be_named_by_its_name_alone_and_its_run_made_longer(tmp_path, capsys):
+    train(replace(TINY, steps=1), str(tmp_path / "run"), device="cpu")
+    train(replace(TINY, steps=2), str(tmp_path / "run"), resume="step-00000001", device="cpu")
+    assert "the run was to end at step 1 and ends at step 2" in capsys.readouterr().out
+    start = str(tmp_path / "run" / "step-00000002")
+    train(replace(TINY, steps=3), str(tmp_path / "other"), resume=start, device="cpu")
+    assert "the run was to end at step 2 and ends at step 3" in capsys.readouterr().out
+    assert (tmp_path / "other" / "step-00000003").exists()
+
+
+def test_a_finished_run_says_that_it_is_finished(tmp_path, capsys):
+    train(replace(TINY, steps=1), str(tmp_path / "run"), device="cpu")
+    began = capsys.readouterr().out
+    assert "1 process on cpu, in float32\n" in began and "1 refinement with gradient\n" in began
+    train(replace(TINY, steps=1), str(tmp_path / "run"), device="cpu", minutes=1.0)
+    said = capsys.readouterr().out
+    assert "the run is finished, at step 1" in said and "more --steps make it longer, and --minutes is for" in said
+    assert "the run is finished" not in began and "after 1 refinement\n" in began and "resumed" not in said
+
+
+def test_the_plan_names_the_crop_that_is_trained_on():
+    part = StageSet("synthetic", replace(NOTHING, height=64, width=96))
+    pairs = training_pairs(replace(TINY, sets=(part, replace(part, repeats=2))))
+    generated = "generated pairs of 128x128 px (height x width), cropped to 64x96"
+    assert described(pairs) == f"{generated}; {generated}, 2 times an epoch"
+
+
+@pytest.mark.parametrize("name", ["syntetic", "synthetik"])
+def test_a_misspelt_synthetic_is_hinted_at(name):
+    of_training = replace(TINY, sets=(StageSet(name, NOTHING),))
+    of_validation = replace(TINY, validation=replace(TINY.validation, sets=(name,)))
+    for config, pairs_of in ((of_training, training_pairs), (of_validation, validation_pairs)):
+        with pytest.raises(RequestError, match=r"did you mean 'synthetic'\? known are synthetic, "):
+            pairs_of(config)
 
 
 def test_a_named_checkpoint_that_is_damaged_is_an_error(kept, tmp_path):

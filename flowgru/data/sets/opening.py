@@ -1,7 +1,7 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,12 +84,14 @@ def open_datasets(names: Iterable[str], root: str | Path) -> list[FlowPairs]:
     return sets
 
 
-def open_dataset(name: str, root: str | Path) -> FlowPairs:
+def open_dataset(name: str, root: str | Path, others: Collection[str] = ()) -> FlowPairs:
     """The benchmark set of that name below the data root, or the pairs of a manifest, whose name ends in .csv.
+
+    others: names that the caller knows besides, and a refusal lists.
 
     RequestError for an unknown name; InputFileError where the set is not there or its files do not pair up.
     """
-    folder, listing, layout = find_dataset(name, root)
+    folder, listing, layout = find_dataset(name, root, others)
     faults = []
     if listing.missing:
         faults.append(f"lacks {some(listing.missing)}")
@@ -100,8 +102,11 @@ def open_dataset(name: str, root: str | Path) -> FlowPairs:
         fix = "unpack the set again, or remove the whole pair" if layout is not None else "correct the paths"
         raise InputFileError(f"{where} {' and '.join(faults)}: {fix}")
     if not listing.pairs:
-        source = f"; download {layout.source}" if layout is not None else ""
-        raise InputFileError(f"{where} holds no pair with a flow: found {folder_content(folder)}{source}")
+        if layout is None:
+            raise InputFileError(f"{name} lists no pair: below its header, it needs a line for each pair")
+        raise InputFileError(
+            f"{where} holds no pair with a flow: found {folder_content(folder)}; download {layout.source}"
+        )
     return FlowPairs(name, folder, listing.pairs, layout)
 
 
@@ -110,12 +115,13 @@ def is_manifest(name: str) -> bool:
     return name.lower().endswith(MANIFEST_SUFFIX)
 
 
-def require_known(name: str) -> None:
-    """RequestError unless that is the name of a benchmark set or of a manifest."""
+def require_known(name: str, others: Collection[str] = ()) -> None:
+    """RequestError unless that is the name of a benchmark set or of a manifest; `others` are known to the caller."""
     if name not in DATASETS and not is_manifest(name):
-        hint = did_you_mean(name, DATASETS)
+        known = (*others, *DATASETS)
+        hint = did_you_mean(name, known)
         raise RequestError(
-            f"unknown data set {name!r}: {hint}known are {', '.join(DATASETS)}, and manifests, whose names end in .csv"
+            f"unknown data set {name!r}: {hint}known are {', '.join(known)}, and manifests, whose names end in .csv"
         )
 
 
@@ -124,12 +130,12 @@ def is_nearly_set(name: str) -> bool:
     return nearest(name, DATASETS) is not None
 
 
-def find_dataset(name: str, root: str | Path) -> FoundSet:
+def find_dataset(name: str, root: str | Path, others: Collection[str] = ()) -> FoundSet:
     """Where a set lies and what is there of it, be it whole or not.
 
     RequestError for an unknown name; InputFileError where nothing of the set is found.
     """
-    require_known(name)
+    require_known(name, others)
     if is_manifest(name):
         return FoundSet(Path(name).parent, list_manifest(Path(name)), None)
     root = Path(root)

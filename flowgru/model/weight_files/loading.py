@@ -15,6 +15,7 @@ import torch
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.config.choices import CorrelationMethod
 from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
+from flowgru.files.sealed_folder import MANIFEST
 from flowgru.kinds import given_path
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
@@ -39,6 +40,9 @@ _DEVICES = "cpu, cuda, cuda:0 or the like"
 
 DEFAULT_MODEL = BUNDLED / "default.safetensors"
 """The model that comes with the package."""
+
+MODEL_FILE = "model.safetensors"
+"""The file of weights of a training run, and of each of its checkpoints."""
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
@@ -141,11 +145,25 @@ def _model_path(source: str) -> Path:
             f"{' and '.join(runnable_suffixes())}: "
             "here, name the weights it was made from"
         )
+    _refuse_run(path)
     if not path.exists():
         names = ("default", *RELEASED)
         hint = did_you_mean(source, names)
         raise RequestError(f"there is no model file {source}: {hint}name a file, or one of {', '.join(names)}")
     return path
+
+
+def _refuse_run(path: Path) -> None:
+    """RequestError for a folder, and for the state in a checkpoint; it names the model file of that run, or checkpoint."""
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not (path.name == "train.pt" and (folder / MANIFEST).is_file()):
+        return
+    places = (
+        [folder.parent, folder] if (folder / MANIFEST).is_file() else [folder, *sorted(folder.glob("step-*"))[::-1]]
+    )
+    models = [place / MODEL_FILE for place in places if (place / MODEL_FILE).is_file()]
+    fix = f"give {models[0]}" if models else f"expected a model file; flowgru train writes {MODEL_FILE} when it ends"
+    raise RequestError(f"{path} is {'a folder' if path.is_dir() else 'the state of a training'}, no model: {fix}")
 
 
 def _released_weights(name: str) -> tuple[Weights, dict[str, Any]]:

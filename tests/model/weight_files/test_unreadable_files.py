@@ -2,6 +2,7 @@
 
 import os
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowgru.errors import RequestError
+from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_card, read_weights, write_model_file
 
 
@@ -92,3 +94,29 @@ def test_damaged_bytes_give_a_refusal_or_plain_tensors(tmp_path_factory, kind):
             assert same(weights, WEIGHTS)
 
     check()
+
+
+def test_a_run_and_its_checkpoint_are_no_model_and_their_model_file_is_named(tmp_path):
+    checkpoint, empty = tmp_path / "run" / "step-00000004", tmp_path / "empty"
+    for folder in (checkpoint, empty):
+        folder.mkdir(parents=True)
+    for name in ("train.pt", "manifest.json", "model.safetensors"):
+        (checkpoint / name).touch()
+
+    def said(path: Path) -> str:
+        with pytest.raises(RequestError) as error:
+            load_model(path)
+        return str(error.value).replace(str(tmp_path), "T")
+
+    own = "T/run/step-00000004/model.safetensors"
+    assert (
+        said(checkpoint / "train.pt")
+        == f"T/run/step-00000004/train.pt is the state of a training, no model: give {own}"
+    )
+    assert said(checkpoint) == f"T/run/step-00000004 is a folder, no model: give {own}"
+    assert said(tmp_path / "run") == f"T/run is a folder, no model: give {own}"
+    (tmp_path / "run" / "model.safetensors").touch()
+    for path in (checkpoint / "train.pt", checkpoint, tmp_path / "run"):
+        assert said(path).endswith("no model: give T/run/model.safetensors")
+    written = "flowgru train writes model.safetensors when it ends"
+    assert said(empty) == f"T/empty is a folder, no model: expected a model file; {written}"
