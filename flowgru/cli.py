@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 a bug, 2 the request, 3 an input file, 4 the machine, 130 
 
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -104,27 +105,31 @@ def main(words: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name the locale cannot write is no reason to stop
-    before = _stop_on_sigterm()
+    received, before = _note_signals()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return _flushed(_run([word for word in words if word != "--debug"]))
+            code = _flushed(_run([word for word in words if word != "--debug"]))
+        return _stopped_by(received[0]) if received else code
     except SystemExit as stop:
         if stop.code == STOPPED_BY_SIGTERM:
-            return _say("stopped by SIGTERM", STOPPED_BY_SIGTERM)
+            return _stopped_by(signal.SIGTERM)
         return _flushed(stop.code if isinstance(stop.code, int) else 0)
     except KeyboardInterrupt:
-        return _say("stopped by Ctrl-C", 130)
+        return _stopped_by(signal.SIGINT)
     except BrokenPipeError:  # whoever read the output has had enough
         silence_stdout()
         return 0
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if received:  # a library took what ends the run for an error of its own
+            return _stopped_by(received[0])
         return _explain(error, words[0] if words else "")
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        logging.disable(logging.NOTSET)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(words: list[str]) -> int:
@@ -205,16 +210,30 @@ def _say(text: str, code: int) -> int:
     return code
 
 
-def _stop_on_sigterm() -> Any:
-    """Makes SIGTERM end the run like an exit, so that unfinished files are removed. None where signals are not ours."""
+def _stopped_by(number: int) -> int:
+    return _say(f"stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}", 128 + number)
+
+
+def _note_signals() -> tuple[list[int], dict[int, Any]]:
+    """Lets SIGTERM end the run like an exit, so that unfinished files are removed, and notes it and Ctrl-C.
+
+    Gives the signals received so far, and what handled the signals before; nothing where signals are not ours. What is
+    raised may be swallowed by a library, as by torch.export, which logs it as a failure of its own: that is kept silent.
+    """
+    received: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        raise SystemExit(STOPPED_BY_SIGTERM)
+        received.append(number)
+        logging.disable(logging.CRITICAL)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(STOPPED_BY_SIGTERM)
 
+    noted = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us wants it otherwise
+        noted.append(signal.SIGINT)
     try:
-        return signal.signal(signal.SIGTERM, stop)
+        return received, {number: signal.signal(number, stop) for number in noted}
     except ValueError:  # not the main thread
-        return None
+        return received, {}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from flowgru.console import counted, progress, say
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError, first_line, lacks_memory, sides
 from flowgru.files.atomic import atomic_write
+from flowgru.files.own_folders import require_writable
 from flowgru.model.exported.exportable import ExportableFlow, trace
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import FORMATS, require_packages
@@ -54,10 +55,12 @@ def export_network(settings: ExportSettings) -> None:
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if not starts:
         way = replace(way, initial_flow="zero")
+    require_writable(paths[0])  # tracing takes minutes
     card = _card(settings, network, way, warm_start=starts)
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)
     counts = f"{way.hold} held and {way.iterations}" if way.hold else str(way.iterations)
-    say(f"tracing {card['export']['model']}: {counts} refinements, pictures up to {settings.max_size} px a side")
+    refinements = "refinement" if counts == "1" else "refinements"
+    say(f"tracing {card['export']['model']}: {counts} {refinements}, pictures up to {settings.max_size} px a side")
     num_parts = 3 + len(SIZES)  # traced, written, compared at each size, and proved equal
     with (
         atomic_write(paths[0], overwrite=settings.overwrite) as temporary,

@@ -135,7 +135,8 @@ def open_openvino(path: Path) -> Opened:
 
 def write_torch_export(program: "ExportedProgram", output_names: Sequence[str], path: Path, card: Card) -> None:
     """What torch.export.load reads; its outputs come in the order of output_names, which the card holds too."""
-    torch.export.save(program, path, extra_files={CARD: json.dumps({**card, "outputs": list(output_names)})})
+    with warnings.catch_warnings(action="ignore"):  # of weights that are views, for those who load them on a GPU
+        torch.export.save(program, path, extra_files={CARD: json.dumps({**card, "outputs": list(output_names)})})
 
 
 def open_torch_export(path: Path) -> Opened:

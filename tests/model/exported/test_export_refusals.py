@@ -6,6 +6,7 @@ from exports import estimate
 
 from flowgru.cli import main
 from flowgru.errors import RequestError
+from flowgru.estimation import exporting
 from flowgru.model.exported import formats
 from flowgru.model.weight_files.loading import load_model
 
@@ -53,6 +54,16 @@ def test_an_exported_file_is_no_file_of_weights():
 def test_a_request_without_sense_is_one_line(tmp_path, capsys, words, said):
     assert main(["export", "--output", str(tmp_path / "flow.onnx"), *words]) == 2
     assert said in only_error(capsys) and not list(tmp_path.iterdir())
+
+
+def test_where_nothing_can_be_written_nothing_is_traced(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exporting, "trace", lambda *_: pytest.fail("it was traced"))
+    (tmp_path / "file").touch()
+    assert main(["export", "--output", "/proc/flow.onnx"]) == 4
+    reason = "No such file or directory; name another --output"
+    assert only_error(capsys) == f"error: cannot write /proc/flow.onnx: {reason}"
+    assert main(["export", "--output", str(tmp_path / "file" / "x.onnx")]) == 2
+    assert only_error(capsys) == f"error: --output {tmp_path / 'file'} is a file: name a folder"
 
 
 @pytest.mark.parametrize(("name", "taken"), [("flow.onnx", "flow.onnx"), ("flow.xml", "flow.bin")])
