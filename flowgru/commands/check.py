@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import InputFileError, RequestError, did_you_mean
+from flowgru.errors import InputFileError, RequestError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from flowgru.data.sets.checking import SetReport
@@ -108,7 +108,8 @@ def _lines(name: str, root: str, report: "SetReport") -> list[str]:
         lines.append(f"  files      {report.num_files}, {sound}")
     if report.num_decoded:
         lines.append(
-            f"  decoded    {report.num_decoded} pairs, in which the flow of {report.known:.1%} of the pixels is known"
+            f"  decoded    {counted(report.num_decoded, 'pair')}, in which the flow of {report.known:.1%} of the pixels is "
+            "known"
         )
     partner = ", although another file of its pair is there" if layout is not None else ""
     lines += _listed(f"missing{partner}", listing.missing)
@@ -130,7 +131,7 @@ def _advice(name: str, root: str, report: "SetReport") -> list[str]:
     fits = not (report.listing.missing or report.listing.lone)
     advice = []
     if layout is not None and (report.num_lacking > 0 or report.missing_scenes):
-        what = f"{report.num_lacking} pairs" if report.num_lacking else "These scenes"
+        what = counted(report.num_lacking, "pair") if report.num_lacking else "These scenes"
         advice.append(f"{what} of the full set are not there. To have them, download {layout.source}")
         advice.append(f"and unpack it so that its files come to lie in {report.folder}.")
     if report.num_lacking < 0:
@@ -140,6 +141,8 @@ def _advice(name: str, root: str, report: "SetReport") -> list[str]:
     if layout is not None and not fits:
         advice.append("An archive was perhaps not unpacked, or not to its end: unpack it again.")
         advice.append("Until then evaluate and train refuse the set, because pairs would be lost unnoticed.")
+    if layout is None and not num_pairs and fits:
+        advice.append("It lists no pair: below its header, it needs a line for each.")
     if layout is None and report.listing.missing:
         advice.append("Correct these paths; they are relative to the manifest.")
     if report.damaged:

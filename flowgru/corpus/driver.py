@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from flowgru.config.corpus import CorpusSettings
-from flowgru.console import counted, progress, say
+from flowgru.console import counted, progress, say, warn
 from flowgru.corpus.engine import opened_engine
 from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
@@ -133,10 +133,11 @@ class _Run:
                 for job, result in jobs:
                     self._packed(engine, job, result)
         seconds = time.perf_counter() - began
+        memory = f", peak memory of a worker {self.peak_memory / 2**20:.0f} MiB" if self.peak_memory else ""
+        failures = f", and {counted(self.failures, 'clip')} not whole" if self.failures else ""
         say(
-            f"did {counted(len(clips), 'clip')} in {seconds:.1f} s ({len(clips) / seconds:.2f} clips/s, "
-            f"{self.frames / seconds:.1f} frames/s) into {self.folder.root}, peak memory of a worker "
-            f"{self.peak_memory / 2**20:.0f} MiB"
+            f"did {counted(len(clips) - self.failures, 'clip')}{failures}, in {seconds:.1f} s "
+            f"({len(clips) / seconds:.2f} clips/s, {self.frames / seconds:.1f} frames/s) into {self.folder.root}{memory}"
         )
 
     def _job(self, number: int, clip: Clip, engine: Workers) -> Job:
@@ -158,6 +159,7 @@ class _Run:
         if isinstance(result, Died):
             self.losses[task.number] += 1
             deaths = num_deaths(self.folder.root, self.folder.run, task.number)
+            warn(f"a process died while {task.clip.id} was with it, killed or out of memory; another one takes over")
             if deaths < MAX_DEATHS and self.losses[task.number] < MAX_LOSSES:
                 engine.submit(job)
                 return False
@@ -166,6 +168,9 @@ class _Run:
             )
         if isinstance(result, Lost):
             result = Outcome("failed", f"a bug: {result.reason}")
+        if lost := self.losses[task.number]:
+            note = f"{lost} process{'es' * (lost > 1)} died while the clip was with them"
+            result = result._replace(notes="; ".join(filter(None, (result.notes, note))))
         if result.status == REFUSED:
             raise MachineError(f"{result.reason}; what is done is kept, and the same command goes on from here")
         self._keep(engine, task.clip, result)

@@ -59,11 +59,13 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
     RequestError where there is no clip, or where ids are no names or collide.
     """
     clips: list[Clip] = []
+    listed: set[str] = set()
     for given in inputs:
         refuse_playlist(given)
         path = Path(given)
         if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
             clips += [Clip(*entry) for entry in read_list(path)]
+            listed |= {clip.id for clip in clips}
         elif path.is_dir():
             if path.resolve() == output.resolve():
                 raise RequestError(f"--output {output} is the folder of the clips: name another folder")
@@ -75,11 +77,18 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
         else:
             raise RequestError(f"there is no {given}: expected a folder, a pattern, a list (.csv, .jsonl) or a video")
     if not clips:
-        raise RequestError(
-            f"{', '.join(inputs)} has no clip: expected videos, or folders of two pictures or more, in it or below it"
-        )
-    _check_ids(clips)
+        raise RequestError(f"{', '.join(inputs)} {_lacks_clips(inputs)}")
+    _check_ids(clips, listed)
     return clips
+
+
+def _lacks_clips(inputs: Sequence[str]) -> str:
+    """Why there is no clip, by what was given."""
+    if all(Path(given).suffix.lower() in LIST_SUFFIXES for given in inputs):
+        return "lists no clip: expected a line for each, with its id and path"
+    if not any(os.path.lexists(given) for given in inputs):
+        return "matches nothing: correct the pattern, and quote it so that the shell leaves it as it is"
+    return "has no clip: expected videos, or folders of two pictures or more, in it or below it"
 
 
 def _searched(root: Path, output: Path) -> Iterator[Clip]:
@@ -141,8 +150,11 @@ def _matched(pattern: str, output: Path) -> Iterator[Clip]:
             yield Clip(path.relative_to(root).as_posix(), str(path))
 
 
-def _check_ids(clips: Sequence[Clip]) -> None:
-    """RequestError where an id cannot name a folder, or where the results of two clips would collide."""
+def _check_ids(clips: Sequence[Clip], listed: Collection[str]) -> None:
+    """RequestError where an id cannot name a folder, or where the results of two clips would collide.
+
+    listed: the ids that a list has given.
+    """
     taken: dict[str, str] = {}
     for clip in clips:
         parts = clip.id.split("/")
@@ -152,10 +164,12 @@ def _check_ids(clips: Sequence[Clip]) -> None:
                 f"of at most {MAX_NAME_BYTES} bytes"
             )
         if clip.id in taken:
-            raise RequestError(
-                f"two clips have the id {clip.id!r} ({taken[clip.id]} and {clip.path}): quote the pattern, or name "
-                "them in a list"
+            fix = (
+                "give each an id of its own in the list"
+                if clip.id in listed
+                else "quote the pattern, or name them in a list"
             )
+            raise RequestError(f"two clips have the id {clip.id!r} ({taken[clip.id]} and {clip.path}): {fix}")
         taken[clip.id] = clip.path
     refuse_shared_folders(taken.keys())
 

@@ -44,7 +44,7 @@ def _of_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if missing := [name for name in NEEDED if name not in columns]:
             raise RequestError(
                 f"{path} has no column {missing[0]!r}: its first line must name id and path, and may name start and end; it "
-                f"is {','.join(columns)[:100]!r}"
+                f"is {repr(','.join(columns)[:100]) if columns else 'empty'}"
             )
         for line in reader:
             if None in line:

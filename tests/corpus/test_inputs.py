@@ -113,3 +113,20 @@ def test_what_is_no_list_is_refused_with_its_line(tmp_path, name, text, said):
 def test_a_url_is_refused(tmp_path):
     with pytest.raises(RequestError, match="is a URL"):
         find_clips(["https://example.org/a.mp4"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "said"),
+    [
+        ("list.csv", "", "may name start and end; it is empty"),
+        ("list.csv", "id,path\n", "list.csv lists no clip: expected a line for each, with its id and path"),
+        ("list.csv", "id,path\na,b.mp4\na,c.mp4\n", "'a' (b.mp4 and c.mp4): give each an id of its own in the list"),
+        ("nowhere/*.mp4", "", "nowhere/*.mp4 matches nothing: correct the pattern, and quote it"),
+        ("data/thumbs/../single", "", "data/thumbs/../single has no clip: expected videos"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_clip_is_said_of_what_was_given(tree, given, text, said):
+    Path("list.csv").write_text(text)
+    with pytest.raises(RequestError) as error:
+        ids(given)
+    assert said in str(error.value)
