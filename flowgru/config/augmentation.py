@@ -60,7 +60,7 @@ class AugmentationSettings:
     """Probability that boxes of the second picture are painted over with its mean colour."""
 
     eraser_boxes: tuple[int, int] = (1, 2)
-    """Fewest and most boxes."""
+    """Fewest and most boxes that are painted over."""
 
     eraser_sides: tuple[int, int] = (50, 100)
     """Shortest side of a box in pixels of the unscaled picture, and the length that all stay below."""
@@ -85,7 +85,7 @@ class StageSet:
     """One of the data sets that a stage of training mixes."""
 
     name: str
-    """The data set, as it is asked for by name."""
+    """A data set by its name, a manifest ending in .csv, or synthetic for the generated pairs."""
     augmentation: AugmentationSettings
     """How its pairs are changed."""
     repeats: int = 1

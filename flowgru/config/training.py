@@ -23,10 +23,12 @@ class OptimizerConfig:
     learning_rate: float = 4e-4
     """Peak learning rate, reached after the warm-up."""
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    """one_cycle: the rate rises, then falls for the rest of the run. constant: it rises and stays, until decay_steps
-    before the end; such a run may be given another number of steps while it goes on."""
+    """one_cycle, RAFT's: the rate rises, then falls. Its cycle is 100 steps longer than the run, so that a short run does
+    not end low: a run of 100 steps ends at half of the peak, of 1000 at a tenth, of 10,000 at a hundredth. constant: it
+    rises and stays, until decay_steps before the end; such a run may be given another number of steps while it goes on."""
     warmup_share: float = 0.05
-    """one_cycle: the part of the run in which the learning rate rises; it falls linearly for the rest."""
+    """one_cycle: the part of the cycle, which is 100 steps longer than the run, in which the learning rate rises; it falls
+    linearly for the rest."""
     warmup_steps: int = 100
     """constant: the number of steps in which the learning rate rises linearly."""
     decay_steps: int = 0
@@ -103,7 +105,8 @@ class StartShares:
         shares = {name: getattr(self, name) for name in ("zero", "dis", "dis_fast", "truth")}
         for name, share in shares.items():
             require(0 <= share <= 1, f"starts.{name}", share, "a share, from 0 to 1")
-        require(abs(sum(shares.values()) - 1) < 1e-6, "starts", shares, "shares that sum to 1")
+        total = sum(shares.values())
+        require(abs(total - 1) < 1e-6, "starts", shares, f"shares that sum to 1, and these sum to {total:g}")
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class TrainConfig:
     """One of RAFT's stages: its data sets, augmented and mixed with RAFT's numbers."""
     sets: tuple[StageSet, ...] = ()
     """Data sets of one's own choice, by name or as manifests ending in .csv, each with its augmentation; `synthetic`
-    are the generated pairs."""
+    are the generated pairs. docs/train.md says what each setting of an entry means."""
     uses: int = 1
     """How many times in a row each generated pair is used, up to 4: making it costs the most. Further uses are mirrored,
     each another way, and have other colours. Not for `stage` or `sets`, which have changes of their own."""

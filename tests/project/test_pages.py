@@ -1,5 +1,6 @@
 """What the documents say is so: commands parse, settings load, Python runs, links lead somewhere, the site shows all."""
 
+import dataclasses
 import importlib
 import io
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from exports import exported, small_network, write_model
 from markdown.extensions.toc import slugify
 from media import moving_frames, noisy_frames, write_clip
 from paths import ROOT
@@ -19,9 +21,11 @@ from PIL import Image
 
 import flowgru
 from flowgru.cli import COMMANDS, main
+from flowgru.config import AugmentationSettings, StageSet
 from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.opening import is_manifest
 from flowgru.operators import UPDATE_OPERATORS
+from flowgru.option_texts import default_text, field_texts
 from flowgru.parser import TaskParser
 
 PAGES = sorted(
@@ -148,7 +152,11 @@ def run_blocks(name: str, names: dict) -> None:
         exec(compile(block, name, "exec"), names)
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if blocks(name, "python") and name != "docs/corpus.md"])
+SLOW = ("docs/corpus.md", "docs/estimate.md")
+"""Pages whose Python needs what a command computes first."""
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if blocks(name, "python") and name not in SLOW])
 def test_the_python_of_a_page_runs(name, materials, capsys):
     run_blocks(name, materials)
     if name == "README.md":
@@ -173,6 +181,27 @@ def test_the_python_of_the_page_about_a_corpus_runs(materials, capsys):
         )
     run_blocks("docs/corpus.md", materials)
     assert "walk.mp4 2" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_python_that_runs_exported_files_gives_one_flow(materials):
+    pytest.importorskip("openvino", reason="needs the extra export")
+    model = write_model(Path("model.safetensors"), small_network())
+    for suffix, form in (("onnx", "onnx"), ("xml", "openvino"), ("pt2", "torch-export")):
+        exported(Path(f"flow.{suffix}"), "--model", model, "--format", form, "--iterations", 2, "--no-warm-start")
+    run_blocks("docs/estimate.md", materials)
+    assert materials["flow"].shape == (1, 2, 128, 256)
+    for other in (materials["flow_of_openvino"], materials["flow_of_torch"].numpy()):
+        assert np.abs(other - materials["flow"]).max() < 1e-3
+
+
+@pytest.mark.parametrize("settings", [StageSet, AugmentationSettings])
+def test_every_setting_of_a_set_is_told_of(settings):
+    for field in dataclasses.fields(settings):
+        text = " ".join(dict(field_texts(settings))[field.name].split())
+        usual = "" if field.default is dataclasses.MISSING else default_text(field.default)
+        usual = f"{field.default:.3f}" if field.name == "hue" else usual
+        assert f"| `{field.name}` | {usual} | {text} |" in TEXTS["docs/train.md"]
 
 
 def links(name: str) -> list[str]:
