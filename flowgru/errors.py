@@ -68,8 +68,14 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question with the nearest known name and a space after it, to stand before `known are ...`; empty without one."""
+    """A question with the nearest known name and a space after it, to stand before `known are ...`; empty without one.
+
+    Where no name is spelled alike, it is one that holds the given one: horizontal_flip for flip.
+    """
+    known, part = [*known], name.rpartition(".")[2].lower()
     near = nearest(name, known)
+    if near is None and len(part) > 2:
+        near = next((other for other in known if part in other.lower()), None)
     return "" if near is None else f"did you mean {near!r}? "
 
 

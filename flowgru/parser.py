@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 
+from flowgru.config import ComparisonConfig, TrainConfig
 from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
 from flowgru.config_file import ConfigFile
@@ -57,7 +58,7 @@ class TaskParser:
                 self._with_brackets(self._without_names(with_switches_named(words, self._types)))
             )
         except ArgumentError as error:
-            raise RequestError(self._explain(str(error))) from None
+            raise RequestError(self._explain(str(error), words)) from None
         except EntryError as error:
             raise RequestError(str(error)) from None
         self._refuse_empty_texts(found)
@@ -134,12 +135,13 @@ class TaskParser:
             fix = f"give them in a file, by --config FILE; {example}"
         return f"{' and '.join(names)} must be given; {fix}"
 
-    def _explain(self, message: str) -> str:
+    def _explain(self, message: str, words: list[str]) -> str:
         """jsonargparse's message as one line that names the option, what it got and what it takes."""
         value = re.search(r".*(?:Got|Given) value: (.*)\Z", message, re.DOTALL)
         if (key := re.match(r'Parser key "([^"]+)":', message)) and value and key[1] in self._types:
             option, expected = key[1].replace("_", "-"), type_text(self._types[key[1]])
-            return f"--{option} is {value[1].strip()!r}: expected {expected}"
+            got = _typed(words, f"--{option}", value[1].strip())
+            return f"--{option} is {got!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             return self._explain_missing(missing[1].split(", "))
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
@@ -151,9 +153,36 @@ class TaskParser:
         near = nearest(spelled, self._types) or next(iter(alike), None)
         command = self._parser.prog
         hint = f"did you mean --{near.replace('_', '-')}?" if near else f"{command} --help lists the options"
+        other = next(
+            (verb for verb, fields in _files_of().items() if verb != command and got.split(".")[0] in fields), None
+        )
+        if unknown[2] and other is not None and command in _files_of():
+            return f"{self._config.file_of(got)} gives {got}, which {command} does not know: it is a file for {other}"
         if unknown[2]:  # words of the command line are told of before files
             return f"{self._config.file_of(got)} gives {got}, which {command} does not know: {hint}"
         return f"unknown argument {got}: {hint}"
+
+
+def _files_of() -> dict[str, set[str]]:
+    """The settings of the commands whose files are taken for each other's, by command."""
+    settings = {"flowgru train": TrainConfig, "flowgru compare": ComparisonConfig}
+    return {command: {field.name for field in dataclasses.fields(kind)} for command, kind in settings.items()}
+
+
+def _typed(words: list[str], option: str, value: str) -> str:
+    """The value of an option as the user typed it, where that is on the command line; 1e3 is read as 1000.0."""
+    for word, after in reversed([*zip(words, [*words[1:], ""], strict=True)]):
+        name, equals, given = word.partition("=")
+        if name == option and _is_number(typed := given if equals else after) and _is_number(value):
+            return typed
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(text) and float(text) is not None
+    except ValueError:
+        return False
 
 
 def _shown(name: str, hint: Any) -> str:

@@ -164,3 +164,25 @@ def test_settings_that_are_printed_can_be_given_again(tmp_path, capsys):
         printed.append(capsys.readouterr().out)
         (tmp_path / "again.yaml").write_text(printed[0])
     assert "log2_stretch: 0.2" in printed[0] and printed[0] == printed[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "said"),
+    [
+        ("compare", "batch_size: 2", "which flowgru compare does not know: it is a file for flowgru train"),
+        ("train", "rows: []", "c.yaml gives rows, which flowgru train does not know: it is a file for flowgru compare"),
+        ("train", "training: {steps: 1}", "which flowgru train does not know: it is a file for flowgru compare"),
+        ("train", "starts: {dis: 0.5}", "dis_fast: 0.0, truth: 0.0: it must be shares that sum to 1, and these sum to 1.5"),
+        ("train", "network: {operator: conv_gru}\nsteps: 1e3", "--steps is '1000.0': expected a whole number"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, command, text, said):
+    (tmp_path / "c.yaml").write_text(text)
+    assert main([command, "--config", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--steps", "1e3"], ["--steps=1e3"], ["--steps", "2", "--steps", "1e3"]])
+def test_a_number_is_shown_as_it_was_typed(capsys, words):
+    assert main(["train", *words, "--output", "run"]) == 2
+    assert capsys.readouterr().err == "error: --steps is '1e3': expected a whole number\n"

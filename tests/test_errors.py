@@ -18,6 +18,12 @@ def test_the_nearest_name_is_found_in_whatever_case(name, near):
     assert did_you_mean(name, NAMES) == ("" if near is None else f"did you mean {near!r}? ")
 
 
+def test_a_name_that_holds_the_given_one_is_meant_where_none_is_spelled_alike():
+    assert did_you_mean("flip", ["height", "inner.horizontal_flip"]) == "did you mean 'inner.horizontal_flip'? "
+    assert did_you_mean("inner.flip", ["horizontal_flip"]) == "did you mean 'horizontal_flip'? "
+    assert did_you_mean("ip", ["horizontal_flip"]) == did_you_mean("fog", ["horizontal_flip"]) == ""
+
+
 def test_an_error_becomes_one_line_of_limited_length():
     error = ValueError("a  bad\nthing\r\n" + "x" * 300)
     assert one_line(error) == "a bad thing " + "x" * 188 and one_line(error, 5) == "a bad"

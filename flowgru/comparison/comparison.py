@@ -16,7 +16,7 @@ from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_m
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
 from flowgru.console import say
-from flowgru.errors import FlowgruError, MachineError
+from flowgru.errors import FlowgruError, MachineError, counted
 from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
@@ -81,7 +81,7 @@ class Comparison:
                 raise type(rate)(f"{job.name}: {rate}")
             steps = max(1, round(60 * minutes * rate))
             self._note_steps(job.name, steps)
-            say(f"{job.name}: {rate:.2f} steps/s, so {steps} steps in {minutes:g} minutes")
+            say(f"{job.name}: {rate:.2f} steps/s, so {counted(steps, 'step')} in {minutes:g} minutes")
 
         run_jobs(queue, at_once=self.jobs, num_threads=self.num_threads, ended=ended)
 

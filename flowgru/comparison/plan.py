@@ -47,7 +47,9 @@ def select_rows(config: ComparisonConfig, names: Sequence[str]) -> list[RowConfi
     rows = {row.name: row for row in config.rows}
     for name in names:
         if name not in rows:
-            hint = did_you_mean(name, rows)
+            of_operator = [row.name for row in config.rows if row.operator == name]
+            named = f"the rows of that operator are called {', '.join(of_operator)}; "
+            hint = named if of_operator else did_you_mean(name, rows)
             raise RequestError(f"--operators names the unknown row {name!r}: {hint}known are {', '.join(rows)}")
     return [rows[name] for name in dict.fromkeys(names)] or [*config.rows]
 

@@ -10,7 +10,7 @@ from flowgru.comparison.report.page import write_report
 from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
 from flowgru.console import say
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, counted
 from flowgru.model.weight_files.loading import device_of_option
 
 
@@ -38,6 +38,6 @@ def run_comparison(
             say(f"wrote {path}")
         if failures:
             raise MachineError(
-                f"{len(failures)} trainings failed, and are not in the results: "
+                f"{counted(len(failures), 'training')} failed, and not in the results: "
                 + "; ".join(f"{name}: {error}" for name, error in failures.items())
             )

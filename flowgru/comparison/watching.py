@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowgru.comparison.measurements import RunMeasurement
 from flowgru.console import say, warn
-from flowgru.errors import FlowgruError
+from flowgru.errors import FlowgruError, counted
 from flowgru.processes.jobs import Job
 from flowgru.training.run_log import read_log
 
@@ -32,15 +32,18 @@ class Watch:
         self._num_begun += 1
         self._running.append(job.name)
         done = self._began_at[job.name]
-        how = f"goes on after step {done} of {self._steps[job.name]}" if done else f"{self._steps[job.name]} steps"
+        how = (
+            f"goes on after step {done} of {self._steps[job.name]}" if done else counted(self._steps[job.name], "step")
+        )
         say(f"run {self._num_begun} of {self._num_all}: {job.name}, {how}")
 
     def ended(self, job: Job, measured: Sequence[RunMeasurement]) -> None:
         self._end(job)
         last = {one.set: one for one in measured if one.measure == "epe_per_image"}
         errors = ", ".join(f"{one.set} {one.value:.3f} px after {one.iterations}" for one in last.values())
+        refinements = "refinement" if {one.iterations for one in last.values()} == {1} else "refinements"
         say(
-            f"finished {self._num_ended} of {self._num_all}: {job.name}, EPE per image {errors} refinements{self._left()}"
+            f"finished {self._num_ended} of {self._num_all}: {job.name}, EPE per image {errors} {refinements}{self._left()}"
         )
 
     def failed(self, job: Job, error: FlowgruError) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from flowgru.config.model_settings import ModelSettings
 from flowgru.console import say
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, counted
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork
@@ -59,7 +59,11 @@ def open_exported(settings: ModelSettings) -> ExportedFlow:
             f"{network.runtime} runs it on the CPU",
         ),
         ("--compile", settings.compile, "it is compiled already"),
-        ("--stop-below", settings.stop_below is not None, f"it always does {network.iterations} refinements"),
+        (
+            "--stop-below",
+            settings.stop_below is not None,
+            f"it always does {counted(network.iterations, 'refinement')}",
+        ),
         ("--warm-start", settings.warm_start and not network.warm_start, "it was exported without --warm-start"),
     ):
         if refused:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 from flowgru.grid import Padding
 from flowgru.types import CoarseFlow, Features, Flow
 
@@ -49,7 +49,7 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         least = 1 if name == "iterations" else 0
         if count < least:
-            raise RequestError(f"{name} is {count}: at least {least} refinements are needed")
+            raise RequestError(f"{name} is {count}: at least {counted(least, 'refinement')} are needed")
 
 
 def check_pair(first: EncodedFrame, second: EncodedFrame, stop_below: float | None) -> None:

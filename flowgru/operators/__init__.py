@@ -42,8 +42,9 @@ def make_operator(
     or value that it refuses."""
     kind = find_operator(name)
     if unknown := options.keys() - option_names(name):
-        known = ", ".join(option_names(name)) or "none"
-        raise RequestError(f"{name} has no option {min(unknown)!r}: its options are {known}")
+        known = ", ".join(option_names(name))
+        theirs = f"its options are {known}" if known else "it has no options"
+        raise RequestError(f"{name} has no option {min(unknown)!r}: {theirs}")
     try:
         return kind(hidden_size, motion_size, context_size, **options)
     except ValueError as error:

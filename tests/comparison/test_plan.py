@@ -3,12 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from comparisons import TINY, TINY_ROWS
 
+from flowgru.commands.compare import compare
+from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.plan import TOLERANCE, plan_rows, run_config, select_rows
-from flowgru.config import NetworkConfig
+from flowgru.config import NetworkConfig, RowConfig
+from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.parser import TaskParser
 from flowgru.training.pairs import training_pairs
 
 
@@ -41,3 +46,19 @@ def test_a_much_larger_reference_widens_a_row_to_a_width_its_operator_takes():
     widths = {one.regime: one.width for one in planned}
     assert widths["equal_width"] == 128 and widths["equal_parameters"] != 128
     assert abs(planned[1].difference) <= TOLERANCE
+
+
+def test_the_rows_of_an_operator_are_named_where_its_own_name_is_given():
+    rows = tuple(RowConfig(f"{number} conv".replace(" ", "_"), "conv_relu") for number in (1, 2))
+    with pytest.raises(RequestError, match="'conv_relu': the rows of that operator are called 1_conv, 2_conv; known"):
+        select_rows(replace(TINY, rows=rows, reference="1_conv"), ["conv_relu"])
+
+
+def test_the_settings_that_a_folder_keeps_are_those_of_the_comparison(tmp_path):
+    """The command in the report names this file."""
+    with ComparisonFolder(tmp_path / "results", TINY) as folder:
+        folder.note(machine={})
+    given = TaskParser("flowgru compare", compare).parse(
+        ["--config", str(tmp_path / "results" / "config.yaml"), "--output", "results"]
+    )
+    assert given["config"] == TINY

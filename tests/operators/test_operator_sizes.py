@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.operators import UPDATE_OPERATORS, find_operator
+from flowgru.operators import UPDATE_OPERATORS, find_operator, make_operator
 
 NUM_PARAMETERS = {  # (operator, whole network)
     ("conv_gru", "large"): (1_327_488, 5_109_696),
@@ -112,3 +112,8 @@ def test_an_unknown_operator_gets_the_nearest_name():
         find_operator("zzz")
     with pytest.raises(RequestError, match="did you mean 'seq_conv_gru'"):
         FlowNetwork(NetworkConfig("compact", "seqconvgru"))
+
+
+def test_an_operator_without_options_says_so():
+    with pytest.raises(RequestError, match=r"^conv_relu has no option 'form': it has no options$"):
+        make_operator("conv_relu", 8, 8, 8, form="gated")

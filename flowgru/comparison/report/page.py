@@ -10,6 +10,7 @@ from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
 from flowgru.config.flatten import flatten
 from flowgru.console import printable
+from flowgru.errors import counted
 from flowgru.files.atomic import write_file
 from flowgru.view.report.charts import styles
 from flowgru.view.report.html import bullets, definitions, details, element, page
@@ -68,7 +69,7 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
     if minutes is not None:
         yield "training", f"about {minutes:g} minutes for each network; the steps follow from its speed"
     elif steps is not None:
-        yield "training", f"{steps} steps of {setting('training', 'batch_size')} pairs"
+        yield "training", f"{counted(steps, 'step')} of {counted(setting('training', 'batch_size'), 'pair')}"
     yield "seeds", f"{len(results.seeds)} ({', '.join(map(str, results.seeds))})"
     if results.trained_iterations is not None:
         without = setting("training", "no_grad_iterations")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowgru.errors import RequestError, lacks_memory, one_line, sides, size_text
+from flowgru.errors import RequestError, counted, lacks_memory, one_line, sides, size_text
 from flowgru.grid import Padding, PaddingMode, padding_for
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
@@ -93,7 +93,7 @@ class ExportedFlow:
                 )
         if stop_below is not None:
             raise RequestError(
-                f"stop_below is {stop_below} and {self.path.name} always does {self.iterations} refinements"
+                f"stop_below is {stop_below} and {self.path.name} always does {counted(self.iterations, 'refinement')}"
             )
         inputs = {"first": _array(first.picture), "second": _array(second.picture)}
         if self.warm_start:
