@@ -199,8 +199,8 @@ def _build(settings: type, found: Namespace | dict[str, Any]) -> Any:
 
 def _value(hint: Any, value: Any) -> Any:
     """A setting from what was parsed: a mapping becomes the dataclass that it stands for, in a list, too."""
-    if isinstance(value, Namespace | dict) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value)
     if metavar("", hint) == LIST:
         return tuple(_build(typing.get_args(hint)[0], entry) for entry in value)
+    if isinstance(value, Namespace | dict) and dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
     return value

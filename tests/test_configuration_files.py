@@ -4,7 +4,9 @@ import importlib
 import json
 import subprocess
 import sys
-from typing import Any
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
 
@@ -109,6 +111,24 @@ def test_the_lists_of_mappings_are_those_that_are_attacked():
         (name, option) for name in COMMANDS for option, hint in _hints_of(name).items() if metavar("", hint) == LIST
     }
     assert found == {*LISTS}
+
+
+def _parts_of(hint: Any) -> Iterator[Any]:
+    """What a type is made of in the end."""
+    parts = (
+        [] if typing.get_origin(hint) is Literal else [part for part in typing.get_args(hint) if part is not Ellipsis]
+    )
+    for part in parts:
+        yield from _parts_of(part)
+    if not parts and typing.get_origin(hint) is not Literal:
+        yield hint
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_jsonargparse_is_told_of_no_type_that_a_word_could_name(command):
+    hints = {option: hint for option, hint in _hints_of(command).items() if (command, option) not in LISTS}
+    others = {option: {*_parts_of(hint)} - {int, float, str, bool, type(None)} for option, hint in hints.items()}
+    assert {option for option, found in others.items() if found} == set()
 
 
 @pytest.mark.parametrize(("command", "setting"), LISTS)

@@ -23,10 +23,10 @@ from flowgru.errors import FlowgruError, MachineError, RequestError, counted, on
 from flowgru.files.atomic import write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
-from flowgru.model.weight_files.model_file import WEIGHTS, weights_as_bytes
+from flowgru.model.weight_files.model_file import STATE_FILE, WEIGHTS, weights_as_bytes
 from flowgru.model.weight_files.torch_file import check_zip
 
-STATE, CONFIG, LOCK = "train.pt", "config.yaml", "run.lock"
+STATE, CONFIG, LOCK = STATE_FILE, "config.yaml", "run.lock"
 
 REPLACED = ".replaced"
 """Ends the name of a checkpoint whose successor of the same step is just being put in its place."""

@@ -23,7 +23,14 @@ from flowgru.model.exported.formats import format_of, runnable_suffixes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card_network import network_of_card
 from flowgru.model.weight_files.hub import downloaded, is_hub_address
-from flowgru.model.weight_files.model_file import BUNDLED, describe_mismatch, listed, read_weights
+from flowgru.model.weight_files.model_file import (
+    BUNDLED,
+    STATE_FILE,
+    WEIGHTS,
+    describe_mismatch,
+    listed,
+    read_weights,
+)
 from flowgru.model.weight_files.network_part import network_part
 from flowgru.model.weight_files.raft_names import (
     RAFT_NETWORKS,
@@ -40,9 +47,6 @@ _DEVICES = "cpu, cuda, cuda:0 or the like"
 
 DEFAULT_MODEL = BUNDLED / "default.safetensors"
 """The model that comes with the package."""
-
-MODEL_FILE = "model.safetensors"
-"""The file of weights of a training run, and of each of its checkpoints."""
 
 RELEASED = ("raft_large", "raft_small")
 """Networks whose weights torchvision has released."""
@@ -156,13 +160,13 @@ def _model_path(source: str) -> Path:
 def _refuse_run(path: Path) -> None:
     """RequestError for a folder, and for the state in a checkpoint; it names the model file of that run, or checkpoint."""
     folder = path if path.is_dir() else path.parent
-    if not path.is_dir() and not (path.name == "train.pt" and (folder / MANIFEST).is_file()):
+    if not path.is_dir() and not (path.name == STATE_FILE and (folder / MANIFEST).is_file()):
         return
     places = (
         [folder.parent, folder] if (folder / MANIFEST).is_file() else [folder, *sorted(folder.glob("step-*"))[::-1]]
     )
-    models = [place / MODEL_FILE for place in places if (place / MODEL_FILE).is_file()]
-    fix = f"give {models[0]}" if models else f"expected a model file; flowgru train writes {MODEL_FILE} when it ends"
+    models = [place / WEIGHTS for place in places if (place / WEIGHTS).is_file()]
+    fix = f"give {models[0]}" if models else f"expected a model file; flowgru train writes {WEIGHTS} when it ends"
     raise RequestError(f"{path} is {'a folder' if path.is_dir() else 'the state of a training'}, no model: {fix}")
 
 

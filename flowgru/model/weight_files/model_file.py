@@ -23,6 +23,9 @@ BUNDLED = Path(__file__).parents[2] / "weights"
 WEIGHTS = "model.safetensors"
 """The file of a network's weights, in a run's folder and in a repository."""
 
+STATE_FILE = "train.pt"
+"""The file beside it in a checkpoint, with the rest of a training's state."""
+
 MAX_BYTES = 4 * 2**30
 """The size of the largest file of weights that is read."""
 
