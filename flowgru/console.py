@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from flowgru.errors import counted as counted
-
 if TYPE_CHECKING:
     from rich.console import Console
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flowgru.console import counted, warn
+from flowgru.console import warn
 from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
 from flowgru.corpus.shards import END, SUFFIX
@@ -23,7 +23,7 @@ from flowgru.corpus.staging import (
     waiting_parts,
 )
 from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import MachineError, RequestError, counted
 from flowgru.estimation.outputs import make_folders
 from flowgru.files.atomic import atomic_write
 from flowgru.files.json_text import parse_json

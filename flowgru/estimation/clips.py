@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from flowgru.config.estimation import EstimateSettings
-from flowgru.console import counted, progress, say, warn
+from flowgru.console import progress, say, warn
 from flowgru.data.formats.images import level_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.sampling import sampled
-from flowgru.errors import InputFileError, RequestError, sides, size_text
+from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow

@@ -12,9 +12,9 @@ import torch
 from flowgru.config import SyntheticSettings
 from flowgru.config.export import ExportSettings
 from flowgru.config.way import Way, resolve_way
-from flowgru.console import counted, progress, say
+from flowgru.console import progress, say
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import MachineError, RequestError, first_line, lacks_memory, sides
+from flowgru.errors import MachineError, RequestError, counted, first_line, lacks_memory, sides
 from flowgru.files.atomic import atomic_write
 from flowgru.files.own_folders import require_writable
 from flowgru.model.exported.exportable import ExportableFlow, trace

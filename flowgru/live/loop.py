@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from flowgru.console import counted, progress, say, warn
+from flowgru.console import progress, say, warn
 from flowgru.data.video.camera import TEST, Camera, is_camera
 from flowgru.data.video.frames import open_frames
 from flowgru.data.video.reader import Frame
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 from flowgru.estimation.opening import open_network
 from flowgru.live.display import open_display
 from flowgru.live.flow import LiveFlow, LivePicture, Pace

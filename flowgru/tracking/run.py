@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from flowgru.config.estimation import TrackSettings
-from flowgru.console import counted, progress, say, warn
+from flowgru.console import progress, say, warn
 from flowgru.data.drawing import rainbow, with_points
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.writer import VideoWriter
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import open_network

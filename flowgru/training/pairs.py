@@ -6,14 +6,13 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import StageSet, StartShares, TrainConfig
-from flowgru.console import counted
 from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
-from flowgru.errors import RequestError, sides, size_text
+from flowgru.errors import RequestError, counted, sides, size_text
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""

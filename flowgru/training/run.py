@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
-from flowgru.console import counted, lines_over_bar
+from flowgru.console import lines_over_bar
 from flowgru.data.sample import FlowSample
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import device_of_option, load_model

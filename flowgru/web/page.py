@@ -5,8 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from flowgru.console import counted
-from flowgru.errors import FlowgruError, size_text
+from flowgru.errors import FlowgruError, counted, size_text
 from flowgru.web.downloads import KINDS, made
 from flowgru.web.looking import FORWARD, Look, kinds_of, motion_at, pictures_of
 from flowgru.web.settings import WebSettings

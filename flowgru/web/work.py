@@ -19,7 +19,7 @@ from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.geometry import size_text
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import refuse_clashing_names
-from flowgru.estimation.pair_files import write_pair
+from flowgru.estimation.pair_files import PairToWrite
 from flowgru.estimation.side_by_side import FLOWS_FOR_SCALE, PICTURES_A_SECOND
 from flowgru.estimation.stream import PairFlow, pair_flows
 from flowgru.model.pair_network import PairNetwork
@@ -176,7 +176,7 @@ class SmallFrames(FrameSource):
 
 def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
     """Writes a pair's flows, and its frames for the eye; `latest` is the frame that was written last, and where."""
-    write_pair(pair, clip.folder, extension=".flo", with_confidence=True, overwrite=False)
+    PairToWrite(pair, with_confidence=True, warm_start=False).write(clip.folder, extension=".flo", overwrite=False)
     frames = clip.folder / "frames"
     number = len(clip.pairs)
     if latest is None or latest[0] is not pair.first:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from flowgru.data.corruptions.noise import Frames
-from flowgru.errors import RequestError, one_line
+from flowgru.errors import RequestError, one_line, size_text
 
 _LEAST = 16
 """Shortest side in pixels of a clip: a block of H.264."""
@@ -19,8 +19,7 @@ def jpeg(frames: Frames, quality: float, draws: np.random.Generator) -> Frames:
         try:
             data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
         except cv2.error as error:
-            height, width = frame.shape[:2]
-            text = f"the corruption jpeg cannot be made of pictures of {width}x{height}: leave it out"
+            text = f"the corruption jpeg cannot be made of pictures of {size_text(frame.shape)}: leave it out"
             raise RequestError(text) from error
         stored = cv2.imdecode(data, cv2.IMREAD_COLOR)
         assert stored is not None
@@ -41,7 +40,8 @@ def h264(frames: Frames, crf: float, draws: np.random.Generator) -> Frames:
     try:
         decoded = _through(padded, int(crf))
     except (av.FFmpegError, ValueError) as error:
-        text = f"the corruption h264 cannot be made of pictures of {width}x{height}: {one_line(error)}; leave it out"
+        size = size_text((height, width))
+        text = f"the corruption h264 cannot be made of pictures of {size}: {one_line(error)}; leave it out"
         raise RequestError(text) from error
     return decoded[:, :height, :width].astype(np.float32) / 255
 

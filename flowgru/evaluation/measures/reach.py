@@ -12,7 +12,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.console import progress
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.scene import Scene
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, sides
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import estimated, mean_distance
@@ -130,7 +130,7 @@ def scene_pairs(sizes: Sequence[tuple[int, int]]) -> list[FlowSample]:
         first, second = (frame.picture if whole else _smaller(frame.picture, size) for frame in largest)
         flow = largest[0].flow if whole else scene.frame(0, size).flow
         known = torch.ones(size, dtype=torch.bool)
-        pairs.append(FlowSample(first, second, flow, known, None, f"{size[0]}x{size[1]}"))
+        pairs.append(FlowSample(first, second, flow, known, None, sides(size)))
     return pairs
 
 

@@ -11,6 +11,7 @@ import torch
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
 from flowgru.data.classical import num_threads
+from flowgru.errors import sides
 from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimate, Estimator
 from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
@@ -85,7 +86,7 @@ def time_section(
             [
                 label,
                 len(wall),
-                f"{size[0]}x{size[1]}",
+                sides(size),
                 statistics.median(wall),
                 statistics.fmean(wall),
                 statistics.fmean(processor),

@@ -12,6 +12,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.evaluation.measures import HORIZONS
 from flowgru.console import Advance, progress
 from flowgru.data.synthetic.scene import Scene, SceneFrame
+from flowgru.errors import size_text
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value, mean
 from flowgru.evaluation.measures.subjects import Subject, estimated, follows, mean_distance, read_pairs
@@ -161,7 +162,7 @@ def measure_temporal(
 
 def _table(rows: list[list[Value]], size: tuple[int, int], num_frames: int) -> MeasuredTable:
     says = (
-        f"On {NUM_CLIPS} generated clips of {num_frames} frames of {size[0]}x{size[1]} px for each kind of motion. flicker "
+        f"On {NUM_CLIPS} generated clips of {num_frames} frames of {size_text(size)} for each kind of motion. flicker "
         "is the mean length by which the flow of a point changes from one pair to the next otherwise than its true flow "
         "does; on data, where the true flow of the next pair is not at hand, it is the whole change, carried along by the "
         "estimated flow. drift_N is the mean distance of a point that has followed the flows of N pairs from its true "
