@@ -24,9 +24,19 @@ def swallow(name: str, fails: bool = True) -> None:
             raise ValueError("something failed") from error
 
 
+@pytest.fixture
+def usual_handlers():
+    """As a process begins, whatever other tests of this process have left."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("fails", ["--fails", "--no-fails"])
 @pytest.mark.parametrize(("name", "said", "code"), [("SIGTERM", "SIGTERM", 143), ("SIGINT", "Ctrl-C", 130)])
-def test_a_signal_that_a_library_swallows_ends_the_run(monkeypatch, capfd, name, said, code, fails):
+def test_a_signal_that_a_library_swallows_ends_the_run(usual_handlers, monkeypatch, capfd, name, said, code, fails):
     monkeypatch.setitem(COMMANDS, "work", Command(__name__, "swallow", "does something"))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]

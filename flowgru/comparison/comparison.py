@@ -23,6 +23,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.processes.jobs import Job, run_jobs
+from flowgru.training.resuming import JOB_OUTPUT
 
 
 class Comparison:
@@ -97,7 +98,7 @@ class Comparison:
                 assert length is not None, "they are chosen before"
                 run = run_config(self.config, one.network, seed, length, self._initial(seed))
                 arguments = (self.config, run, folder, str(self.device), missing)
-                queue.append(Job(f"{one.folder}/seed{seed}", train_and_measure, arguments, folder / "output.txt"))
+                queue.append(Job(f"{one.folder}/seed{seed}", train_and_measure, arguments, folder / JOB_OUTPUT))
                 steps[queue[-1].name] = length
         failures: dict[str, FlowgruError] = {}
         watch = Watch(self.folder.path, steps, total)

@@ -146,7 +146,12 @@ def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) ->
 
 def _kind(given: tuple[Tensor, ...]) -> Any:
     """What a graph is made for: it reads and writes the same places in the same way."""
-    return tuple((values.shape, values.stride(), values.dtype) for values in given)
+    return tuple((values.shape, _strides(values), values.dtype) for values in given)
+
+
+def _strides(values: Tensor) -> tuple[int, ...]:
+    """The strides that count: along a side of one value any number is the same."""
+    return tuple(stride for side, stride in zip(values.shape, values.stride(), strict=True) if side > 1)
 
 
 def _precision(device: torch.device) -> Any:

@@ -24,6 +24,9 @@ from flowgru.training.run_state import Run
 BEFORE_CONFIG = (LOCK, LOG, BOARD, "step-*", ".tmp-step-*")
 """What a run may have written before its configuration is noted, which is when its number of steps is known."""
 
+JOB_OUTPUT = "output.txt"
+"""What a run as a job of a comparison prints, in the run's folder; the file is there before the run begins."""
+
 HOW_IT_RUNS = {"workers", "log_every", "checkpoint_every", "keep_checkpoints", "root"}
 """Settings that change nothing in the weights, and so may change while a run goes on."""
 
@@ -45,7 +48,7 @@ def refuse_foreign_folder(folder: Path) -> None:
     """RequestError where a folder that is not empty is not the folder of a training run."""
     store = CheckpointStore(folder)
     begun = (folder / LOCK).exists() or bool(store.checkpoints())
-    refuse_foreign(folder, "a run", CONFIG, BEFORE_CONFIG if begun else ())
+    refuse_foreign(folder, "a run", CONFIG, (JOB_OUTPUT, *(BEFORE_CONFIG if begun else ())))
     noted = store.read_config()
     if noted is None or store.checkpoints():
         return

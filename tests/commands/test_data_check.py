@@ -232,7 +232,7 @@ def test_a_turned_photograph_has_the_size_that_it_is_read_at(tmp_path, capsys):
     flow(tmp_path / "a.flo", 1)
     (tmp_path / "pairs.csv").write_text("first,second,flow\n1.jpg,2.jpg,a.flo\n")
     code, said = check(capsys, str(tmp_path / "pairs.csv"), tmp_path)
-    assert code == 0 and "decoded    1 pairs" in said
+    assert code == 0 and "decoded    1 pair," in said
 
 
 def test_chairs_that_lack_a_file_are_not_called_too_many(tmp_path, monkeypatch, capsys):

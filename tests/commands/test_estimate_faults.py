@@ -145,7 +145,7 @@ def test_a_disk_that_refuses_a_flow_ends_the_run_in_one_line_and_no_later_flow_i
         assert estimate(folder) == 4
     said = [line for line in capsys.readouterr().err.splitlines() if "pairs" not in line]
     assert said == [
-        "what is written stays, and the same command goes on after it",
+        f"2 flows of this command in {output}: the same command goes on after them",
         "error: cannot write frame_3.flo: No space left on device",
     ]
     assert names(output) == ["estimate.jsonl", "frame_1.flo", "frame_2.flo"]

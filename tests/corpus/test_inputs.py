@@ -79,7 +79,7 @@ def test_a_list_may_name_what_a_search_does_not_find(tree):
     ("name", "text", "said"),
     [
         ("l.csv", "", "l.csv has no column 'id'"),
-        ("l.csv", "id,path\n", "l.csv has no clip"),
+        ("l.csv", "id,path\n", "l.csv lists no clip"),
         ("l.csv", "id,path\na,\n", "l.csv, line 2 has no 'path'"),
         ("l.csv", "id,path\na\n", "l.csv, line 2 has no 'path'"),
         ("l.csv", 'id,path\n"a', "unexpected end of data"),

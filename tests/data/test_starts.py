@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -151,7 +152,7 @@ def stop_after(step: int, monkeypatch):
 
     def stopped(fabric, network, run, config, *rest):
         taken = real(fabric, network, run, config, *rest)
-        return TakenStep(lambda: taken.read()._replace(stop=15)) if run.step == step - 1 else taken
+        return TakenStep(lambda: taken.read()._replace(stop=signal.SIGTERM)) if run.step == step - 1 else taken
 
     monkeypatch.setattr(engine, "training_step", stopped)
     return real

@@ -115,7 +115,7 @@ def test_where_nothing_was_shown_nothing_is_saved(live, tmp_path, monkeypatch, c
         (["--source", "/dev/video99"], 4, "the camera /dev/video99 cannot be used (No such file or directory)"),
         (["--source", "nowhere.mp4"], 3, "nowhere.mp4"),
         (["--source", "test", "--display", "window"], 4, "no window can be opened: "),
-        (["--source", "test", "--save", "a.gif"], 2, "cannot write a video to a.gif"),
+        (["--source", "test", "--save", "a.avi"], 2, "cannot write a video to a.avi"),
         (["--source", "test", "--save", "there.mp4"], 2, "there.mp4 is already there: give --overwrite"),
         (["--source", "test", "--overwrite"], 2, "--overwrite has no effect without --save"),
         (["--source", "test", "--frames", 0], 2, "--frames is 0: it must be 1 or more"),

@@ -77,5 +77,5 @@ def test_each_pair_of_a_batch_has_its_own_gate(network):
 
 
 def test_a_preset_without_a_length_of_features_has_no_gate():
-    with pytest.raises(RequestError, match=r"network\.texture_gate is True"):
+    with pytest.raises(RequestError, match=r"network\.texture_gate is true"):
         NetworkConfig(preset="large", texture_gate=True)

@@ -99,15 +99,22 @@ def test_the_room_that_is_asked_for_is_what_the_checkpoints_take(tmp_path, monke
             require_space(tmp_path, weights, keep=1)
 
 
-@pytest.mark.parametrize("output", ["/proc/flowgru_run", "file", "file/run"])
-def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path, monkeypatch, capsys, output):
+@pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [
+        ("/proc/flowgru_run", 4, "cannot write to {}: "),
+        ("file", 2, "--output {} is a file: name a folder"),
+        ("file/run", 2, "--output {} is to lie in "),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path, monkeypatch, capsys, output, code, said):
     if output.startswith("/proc") and not Path("/proc").is_dir():
         pytest.skip("there is no /proc here")
     no_work(monkeypatch)
     (tmp_path / "file").write_text("mine")
     folder = str(tmp_path / output)
     config = write_config(tmp_path / "c.yaml")
-    assert main(["train", "--config", str(config), "--output", folder, "--device", "cpu"]) == 4
+    assert main(["train", "--config", str(config), "--output", folder, "--device", "cpu"]) == code
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: cannot write to {folder}: ")
+    assert line.startswith(f"error: {said.format(folder)}")
     assert (tmp_path / "file").read_text() == "mine"

@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_the_line_of_the_command_without_the_servers_fold
         ("#first", first, "one is missing"),
         ("#second", broken, "error: broken.png "),
         ("#second", other, "both frames of a pair must have one size"),
-        ("#first", large, "large is 300x200: at most 0.03 million pixels"),
+        ("#first", large, "large is 200x300 px (height x width): at most 0.03 million pixels"),
     ):
         if place is not None and given is not None:
             if page.locator(place).get_by_label("Clear").count():
@@ -163,7 +163,7 @@ def test_two_visitors_at_once_get_their_own(page, browser, served, frames, tmp_p
         give_two(other, other_frames)
         page.click("#estimate-pair")
         other.click("#estimate-pair")
-        assert "of 64x48 px" in state(page, "1 flow ") and "of 40x32 px" in state(other, "1 flow ")
+        assert "of 48x64 px (height x width)" in state(page, "1 flow ") and "of 32x40 px" in state(other, "1 flow ")
         assert array(shown(page, "#flow")).shape == (48, 64, 3) and array(shown(other, "#flow")).shape == (32, 40, 3)
         (own, others) = sorted((served.temporary).glob("flowgru-web-*/visitors/*"))
         for path in (own, others):

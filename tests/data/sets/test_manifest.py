@@ -107,7 +107,7 @@ def test_a_spreadsheets_csv_is_read(manifest):
     "text, said",
     [
         ("", "row 1 has no column 'first': expected a header like first,second,flow,"),
-        ("first,second,flow\n", "holds no pair with a flow"),
+        ("first,second,flow\n", "lists no pair: below its header, it needs a line for each pair"),
         (f"{ROW}\n", "row 1 has no column 'first': expected a header like first,second,flow"),
         (f"first,second,flwo\n{ROW}\n", "row 1 has no column 'flow': did you mean 'flow' by 'flwo'? expected a header"),
         (f"first,second\n{ROW}\n", "row 1 has no column 'flow'"),

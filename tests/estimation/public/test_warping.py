@@ -152,8 +152,16 @@ def test_every_kind_of_picture_is_warped_as_it_is_read(files, name, stored, mean
     [
         (["{0}/b.png", "--output", "{0}/o.png"], 2, "expected a picture and then a flow file"),
         (["{0}/b.png", "{0}/a.flo", "{0}/a.flo", "--output", "{0}/o.png"], 2, "got 3 inputs"),
-        (["{0}/small.png", "{0}/a.flo", "--output", "{0}/o.png"], 2, "small.png is 9x8 and the flow"),
-        (["{0}/b.png", "{0}/a.flo", "--occlusion", "{0}/small.png", "--output", "{0}/o.png"], 2, "small.png is 9x8"),
+        (
+            ["{0}/small.png", "{0}/a.flo", "--output", "{0}/o.png"],
+            2,
+            "small.png is 8x9 px (height x width) and the flow",
+        ),
+        (
+            ["{0}/b.png", "{0}/a.flo", "--occlusion", "{0}/small.png", "--output", "{0}/o.png"],
+            2,
+            "small.png is 8x9 px (height x width)",
+        ),
         (["{0}/b.png", "{0}/a.flo", "--output", "{0}/b.png", "--overwrite"], 2, "--output {0}/b.png would replace an"),
         (["{0}/b.png", "{0}/a.flo", "--output", "{0}/o.png", "--mask", "{0}/a.flo"], 2, "--mask {0}/a.flo would"),
         (["{0}/b.png", "{0}/a.flo", "--output", "{0}/o.png", "--mask", "{0}/o.png"], 2, "name two files"),
