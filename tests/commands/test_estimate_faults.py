@@ -60,7 +60,10 @@ def test_without_cuda_auto_computes_on_the_cpu_and_says_so(estimate, pair, outpu
     assert "computing on the CPU: no CUDA device was found" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+)
 def test_an_interrupted_run_leaves_whole_files_and_the_same_command_goes_on(
     model, tmp_path, output, capsys, number, code
 ):
@@ -85,6 +88,7 @@ def test_an_interrupted_run_leaves_whole_files_and_the_same_command_goes_on(
     assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
+@pytest.mark.slow
 def test_work_goes_on_when_nobody_reads_the_output(model, pair, output):
     reading, writing = os.pipe()
     os.close(reading)

@@ -250,6 +250,7 @@ for kernel in layer.KERNELS:
 """
 
 
+@pytest.mark.slow
 def test_a_compiled_graph_has_it_as_one_operation():
     # In a process of its own: PyTorch's compiler cannot trace the tests' type checks.
     done = run_alone(IN_A_GRAPH)

@@ -73,7 +73,7 @@ def pair_of(folder: Path, height: int, width: int) -> list[Path]:
     [
         (240, 320, "all_pairs"),
         pytest.param(560, 720, "all_pairs", marks=pytest.mark.slow),
-        (720, 960, "on_demand"),
+        pytest.param(720, 960, "on_demand", marks=pytest.mark.slow),
         pytest.param(1080, 1920, "on_demand", marks=pytest.mark.slow),
     ],
 )
@@ -207,6 +207,7 @@ def test_what_never_fits_is_one_line_with_the_flags_and_exit_4(tmp_path, monkeyp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
+@pytest.mark.slow
 def test_a_process_that_may_not_grow_still_gives_the_flow(tmp_path):
     height, width = 720, 960
     frames = pair_of(tmp_path, height, width)

@@ -290,6 +290,7 @@ torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), leaves) for x
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_a_compiled_scan_is_one_graph_and_gives_the_same():
     # In a process of its own: PyTorch's compiler cannot trace the tests' type checks.
     run = run_alone(COMPILED)

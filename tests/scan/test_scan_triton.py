@@ -19,6 +19,7 @@ def interpreted(code: str) -> subprocess.CompletedProcess[str]:
 
 @needs_interpreter
 @pytest.mark.timeout(900)
+@pytest.mark.slow
 def test_the_kernels_keep_the_contract_of_every_backend():
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/scan/test_scan.py", "-q", "-k", "triton", "-p", "no:cacheprovider"],

@@ -120,6 +120,7 @@ def test_it_ends_by_itself_in_time(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_step(tmp_path, few_steps, monkeypatch, capsys):
     train(TINY, str(tmp_path / "whole"), device="cpu", minutes=0.05)
     real = engine.training_step

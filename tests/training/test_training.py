@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(tmp_path, device,
     assert device in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("devices", ["1", "2"])
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
     config = write_config(tmp_path / "c.yaml", steps=100_000, batch_size=2, workers=1)
     command = [sys.executable, "-m", "flowgru", "train", "--config", str(config), "--output", str(tmp_path / "run")]
@@ -138,6 +138,7 @@ def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
     assert (tmp_path / "run" / f"step-{steps:08d}").is_dir()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tmp_path):
     config = write_config(tmp_path / "c.yaml", steps=5, batch_size=2)
     # At four times this rate ten steps magnify a rounding of 1e-8 to 3e-4.

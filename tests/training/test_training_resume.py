@@ -54,8 +54,7 @@ def short(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("operator", "precision", "workers"),
-    [("conv_gru", "32", 0), ("conv_gru", "bf16", 1)]
-    + [pytest.param(name, "32", 0, marks=pytest.mark.slow) for name in UPDATE_OPERATORS if name != "conv_gru"],
+    [("conv_gru", "bf16", 1), *(pytest.param(name, "32", 0, marks=pytest.mark.slow) for name in UPDATE_OPERATORS)],
 )
 def test_kill_minus_nine_and_the_same_command_give_the_same_bits(tmp_path, operator, precision, workers):
     config = replace(DRAWN, network=NetworkConfig("compact", operator), precision=precision, workers=workers)

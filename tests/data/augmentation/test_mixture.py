@@ -159,6 +159,7 @@ def test_a_worker_stops_the_run_with_the_same_kind_of_error() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:data/")
+@pytest.mark.slow
 def test_a_batch_with_a_damaged_pair_can_be_learned_from() -> None:
     damaged = mix_of(Stored(1, damaged=(0,)), DENSE, max_damaged=1.0)[0]
     samples = [damaged, mix_of(Stored(1), DENSE)[0]]
