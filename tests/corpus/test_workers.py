@@ -229,7 +229,8 @@ def test_a_worker_that_is_killed_is_replaced_and_a_clip_that_kills_its_workers_i
     os.kill(worker_pids(driver)[0], signal.SIGKILL)
     code, errors = driver.ended()
     found = {row["id"]: row for row in rows(tmp_path / "out")}
-    assert code == 3 and len(errors) == 1 and "1 of 13 clips could not be read whole" in errors[0]
+    (said,) = [line for line in errors if " died while " not in line]  # a line each
+    assert code == 3 and len(errors) >= 4 and "1 of 13 clips could not be read whole" in said
     assert [name for name, row in found.items() if row["status"] != "done"] == [bad]
     assert found[bad]["reason"] == "the process that worked on it died 3 times: killed, or out of memory"
     assert found[bad]["notes"] == "3 processes died while the clip was with them"
