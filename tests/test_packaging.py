@@ -54,7 +54,9 @@ def test_the_lock_file_knows_public_addresses_alone():
     if not path.exists():
         pytest.skip("there is no uv.lock: an archive of the sources has none")
     text = path.read_text("utf-8")
-    assert {*re.findall(r"https?://([^/\"]+)", text)} <= {"pypi.org", "files.pythonhosted.org", "download.pytorch.org"}
+    hosts = {*re.findall(r"[a-z+]+://([^/\"]+)", text)}
+    # The public index and its files are at such addresses; a mirror has a port, a number, a user or another ending.
+    assert hosts and all(re.fullmatch(r"([a-z]+\.){1,2}org", host) for host in hosts) and "http://" not in text
     locked = tomllib.loads(text)
     (ours,) = [package for package in locked["package"] if package["name"] == PROJECT["name"]]
     needed = {entry["name"] for entry in ours["metadata"]["requires-dist"]}

@@ -37,7 +37,7 @@ from flowgru.errors import FlowgruError, InputFileError, MachineError, lacks_mem
 from flowgru.estimation.clips import clip_stream, read_initial_flow
 from flowgru.estimation.initial_flow import FlowFolder
 from flowgru.estimation.matcher import PairMatcher
-from flowgru.estimation.opening import open_network
+from flowgru.estimation.opening import open_matcher, open_network
 from flowgru.estimation.stream import PairGiven, matched_flows
 from flowgru.model.memory import peak_memory
 
@@ -107,15 +107,8 @@ def matcher_of(settings: CorpusSettings) -> PairMatcher:
                 network = open_network(settings)
             except FlowgruError as error:
                 raise Unfit(str(error)) from error
-        _MATCHERS[key] = PairMatcher(
-            network,
-            settings.way(network.card),
-            warm_start=settings.warm_start,
-            resize=settings.size_to_compute(),
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-            stop_below=settings.stop_below,
-            cuda_graph=settings.cuda_graph,
+        _MATCHERS[key] = open_matcher(
+            network, settings, warm_start=settings.warm_start, resize=settings.size_to_compute()
         )
     return _MATCHERS[key]
 

@@ -19,8 +19,7 @@ from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.journal import SAID_OF_CLIP
-from flowgru.estimation.matcher import PairMatcher
-from flowgru.estimation.opening import is_exported, open_network
+from flowgru.estimation.opening import is_exported, open_matcher, open_network
 from flowgru.estimation.outputs import (
     ClipReport,
     Place,
@@ -75,16 +74,12 @@ class Estimation:
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
         self.way = settings.way(self.network.card)
-        self.matcher = PairMatcher(
+        self.matcher = open_matcher(
             self.network,
-            self.way,
+            settings,
             warm_start=settings.warm_start,
             backward=settings.backward,
             resize=settings.size_to_compute(),
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-            stop_below=settings.stop_below,
-            cuda_graph=settings.cuda_graph,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.reports: list[ClipReport] = []

@@ -57,5 +57,12 @@ def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H
     """
     returned, inside = backward_warp(backward[None], forward[None])
     gap = (forward + returned[0]).square().sum(dim=0)
-    lengths = forward.square().sum(dim=0) + returned[0].square().sum(dim=0)
-    return (gap > 0.01 * lengths + 0.5) | ~inside[0]
+    return (gap > largest_gap(forward, returned[0], dim=0)) | ~inside[0]
+
+
+def largest_gap(flow: Float[Tensor, "*shape"], back: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*places"]:
+    """The largest |f + b|^2 in square pixels with which a flow and the flow back still agree, see occlusion_mask.
+
+    `dim` holds the two coordinates.
+    """
+    return 0.01 * (flow.square().sum(dim=dim) + back.square().sum(dim=dim)) + 0.5

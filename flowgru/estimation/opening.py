@@ -1,12 +1,14 @@
 """Opens the model of a command: weights, or an exported file, which cannot follow every setting."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from flowgru.config.model_settings import ModelSettings
 from flowgru.console import say
 from flowgru.errors import MachineError, RequestError, counted
+from flowgru.estimation.matcher import PairMatcher
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork
@@ -36,6 +38,19 @@ def open_network(settings: ModelSettings) -> PairNetwork:
     ):
         raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
     return load_model(settings.model, device, correlation=settings.correlation, compile=settings.compile)
+
+
+def open_matcher(network: PairNetwork, settings: ModelSettings, **more: Any) -> PairMatcher:
+    """What matches pairs as the settings of a command ask; `more` is what not every command has, as PairMatcher names it."""
+    return PairMatcher(
+        network,
+        settings.way(network.card),
+        precision=settings.precision,
+        tiles=settings.rows_and_columns(),
+        stop_below=settings.stop_below,
+        cuda_graph=settings.cuda_graph,
+        **more,
+    )
 
 
 def open_exported(settings: ModelSettings) -> ExportedFlow:

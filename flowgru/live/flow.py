@@ -12,7 +12,7 @@ from flowgru.data.formats.images import to_tensor
 from flowgru.data.lettering import lettered
 from flowgru.data.video.reader import Frame
 from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.opening import open_matcher
 from flowgru.live.newest import Grabbed
 from flowgru.live.settings import LiveSettings
 from flowgru.model.pair_network import PairNetwork
@@ -37,14 +37,8 @@ class LiveFlow:
     """Takes one frame after the other, and gives the flow to each from the one before."""
 
     def __init__(self, network: PairNetwork, settings: LiveSettings) -> None:
-        self._matcher = PairMatcher(
-            network,
-            settings.way(network.card),
-            warm_start=settings.warm_start,
-            resize=settings.size_to_compute(),
-            precision=settings.precision,
-            tiles=settings.rows_and_columns(),
-            stop_below=settings.stop_below,
+        self._matcher = open_matcher(
+            network, settings, warm_start=settings.warm_start, resize=settings.size_to_compute()
         )
         self._before: tuple[Frame, Tensor] | None = None
         self._carried: tuple[InitialFlow | None, ...] = (None,)

@@ -19,7 +19,7 @@ from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.matcher import PairMatcher
-from flowgru.estimation.opening import open_network
+from flowgru.estimation.opening import open_matcher, open_network
 from flowgru.estimation.outputs import make_folders, remove_empty
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead
@@ -50,15 +50,8 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     network = open_network(settings)
     if settings.device == "auto" and network.device.type == "cpu":
         warn("computing on the CPU: no CUDA device was found")
-    matcher = PairMatcher(
-        network,
-        settings.way(network.card),
-        backward=True,
-        resize=settings.size_to_compute(),
-        precision=settings.precision,
-        tiles=settings.rows_and_columns(),
-        stop_below=settings.stop_below,
-        remembers=settings.strides[-1] + 1,
+    matcher = open_matcher(
+        network, settings, backward=True, resize=settings.size_to_compute(), remembers=settings.strides[-1] + 1
     )
     is_new = not folder.exists()
     make_folders([folder])
@@ -102,7 +95,7 @@ class _Tracking:
     def run(self) -> int:
         """Follows the points and says what became of them."""
         began = time.perf_counter()
-        num_frames = num_read = 0
+        num_frames = 0
         visible = torch.zeros(0)
         expected = self.source.expected_frames
         with ExitStack() as stack:
@@ -122,10 +115,9 @@ class _Tracking:
                     video.write(self._picture(frame, found.points))
                 visible, num_frames = found.points.visible, num_frames + 1
                 advance()
-            num_read = self.num_read
         for problem in (problems := [*self.source.problems, *([self.problem] if self.problem else [])]):
             warn(f"error: {problem}")
-        if num_read > num_frames:
+        if self.num_read > num_frames:
             warn(f"warning: {self.source.name} changes its size after {num_frames} frames, where the tracks end")
         say(
             f"followed {counted(len(names), 'point')} through {num_frames} frames, "

@@ -14,9 +14,8 @@ from flowgru.config.way import COMPUTED
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.estimation.clips import clip_stream
-from flowgru.estimation.geometry import size_text
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import refuse_clashing_names
 from flowgru.estimation.pair_files import PairToWrite
