@@ -5,6 +5,7 @@ exits with the class's code; a traceback is shown only with --debug.
 """
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -95,6 +96,11 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {value_text(inner)}" for name, inner in value.items())
     return ", ".join(map(value_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def stored_text(value: Any) -> str:
+    """A value out of a file of ours as it stands there, in JSON: "6" is not taken for 6, nor ["dis"] for "dis"."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def sides(size: Sequence[int]) -> str:

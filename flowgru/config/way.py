@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowgru.config.require import MAX_REFINEMENTS, require_refinements
-from flowgru.errors import RequestError, counted
+from flowgru.errors import RequestError, counted, stored_text
 
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
@@ -63,7 +63,7 @@ def resolve_way(
         ("polish", isinstance(said["polish"], bool), "true or false"),
     ):
         if not sound:
-            raise RequestError(f"the model's card has {name} {said[name]!r}: expected {expected}")
+            raise RequestError(f"the model's card has {name} {stored_text(said[name])}: expected {expected}")
     if initial_flow is not None:
         said["initial_flow"] = initial_flow if initial_flow in COMPUTED else "given"
     wanted = {"iterations": iterations, "hold": hold, "polish": polish}

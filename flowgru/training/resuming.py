@@ -13,7 +13,7 @@ from torch import Tensor
 from flowgru.config import TrainConfig
 from flowgru.config.flatten import flatten
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import RequestError, counted, value_text
+from flowgru.errors import RequestError, counted, stored_text, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_foreign
 from flowgru.model.weight_files.model_file import describe_mismatch
@@ -214,7 +214,9 @@ def _check_state(run: Run, state: dict[str, Any], steps: int) -> None:
     _require(0 <= state["step"] <= steps, f"step is {state['step']}, expected 0 to {steps}")
     _require(state["seconds"] >= 0, f"seconds is {state['seconds']}, expected 0 or more")
     best = state.get("best_error")
-    _require(isinstance(best, int | float) and not math.isnan(best), f"best_error is {best!r}, expected a number")
+    _require(
+        isinstance(best, int | float) and not math.isnan(best), f"best_error is {stored_text(best)}, expected a number"
+    )
     _require(isinstance(state.get("validation_due", False), bool), "validation_due is neither true nor false")
     _check_like({"processes": count, "device": text}, state.get("machine", run.machine), "machine")
     if origin := state.get("origin"):

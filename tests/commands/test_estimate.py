@@ -132,7 +132,7 @@ def test_a_card_without_a_number_of_iterations_is_refused(pair, output, network,
         str(tmp_path / "odd.safetensors"),
     ]
     assert main(words) == 2
-    assert f"card has iterations {iterations!r}" in only_error(capsys)
+    assert f"card has iterations {json.dumps(iterations)}" in only_error(capsys)
     assert not output.exists()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from flowgru.config.network import NetworkConfig, check_preset
-from flowgru.errors import RequestError, one_line
+from flowgru.errors import RequestError, one_line, stored_text
 from flowgru.operators import make_operator
 
 MAX_HIDDEN_SIZE = 4096
@@ -19,16 +19,17 @@ def network_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
     settings = {field.name for field in fields(NetworkConfig)}
     if not isinstance(network, dict) or not {"preset", "operator"} <= {*network} <= settings:
         raise RequestError(
-            f"the card of {name} says {network!r} of its network: expected {' and '.join(sorted(settings))}"
+            f"the card of {name} says {stored_text(network)} of its network: expected {' and '.join(sorted(settings))}"
         )
     if not isinstance(network.get("confidence", False), bool):
-        raise RequestError(f"the card of {name} says confidence {network['confidence']!r}: expected true or false")
+        said = stored_text(network["confidence"])
+        raise RequestError(f"the card of {name} says confidence {said}: expected true or false")
     options, hidden_size = network.get("options", {}), network.get("hidden_size")
     if not isinstance(options, dict):
-        raise RequestError(f"the card of {name} says options {options!r}: expected a mapping")
+        raise RequestError(f"the card of {name} says options {stored_text(options)}: expected a mapping")
     if not (hidden_size is None or (isinstance(hidden_size, int) and 0 < hidden_size <= MAX_HIDDEN_SIZE)):
         raise RequestError(
-            f"the card of {name} says hidden_size {hidden_size!r}: expected 1 to {MAX_HIDDEN_SIZE}, or null"
+            f"the card of {name} says hidden_size {stored_text(hidden_size)}: expected 1 to {MAX_HIDDEN_SIZE}, or null"
         )
     try:
         check_preset(network["preset"])

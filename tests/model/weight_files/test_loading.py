@@ -264,7 +264,7 @@ def test_a_model_file_keeps_the_operators_width(tmp_path):
     "network, complaint",
     [
         ({"hidden_size": -4}, "says hidden_size -4: expected 1 to 4096"),
-        ({"hidden_size": "wide"}, "says hidden_size 'wide'"),
+        ({"hidden_size": "wide"}, 'says hidden_size "wide"'),
         ({"options": [1]}, r"says options \[1\]: expected a mapping"),
         ({"options": {"colour": 1}}, "names an operator that cannot be made: conv_gru has no option 'colour'"),
     ],
