@@ -28,6 +28,7 @@ for line in sys.stdin:
 else:
     sys.exit()
 request = json.loads(line)
+os.chdir(request["folder"])
 for number, path in enumerate(request["streams"]):
     os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
 sys.argv = ["-c", *request["words"]]
@@ -52,7 +53,7 @@ def _server(environment: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
 
 
 def run_alone(code: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs code as `python -c CODE WORDS` does, with torch, its compiler and flowgru imported already.
+    """Runs code as `python -c CODE WORDS` does here, with torch, its compiler and flowgru imported already.
 
     A process of its own knows no type checks, which PyTorch's compiler cannot trace, may be killed, and may set what holds
     for a whole process. Its standard streams are files: nothing waits for processes that it leaves behind. Without other
@@ -63,7 +64,7 @@ def run_alone(code: str, *words: object, **environment: str) -> subprocess.Compl
     with TemporaryDirectory() as folder:
         out, errors = Path(folder) / "out", Path(folder) / "errors"
         streams = [os.devnull, str(out), str(errors)]
-        request = json.dumps({"code": code, "words": [*map(str, words)], "streams": streams})
+        request = json.dumps({"code": code, "words": [*map(str, words)], "streams": streams, "folder": os.getcwd()})
         try:
             server.stdin.write(request + "\n")
             server.stdin.flush()
