@@ -22,7 +22,7 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training.checkpoints import WEIGHTS, CheckpointStore
-from flowgru.training.pairs import SYNTHETIC
+from flowgru.training.pairs import FROM_DIS, SYNTHETIC, started_by_dis
 from flowgru.training.run import train
 from flowgru.training.run_log import read_log
 from flowgru.training.sampler import collate
@@ -54,7 +54,7 @@ def train_and_measure(
     network = load_model(folder / WEIGHTS, device)
     measured = training_curves(folder, run.seed)
     for name in sets:
-        pairs, padding = measured_pairs(config, name), padding_mode(name)
+        pairs, padding = measured_pairs(config, name), padding_mode(name.removesuffix(FROM_DIS))
         measured += errors(name, validate(network, pairs, config.iterations, network.device, padding=padding))
     return measured
 
@@ -71,12 +71,16 @@ def training_curves(folder: Path, seed: int) -> list[RunMeasurement]:
 
 
 def measured_sets(config: ComparisonConfig) -> tuple[str, ...]:
-    """The names of all that the trained networks are measured on."""
-    return (SYNTHETIC, *config.sets) if config.test.pairs else config.sets
+    """The names of all that the trained networks are measured on, and `NAME from dis` where that is from DIS's flow."""
+    names = (SYNTHETIC, *config.sets) if config.test.pairs else config.sets
+    endings = {"zero": "", "dis": FROM_DIS}
+    return tuple(name + endings[start] for start in config.test.initial_flows for name in names)
 
 
 def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
     """The pairs of that name. InputFileError where a set is not there, RequestError for an unknown one."""
+    if name.endswith(FROM_DIS):
+        return started_by_dis(measured_pairs(config, name.removesuffix(FROM_DIS)), config.training)
     if name != SYNTHETIC:
         return open_dataset(name, config.training.root, (SYNTHETIC,))
     test = config.test
@@ -86,7 +90,7 @@ def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:
 
 def zero_error(config: ComparisonConfig, name: str) -> float:
     """epe_per_image of zero flow in pixels, over the pairs of that name."""
-    data = measured_pairs(config, name)
+    data = measured_pairs(config, name.removesuffix(FROM_DIS))
     errors, num_pairs = [], len(data)  # pyright: ignore[reportArgumentType]
     with progress(f"zero flow on {name}", num_pairs, "pairs") as advance:
         for index in range(num_pairs):

@@ -44,10 +44,15 @@ class HeldOutConfig:
     """Height of the pairs in pixels."""
     width: int = 256
     """Width of the pairs in pixels; times and memory are measured at this size too."""
+    initial_flows: tuple[Literal["zero", "dis"], ...] = ("zero",)
+    """What the refinements begin at: zero flow, or the flow of OpenCV's DIS, with `training.hold` refinements that hold it.
+    The errors on each set are measured from every one of them."""
 
     def __post_init__(self) -> None:
         require_seed("test.seed", self.seed)
         require(self.pairs >= 0, "test.pairs", self.pairs, "0 or more")
+        once = 0 < len({*self.initial_flows}) == len(self.initial_flows)
+        require(once, "test.initial_flows", self.initial_flows, "zero, dis or both")
         require(min(self.height, self.width) >= 16, "test.height and test.width", (self.height, self.width), "from 16")
 
 

@@ -18,7 +18,7 @@ SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
 
 FROM_DIS = " from dis"
-"""What follows the name of a validation set whose refinements begin at the flow of DIS."""
+"""What follows the name of a set that is measured on, whose refinements begin at the flow of DIS."""
 
 SYNTHETIC_EPOCH = 10_000
 """Generated pairs in an epoch of a mixture; the next epoch has other changes of the same pairs."""
@@ -63,9 +63,13 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
             if start == "zero":
                 sets[name] = pairs
             else:
-                shares = StartShares(zero=0.0, dis=1.0)
-                sets[name + FROM_DIS] = StartedPairs(pairs, shares, seed=config.seed, hold=config.hold)
+                sets[name + FROM_DIS] = started_by_dis(pairs, config)
     return sets
+
+
+def started_by_dis(pairs: Dataset[FlowSample], config: TrainConfig) -> StartedPairs:
+    """Pairs to measure on, whose refinements begin at the flow of DIS and hold it as often as the training does at most."""
+    return StartedPairs(pairs, StartShares(zero=0.0, dis=1.0), seed=config.seed, hold=config.hold)
 
 
 def _part(part: StageSet, config: TrainConfig) -> MixturePart:

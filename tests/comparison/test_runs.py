@@ -9,8 +9,9 @@ import torch
 from comparisons import TINY
 
 from flowgru.comparison.plan import reference_network, run_config
-from flowgru.comparison.runs import train_and_measure
+from flowgru.comparison.runs import measured_pairs, measured_sets, train_and_measure, zero_error
 from flowgru.config import NetworkConfig
+from flowgru.data.starts import StartedPairs, dis_start
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.transfer import transfer
@@ -55,3 +56,17 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
         ("r", "a", 1, "epe_per_image", "synthetic", count, None) for count in (1, 3)
     ]
     assert all(math.isnan(one.value) for one in measured)
+
+
+def test_errors_are_measured_from_every_initial_flow():
+    config = replace(TINY, test=replace(TINY.test, initial_flows=("zero", "dis")))
+    assert measured_sets(config) == ("synthetic", "synthetic from dis")
+    from_zero, from_dis = (measured_pairs(config, name) for name in measured_sets(config))
+    alone, started = from_zero[0], from_dis[0]
+    assert torch.equal(alone.flow, started.flow) and alone.initial_flow is None
+    assert torch.equal(started.initial_flow, dis_start(alone.first, alone.second))
+    assert isinstance(from_dis, StartedPairs) and from_dis.hold == config.training.hold
+    assert zero_error(config, "synthetic from dis") == zero_error(config, "synthetic")
+    for wrong in ((), ("dis", "dis")):
+        with pytest.raises(RequestError, match=r"test\.initial_flows is .*: it must be zero, dis or both"):
+            replace(TINY.test, initial_flows=wrong)
