@@ -64,6 +64,7 @@ def test_errors_are_measured_from_every_initial_flow():
     from_zero, from_dis = (measured_pairs(config, name) for name in measured_sets(config))
     alone, started = from_zero[0], from_dis[0]
     assert torch.equal(alone.flow, started.flow) and alone.initial_flow is None
+    assert started.initial_flow is not None
     assert torch.equal(started.initial_flow, dis_start(alone.first, alone.second))
     assert isinstance(from_dis, StartedPairs) and from_dis.hold == config.training.hold
     assert zero_error(config, "synthetic from dis") == zero_error(config, "synthetic")
