@@ -1,11 +1,10 @@
 """A recorded match gives what the match itself gives: here a graph is a function called on the graph's own tensors."""
 
 import warnings
-from contextlib import nullcontext
 
 import pytest
 import torch
-from fake_cuda import Waits, fake_cuda
+from fake_cuda import CalledGraphs, Waits, fake_cuda
 from media import noisy_frames
 from torch.utils._pytree import tree_leaves
 
@@ -14,30 +13,10 @@ from flowgru.config.way import Way
 from flowgru.data.formats.images import level_tensor
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.stream import StreamFrame, matched_flows
-from flowgru.model import recorded
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.recorded import MAX_GRAPHS, RecordedMatches
 
 WAY = Way(2, "zero", 1)
-
-
-class CalledGraphs:
-    """Records by calling the function, and replays by calling it again; what it gives then goes where it was before."""
-
-    def __init__(self) -> None:
-        self.num_recorded = self.num_replayed = 0
-
-    def __call__(self, function, device):
-        found = function()
-        self.num_recorded += 1
-
-        def replay():
-            self.num_replayed += 1
-            for kept, values in zip(tree_leaves(found), tree_leaves(function()), strict=True):
-                if isinstance(kept, torch.Tensor):
-                    kept.copy_(values)
-
-        return replay, found
 
 
 @pytest.fixture(scope="module")
@@ -153,32 +132,6 @@ def test_a_lack_of_memory_takes_the_graphs_first_and_says_nothing(network, monke
         warnings.simplefilter("error")
         found = flows(network, graphs, frames)
     assert len(lacks) == 1 and len(found) == 5 and len(set(plans)) == 1 and graphs.num_recorded == 1
-
-
-def test_a_graph_is_recorded_on_the_networks_device_with_nothing_cast_before(monkeypatch):
-    calls = []
-
-    class Graph:
-        def replay(self):
-            calls.append("replay")
-
-    class Named(nullcontext):
-        def __init__(self, *places, **options):
-            calls.append((places, options))
-            super().__init__()
-
-    graph = Graph()
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
-    monkeypatch.setattr(torch.cuda, "device", Named)
-    monkeypatch.setattr(torch.cuda, "graph", Named)
-    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: calls.append("clear"))
-    device = torch.device("cuda", 1)
-    replay, found = recorded.record(lambda: calls.append("computed") or 7, device)
-    on_stream = ((graph,), {"stream": "stream of cuda:1", "capture_error_mode": "thread_local"})
-    assert found == 7 and calls == ["clear", ((device,), {}), on_stream, "computed", "clear"]
-    replay()
-    assert calls[5:] == [((device,), {}), "replay"]
 
 
 @pytest.mark.parametrize("preset", ["compact", "large"])
