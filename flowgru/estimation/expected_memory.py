@@ -45,7 +45,10 @@ class ExpectedMemory:
         computed = computed_size(size, settings.size_to_compute())
         tiles = tile_layout(*computed, *settings.rows_and_columns())
         kept, polishing = memory_of(self.way, *computed)
-        expected = network.expected_memory(*computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing)
+        graph = settings.cuda_graph and settings.stop_below is None
+        expected = network.expected_memory(
+            *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing, graph=graph
+        )
         # On a GPU the frames and the files' flows lie beside it, in the machine's memory.
         beside = self._of_stream(size, computed) if expected.device.type == "cpu" else 0
         expected = expected._replace(num_bytes=expected.num_bytes + kept + beside)
@@ -56,8 +59,10 @@ class ExpectedMemory:
         if expected.num_bytes - used_memory(expected.device) > (free := free_memory(expected.device)):
             on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""
             polish = "--no-polish, " if self.way.polish else ""
+            recorded = "--no-cuda-graph, " if graph and expected.device.type == "cuda" else ""
             warn(
-                f"only {free / 2**30:.2f} GiB of memory are free: {on_demand}{polish}--tiles 2x2 or --resize 0.5 take less"
+                f"only {free / 2**30:.2f} GiB of memory are free: {recorded}{on_demand}{polish}--tiles 2x2 or "
+                "--resize 0.5 take less"
             )
 
     def _of_stream(self, size: tuple[int, ...], computed: tuple[int, int]) -> int:

@@ -185,6 +185,7 @@ class FlowNetwork(nn.Module):
         num_tiles: int = 1,
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
+        graph: bool = False,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """The most memory that a pair of that size will take on the network's device, see estimate_memory."""
@@ -198,6 +199,7 @@ class FlowNetwork(nn.Module):
             num_tiles=num_tiles,
             tile_shape=tile_shape,
             after=after,
+            graph=graph,
             filtering=partial(filtering_bytes, self),
         )
 

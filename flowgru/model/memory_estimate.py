@@ -35,11 +35,13 @@ def estimate_memory(
     num_tiles: int = 1,
     tile_shape: tuple[int, int] | None = None,
     after: int = 0,
+    graph: bool = False,
     filtering: Callable[[int], int] = lambda num_pixels: 0,
 ) -> MemoryEstimate:
     """The peak of an inference in 32 bits on a pair of pictures of height x width pixels.
 
     num_weights: numbers in the network's parameters, which are on `device`.
+    graph: whether matches are recorded, see flowgru.model.recorded; on a CUDA device alone it makes a difference.
     num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
     filtering: what minimal filtering keeps on maps of so many pixels, see flowgru.layers.convolution.
     after: bytes on the CPU that are taken while the pair is encoded and its refinement is over.
@@ -74,5 +76,7 @@ def estimate_memory(
         refining += int(cells * sizes.feature_size * 2.5) + WORKING_BYTES
     # Reordered weights, compiled kernels and their scratch grow with the network, not with the picture.
     kernels = 6 * weights + (filtering(rows * columns) if device.type == "cpu" else 0)
+    if graph and device.type == "cuda":  # it works in memory of its own, on copies of what is encoded
+        kept += refining + cells * (2 * sizes.feature_size + sizes.hidden_size + sizes.context_size)
     peak = max(encoding, refining, after if device.type == "cpu" else 0)
     return MemoryEstimate(device, method, used_memory(device) + pictures + kept + kernels + peak)

@@ -59,6 +59,7 @@ class PairNetwork(Protocol):
         num_tiles: int = 1,
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
+        graph: bool = False,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """The most memory that a pair of that size will take, see estimate_memory."""

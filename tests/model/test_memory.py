@@ -14,11 +14,15 @@ from paths import ROOT
 from flowgru import estimate_flow
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
+from flowgru.config.estimation import EstimateSettings
+from flowgru.config.way import Way
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError, lacks_memory
+from flowgru.estimation.expected_memory import ExpectedMemory
+from flowgru.estimation.stream import StreamFrame
 from flowgru.model.buffers import idle_bytes
-from flowgru.model.correlation.all_pairs import AllPairsCorrelation
+from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
@@ -104,6 +108,29 @@ def test_the_estimate_knows_what_makes_the_difference():
     assert tiled < increment(large, 4320, 7680) / 2
     assert large.expected_memory(1088, 1920).method == "on_demand"
     assert large.expected_memory(1088, 1920, plan=MatchPlan(memory_budget=2**40)).method == "all_pairs"
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "recorded"),
+    [
+        ({}, "cuda", True),
+        ({"cuda_graph": False}, "cuda", False),
+        ({"stop_below": 0.1}, "cuda", False),
+        ({}, "cpu", False),
+    ],
+)
+def test_the_memory_of_a_graph_is_counted_where_there_is_one(monkeypatch, capsys, changes, device, recorded):
+    for module in ("flowgru.model.memory_estimate", "flowgru.estimation.expected_memory"):
+        monkeypatch.setattr(f"{module}.used_memory", lambda device: 0)
+    monkeypatch.setattr("flowgru.estimation.expected_memory.free_memory", lambda device: 0)
+    monkeypatch.setattr(FlowNetwork, "device", torch.device(device))
+    network = FlowNetwork(NetworkConfig("compact", "conv_gru"))
+    network.plan = MatchPlan("all_pairs")
+    expected = ExpectedMemory(network, Way(1, "zero", 0), EstimateSettings(output="out", **changes))
+    list(expected.announced(iter([StreamFrame(torch.zeros(1, 3, 440, 1024, dtype=torch.uint8), 0)])))
+    more = expected.num_bytes[440, 1024] - network.expected_memory(440, 1024).num_bytes
+    assert (more > pyramid_bytes(1, 55, 128, 4)) == recorded
+    assert ("--no-cuda-graph, " in capsys.readouterr().err) == recorded
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process inherits the peak of the one that started it")

@@ -138,12 +138,13 @@ class ExportedFlow:
         num_tiles: int = 1,
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
+        graph: bool = False,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large.
 
         tile_shape: (height, width) of the tiles that are computed one after the other.
-        after: bytes that are taken once its flow is there.
+        after: bytes that are taken once its flow is there. graph: changes nothing here.
         """
         height, width = tile_shape or (height, width)
         padding = padding_for(height, width)
