@@ -13,6 +13,7 @@ def train(
     device: str = "auto",
     devices: int = 1,
     compile: bool = False,
+    cuda_graph: bool = True,
     minutes: float | None = None,
 ) -> None:
     """Trains a network; called again with the same configuration it goes on where it stopped.
@@ -25,6 +26,8 @@ def train(
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
     devices: GPUs, or processes on a CPU, that share each batch; under torchrun, torchrun's processes do.
     compile: Let torch.compile make the network's parts faster; the first steps then take minutes.
+    cuda_graph: On a CUDA device, record once for each kind of step how the gradient of a batch is computed, and then start
+        that as a whole; --no-cuda-graph starts each kernel by itself, and so do --compile and several processes.
     minutes: Instead of --steps: a new run first measures its speed, for a tenth of the time or a little more, and then
         makes as many steps as let it end, validated and saved, within so many minutes. Their number is noted in the
         folder, and a run that was stopped goes on to the same step, however long that takes; one that was stopped while
@@ -37,4 +40,14 @@ def train(
     require(0 < devices <= MAX_PROCESSES, "--devices", devices, f"from 1 to {MAX_PROCESSES}")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 
-    run(config, output, resume=resume, device=device, devices=devices, compile=compile, minutes=minutes, began=began)
+    run(
+        config,
+        output,
+        resume=resume,
+        device=device,
+        devices=devices,
+        compile=compile,
+        cuda_graph=cuda_graph,
+        minutes=minutes,
+        began=began,
+    )

@@ -27,6 +27,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.checkpoints import Checkpoint, CheckpointStore
 from flowgru.training.loader import batches
+from flowgru.training.objective import gradient_graphs
 from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.resuming import require_content
@@ -49,6 +50,7 @@ def train_network(
     *,
     checkpoint: Checkpoint | None = None,
     compile: bool = False,
+    cuda_graph: bool = True,
     origin: dict[str, Any] | None = None,
     limit: TimeLimit | None = None,
 ) -> Run:
@@ -72,7 +74,9 @@ def train_network(
 
     if limit is not None:
         config = replace(config, steps=ENDLESS)
-    run, wrapped = begin_run(fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile)
+    run, wrapped = begin_run(
+        fabric, config, make_network, fabric.broadcast(checkpoint), compile=compile, cuda_graph=cuda_graph
+    )
     if checkpoint is None:
         run.origin = origin or {}
     if limit is not None:
@@ -97,7 +101,7 @@ def train_network(
         waited_since = time.perf_counter()
         for batch in loader:
             wait = time.perf_counter() - waited_since
-            step = training_step(fabric, wrapped, run, config, batch.to(fabric.device), asked_to_stop)
+            step = training_step(fabric, wrapped, run, config, batch, asked_to_stop)
             run.step += 1
             last = run.step == config.steps
             run.is_best, run.validation_due = False, last or run.step % config.validation.every == 0
@@ -129,6 +133,7 @@ def begin_run(
     checkpoint: Checkpoint | None,
     *,
     compile: bool,
+    cuda_graph: bool = True,
 ) -> tuple[Run, torch.nn.Module]:
     """The run as the checkpoint left it, or at its start, and what Fabric has made of its network."""
     torch.manual_seed(config.seed)
@@ -148,7 +153,8 @@ def begin_run(
     scaler = getattr(fabric.strategy.precision, "scaler", None)
     average = ExponentialMovingAverage(network.state_dict(), settings.ema_decay)
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
-    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine)
+    graphs = gradient_graphs(fabric, network, config) if cuda_graph and not compile else None
+    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs)
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)

@@ -1,15 +1,39 @@
-"""What training makes small."""
+"""What training makes small, and its gradient."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowgru.config import TrainConfig
+from flowgru.errors import lacks_memory
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.layers.graphs import Graphs
+from flowgru.model.prediction import FlowPrediction
+from flowgru.training.ranks import Fabric
+from flowgru.training.run_state import DrawnRefinements, Run, drawn_refinements
+from flowgru.training.sampler import FlowBatch
 from flowgru.types import Flow, Valid
 
 MAX_LOG_SCALE = 10.0
 """Largest logarithm, in pixels, of the wide Laplace distribution's scale (SEA-RAFT's var_max)."""
+
+MAX_LOSS_CHANGE = 1e-2
+"""How far, as a share, the loss of a CUDA graph may be from the one that was computed without it."""
+
+NUM_LAYOUTS = 4
+"""Layouts of a batch: the pictures of its first and of its second frames travel in 8 bits, or in 32."""
+
+
+def loss_of(prediction: FlowPrediction, batch: FlowBatch, config: TrainConfig) -> Float[Tensor, ""]:
+    """The loss that the configuration names."""
+    weighing = {"gamma": config.gamma, "max_flow": config.max_flow}
+    if config.loss == "mixture":
+        return mixture_loss(prediction.flows, prediction.mixtures, batch.flow, batch.valid, **weighing)
+    return sequence_loss(prediction.flows, batch.flow, batch.valid, **weighing)
 
 
 def sequence_loss(
@@ -69,3 +93,69 @@ def _counted(target: Flow, valid: Valid, max_flow: float) -> tuple[Bool[Tensor, 
 
 def _weights(count: int, gamma: float) -> list[float]:
     return [gamma ** (count - 1 - iteration) for iteration in range(count)]
+
+
+def gradient_graphs(fabric: Fabric, network: nn.Module, config: TrainConfig) -> Graphs | None:
+    """What records `gradient` as CUDA graphs, one for each kind of step; None on a CPU, and with several processes."""
+    if fabric.device.type != "cuda" or fabric.world_size > 1:
+        return None
+    most = NUM_LAYOUTS * (config.hold + 1) * (config.no_grad_iterations + 1)
+    return Graphs(fabric.device, each="step", most=most, agree=_agree, trained=network)
+
+
+def _agree(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> bool:
+    return torch.allclose(found[0], expected[0], MAX_LOSS_CHANGE, 0, equal_nan=True)
+
+
+def gradient(
+    fabric: Fabric, network: nn.Module, run: Run, config: TrainConfig, batch: FlowBatch, forget: Callable[[], None]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "B"]]:
+    """Gives the weights of `network`, as Fabric made it, the gradient of a batch; returns its loss, and each pair's error.
+
+    The batch may lie elsewhere. Where memory lacks, the CUDA graphs give theirs back and all begins anew: `forget` puts
+    back what a forward pass changes.
+    """
+    while True:
+        try:
+            return _gradient_of_parts(fabric, network, run, config, batch)
+        except Exception as error:
+            if run.graphs is None or not lacks_memory(error) or not run.graphs.release():
+                raise
+        forget()  # only here has the error let go of what it held
+
+
+def _gradient_of_parts(
+    fabric: Fabric, network: nn.Module, run: Run, config: TrainConfig, batch: FlowBatch
+) -> tuple[Float[Tensor, ""], Float[Tensor, "B"]]:
+    run.optimizer.zero_grad(set_to_none=True)
+    drawn, num_parts = drawn_refinements(config, run.step), config.gradient_accumulation_steps
+    add = partial(_add_gradient, fabric, network, config, drawn)
+    loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
+    for number in range(num_parts):
+        tensors = batch.part(number, num_parts).tensors
+        with fabric.no_backward_sync(network, enabled=number + 1 < num_parts):
+            part_loss, error = add(*tensors) if run.graphs is None else run.graphs.call(drawn, add, tensors)
+        loss += part_loss
+        errors.append(error)
+    return loss, torch.cat(errors)
+
+
+def _add_gradient(
+    fabric: Fabric, network: nn.Module, config: TrainConfig, drawn: DrawnRefinements, *tensors: Tensor
+) -> tuple[Float[Tensor, ""], Float[Tensor, "B"]]:
+    """Adds the gradient of a part of a batch; returns its share of the loss, and each pair's error.
+
+    A CUDA graph can hold it: nothing is read from the device, and nothing random is drawn there.
+    """
+    part = FlowBatch.of(*tensors).to(fabric.device)
+    prediction = network(
+        part.first,
+        part.second,
+        iterations=config.iterations,
+        initial_coarse=part.coarse_start(),
+        hold=drawn.hold,
+        no_grad_iterations=drawn.no_grad_iterations,
+    )
+    loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
+    fabric.backward(loss)
+    return loss.detach(), endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid)

@@ -49,6 +49,7 @@ def train(
     device: str = "auto",
     devices: int = 1,
     compile: bool = False,
+    cuda_graph: bool = True,
     minutes: float | None = None,
     began: float | None = None,
 ) -> None:
@@ -125,6 +126,7 @@ def train(
             validation_data,
             checkpoint=checkpoint,
             compile=compile,
+            cuda_graph=cuda_graph,
             origin=origin,
             limit=None if minutes is None else TimeLimit(began, minutes, chosen),
         )

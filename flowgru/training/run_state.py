@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from flowgru.config import OptimizerConfig, TrainConfig
+from flowgru.layers.graphs import Graphs
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -65,6 +66,8 @@ class Run:
     """What is said where it goes on at another learning rate than its schedule had before, because it was made longer."""
     origin: dict[str, Any] = field(default_factory=dict)
     """Where the weights that it began with come from; empty for random ones."""
+    graphs: Graphs | None = None
+    """What its steps' gradients are recorded by; None where each kernel is started by itself."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""

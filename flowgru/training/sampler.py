@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from flowgru.data.formats.images import in_unit_range
@@ -23,6 +24,16 @@ class FlowBatch(NamedTuple):
     names: tuple[str, ...]
     initial_flow: Flow | None = None
     """Where the refinements begin, known in every pixel; None begins them at zero."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it but the names; the last one is initial_flow, if there is one."""
+        return (*self[:4], *(() if self.initial_flow is None else (self.initial_flow,)))
+
+    @staticmethod
+    def of(first: Tensor, second: Tensor, flow: Tensor, valid: Tensor, *start: Tensor) -> "FlowBatch":
+        """The batch of these `tensors`, without names."""
+        return FlowBatch(first, second, flow, valid, (), *start)
 
     def part(self, number: int, parts: int) -> "FlowBatch":
         """Number `number` of `parts` parts of one size."""

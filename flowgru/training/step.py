@@ -13,19 +13,17 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
 from flowgru.errors import MachineError
-from flowgru.evaluation.metrics import endpoint_error
-from flowgru.model.prediction import FlowPrediction
 from flowgru.processes.beside import HostCopy
 from flowgru.processes.signals import agreed_signal, as_counts
-from flowgru.training.objective import mixture_loss, sequence_loss
+from flowgru.training.objective import gradient
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
-from flowgru.training.run_state import Run, drawn_refinements
+from flowgru.training.run_state import Run
 from flowgru.training.sampler import FlowBatch
 
 MIN_SCALE = 1.0
@@ -83,28 +81,10 @@ def training_step(
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
     statistics = {name: value.clone() for name, value in run.network.named_buffers()}
-    run.optimizer.zero_grad(set_to_none=True)
-    hold, no_grad_iterations = drawn_refinements(config, run.step)
-    loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
-    for number in range(1, config.gradient_accumulation_steps + 1):
-        part = batch.part(number - 1, config.gradient_accumulation_steps)
-        with fabric.no_backward_sync(network, enabled=number < config.gradient_accumulation_steps):
-            prediction = network(
-                part.first,
-                part.second,
-                iterations=config.iterations,
-                initial_coarse=part.coarse_start(),
-                hold=hold,
-                no_grad_iterations=no_grad_iterations,
-            )
-            part_loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
-            fabric.backward(part_loss)
-        loss += part_loss.detach()
-        errors.append(endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid))
+    loss, error = gradient(fabric, network, run, config, batch, partial(_put_back, run, statistics))
     norm = fabric.clip_gradients(network, run.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False)
     assert norm is not None
 
-    error = torch.cat(errors)
     mine = torch.cat(
         [torch.stack([loss, error.nansum(), (~error.isnan()).sum()]), as_counts(asked_to_stop, loss.device)]
     )
@@ -119,12 +99,17 @@ def training_step(
     else:
         if run.scaler is not None:
             run.scaler.update()  # lowers its scale where the gradient has overflowed
-        for name, value in run.network.named_buffers():  # batch norm has seen the batch
-            value.copy_(statistics[name])
+        _put_back(run, statistics)
     with warnings.catch_warnings():  # torch takes a first step that was skipped for one that was forgotten
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         run.schedule.step()
     return TakenStep(partial(_found, fabric, run, coming, batch.names), late=late)
+
+
+def _put_back(run: Run, statistics: dict[str, Tensor]) -> None:
+    """Lets batch norm forget the batch."""
+    for name, value in run.network.named_buffers():
+        value.copy_(statistics[name])
 
 
 def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:
@@ -151,14 +136,6 @@ def _found(fabric: Fabric, run: Run, coming: HostCopy, names: tuple[str, ...]) -
     if scale is not None and math.isfinite(loss) and scale >= MIN_SCALE:
         return StepResult(None, None, (), stop, scale)
     return StepResult(None, None, _all_names(fabric, names), stop)
-
-
-def loss_of(prediction: FlowPrediction, batch: FlowBatch, config: TrainConfig) -> Float[Tensor, ""]:
-    """The loss that the configuration names."""
-    weighing = {"gamma": config.gamma, "max_flow": config.max_flow}
-    if config.loss == "mixture":
-        return mixture_loss(prediction.flows, prediction.mixtures, batch.flow, batch.valid, **weighing)
-    return sequence_loss(prediction.flows, batch.flow, batch.valid, **weighing)
 
 
 def freeze_batch_norm(network: nn.Module) -> None:

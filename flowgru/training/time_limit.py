@@ -133,7 +133,7 @@ def _step_seconds(
     before: TakenStep | None = None
     for batch in loader:
         first = first or time.monotonic() - began
-        step = training_step(fabric, network, run, config, batch.to(fabric.device), asked_to_stop)
+        step = training_step(fabric, network, run, config, batch, asked_to_stop)
         _stop(fabric, (before if before is not None else step).read().stop)
         before = step if step.late else None
         run.step += 1

@@ -18,7 +18,7 @@ from flowgru.config import NetworkConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped
-from flowgru.training import engine, run_state, step
+from flowgru.training import engine, objective, run_state, step
 from flowgru.training.run import train
 from flowgru.training.sampler import FlowBatch, collate
 from flowgru.training.step import MAX_SKIPPED_STEPS, Diverged
@@ -38,7 +38,7 @@ def as_on_cuda(monkeypatch):
 
 def poison(monkeypatch, steps):
     """Makes the loss of these steps, counted from 0, infinite; returns what was asked for, and what was read."""
-    taken, real, real_loss = [], engine.training_step, step.loss_of
+    taken, real, real_loss = [], engine.training_step, objective.loss_of
     at = 0
 
     def noted(*inputs):
@@ -54,7 +54,7 @@ def poison(monkeypatch, steps):
         return step.TakenStep(read, late=found.late)
 
     monkeypatch.setattr(engine, "training_step", noted)
-    monkeypatch.setattr(step, "loss_of", lambda *inputs: real_loss(*inputs) + (math.inf if at in steps else 0.0))
+    monkeypatch.setattr(objective, "loss_of", lambda *inputs: real_loss(*inputs) + (math.inf if at in steps else 0.0))
     return taken
 
 
@@ -138,8 +138,8 @@ def test_the_statistics_of_batch_norm_forget_a_step_that_was_left_out(monkeypatc
     fabric = Fabric(accelerator="cpu", devices=1)
     run, wrapped = engine.begin_run(fabric, config, lambda: FlowNetwork(config.network), None, compile=False)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    loss_of = step.loss_of
-    monkeypatch.setattr(step, "loss_of", lambda *inputs: loss_of(*inputs) * math.nan)
+    loss_of = objective.loss_of
+    monkeypatch.setattr(objective, "loss_of", lambda *inputs: loss_of(*inputs) * math.nan)
     taken = step.training_step(fabric, wrapped, run, config, collate([SyntheticPairs(TINY.data)[0]]))
     assert taken.late and taken.read().loss is None
     for weights in (run.network.state_dict(), run.average.weights):
@@ -176,7 +176,7 @@ def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, starte
         )
         read = []
         monkeypatch.setattr(step, "HostCopy", lambda values: read.append(values))
-        monkeypatch.setattr(step, "drawn_refinements", lambda *_: run_state.DrawnRefinements(1, 1))
+        monkeypatch.setattr(objective, "drawn_refinements", lambda *_: run_state.DrawnRefinements(1, 1))
         with Waits(), torch.device("cpu"):  # what is made there and sent is seen
             taken = step.training_step(fabric, network, run, config, batch, (signal.SIGTERM,))
     assert taken.late and [values.device.type for values in read] == ["cuda"]

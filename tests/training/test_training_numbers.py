@@ -15,7 +15,7 @@ from flowgru.errors import MachineError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training import engine, step
+from flowgru.training import engine, objective, step
 from flowgru.training.run import train
 from flowgru.training.sampler import collate
 
@@ -53,13 +53,13 @@ def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_o
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
     run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    real = step.loss_of
+    real = objective.loss_of
 
     def poisoned(prediction, batch, config):
         loss = real(prediction, batch, config)
         return loss + math.inf if poison == "loss" else overflowing(loss)
 
-    monkeypatch.setattr(step, "loss_of", poisoned)
+    monkeypatch.setattr(objective, "loss_of", poisoned)
     batch = collate([SyntheticPairs(TINY.data)[0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch's about a schedule whose first step was skipped
@@ -67,7 +67,7 @@ def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_o
     assert skipped.loss is None and skipped.lowered_scale == (None if poison == "loss" else 512.0)
     assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
     assert run.scaler is not None and run.scaler.get_scale() == (1024.0 if poison == "loss" else 512.0)
-    monkeypatch.setattr(step, "loss_of", real)
+    monkeypatch.setattr(objective, "loss_of", real)
     assert step.training_step(fabric, wrapped, run, TINY, batch).read().loss is not None
     assert any(not torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
 
@@ -77,8 +77,8 @@ def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
     run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
-    real = step.loss_of
-    monkeypatch.setattr(step, "loss_of", lambda *inputs: overflowing(real(*inputs)))
+    real = objective.loss_of
+    monkeypatch.setattr(objective, "loss_of", lambda *inputs: overflowing(real(*inputs)))
     batch = collate([SyntheticPairs(TINY.data)[0]])
     results = [step.training_step(fabric, wrapped, run, TINY, batch).read() for _ in range(2)]
     assert [result.lowered_scale for result in results] == [1.0, None]  # the scale is a half after the second
