@@ -5,15 +5,17 @@ python benchmarks/expected_times.py [--networks compact large] [--size 440x1024]
 
 Every launch is expected to take the longest of three times: what its bytes take at the speed of the memory, what its
 products take at that of the arithmetic, and SHORTEST_KERNEL. Their sum is the GPU's time. To ask for a launch takes the CPU
-HOST; what is expected of PyTorch is the longer of both, and of a CUDA graph the GPU's time. The numbers are those of an H100
-(SXM), of which a share is expected: they are assumptions, and a measurement on a GPU takes their place. Tensors are fake, so
-that no size costs anything here; a copy into 16 bits counts where a CPU's autocast makes it.
+HOST, and the longer of both is expected. A CUDA graph is one launch; what is outside of it, in a training step also the
+optimizer, counts for the CPU. The numbers are those of an H100 (SXM), of which a share is expected: they are assumptions,
+and a measurement on a GPU takes their place. Tensors are fake, so that no size costs anything here; a copy into 16 bits
+counts where a CPU's autocast makes it.
 """
 
+from argparse import Namespace
 from typing import Any
 
 import torch
-from launches import OPERATORS, Launches, kernels
+from launches import OPERATORS, Launches, counted_recorded, counted_step, kernels
 from reporting import arguments, begin, circumstances, parsed, size_of
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -38,6 +40,10 @@ HOST = 6e-6
 
 WINDOW_SHARE = 100 / 81
 """Of a look-up of radius 4: values that it reads for each that it gives."""
+
+
+OUTSIDE = Namespace(size="128x128", iterations=1)
+"""What is outside of a CUDA graph is counted with; it depends neither on the size nor on the number of refinements."""
 
 
 class Costs(Launches):
@@ -141,13 +147,11 @@ def main() -> None:
     columns = ["network", "what", "precision", "kernels", "launches", "GB", "GFLOP", "GPU ms", "host ms", "expected ms"]
     table = Table("Expected times of an H100, none of them measured", said, columns, lines=given.json)
 
-    def add(network: str, what: str, precision: str, kind: str, costs: Costs) -> None:
-        launches = costs.count.total()
+    def add(network: str, what: str, precision: str, kind: str, costs: Costs, launches: int | None = None) -> None:
+        launches = costs.count.total() if launches is None else launches
         device, host = 1e3 * costs.seconds, 1e3 * HOST * launches
         sizes = costs.num_bytes / 1e9, costs.operations / 1e9
         table.add(network, what, precision, kind, launches, *sizes, device, host, max(device, host))
-        if what == "estimation" and kind == "Triton":
-            table.add(network, what, precision, "CUDA graph", 1, *sizes, device, 1e3 * HOST, device)
 
     for precision in ("32", "bf16"):
         add(
@@ -158,10 +162,15 @@ def main() -> None:
             estimation(None, precision, given, fused=False),
         )
         for preset in given.networks:
-            for fused, kind in ((False, "PyTorch"), (True, "Triton")):
-                add(preset, "estimation", precision, kind, estimation(preset, precision, given, fused=fused))
-            for fused, kind in ((False, "PyTorch"), (True, "Triton")):
-                add(preset, "training step", precision, kind, training(preset, precision, given, fused=fused))
+            for what, of in (("estimation", estimation), ("training step", training)):
+                add(preset, what, precision, "PyTorch", of(preset, precision, given, fused=False))
+                costs = of(preset, precision, given, fused=True)
+                add(preset, what, precision, "Triton", costs)
+                if what == "estimation":
+                    launches = counted_recorded(preset, precision, OUTSIDE)
+                else:
+                    launches = counted_step(preset, precision, OUTSIDE, graph=True)
+                add(preset, what, precision, "CUDA graph", costs, launches)
 
 
 if __name__ == "__main__":

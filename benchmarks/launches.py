@@ -1,15 +1,17 @@
-"""How many kernels a GPU has to be asked for: with flowgru's Triton kernels, and by PyTorch's operations alone.
+"""How many kernels a GPU has to be asked for: with flowgru's Triton kernels, by PyTorch's operations alone, as CUDA graphs.
 
 python benchmarks/launches.py [--networks compact large] [--iterations 6] [--size 128x160]
 
 No GPU is needed, and none is used: every operation that would compute or copy something counts once, on CPU tensors, and
 the kernels are left out. So a copy into another type counts where a CPU's autocast makes it, not CUDA's, and an operation
-that takes several kernels counts once. What only looks at memory in another way does not count.
+that takes several kernels counts once. What only looks at memory in another way does not count. A graph counts once, and
+what is outside of it as everything else.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -17,17 +19,28 @@ import torch
 from reporting import arguments, begin, circumstances, parsed, size_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision.models.optical_flow import raft_large
 
 from flowgru.benchmarking.timing import Table
-from flowgru.config import NetworkConfig
+from flowgru.config import NetworkConfig, TrainConfig
 from flowgru.layers import triton_norm
+from flowgru.layers.graphs import Graphs, Recorder
 from flowgru.model.correlation import triton_all_pairs
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.recorded import RecordedMatches
+from flowgru.processes.fabric import connect
 from flowgru.scan import triton_kernels
+from flowgru.training.engine import begin_run
 from flowgru.training.objective import sequence_loss
+from flowgru.training.run_state import make_optimizer
+from flowgru.training.sampler import FlowBatch
+from flowgru.training.step import training_step
 
 OPERATORS = {"compact": "conv_min_gru", "small": "conv_gru", "large": "seq_conv_gru"}
+
+FROM_GRAPH = 3
+"""The call of a kind from which on a graph is replayed."""
 
 NO_KERNEL = {
     *("view", "reshape", "permute", "transpose", "expand", "slice", "select", "detach", "split", "split_with_sizes"),
@@ -102,6 +115,66 @@ def counted(preset: str, precision: str, given: Any, *, fused: bool, training: b
     return forward, launches.count.total() - forward
 
 
+def graphs_of(launches: Launches) -> Recorder:
+    """Records functions for which each replay is a single launch; what a function computes is computed all the same."""
+
+    def recorder(function: Callable[[], Any], device: torch.device) -> tuple[Callable[[], None], Any]:
+        def uncounted(places: Any = None) -> Any:
+            before, found = launches.count.copy(), function()
+            for place, values in zip(tree_leaves(places), tree_leaves(found), strict=False):
+                if isinstance(place, Tensor):
+                    place.copy_(values)
+            launches.count = before
+            return found
+
+        found = uncounted()
+
+        def replay() -> None:
+            uncounted(found)
+            launches.note("CUDA graph", ())
+
+        return replay, found
+
+    return recorder
+
+
+def counted_step(preset: str, precision: Any, given: Any, *, fused: bool = False, graph: bool = False) -> int:
+    """Launches of a whole training step, with its optimizer; of a graph it makes no difference what it holds."""
+    launches, device = Launches(), torch.device("cpu")
+    network = NetworkConfig(preset, OPERATORS[preset])  # pyright: ignore[reportArgumentType]
+    config = TrainConfig(network=network, iterations=given.iterations, precision=precision, batch_size=1)
+    fabric, fused_adamw = connect(device, 1, precision), partial(make_optimizer, device=torch.device("cuda"))
+    with patch("flowgru.training.engine.make_optimizer", lambda trained, config, _: fused_adamw(trained, config)):
+        run, wrapped = begin_run(fabric, config, lambda: FlowNetwork(network), None, compile=False)
+    if graph:
+        options = {"each": "step", "most": 1, "agree": lambda *_: True, "trained": run.network}
+        run.graphs = Graphs(device, **options, recorder=graphs_of(launches))
+    first, second = torch.randint(256, (2, 1, 3, *size_of(given.size)), dtype=torch.uint8)
+    flow, valid = torch.rand(1, 2, *size_of(given.size)), torch.ones(1, *size_of(given.size), dtype=torch.bool)
+    before = 0
+    with nullcontext() if graph else kernels(launches, fused=fused), launches:
+        for _ in range(FROM_GRAPH):
+            before = launches.count.total()
+            training_step(fabric, wrapped, run, config, FlowBatch(first, second, flow, valid, ("pair",)))
+    return launches.count.total() - before
+
+
+@torch.inference_mode()
+def counted_recorded(preset: str, precision: str, given: Any) -> int:
+    """Launches of an estimation whose match is one CUDA graph, with the copies into it and out of it."""
+    launches, before = Launches(), 0
+    network = FlowNetwork(NetworkConfig(preset, OPERATORS[preset])).for_inference()  # pyright: ignore[reportArgumentType]
+    matches = RecordedMatches(network, graphs_of(launches))
+    pictures = torch.rand(2, 1, 3, *size_of(given.size))
+    with launches, torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        for _ in range(FROM_GRAPH):
+            before = launches.count.total()
+            with kernels(launches, fused=True):
+                first, second = network.encode(pictures[0]), network.encode(pictures[1], with_context=False)
+            matches.match(first, second, iterations=given.iterations, final_only=True)
+    return launches.count.total() - before
+
+
 @torch.inference_mode()
 def counted_of_torchvision(given: Any) -> int:
     """Launches of an estimation by torchvision's RAFT."""
@@ -120,16 +193,25 @@ def main() -> None:
     given = parsed(parser)
     begin(given)
     said = circumstances(torch.device("cpu"), size=given.size, iterations=given.iterations)
-    columns = ["network", "what", "precision", "PyTorch alone", "with the kernels", "share"]
+    columns = ["network", "what", "precision", "PyTorch alone", "with the kernels", "share", "CUDA graph", "its share"]
     table = Table("Launches on a GPU, counted without one", said, columns, lines=given.json)
+
+    def add(preset: str, what: str, precision: str, plain: int, fused: int, graph: int | None = None) -> None:
+        share = None if graph is None else graph / plain
+        table.add(preset, what, precision, plain, fused, fused / plain, graph, share)
+
     for preset in given.networks:
         for precision in ("32", "bf16"):
             plain, fused = (counted(preset, precision, given, fused=each, training=True) for each in (False, True))
-            for name, before, after in zip(("training, forward", "training, backward"), plain, fused, strict=True):
-                table.add(preset, name, precision, before, after, after / before)
-            before, after = (counted(preset, precision, given, fused=each, training=False)[0] for each in (False, True))
-            table.add(preset, "estimation", precision, before, after, after / before)
-    table.add("torchvision's raft_large", "estimation", "32", counted_of_torchvision(given), None, None)
+            for name, *numbers in zip(("training, forward", "training, backward"), plain, fused, strict=True):
+                add(preset, name, precision, *numbers)
+            plain, fused = (counted_step(preset, precision, given, fused=each) for each in (False, True))
+            graph = counted_step(preset, precision, given, graph=True)
+            add(preset, "training, whole step", precision, plain, fused, graph)
+            plain, fused = (counted(preset, precision, given, fused=each, training=False)[0] for each in (False, True))
+            add(preset, "estimation", precision, plain, fused, counted_recorded(preset, precision, given))
+    of_torchvision = counted_of_torchvision(given)
+    table.add("torchvision's raft_large", "estimation", "32", of_torchvision, None, None, None, None)
 
 
 if __name__ == "__main__":

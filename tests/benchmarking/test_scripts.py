@@ -122,10 +122,17 @@ def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
     launches.main()
     found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["what"] for row in found] == [
-        *["training, forward", "training, backward", "estimation"] * 2,
+        *["training, forward", "training, backward", "training, whole step", "estimation"] * 2,
         "estimation",
     ]
     assert all(0.3 < row["share"] < 0.9 for row in found[:-1]) and found[-1]["share"] is None
+    assert {row["what"]: row["its share"] is None for row in found[:4]} == {
+        "training, forward": True,
+        "training, backward": True,
+        "training, whole step": False,
+        "estimation": False,
+    }
+    assert all(row["its share"] < 1 / 3 for row in found if row["what"] == "training, whole step")
 
 
 def test_all_operators_are_in_the_list(script, tmp_path):
