@@ -65,6 +65,7 @@ class Refined(NamedTuple):
     confidence: Float[Tensor, "H W"] | None
     num_refinements: int
     carried: InitialFlow | None
+    last_update: Float[Tensor, "2 H W"] | None = None
 
 
 class PairResult(NamedTuple):
@@ -78,6 +79,8 @@ class PairResult(NamedTuple):
     """Where the forward flow began, and the backward flow if there is one."""
     carried: tuple[InitialFlow | None, ...]
     """Where a warm start of the next pair begins, by direction; None without warm_start, and where nothing leads on."""
+    last_update: Float[Tensor, "2 H W"] | None = None
+    """What the last refinement has added to the forward flow, before any polish; None without last_update."""
 
 
 class PairMatcher:
@@ -99,6 +102,7 @@ class PairMatcher:
         can_resize: bool = True,
         remembers: int = 1,
         cuda_graph: bool = True,
+        last_update: bool = False,
     ) -> None:
         """Most of the arguments are those of pair_flows.
 
@@ -106,6 +110,8 @@ class PairMatcher:
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
         cuda_graph: on a CUDA device, matches are recorded, see RecordedMatches; but not with stop_below.
+        last_update: each result says what its last refinement has added. It takes two refinements, and a network that gives
+        the flow after each.
         """
         check_tiles(tiles)
         self.network = network
@@ -114,6 +120,7 @@ class PairMatcher:
         self.backward = backward
         self.resize = resize
         self.precision: Precision = precision
+        self.last_update = last_update
         self.stop_below = stop_below
         self.padding: PaddingMode = padding
         self.device = network.device
@@ -192,6 +199,7 @@ class PairMatcher:
             forward.num_refinements,
             tuple(start.name for start in starts),
             (forward.carried,) if backward is None else (forward.carried, backward.carried),
+            forward.last_update,
         )
 
     def _prepare(self, image: Images | Levels) -> Prepared:
@@ -228,6 +236,7 @@ class PairMatcher:
         layout = tile_layout(*computed, *plan.tiles)
         coarse_starts = start.coarse or [None] * len(layout)
         outputs, coarse, most = [], [], 0
+        with_update = self.last_update and not pair.backward
         match = (
             partial(self.network.match, stop_below=self.stop_below) if self.recorded is None else self.recorded.match
         )
@@ -242,18 +251,20 @@ class PairMatcher:
                     initial_flow=None if start.flow is None else tile.cut(start.flow),
                     initial_coarse=coarse_start,
                     hold=self.way.hold,
-                    final_only=True,
+                    final_only=not with_update,
                     plan=plan.match,
                 )
             most = max(most, prediction.num_refinements)
             confidence = [] if prediction.confidence is None else [prediction.confidence[:, None]]
-            outputs.append(torch.cat([prediction.flows[-1], *confidence], dim=1).float())
+            before = [prediction.flows[-2]] if with_update else []
+            outputs.append(torch.cat([prediction.flows[-1], *before, *confidence], dim=1).float())
             coarse.append(prediction.coarse.float())
-        whole = blend(outputs, layout, *computed)
-        flow = finish(self.way, whole[:, :2], start, pair.first.grey, pair.second.grey)
-        confidence = F.interpolate(whole[:, 2:], size, mode="bilinear")[0, 0] if whole.shape[1] > 2 else None
+        own, *others = blend(outputs, layout, *computed).split(2, dim=1)
+        update = resize_flow(own - others.pop(0), size)[0] if with_update else None
+        confidence = F.interpolate(others[0], size, mode="bilinear")[0, 0] if others else None
+        flow = finish(self.way, own, start, pair.first.grey, pair.second.grey)
         carried = carried_along(coarse, backward=pair.backward) if self.warm_start else None
-        return Refined(resize_flow(flow, size)[0], confidence, most, carried)
+        return Refined(resize_flow(flow, size)[0], confidence, most, carried, update)
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16

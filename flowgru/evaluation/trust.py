@@ -1,5 +1,7 @@
 """How well a method knows where its flow is wrong."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -48,16 +50,19 @@ def calibration_error(
     2017, "On Calibration of Modern Neural Networks", equation 3). Bins without a pixel are left out.
     """
     place = (probability * bins).long().clamp(0, bins - 1)
-    rows, error = [], 0.0
+    rows = []
     for number in range(bins):
         inside = place == number
         if not inside.any():
             continue
         stated, observed = probability[inside].double().mean().item(), happened[inside].double().mean().item()
-        share = inside.double().mean().item()
-        rows.append((stated, observed, share))
-        error += share * abs(stated - observed)
-    return error, rows
+        rows.append((stated, observed, inside.double().mean().item()))
+    return distance_of_bins(rows), rows
+
+
+def distance_of_bins(bins: Sequence[tuple[float, float, float]]) -> float:
+    """The mean distance of what is stated from what happened, over bins of (stated, happened, share of the pixels)."""
+    return sum((share * abs(stated - observed) for stated, observed, share in bins), 0.0)
 
 
 def within(mixture: Float[Tensor, "B 3 H W"], distance: float) -> Float[Tensor, "B H W"]:

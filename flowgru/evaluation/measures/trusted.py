@@ -1,7 +1,6 @@
 """How well the errors of a flow can be told without the true flow, from four signs of them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from flowgru.data.polish import LONGEST, census_error
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
-from flowgru.evaluation.trust import calibration_error, kept_errors, sparsification_error
+from flowgru.evaluation.trust import distance_of_bins, kept_errors, sparsification_error
 from flowgru.grid import backward_warp
 from flowgru.model.exported.flow import ExportedFlow
 
@@ -49,22 +48,22 @@ class TrustMeasure:
 
     def __init__(self, subject: Subject, settings: ModelSettings) -> None:
         self.subject = subject
-        self._whole = self._shorter = self._longer = None
+        self._matcher = None
         network, way = subject.network, subject.way
         if network is None or way is None:
             return
-        usual = {
-            "padding": subject.padding,
-            "precision": settings.precision,
-            "tiles": settings.rows_and_columns(),
-            "stop_below": settings.stop_below,
-            "can_resize": False,
-        }
-        self._whole = PairMatcher(network, way, backward=way.initial_flow != "given", **usual)
-        if way.iterations > 1 and not isinstance(network, ExportedFlow) and settings.stop_below is None:
-            bare = replace(way, polish=False)
-            self._longer = PairMatcher(network, bare, **usual)
-            self._shorter = PairMatcher(network, replace(bare, iterations=way.iterations - 1), **usual)
+        gives_all_flows = not isinstance(network, ExportedFlow)
+        self._matcher = PairMatcher(
+            network,
+            way,
+            backward=way.initial_flow != "given",
+            padding=subject.padding,
+            precision=settings.precision,
+            tiles=settings.rows_and_columns(),
+            stop_below=settings.stop_below,
+            can_resize=False,
+            last_update=way.iterations > 1 and gives_all_flows and settings.stop_below is None,
+        )
 
     def measure(self) -> Kept:
         """All pairs of the data set that can be read."""
@@ -93,22 +92,18 @@ class TrustMeasure:
         """The flow of a pair, and its signs."""
         first, second = pair.sample.first, pair.sample.second
         signs: dict[str, Tensor] = {}
-        if self._whole is None:
+        if self._matcher is None:
             flow = estimated(self.subject.estimator, first, second, pair.start).float()
             backward = estimated(self.subject.estimator, second, first).float()
         else:
-            found = self._whole.match(first[None], second[None], [pair.start, None])
+            found = self._matcher.match(first[None], second[None], [pair.start, None])
             flow, backward = found.forward.cpu(), None if found.backward is None else found.backward.cpu()
             if found.confidence is not None:
                 signs["confidence"] = -found.confidence.cpu()
+            if found.last_update is not None:
+                signs["last update"] = found.last_update.cpu().norm(dim=0)
         if backward is not None:
             signs["forward-backward"] = (flow + backward_warp(backward[None], flow[None])[0][0]).norm(dim=0)
-        if self._longer is not None and self._shorter is not None:
-            last, before = (
-                matcher.match(first[None], second[None], [pair.start]).forward.cpu()
-                for matcher in (self._longer, self._shorter)
-            )
-            signs["last update"] = (last - before).norm(dim=0)
         if max(first.shape) <= LONGEST:
             greys = [grey_levels(to_levels(picture)) for picture in (first, second)]
             array = np.ascontiguousarray(flow.permute(1, 2, 0).numpy(), np.float32)
@@ -187,24 +182,22 @@ def _calibration(
 ) -> tuple[float | None, list[tuple[int, float, float, float, float]]]:
     """The calibration error of what is a probability, and of each bin that has pixels its number from 1 on, the mean of the
     sign, the share within 1 px, the mean error and the share of the pixels."""
-    close = errors <= CLOSE
-    if name == "confidence":
-        probability = -sign
-        places = BINS - 1 - (probability * BINS).long().clamp(0, BINS - 1)
-        error, _ = calibration_error(probability, close, BINS)
-        values = probability
+    close, is_probability = errors <= CLOSE, name == "confidence"
+    if is_probability:
+        values = -sign
+        places = BINS - 1 - (values * BINS).long().clamp(0, BINS - 1)
     else:
-        order = sign.argsort(stable=True)
+        values, order = sign, sign.argsort(stable=True)
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order)) * BINS // len(order)
-        error, values = None, sign
     rows = []
     for number in range(BINS):
         inside = places == number
         if inside.any():
             shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
             rows.append((number + 1, values[inside].mean().item(), *shares))
-    return error, rows
+    stated = [(value, within, share) for _, value, within, _, share in rows[::-1]]
+    return distance_of_bins(stated) if is_probability else None, rows
 
 
 def _curve(errors: Float[Tensor, "N"], sign: Float[Tensor, "N"]) -> tuple[list[float], list[float]]:

@@ -1,20 +1,26 @@
 """`flowgru evaluate --trust`: how well each sign tells the errors, on data made for it."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from estimates import only_error
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.config.evaluation.measures import MeasureSettings
+from flowgru.config.way import Way
 from flowgru.data.sets.opening import open_dataset
-from flowgru.evaluation.evaluate import picture_estimator
+from flowgru.estimation.matcher import PairMatcher
+from flowgru.evaluation.evaluate import network_estimator, picture_estimator
 from flowgru.evaluation.measures.subjects import Subject
-from flowgru.evaluation.measures.trusted import measure_trust
-from flowgru.evaluation.trust import kept_errors
+from flowgru.evaluation.measures.trusted import _calibration, measure_trust
+from flowgru.evaluation.trust import calibration_error, kept_errors
+from flowgru.model.correlation.choice import MatchPlan
+from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
 
@@ -71,6 +77,71 @@ def test_a_model_has_all_four_signs(pairs, tmp_path):
     for sign, falls in (("confidence", True), ("last update", False)):  # in both the most trusted come first
         values = [float(row["value"]) for row in table(out, "trust_bins") if row["sign"] == sign]
         assert values == sorted(values, reverse=falls) and values
+
+
+class OpenedFile(ExportedFlow):
+    """An exported file, without a runtime, that moves everything by 2 px to the right and back."""
+
+    def __init__(self) -> None:
+        self.path, self.card, self.config = Path("flow.onnx"), {"iterations": 2}, NetworkConfig(confidence=True)
+        self.iterations, self.hold, self.max_size, self.warm_start = 2, 0, 256, False
+        self.device, self.plan = torch.device("cpu"), MatchPlan("all_pairs")
+        self.num_runs = 0
+
+    def _run(self, inputs):
+        height, width = inputs["first"].shape[2:]
+        flow = torch.zeros(1, 2, height, width)
+        flow[:, 0] = -2.0 if self.num_runs % 2 else 2.0  # each pair is asked for in both directions
+        self.num_runs += 1
+        sure = torch.linspace(0, 1, width).expand(1, height, width)
+        return {"flow": flow, "coarse_flow": torch.zeros(1, 2, height // 8, width // 8), "confidence": sure}
+
+
+def test_an_exported_file_has_the_signs_that_it_can_have(pairs):
+    network, way = OpenedFile(), Way(2)
+    data = open_dataset(str(pairs), ".")
+    section = measure_trust([Subject(data, network_estimator(network, way), None, network, way)], MeasureSettings())
+    found = {row[1]: row for row in section.tables[0].rows}
+    assert network.num_runs == 2 * len(data)
+    assert found["last update"][2:] == [None] * 5  # it gives no flow but the last
+    assert all(found[sign][3] == pytest.approx(0) for sign in ("confidence", "forward-backward", "census"))
+    assert found["confidence"][6] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["flow.pt2", "flow.torchscript.pt2"])
+def test_a_file_that_is_not_run_is_refused_before_any_work(pairs, tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"exported")
+    assert run(pairs, "--model", tmp_path / name, "--trust", "--output", tmp_path / "out") == 2
+    assert "is named like an exported model" in only_error(capsys) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("tiles", "polish"), [((1, 1), False), ((1, 2), True)])
+def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish):
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig(confidence=True)).for_inference()
+    first, second = torch.rand(2, 1, 3, 128, 264)
+    way = Way(3, initial_flow="dis", hold=1, polish=polish)
+    found = PairMatcher(network, way, tiles=tiles, backward=True, last_update=True).match(first, second)
+    plain = PairMatcher(network, way, tiles=tiles, backward=True).match(first, second)
+    bare = replace(way, polish=False)
+    last, before = (
+        PairMatcher(network, way, tiles=tiles).match(first, second).forward
+        for way in (bare, replace(bare, iterations=2))
+    )
+    assert found.last_update is not None and found.last_update.abs().max() > 0
+    assert torch.equal(found.last_update, last - before)
+    assert torch.equal(found.forward, plain.forward) and plain.last_update is None
+    assert found.backward is not None and plain.backward is not None and torch.equal(found.backward, plain.backward)
+    assert found.confidence is not None and plain.confidence is not None
+    assert torch.equal(found.confidence, plain.confidence)
+
+
+def test_the_bins_of_the_report_are_those_of_the_calibration_error():
+    stated, errors = torch.rand(3000).double(), 2 * torch.rand(3000).double()
+    error, bins = calibration_error(stated, errors <= 1, 10)
+    found, rows = _calibration("confidence", -stated, errors)
+    assert found == error and [(value, within, share) for _, value, within, _, share in rows[::-1]] == bins
+    assert _calibration("census", -stated, errors)[0] is None
 
 
 def test_data_without_true_flow_is_named_in_one_line(pairs, frames, tmp_path, capsys):

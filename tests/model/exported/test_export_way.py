@@ -1,5 +1,6 @@
 """An exported file holds inside its graph, takes where its refinement begins, and `estimate` goes the whole way with it."""
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ from estimates import only_error
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig, SyntheticSettings
-from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import to_levels, write_image
 from flowgru.data.synthetic.clip import render_clip
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
@@ -114,6 +116,27 @@ def test_a_file_without_the_input_begins_at_zero(from_zero, model, clip, tmp_pat
 def test_what_a_file_lacks_is_one_line(from_zero, clip, tmp_path, capsys, words, said):
     assert main(["estimate", str(clip), "--model", str(from_zero), "--output", str(tmp_path / "o"), *words]) == 2
     assert said in only_error(capsys) and not (tmp_path / "o").exists()
+
+
+@pytest.mark.timeout(900)
+def test_trust_measures_a_file_as_its_weights(from_zero, model, tmp_path):
+    pair = SyntheticPairs(SyntheticSettings(height=HEIGHT, width=WIDTH, num_textures=4, seed=1))[0]
+    for name, picture in (("first", pair.first), ("second", pair.second)):
+        write_image(tmp_path / f"{name}.png", to_levels(picture))
+    write_flow(tmp_path / "flow.flo", np.ascontiguousarray(pair.flow.permute(1, 2, 0).numpy()))
+    (tmp_path / "pairs.csv").write_text("first,second,flow\nfirst.png,second.png,flow.flo\n")
+    tables = []
+    for source, words in ((from_zero, ()), (model, ("--initial-flow", "zero", "--hold", "1"))):
+        out = tmp_path / f"out{len(tables)}"
+        command = ["evaluate", str(tmp_path / "pairs.csv"), "--model", str(source), "--trust", "--output", str(out)]
+        assert main([*command, "--static", "0", "--device", "cpu", *words]) == 0
+        rows = list(csv.DictReader((out / "trust.csv").open(newline="")))
+        tables.append({row["sign"]: [float(row[name] or "nan") for name in ("ause", "epe")] for row in rows})
+    file, weights = tables
+    assert np.isnan(file.pop("last update")).all() and np.isfinite(weights.pop("last update")).all()
+    assert np.isnan(file.pop("confidence")).all() and np.isnan(weights.pop("confidence")).all()
+    for name, values in file.items():
+        assert values == pytest.approx(weights[name], abs=0.01)
 
 
 @pytest.mark.timeout(900)
