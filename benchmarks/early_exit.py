@@ -29,7 +29,8 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.model.flow_network import FlowNetwork, update_length
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.prediction import update_length
 from flowgru.model.weight_files.loading import load_model
 
 HELD_OUT_SEED = 2_000_003

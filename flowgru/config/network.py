@@ -143,6 +143,9 @@ class NetworkConfig:
     """The flow moves by the less, the less texture the pair has: frames of one colour keep the flow that they began with.
     The feature encoder then repeats the edges of its maps, where it otherwise pads with zeros that look like texture. Only
     for presets that bring the matched features to one length."""
+    memory: bool = False
+    """An experiment, see docs/operators.md: a minGRU over time carries a hidden state from pair to pair of a clip, and adds
+    to the one with which the refinement of each pair begins. It is trained on generated clips (data.clip_frames)."""
 
     def __post_init__(self) -> None:
         check_preset(self.preset)

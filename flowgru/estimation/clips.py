@@ -190,7 +190,7 @@ class Estimation:
 
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
-        written = Written(self.place.root, self.journal, source.name, report.flows, warm_start=settings.warm_start)
+        written = Written(self.place.root, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
         report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
         expected = source.expected_frames
         if settings.fps is not None and expected is not None and source.frame_rate:
@@ -212,7 +212,7 @@ class Estimation:
             now = time.perf_counter()
             report.flows.append({**record, "seconds": round(now - began, 4)})
             self.journal.wrote(source.name, report.flows[-1])
-            if settings.warm_start:
+            if self.matcher.goes_on:
                 pair.write_carried(self.place.root, source.name, len(report.flows))
             began = now
 
@@ -222,7 +222,7 @@ class Estimation:
         ):
             for pair in pairs:
                 self._say_compiled(pair)
-                given = PairToWrite(pair, with_confidence=settings.confidence, warm_start=settings.warm_start)
+                given = PairToWrite(pair, with_confidence=settings.confidence, goes_on=self.matcher.goes_on)
                 do(partial(write, given))
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")

@@ -51,6 +51,11 @@ def export_network(settings: ExportSettings) -> None:
         if os.path.lexists(path) and not settings.overwrite:
             raise RequestError(f"{path} exists already: give --overwrite or another --output")
     network = load_model(settings.model, "cpu", correlation="all_pairs").requires_grad_(False)
+    if network.config.memory:
+        raise RequestError(
+            f"{settings.model} carries a memory from pair to pair (network.memory), and an exported file carries none: "
+            "export a network without it"
+        )
     way = resolve_way(network.card, iterations=settings.iterations, hold=settings.hold)
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if not starts:

@@ -1,6 +1,6 @@
 """Where the refinement of a pair begins: at the flow of DIS, at zero, or at a flow from a file or from the caller."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.grid import splat
 from flowgru.kinds import described, flow_tensor
 from flowgru.model.initial_flow import fill_unknown
-from flowgru.types import CoarseFlow, Flow
+from flowgru.types import CoarseFlow, Features, Flow
 
 
 class InitialFlow(NamedTuple):
@@ -29,9 +29,19 @@ class InitialFlow(NamedTuple):
     """[1, 2, H, W] in pixels of the picture, every pixel known."""
     coarse: tuple[CoarseFlow, ...] | None = None
     """The flow of each tile's padded picture, in coarse pixels."""
+    memory: tuple[Features, ...] | None = None
+    """What a network with a memory goes on with in each tile, see FlowPrediction.memory; None begins without."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it says where the flow begins, and not only what is remembered."""
+        return bool(self.name)
 
 
 ZERO = InitialFlow("zero")
+
+UNDECIDED = InitialFlow("")
+"""Where the way begins."""
 
 
 def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
@@ -49,6 +59,19 @@ def carried_along(coarse: Sequence[CoarseFlow], *, backward: bool) -> InitialFlo
     if not all(bool(flow.isfinite().all()) for flow in coarse):
         return None
     return InitialFlow("warm", coarse=tuple(splat(flow, -flow if backward else flow) for flow in coarse))
+
+
+def with_memory(start: InitialFlow | None, memory: Sequence[Features | None]) -> InitialFlow | None:
+    """Where the next pair begins, with what it remembers of this one; nothing of it where a memory is not finite."""
+    known = tuple(each for each in memory if each is not None and bool(each.isfinite().all()))
+    return (start or UNDECIDED)._replace(memory=known) if len(known) == len(memory) else start
+
+
+def going_on(carried: InitialFlow | None, given: Callable[[], InitialFlow | None]) -> InitialFlow | None:
+    """Where a pair begins that goes on after another: at the flow carried along, else as `given` says; with its memory."""
+    if carried is None:
+        return given()
+    return carried if carried.is_decided else (given() or UNDECIDED)._replace(memory=carried.memory)
 
 
 class FlowFolder:

@@ -25,7 +25,7 @@ from flowgru.files.writer_lock import WriterLock
 JOURNAL = "estimate.jsonl"
 LOCK = "estimate.lock"
 CARRIED = "estimate.carried.npz"
-"""Where the next pair begins with --warm-start: the coarse flow of the last one."""
+"""What the next pair goes on with: the coarse flow of the last one with --warm-start, and a network's memory."""
 SUMMARY = "summary.json"
 SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
 """What summary.json says of a whole clip that took work."""

@@ -17,7 +17,7 @@ from flowgru.data.formats.images import in_unit_range
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
-from flowgru.estimation.initial_flow import InitialFlow, carried_along
+from flowgru.estimation.initial_flow import InitialFlow, carried_along, with_memory
 from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
 from flowgru.estimation.tiles import blend, check_tiles, tile_layout
@@ -78,7 +78,8 @@ class PairResult(NamedTuple):
     initial_flows: tuple[str, ...]
     """Where the forward flow began, and the backward flow if there is one."""
     carried: tuple[InitialFlow | None, ...]
-    """Where a warm start of the next pair begins, by direction; None without warm_start, and where nothing leads on."""
+    """Where the next pair begins where it goes on, by direction: with warm_start at the flow carried along, and with what a
+    network with a memory goes on with. None without both, and where nothing leads on."""
     last_update: Float[Tensor, "2 H W"] | None = None
     """What the last refinement has added to the forward flow, before any polish; None without last_update."""
 
@@ -106,6 +107,7 @@ class PairMatcher:
     ) -> None:
         """Most of the arguments are those of pair_flows.
 
+        network: one with a memory (network.memory) is given and gives what is carried of it, of the forward flow.
         remembers: how many frames are kept as they were encoded, for pairs that they begin.
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
@@ -121,6 +123,9 @@ class PairMatcher:
         self.resize = resize
         self.precision: Precision = precision
         self.last_update = last_update
+        self.has_memory = isinstance(network, FlowNetwork) and network.temporal_memory is not None
+        self.goes_on = warm_start or self.has_memory
+        """Whether a pair has something of the pair before it, where it goes on after that."""
         self.stop_below = stop_below
         self.padding: PaddingMode = padding
         self.device = network.device
@@ -213,12 +218,15 @@ class PairMatcher:
 
     def _start(self, start: InitialFlow | None, greys: tuple[Grey | None, Grey | None], plan: Plan) -> InitialFlow:
         """Where one direction begins, at the computed size; what was carried along in other tiles is of no use."""
-        rows, columns = plan.tiles
-        if start is None or (start.coarse is not None and len(start.coarse) != rows * columns):
+        num_tiles = plan.tiles[0] * plan.tiles[1]
+        if start is None:
             return begin(self.way, *greys)
-        if start.flow is None:
-            return start
-        return start._replace(flow=resize_flow(start.flow, computed_size(start.flow.shape[2:], self.resize)))
+        memory = start.memory if start.memory is not None and len(start.memory) == num_tiles else None
+        if not start.is_decided or (start.coarse is not None and len(start.coarse) != num_tiles):
+            start = begin(self.way, *greys)
+        elif start.flow is not None:
+            start = start._replace(flow=resize_flow(start.flow, computed_size(start.flow.shape[2:], self.resize)))
+        return start._replace(memory=memory)
 
     def _encode(self, frame: Prepared, plan: Plan, *, with_context: bool) -> EncodedFrame:
         height, width = frame.picture.shape[2:]
@@ -235,14 +243,17 @@ class PairMatcher:
         computed = computed_size(size, self.resize)
         layout = tile_layout(*computed, *plan.tiles)
         coarse_starts = start.coarse or [None] * len(layout)
-        outputs, coarse, most = [], [], 0
+        memories = start.memory or [None] * len(layout)
+        outputs, coarse, remembered, most = [], [], [], 0
+        remembers = self.has_memory and not pair.backward
         with_update = self.last_update and not pair.backward
         match = (
             partial(self.network.match, stop_below=self.stop_below) if self.recorded is None else self.recorded.match
         )
-        for tile, first, second, coarse_start in zip(
-            layout, pair.first.tiles, pair.second.tiles, coarse_starts, strict=True
+        for tile, first, second, coarse_start, memory in zip(
+            layout, pair.first.tiles, pair.second.tiles, coarse_starts, memories, strict=True
         ):
+            more: dict[str, Any] = {"memory": memory} if remembers else {}
             with self._autocast():
                 prediction = match(
                     first,
@@ -253,17 +264,20 @@ class PairMatcher:
                     hold=self.way.hold,
                     final_only=not with_update,
                     plan=plan.match,
+                    **more,
                 )
             most = max(most, prediction.num_refinements)
             confidence = [] if prediction.confidence is None else [prediction.confidence[:, None]]
             before = [prediction.flows[-2]] if with_update else []
             outputs.append(torch.cat([prediction.flows[-1], *before, *confidence], dim=1).float())
             coarse.append(prediction.coarse.float())
+            remembered.append(prediction.memory)
         own, *others = blend(outputs, layout, *computed).split(2, dim=1)
         update = resize_flow(own - others.pop(0), size)[0] if with_update else None
         confidence = F.interpolate(others[0], size, mode="bilinear")[0, 0] if others else None
         flow = finish(self.way, own, start, pair.first.grey, pair.second.grey)
         carried = carried_along(coarse, backward=pair.backward) if self.warm_start else None
+        carried = with_memory(carried, remembered) if remembers else carried
         return Refined(resize_flow(flow, size)[0], confidence, most, carried, update)
 
     def _autocast(self) -> torch.autocast:

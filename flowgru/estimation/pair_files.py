@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import Frame
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.initial_flow import InitialFlow, with_memory
 from flowgru.estimation.journal import CARRIED, Journal
 from flowgru.estimation.stream import PairFlow
 from flowgru.files.atomic import atomic_write
 from flowgru.processes.beside import HostCopy
 
+COARSE, MEMORY = "", "memory_"
+"""How the names of the arrays begin that hold what the next pair goes on with, before its direction and tile."""
+
 
 class PairToWrite:
     """What one pair gives, on its way from the device that computed it into files."""
 
-    def __init__(self, pair: PairFlow, *, with_confidence: bool, warm_start: bool) -> None:
-        """warm_start: what was carried along is kept too."""
+    def __init__(self, pair: PairFlow, *, with_confidence: bool, goes_on: bool) -> None:
+        """goes_on: what the next pair has of this one is kept too."""
         self.pair = pair
         self._flows = {"": HostCopy(pair.forward)}
         self._pictures: dict[str, HostCopy] = {}
@@ -37,9 +40,10 @@ class PairToWrite:
         if pair.confidence is not None and with_confidence:
             self._pictures["_confidence"] = HostCopy((pair.confidence * 255).round().byte())
         self._carried = {
-            f"{direction}_{tile}": HostCopy(coarse)
-            for direction, start in enumerate(pair.carried if warm_start else ())
-            for tile, coarse in enumerate(() if start is None or start.coarse is None else start.coarse)
+            f"{part}{direction}_{tile}": HostCopy(values.float())
+            for direction, start in enumerate(pair.carried if goes_on else ())
+            for part, tiles in (() if start is None else ((COARSE, start.coarse), (MEMORY, start.memory)))
+            for tile, values in enumerate(tiles or ())
         }
 
     def write(self, folder: Path, *, extension: str, overwrite: bool) -> dict[str, Any]:
@@ -62,7 +66,7 @@ class PairToWrite:
         }
 
     def write_carried(self, folder: Path, clip: str, num_flows: int) -> None:
-        """Keeps where a warm start begins after so many flows of a clip, by direction and tile."""
+        """Keeps what the next pair goes on with after so many flows of a clip, by direction and tile."""
         arrays = {name: coarse.wait().numpy() for name, coarse in self._carried.items()}
         with atomic_write(folder / CARRIED, overwrite=True) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **{**arrays, "clip": np.array(clip), "num_flows": np.array(num_flows)})
@@ -79,12 +83,10 @@ def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
 class Written:
     """What an earlier run has written of a clip: says of each pair in turn whether its flow is known, see matched_flows."""
 
-    def __init__(
-        self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, warm_start: bool
-    ) -> None:
+    def __init__(self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, goes_on: bool) -> None:
         """into: receives what was said of each of them."""
         self.carried: Sequence[InitialFlow | None] = ()
-        if warm_start:  # without what was carried along, the next pair would begin where it has not
+        if goes_on:  # without what was carried along, the next pair would begin where it has not
             num_carried, self.carried = read_carried(folder, clip)
             journal.cut(clip, num_carried)
         self.remaining = deque(journal.flows.get(clip, ()))
@@ -100,7 +102,7 @@ class Written:
 
 
 def read_carried(folder: Path, clip: str) -> tuple[int, tuple[InitialFlow | None, ...]]:
-    """After how many flows of the clip a warm start can go on, and where it begins, by direction; 0 flows without any."""
+    """After how many flows of the clip the next pair can go on, and with what, by direction; 0 flows without any."""
     nothing = 0, (None, None)
     path = folder / CARRIED
     if path.is_symlink() or not path.is_file():
@@ -111,11 +113,17 @@ def read_carried(folder: Path, clip: str) -> tuple[int, tuple[InitialFlow | None
                 return nothing
             starts = []
             for direction in range(2):
-                names = sorted(
-                    (name for name in stored if name.startswith(f"{direction}_")), key=lambda name: int(name[2:])
-                )
-                coarse = tuple(torch.from_numpy(stored[name]).float() for name in names)
-                starts.append(InitialFlow("warm", coarse=coarse) if coarse else None)
+                coarse, memory = (_tiles(stored, f"{part}{direction}_") for part in (COARSE, MEMORY))
+                start = InitialFlow("warm", coarse=coarse) if coarse else None
+                starts.append(with_memory(start, memory) if memory else start)
             return int(stored["num_flows"]), tuple(starts)
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         return nothing
+
+
+def _tiles(stored: Mapping[str, np.ndarray], beginning: str) -> tuple[Float[Tensor, "1 C h w"], ...]:
+    """The arrays whose names begin so, in the order of the tiles that follow."""
+    names = sorted(
+        (name for name in stored if name.startswith(beginning)), key=lambda name: int(name[len(beginning) :])
+    )
+    return tuple(torch.from_numpy(stored[name]).float() for name in names)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.initial_flow import InitialFlow, going_on
 from flowgru.estimation.matcher import PairMatcher, as_images
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images, Levels
@@ -47,7 +47,7 @@ class PairFlow(NamedTuple):
     initial_flows: tuple[str, ...] = ()
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
     carried: tuple[InitialFlow | None, ...] = ()
-    """Where a warm start of the next pair begins, by direction."""
+    """Where the next pair begins where it goes on after this one, by direction; see PairResult."""
 
 
 @runtime_checkable
@@ -86,6 +86,8 @@ def pair_flows(
     on_lack: where memory does not suffice, "shrink" tries the pair again with the correlation on demand, then in 2x2 tiles,
     with a warning, and further pairs of that size as well. MachineError where that does not help, or where it is "fail".
 
+    A network with a memory (network.memory) carries it from each forward flow to the next, but not across cuts.
+
     An error of the stream is raised after the pairs of the frames that came before it.
     """
     matcher = PairMatcher(
@@ -111,8 +113,8 @@ def matched_flows(
 ) -> Iterator[PairFlow]:
     """`pair_flows` by a matcher that may have matched other frames before.
 
-    known: says of a pair, by the source of its first frame, that its flow is known already and not to be given: where a warm
-    start of the next pair begins then, by direction. None for a pair that is to be matched.
+    known: says of a pair, by the source of its first frame, that its flow is known already and not to be given: where the
+    next pair begins then if it goes on, by direction. None for a pair that is to be matched.
     """
     directions = (False, True)[: 1 + matcher.backward]
     nowhere = (None,) * len(directions)
@@ -129,10 +131,13 @@ def matched_flows(
         starts = (
             nowhere if given is None else [given(previous.source, size, backward=backward) for backward in directions]
         )
-        if not (matcher.warm_start and _is_cut(previous.image, frame.image)):
-            starts = [warm or start for warm, start in zip(carried, starts, strict=True)]
+        is_cut = matcher.goes_on and _is_cut(previous.image, frame.image)
+        if not is_cut:
+            starts = [going_on(each, lambda start=start: start) for each, start in zip(carried, starts, strict=True)]
         result = matcher.match(previous.image, frame.image, starts, with_context=starts_pair)
         carried = result.carried
+        if is_cut:  # the next pair shows another scene, which nothing is remembered of
+            carried = tuple(each and each._replace(memory=None) for each in carried)
         # In inference mode none of them could be trained with, or changed in place.
         flow, back, sure = (None if part is None else part.clone() for part in result[:3])
         assert flow is not None

@@ -14,7 +14,7 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.initial_flow import InitialFlow, going_on
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode
@@ -97,7 +97,7 @@ class Chain:
         """Where the next pair starts, which is of these files (`first` and `second`; None where nobody knows them)."""
         carried = self.carried if _follows(self.last, files) else None
         self.last, self.carried = files, None
-        return self.given(name, size) if carried is None and self.given is not None else carried
+        return going_on(carried, lambda: None if self.given is None else self.given(name, size))
 
     def estimate(self, first: Images, second: Images, start: InitialFlow | None) -> Estimate:
         """The estimate of that pair."""

@@ -19,7 +19,8 @@ from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
 from flowgru.model.motion_encoder import MotionEncoder
-from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair
+from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair, update_length
+from flowgru.model.temporal_memory import TemporalMemory
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
 
@@ -57,6 +58,7 @@ class FlowNetwork(nn.Module):
         self.flow_head = FlowHead(sizes.hidden_size, sizes.flow_head)
         self.upsampler = Upsampler(sizes.hidden_size, sizes.mask_head)
         self.mixture_head = MixtureHead(sizes.hidden_size, sizes.flow_head) if config.confidence else None
+        self.temporal_memory = TemporalMemory(sizes.hidden_size, sizes.context_size) if config.memory else None
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +79,8 @@ class FlowNetwork(nn.Module):
         stop_below: float | None = None,
         padding: PaddingMode = "sintel",
         plan: MatchPlan | None = None,
+        memory: Features | None = None,
+        pairs_in_clip: int = 1,
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
@@ -85,8 +89,9 @@ class FlowNetwork(nn.Module):
         state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
         it away. `no_grad_iterations` run next, without gradient: training then sees states deep into a refinement at
         the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
-        awkward size grow; `plan` how matches are computed, else it is the network's own plan. RequestError where the
-        pictures, or the start, have another size.
+        awkward size grow; `plan` how matches are computed, else it is the network's own plan. `memory` is what the
+        prediction of the pair before gave as such, where the network has one, and each `pairs_in_clip` neighbours of the
+        batch are the pairs of one clip, in their order. RequestError where the pictures, or the start, have another size.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -102,6 +107,8 @@ class FlowNetwork(nn.Module):
             no_grad_iterations=no_grad_iterations,
             stop_below=stop_below,
             plan=plan,
+            memory=memory,
+            pairs_in_clip=pairs_in_clip,
         )
 
     def for_inference(self) -> "FlowNetwork":
@@ -137,6 +144,8 @@ class FlowNetwork(nn.Module):
         no_grad_iterations: int = 0,
         stop_below: float | None = None,
         plan: MatchPlan | None = None,
+        memory: Features | None = None,
+        pairs_in_clip: int = 1,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
         check_counts(iterations=iterations, hold=hold, no_grad_iterations=no_grad_iterations)
@@ -156,6 +165,10 @@ class FlowNetwork(nn.Module):
         )
         assert first.context is not None
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
+        if self.temporal_memory is not None:
+            hidden, memory = self.temporal_memory(hidden, context, memory, pairs_in_clip=pairs_in_clip)
+        elif memory is not None:
+            raise RequestError("memory is given, and this network has none: leave it out")
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
         gate = self.gate(first.features, second.features)
         flow, state = self.refine_without_gradient(flow, correlation, state, gate, no_grad_iterations)
@@ -170,8 +183,8 @@ class FlowNetwork(nn.Module):
             outputs.append(self.upsample(flow, hidden, first.padding))
         flows, mixtures = zip(*outputs, strict=True)
         if self.mixture_head is None:
-            return FlowPrediction(flows, flow, num_refinements=num_refinements)
-        return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements)
+            return FlowPrediction(flows, flow, num_refinements=num_refinements, memory=memory)
+        return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements, memory)
 
     def smaller_plan(self, plan: MatchPlan) -> MatchPlan | None:
         """The correlation on demand, where the plan has another one."""
@@ -276,11 +289,6 @@ class FlowNetwork(nn.Module):
             change = gate * change
         # In this order the sum lies in memory as the network's maps do.
         return change + flow, hidden, state
-
-
-def update_length(update: CoarseFlow) -> float:
-    """How far a refinement has moved the flow, in pixels of the picture: the mean over its area, the largest of a batch."""
-    return 8 * update.norm(dim=1).flatten(1).mean(dim=1).max().item()
 
 
 def joins_frames(network: FlowNetwork, device: torch.device) -> bool:

@@ -42,6 +42,13 @@ class FlowPrediction(NamedTuple):
     """One for each of the flows: what MixtureHead says of its error, at the picture's size; empty without one."""
     num_refinements: int = 0
     """How many there were, without the held ones and those without gradient."""
+    memory: Features | None = None
+    """What the next pair of the clip goes on with, for each pair, see TemporalMemory; None of a network without one."""
+
+
+def update_length(update: CoarseFlow) -> float:
+    """How far a refinement has moved the flow, in pixels of the picture: the mean over its area, the largest of a batch."""
+    return 8 * update.norm(dim=1).flatten(1).mean(dim=1).max().item()
 
 
 def check_counts(**counts: int) -> None:

@@ -11,7 +11,7 @@ from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.initial_flow import start_from
 from flowgru.model.prediction import EncodedFrame, FlowPrediction
-from flowgru.types import CoarseFlow, Flow
+from flowgru.types import CoarseFlow, Features, Flow
 
 MAX_GRAPHS = 4
 """Kinds of pairs whose graphs are kept."""
@@ -39,12 +39,16 @@ class RecordedMatches:
         hold: int = 0,
         final_only: bool = False,
         plan: MatchPlan | None = None,
+        memory: Features | None = None,
     ) -> FlowPrediction:
         """See FlowNetwork.match; a refinement that may end early is no graph."""
         device = self._network.device
         start = start_from(initial_flow, initial_coarse, first.picture_shape, first.padding, device)
         assert first.context is not None
         given = first.features, first.context, second.features, start.to(device, torch.float32)
+        if self._network.temporal_memory is not None:
+            hidden_size = self._network.sizes.hidden_size
+            given += (torch.zeros_like(first.context[:, :hidden_size]) if memory is None else memory,)
         paddings, options = (first.padding, second.padding), (iterations, hold, final_only, plan)
         return self._graphs.call((paddings, options), partial(_match, self._network, paddings, options), given)
 
@@ -58,7 +62,7 @@ def _agree(found: FlowPrediction, expected: FlowPrediction) -> bool:
 
 
 def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) -> FlowPrediction:
-    features, context, others, start = given
+    features, context, others, start, *memory = given
     iterations, hold, final_only, plan = options
     return network.match(
         EncodedFrame(features, context, paddings[0]),
@@ -68,4 +72,5 @@ def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) ->
         hold=hold,
         final_only=final_only,
         plan=plan,
+        memory=memory[0] if memory else None,
     )

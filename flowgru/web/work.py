@@ -175,7 +175,7 @@ class SmallFrames(FrameSource):
 
 def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
     """Writes a pair's flows, and its frames for the eye; `latest` is the frame that was written last, and where."""
-    PairToWrite(pair, with_confidence=True, warm_start=False).write(clip.folder, extension=".flo", overwrite=False)
+    PairToWrite(pair, with_confidence=True, goes_on=False).write(clip.folder, extension=".flo", overwrite=False)
     frames = clip.folder / "frames"
     number = len(clip.pairs)
     if latest is None or latest[0] is not pair.first:

@@ -66,6 +66,25 @@ def test_a_graph_reads_and_writes_its_own_tensors_and_gives_copies(network):
         assert all(torch.equal(a, b) for a, b in zip(each.flows, other.flows, strict=True))
 
 
+def test_a_memory_over_time_goes_in_and_out():
+    torch.manual_seed(0)
+    network, graphs = FlowNetwork(NetworkConfig("compact", "min_gru", memory=True)).for_inference(), CalledGraphs()
+    assert network.temporal_memory is not None
+    torch.nn.init.normal_(network.temporal_memory.to_hidden.weight, std=0.3)
+    matches, found, expected = RecordedMatches(network, graphs), None, None
+    with torch.inference_mode():
+        frames = [network.encode(level_tensor(frame)[None] / 255) for frame in noisy_frames(5, 128, 128)]
+        for place in range(4):
+            pair = frames[place : place + 2]
+            found = matches.match(*pair, iterations=1, memory=found and found.memory)
+            expected = network.match(*pair, iterations=1, memory=expected and expected.memory)
+            assert torch.equal(found.flows[-1], expected.flows[-1])
+            assert (
+                found.memory is not None and expected.memory is not None and torch.equal(found.memory, expected.memory)
+            )
+    assert graphs.num_replayed == 3
+
+
 def test_each_kind_of_pair_has_its_own_graph_and_only_the_latest_are_kept(network):
     graphs = CalledGraphs()
     matches = RecordedMatches(network, graphs)

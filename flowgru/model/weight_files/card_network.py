@@ -21,9 +21,10 @@ def network_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
         raise RequestError(
             f"the card of {name} says {stored_text(network)} of its network: expected {' and '.join(sorted(settings))}"
         )
-    if not isinstance(network.get("confidence", False), bool):
-        said = stored_text(network["confidence"])
-        raise RequestError(f"the card of {name} says confidence {said}: expected true or false")
+    for part in ("confidence", "memory"):
+        if not isinstance(network.get(part, False), bool):
+            said = stored_text(network[part])
+            raise RequestError(f"the card of {name} says {part} {said}: expected true or false")
     options, hidden_size = network.get("options", {}), network.get("hidden_size")
     if not isinstance(options, dict):
         raise RequestError(f"the card of {name} says options {stored_text(options)}: expected a mapping")

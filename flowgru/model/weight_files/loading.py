@@ -203,9 +203,13 @@ def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:
 
     if naming != "flowgru":
         return max(RAFT_NETWORKS, key=num_shared)
-    pairs = itertools.product(PRESETS, UPDATE_OPERATORS)
-    confidence = any(name.startswith("mixture_head.") for name in weights)
-    return max((NetworkConfig(preset, operator, confidence) for preset, operator in pairs), key=num_shared)  # pyright: ignore[reportArgumentType]
+    confidence, memory = (
+        any(name.startswith(part) for name in weights) for part in ("mixture_head.", "temporal_memory.")
+    )
+    pairs: Any = itertools.product(PRESETS, UPDATE_OPERATORS)
+    return max(
+        (NetworkConfig(preset, operator, confidence, memory=memory) for preset, operator in pairs), key=num_shared
+    )
 
 
 def _expected_weights(config: NetworkConfig, naming: Naming) -> Weights:

@@ -11,7 +11,12 @@ _TRANSPARENT = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
 
 _MARKS = tuple(mark for marks in MARKS.values() for mark in marks)
 
-_MODULES = {mark.partition(".")[0] for mark in _MARKS} | {"motion_encoder", "flow_head", "mixture_head"}
+_MODULES = {mark.partition(".")[0] for mark in _MARKS} | {
+    "motion_encoder",
+    "flow_head",
+    "mixture_head",
+    "temporal_memory",
+}
 """The first parts of the names that a network has, in any naming."""
 
 

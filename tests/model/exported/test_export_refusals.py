@@ -5,10 +5,13 @@ from estimates import only_error
 from exports import estimate
 
 from flowgru.cli import main
+from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.estimation import exporting
 from flowgru.model.exported import formats
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
+from flowgru.model.weight_files.model_file import write_model_file
 
 pytest.importorskip("onnxruntime", reason="needs the extra export")
 
@@ -54,6 +57,18 @@ def test_an_exported_file_is_no_file_of_weights():
 def test_a_request_without_sense_is_one_line(tmp_path, capsys, words, said):
     assert main(["export", "--output", str(tmp_path / "flow.onnx"), *words]) == 2
     assert said in only_error(capsys) and not list(tmp_path.iterdir())
+
+
+def test_a_memory_over_time_is_not_exported(tmp_path, capsys):
+    network = FlowNetwork(NetworkConfig("compact", "min_gru", memory=True))
+    card = {"network": {"preset": "compact", "operator": "min_gru", "memory": True}}
+    write_model_file(tmp_path / "model.safetensors", network.state_dict(), card)
+    words = ["--model", str(tmp_path / "model.safetensors"), "--output", str(tmp_path / "flow.onnx")]
+    assert main(["export", *words]) == 2
+    assert "carries a memory from pair to pair (network.memory), and an exported file carries none" in only_error(
+        capsys
+    )
+    assert not (tmp_path / "flow.onnx").exists()
 
 
 def test_where_nothing_can_be_written_nothing_is_traced(tmp_path, capsys, monkeypatch):
