@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from flowgru.config.require import require, require_seed
 from flowgru.errors import RequestError, size_text
 
+MAX_CLIP_FRAMES = 64
+"""Of a generated clip, whose pairs are trained on together."""
+
 
 @dataclass(frozen=True)
 class SyntheticSettings:
@@ -19,6 +22,11 @@ class SyntheticSettings:
 
     seed: int = 0
     """Another seed gives other textures and other pairs."""
+
+    clip_frames: int = 2
+    """Frames of each generated clip. 2: single pairs. From 3 on the motion goes on from frame to frame, and the pairs of a
+    clip lie one after the other in a batch. All frames of such a clip have one colour, blur and fog; motion_blur, plain and
+    shadow are of single pairs alone."""
 
     layers: tuple[int, int] = (3, 20)
     """Fewest and most cut-outs over the background; few are more likely than many."""
@@ -122,5 +130,8 @@ class SyntheticSettings:
         )
         if self.layers[1] > 254:
             raise RequestError(f"layers up to {self.layers[1]} in the synthetic settings: expected at most 254")
+        require(
+            2 <= self.clip_frames <= MAX_CLIP_FRAMES, "data.clip_frames", self.clip_frames, f"2 to {MAX_CLIP_FRAMES}"
+        )
         if self.num_textures < 1:
             raise RequestError(f"num_textures of {self.num_textures} in the synthetic settings: expected at least 1")

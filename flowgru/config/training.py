@@ -205,6 +205,7 @@ class TrainConfig:
             "keep_checkpoints",
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
+        self._check_clips()
         if self.generate_on == "cuda":
             require(self.workers == 0, "workers", self.workers, "0 where generate_on is cuda")
             given = "stage" if self.stage else "sets" if self.sets else None
@@ -222,3 +223,26 @@ class TrainConfig:
         require_seed("seed", self.seed)
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")
+
+    @property
+    def pairs_in_clip(self) -> int:
+        """How many neighbours in a batch are the pairs of one generated clip, in their order; 1 for single pairs."""
+        return self.data.clip_frames - 1
+
+    def _check_clips(self) -> None:
+        """What clips of several pairs, and a memory that is trained on them, need."""
+        frames, pairs = self.data.clip_frames, self.pairs_in_clip
+        if pairs > 1:
+            pairs_alone = (
+                (bool(self.stage or self.sets), "where `stage` or `sets` is given"),
+                (self.uses > 1, f"where uses is {self.uses}"),
+                (self.generate_on == "cuda", "where generate_on is cuda"),
+            )
+            for holds, where in pairs_alone:
+                require(not holds, "data.clip_frames", frames, f"2 {where}")
+            whole = f"a multiple of {pairs}, the pairs of a clip of {frames} frames"
+            require(self.batch_size % pairs == 0, "batch_size", self.batch_size, whole)
+        if self.network.memory and self.part == "all":
+            require(pairs > 1, "data.clip_frames", frames, "3 or more with network.memory: a single pair has no past")
+            # A refinement without gradient hides the state that the memory adds to.
+            require(not self.no_grad_iterations, "no_grad_iterations", self.no_grad_iterations, "0 with network.memory")

@@ -155,6 +155,7 @@ def _add_gradient(
         initial_coarse=part.coarse_start(),
         hold=drawn.hold,
         no_grad_iterations=drawn.no_grad_iterations,
+        pairs_in_clip=config.pairs_in_clip,
     )
     loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
     fabric.backward(loss)

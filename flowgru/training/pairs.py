@@ -10,6 +10,7 @@ from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stag
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
+from flowgru.data.synthetic.clip import PairsOfClips
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
 from flowgru.errors import RequestError, counted, sides, size_text
@@ -40,6 +41,8 @@ def _pairs(config: TrainConfig) -> Dataset[FlowSample]:
         return open_stage(config.stage, config.root, seed=config.seed)
     if config.sets:
         return MixedPairs([_part(part, config) for part in config.sets], seed=config.seed)
+    if config.pairs_in_clip > 1:
+        return PairsOfClips(config.data, length=config.steps * config.batch_size)
     number = -(-config.steps * config.batch_size // config.uses)
     pairs = SyntheticPairs(config.data, length=number, device=config.generate_on)
     return pairs if config.uses == 1 else ReusedPairs(pairs, config.uses, seed=config.seed)
@@ -95,6 +98,9 @@ def described(data: Dataset[FlowSample]) -> str:
 
 
 def _described_part(data: Dataset[FlowSample]) -> str:
+    if isinstance(data, PairsOfClips):
+        size = size_text((data.settings.height, data.settings.width))
+        return f"generated clips of {data.settings.clip_frames} frames of {size}"
     if isinstance(data, SyntheticPairs):
         return f"generated pairs of {size_text((data.settings.height, data.settings.width))}"
     name = getattr(data, "label", type(data).__name__)

@@ -173,11 +173,12 @@ def _place_of(resume: str, folder: Path) -> str:
 
 
 def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
-    parts = num_processes * config.gradient_accumulation_steps
+    parts = num_processes * config.gradient_accumulation_steps * config.pairs_in_clip
     if config.batch_size % parts:
+        clips = f" and clips of {config.data.clip_frames} frames" if config.pairs_in_clip > 1 else ""
         raise RequestError(
             f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {num_processes} processes with "
-            f"gradient_accumulation_steps {config.gradient_accumulation_steps}"
+            f"gradient_accumulation_steps {config.gradient_accumulation_steps}{clips}"
         )
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from tiny_run import NOTHING, TINY, log_lines, write_config
 
 from flowgru.config import NetworkConfig, StageSet
 from flowgru.errors import RequestError
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine
@@ -132,6 +134,29 @@ def test_resuming_from_a_named_checkpoint_gives_the_same_bits(kept, tmp_path):
     assert all(torch.equal(run[name], again[name]) for name in run)
     with pytest.raises(RequestError, match="holds step-00000006, newer than"):
         train(KEPT, str(kept), resume=start, device="cpu")
+
+
+def test_a_memory_is_added_to_weights_and_a_run_on_clips_goes_on_to_the_same_bits(tmp_path, capsys):
+    start = tmp_path / "start.safetensors"
+    write_model_file(start, FlowNetwork(TINY.network).state_dict(), {"network": asdict(TINY.network)})
+    control = replace(KEPT, data=replace(TINY.data, clip_frames=3), batch_size=2, steps=3, init_from=str(start))
+    config = replace(control, network=replace(TINY.network, memory=True))
+    for name, each in (("control", replace(control, steps=1)), ("whole", config)):
+        train(each, str(tmp_path / name), device="cpu")
+    said = capsys.readouterr().out
+    assert said.count("generated clips of 3 frames of 128x128 px") == 2
+    (new,) = (line for line in said.splitlines() if "left at random" in line)
+    assert all(name.startswith("temporal_memory.") for name in new.split("at random: ")[1].split(", "))
+    losses = [log_lines(tmp_path / name)[0]["loss"] for name in ("control", "whole")]
+    assert losses[0] == losses[1]  # it begins as the network that it was
+    train(config, str(tmp_path / "cut"), resume=str(tmp_path / "whole/step-00000002"), device="cpu")
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert whole["temporal_memory.to_hidden.weight"].abs().max() > 0
+    early = load_file(tmp_path / "whole/step-00000001/model.safetensors")
+    late = load_file(tmp_path / "whole/step-00000003/model.safetensors")
+    gates = "temporal_memory.cell.gates.recurrent.weight"
+    assert not torch.equal(early[gates], late[gates])
 
 
 def test_a_named_checkpoint_of_another_configuration_is_refused_before_the_folder_is_made(tmp_path):

@@ -13,6 +13,9 @@ from flowgru.layers.arithmetic import convolutions
 Pair = Float[Tensor, "2 3 H W"]
 """First and second picture, RGB around [0, 1]."""
 
+Frames = Float[Tensor, "T 3 H W"]
+"""A pair, or the frames of a longer clip."""
+
 GREY = (0.299, 0.587, 0.114)
 
 
@@ -79,7 +82,7 @@ def draw_fog(draws: Draws, height: int, width: int) -> tuple[Float[Tensor, "1 H 
 
 
 def expose(
-    pair: Pair,
+    pair: Frames,
     draws: Draws,
     noise_generator: torch.Generator,
     *,
@@ -89,10 +92,10 @@ def expose(
     noise: float,
     steady: bool,
     fog: float = 0.0,
-) -> Pair:
-    """Photograph the rendered pair and round it to 8-bit levels.
+) -> Frames:
+    """Photograph the rendered pair and round it to 8-bit levels; a longer clip with `steady`.
 
-    Both pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
+    All pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
     Strengths and shares as in SyntheticSettings; 0 turns each part off.
     """
     if fog and draws.chance(fog):
