@@ -12,7 +12,10 @@ import torch
 from benchmark_rows import rows
 from paths import ROOT
 
+from flowgru.config import NetworkConfig
 from flowgru.model.exported import formats
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import operator_variants
 
 pytestmark = pytest.mark.timeout(1800)  # of some, most is the start of processes, which a busy machine draws out
@@ -148,6 +151,28 @@ def test_tracks_are_compared_with_exact_ones_both_ways(script, tmp_path, model, 
     assert [row["followed by"] for row in found] == ["flows from frame to frame", "chains over 1, 2"]
     assert all(0 <= float(row["within 16 px, %"]) <= 100 and float(row["occlusion accuracy, %"]) > 0 for row in found)
     assert "within 4 px, chosen chains minus plain chaining: " in (said := capsys.readouterr().out) and "95 %" in said
+
+
+def test_a_memory_over_time_is_measured_beside_none_and_a_warm_start(script, tmp_path, capsys):
+    models = []
+    for memory in (False, True):
+        torch.manual_seed(0)
+        network = FlowNetwork(NetworkConfig("compact", "min_gru", memory=memory))
+        if network.temporal_memory is not None:
+            torch.nn.init.normal_(network.temporal_memory.to_hidden.weight, std=0.3)
+        models.append(str(tmp_path / f"{memory}.safetensors"))
+        card = {"network": {"preset": "compact", "operator": "min_gru", "memory": memory}, "iterations": 1}
+        write_model_file(models[-1], network.state_dict(), card)
+    words = ("--clips", 2, "--frames", 3, "--size", "64x64", "--iterations", 1, "--photos", "", "--textures", 2)
+    script("memory_over_time", *models, *words, "--root", tmp_path, "--json", tmp_path / "a.jsonl").main()
+    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    rows_of_both = ["each pair for itself", "warm start", "memory", "memory and warm start"]
+    for model, expected in zip(models, (rows_of_both[:2], rows_of_both), strict=True):
+        of_model = [row for row in found if row["model"] == model]
+        assert [row["row"] for row in of_model] == 2 * expected
+        errors = [row["going on, px"] for row in of_model[: len(expected)]]
+        assert len({*errors}) == len(errors)
+    assert "sintel_clean: not measured" in capsys.readouterr().err
 
 
 def test_a_case_that_memory_does_not_allow_is_written_as_not_run(script, tmp_path):
