@@ -61,11 +61,6 @@ class MatchNorm(nn.Module):
         return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + self.floor)
 
 
-def texture_of(features: Features) -> Float[Tensor, "B 1 1 1"]:
-    """How much texture a frame has, from what MatchNorm gives of it: 0 for one colour, nearly 1 for texture everywhere."""
-    return features.square().mean(dim=(1, 2, 3), keepdim=True)
-
-
 def make_norm(norm: Norm, num_channels: int) -> nn.Module:
     """The normalisation layer of that name."""
     match norm:

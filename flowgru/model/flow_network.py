@@ -14,24 +14,16 @@ from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, pixel_grid
 from flowgru.layers.convolution import filtering_bytes
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
-from flowgru.model.encoders import Encoder, padded, texture_of
+from flowgru.model.encoders import Encoder, padded
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
 from flowgru.model.motion_encoder import MotionEncoder
 from flowgru.model.prediction import EncodedFrame, FlowPrediction, check_counts, check_pair, update_length
 from flowgru.model.temporal_memory import TemporalMemory
+from flowgru.model.texture_gate import Gate, texture_gate
 from flowgru.operators import make_operator
 from flowgru.types import CoarseFlow, Features, Flow, Images
-
-Gate = Float[Tensor, "B 1 1 1"]
-"""Which part of each change of the flow counts, in [0, 1], for each pair."""
-
-LITTLE_TEXTURE = 1e-5
-"""What texture_of says of a pair each of whose refinements moves the flow half as far as it would.
-
-Rounding makes it 1e-11 of frames of one colour, with a texture_floor of 0.05; one small thing on a large wall 1e-3 and more.
-"""
 
 
 class FlowNetwork(nn.Module):
@@ -218,10 +210,7 @@ class FlowNetwork(nn.Module):
 
     def gate(self, first: Features, second: Features) -> Gate | None:
         """Which part of each change of the flow counts: all of it, but for frames of next to no texture."""
-        if not self.config.texture_gate:
-            return None
-        texture = torch.minimum(texture_of(first), texture_of(second))
-        return texture / (texture + LITTLE_TEXTURE)
+        return texture_gate(first, second) if self.config.texture_gate else None
 
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
         """The operator's state after `count` refinements that leave the flow where it is.

@@ -130,7 +130,7 @@ def test_a_card_says_true_or_false(tmp_path):
     path = tmp_path / "model.safetensors"
     card = {"network": {"preset": "compact", "operator": "min_gru", "memory": "yes"}}
     write_model_file(path, trained().state_dict(), card)
-    with pytest.raises(RequestError, match="says memory 'yes': expected true or false"):
+    with pytest.raises(RequestError, match='says memory "yes": expected true or false'):
         load_model(path, "cpu")
 
 

@@ -5,8 +5,8 @@ import torch
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
-from flowgru.model.encoders import texture_of
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.texture_gate import texture_of
 
 GREY = 0.5
 
