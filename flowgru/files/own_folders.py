@@ -35,26 +35,27 @@ def refuse_link(folder: Path, root: Path) -> None:
         raise RequestError(f"{folder} is a link to {folder.resolve()}, outside --output {root}: remove the link")
 
 
-def refuse_file(folder: Path) -> None:
-    """RequestError where a file stands at the name of a folder, or of one above it."""
+def refuse_file(folder: Path, option: str = "--output") -> None:
+    """RequestError where a file stands at the name of a folder that an option names, or of one above it."""
     there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), None)
     if there is not None and there.exists() and not there.is_dir():
         within = "" if there == folder else f" is to lie in {there}, which"
-        raise RequestError(f"--output {folder}{within} is a file: name a folder")
+        raise RequestError(f"{option} {folder}{within} is a file: name a folder")
 
 
-def require_writable(path: Path) -> None:
-    """MachineError where the folder of a file, which is made, takes no file: to be known before long work is done for it.
+def require_writable(path: Path, option: str = "--output") -> None:
+    """MachineError where the folder of a file that an option names takes no file: to be known before long work is done for
+    it. The folder is made.
 
     RequestError where a file stands at its name.
     """
-    refuse_file(path.parent)
+    refuse_file(path.parent, option)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise MachineError(f"cannot write {path}: {error.strerror or error}; name another --output") from None
+        raise MachineError(f"cannot write {path}: {error.strerror or error}; name another {option}") from None
 
 
 class KeptFolders:

@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 from flowgru.console import progress, say, warn
 from flowgru.data.video.camera import TEST, Camera, is_camera
-from flowgru.data.video.frames import open_frames
+from flowgru.data.video.frames import FrameSource, open_clip
 from flowgru.data.video.reader import Frame
-from flowgru.errors import RequestError, counted
+from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.opening import open_network
 from flowgru.live.display import open_display
 from flowgru.live.flow import LiveFlow, LivePicture, Pace
@@ -25,12 +25,13 @@ SECONDS_TO_LOOK = 0.2
 
 
 def run_live(settings: LiveSettings) -> int:
-    """The exit code: 0, or 128 and the number of the signal that ended it.
+    """The exit code: 0, 3 where a file could not be read whole, or 128 and the number of the signal that ended it.
 
     What --save names is written whole, whatever ends the work; an error is raised after that.
     """
     recording, pace, problem = Recording(settings), Pace(), None
-    with _opened(settings.source) as (frames, paced), open_display(settings) as display:
+    frames, paced = _opened(settings.source, recording.path)
+    with open_display(settings) as display:
         network = open_network(settings)
         began = time.perf_counter()
         with (
@@ -48,30 +49,31 @@ def run_live(settings: LiveSettings) -> int:
             except Exception as error:
                 problem = error
         seconds = time.perf_counter() - began
+    unread = frames.problems if isinstance(frames, FrameSource) else []
+    for line in unread:
+        warn(f"error: {line}")
     if pace.num_shown or problem is None:
-        _say_what_was(settings, pace, seconds, newest.num_dropped)
+        _say_what_was(recording, pace, seconds, newest.num_dropped)
     if problem is not None:
         raise problem
-    return 128 + received[0] if received else 0
+    if received:
+        return 128 + received[0]
+    return InputFileError.exit_code if unread else 0
 
 
-@contextmanager
-def _opened(source: str) -> Iterator[tuple[Iterable[Frame], bool]]:
+def _opened(source: str, save: Path | None) -> tuple[Iterable[Frame], bool]:
     """The frames, and whether they come as fast as they are read, and have times of their own to be kept.
 
-    MachineError where there is no such camera; RequestError and InputFileError as of open_frames.
+    MachineError where there is no such camera; RequestError where what is saved would replace a file that is shown;
+    RequestError and InputFileError as of open_clip.
     """
     if is_camera(source):
-        camera = Camera(source)
-        yield camera, source == TEST
-        return
-    clips = open_frames([source])
-    if len(clips) != 1:
-        raise RequestError(f"--source {source} stands for {len(clips)} clips: name one of them")
-    _ = clips[0].expected_frames  # opens the file, so that a bad one is refused before any work
-    yield clips[0], True
-    for problem in clips[0].problems:
-        warn(f"error: {problem}")
+        return Camera(source), source == TEST
+    clip = open_clip([source])
+    if save is not None and save.resolve() in {path.resolve() for path in clip.paths}:
+        raise RequestError(f"--save {save} is what --source shows, and would be replaced: name another --save")
+    _ = clip.expected_frames  # opens the file, so that a bad one is refused before any work
+    return clip, True
 
 
 def _pictures(
@@ -88,12 +90,12 @@ def _pictures(
             yield pictures.of(pair, str(pace))
 
 
-def _say_what_was(settings: LiveSettings, pace: Pace, seconds: float, num_dropped: int) -> None:
+def _say_what_was(recording: Recording, pace: Pace, seconds: float, num_dropped: int) -> None:
     if not pace.num_shown:
-        warn("no flow was shown" + (f", so {settings.save} was not written" if settings.save else ""))
+        warn("no flow was shown" + (f", so {recording.path} was not written" if recording.path else ""))
         return
     say(
         f"showed {counted(pace.num_shown, 'flow')} in {seconds:.1f} s ({pace.num_shown / seconds:.1f} flows/s, latency "
         f"{1000 * pace.mean_latency:.0f} ms in the mean); {counted(num_dropped, 'frame')} dropped"
-        + (f"; wrote {settings.save}" if settings.save else "")
+        + (f"; wrote {recording.path}" if recording.is_written else "")
     )

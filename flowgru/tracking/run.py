@@ -14,7 +14,7 @@ import torch
 from flowgru.config.estimation import TrackSettings
 from flowgru.console import progress, say, warn
 from flowgru.data.drawing import rainbow, with_points
-from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
@@ -40,12 +40,10 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
 
     The points are followed up to where the clip breaks off. Nothing is written before the first frame has been read.
     """
-    sources = open_frames(inputs, settings.start, settings.end)
-    if len(sources) != 1:
-        raise RequestError(f"the inputs stand for {len(sources)} clips: tracks are those of one, name it alone")
+    source = open_clip(inputs, settings.start, settings.end)
     folder = Path(settings.output)
     targets = [folder / TRACKS, *([folder / VIDEO] if settings.video else [])]
-    _check_targets(folder, targets, sources[0], settings)
+    _check_targets(folder, targets, source, settings)
     points = None if settings.points is None else read_points(settings.points)
     network = open_network(settings)
     if settings.device == "auto" and network.device.type == "cpu":
@@ -57,7 +55,7 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     make_folders([folder])
     try:
         remove_leftovers(folder)
-        return _Tracking(sources[0], points, matcher, targets, settings).run()
+        return _Tracking(source, points, matcher, targets, settings).run()
     finally:
         remove_empty([folder] * is_new)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import moving_frames, write_clip
+from media import moving_frames, noisy_frames, write_clip
 
 from flowgru.cli import main
 from flowgru.data.video.frames import open_frames
@@ -96,6 +96,25 @@ def test_a_camera_that_stops_is_one_line_and_the_video_is_kept(live, tmp_path, m
     assert capsys.readouterr().err.splitlines()[-1] == "error: the camera has gone"
 
 
+def test_a_video_that_cannot_be_written_is_known_before_any_work(live, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "open_network", lambda settings: pytest.fail("work was begun"))
+    (tmp_path / "file").write_text("kept")
+    for place, code in (("/proc/nowhere/a.mp4", 4), (tmp_path / "file/a.mp4", 2)):
+        assert live("--source", "test", "--save", place) == code
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ") and "--save" in line and "--output" not in line
+
+
+def test_a_video_that_was_not_finished_is_not_said_to_be_written(live, tmp_path, monkeypatch, capsys):
+    def full(self, rgb, time=None):
+        raise MachineError("the disk is full")
+
+    monkeypatch.setattr("flowgru.live.recording.VideoWriter.write", full)
+    assert live("--source", "test", "--save", tmp_path / "a.mp4") == 4
+    said = capsys.readouterr()
+    assert "wrote" not in said.out and "error: the disk is full" in said.err and list(tmp_path.iterdir()) == []
+
+
 def test_a_display_that_is_closed_ends_it(live, monkeypatch, capsys):
     monkeypatch.setattr(Nowhere, "show", lambda self, picture: False)
     assert live("--source", "test") == 0
@@ -107,6 +126,32 @@ def test_where_nothing_was_shown_nothing_is_saved(live, tmp_path, monkeypatch, c
     assert live("--source", "test", "--save", tmp_path / "a.mp4") == 0
     assert not (tmp_path / "a.mp4").exists()
     assert "no flow was shown, so" in capsys.readouterr().err
+
+
+def test_a_file_that_breaks_off_is_shown_so_far_and_its_code_says_so(live, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mkv", noisy_frames(12))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    assert live("--source", clip) == 3
+    said = capsys.readouterr()
+    assert said.out.startswith("showed ")
+    (line,) = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert "clip.mkv" in line
+
+
+def test_a_file_that_is_shown_is_not_replaced_by_what_is_saved(live, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(tmp_path / "clip.mp4", moving_frames(3))
+    before = clip.read_bytes()
+    assert live("--source", clip, "--save", "clip.mp4", "--overwrite") == 2
+    assert capsys.readouterr().err.startswith("error: --save clip.mp4 is what --source shows")
+    assert clip.read_bytes() == before
+
+
+def test_several_clips_are_one_line(live, tmp_path, capsys):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", moving_frames(2))
+    assert live("--source", tmp_path / "*.mp4") == 2
+    assert "error: got 2 clips (a, b): expected one clip, so name it alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

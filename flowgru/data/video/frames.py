@@ -22,9 +22,9 @@ from flowgru.data.video.listing import (
     warn_of_shell_order,
 )
 from flowgru.data.video.reader import Frame, VideoReader, check_range, warn_of_change
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, counted
 
-__all__ = ["Frame", "FrameSource", "open_frames"]
+__all__ = ["Frame", "FrameSource", "open_clip", "open_frames"]
 
 
 class FrameSource(ABC):
@@ -206,6 +206,15 @@ def open_frames(inputs: Sequence[str | Path], start: int = 1, end: int | None = 
         for source, name in zip(sources, distinct_names(places, "inputs"), strict=True):
             source.name = name
     return sources
+
+
+def open_clip(inputs: Sequence[str | Path], start: int = 1, end: int | None = None) -> FrameSource:
+    """open_frames, for those who take a single clip. RequestError where the inputs are several."""
+    sources = open_frames(inputs, start, end)
+    if len(sources) != 1:
+        names = ", ".join(source.name for source in sources[:3]) + ", ..." * (len(sources) > 3)
+        raise RequestError(f"got {counted(len(sources), 'clip')} ({names}): expected one clip, so name it alone")
+    return sources[0]
 
 
 def _pictures(name: str, paths: Sequence[Path], origin: str, start: int, end: int | None) -> PictureSource:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from flowgru.data.formats.picture_kinds import picture_tensor
-from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import RequestError, sides, size_text
 from flowgru.estimation.stream import StreamFrame
 from flowgru.kinds import described, given_path
@@ -25,10 +25,7 @@ def open_stream(frames: Any) -> Iterator[StreamFrame]:
     RequestError for anything else, and where there are fewer than 2 frames or their sizes differ.
     """
     if isinstance(frames, str | os.PathLike):
-        sources = open_frames([given_path(frames, "frames")])
-        if len(sources) != 1:
-            raise RequestError(f"frames is {str(frames)!r}, which stands for {len(sources)} clips: name one of them")
-        return _in_pairs(_read(sources[0]))
+        return _in_pairs(_read(open_clip([given_path(frames, "frames")])))
     if isinstance(frames, FrameSource):
         return _in_pairs(_read(frames))
     return _in_pairs(_each(_several(frames, "frames", FRAMES)))
