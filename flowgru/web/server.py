@@ -16,7 +16,8 @@ _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY":
 def serve(settings: WebSettings) -> int:
     """Serves the page until Ctrl-C or SIGTERM, and removes what visitors gave and got.
 
-    MachineError where nothing can listen at the address; ModuleNotFoundError where gradio is not installed.
+    MachineError where nothing can listen at the address; RequestError and MachineError where a file of a model cannot be
+    opened; ModuleNotFoundError where gradio is not installed.
     """
     port = free_port(settings.host, settings.port)
     with tempfile.TemporaryDirectory(prefix="flowgru-web-", ignore_cleanup_errors=True) as folder:
@@ -26,10 +27,12 @@ def serve(settings: WebSettings) -> int:
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", settings.host]))
         import gradio as gr
 
-        from flowgru.web.page import STYLE, Page
         from flowgru.web.visitors import Visitors
 
         visitors = Visitors(Path(folder, "visitors"), settings)
+        visitors.models.open_files()
+        from flowgru.web.page import STYLE, Page
+
         Page(settings, visitors).blocks.launch(
             server_name=settings.host,
             server_port=port,

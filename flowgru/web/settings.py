@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from flowgru.config.require import require
+from flowgru.config.require import require, require_device
 from flowgru.processes.ports import THIS_MACHINE, check_port
 
 
@@ -31,6 +31,7 @@ class WebSettings:
 
     def __post_init__(self) -> None:
         check_port(self.port)
+        require_device(self.device)
         require(bool(self.models), "--models", "empty", "one name or file at least")
         require(self.max_frames >= 2, "--max-frames", self.max_frames, "2 or more")
         require(self.max_waiting >= 1, "--max-waiting", self.max_waiting, "1 or more")

@@ -13,7 +13,7 @@ from flowgru.config.require import require
 from flowgru.config.way import COMPUTED
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
-from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.opening import open_network
@@ -21,7 +21,10 @@ from flowgru.estimation.outputs import refuse_clashing_names
 from flowgru.estimation.pair_files import PairToWrite
 from flowgru.estimation.side_by_side import FLOWS_FOR_SCALE, PICTURES_A_SECOND
 from flowgru.estimation.stream import PairFlow, pair_flows
+from flowgru.files.names import shortest_names
 from flowgru.model.pair_network import PairNetwork
+from flowgru.model.weight_files.hub import is_hub_address
+from flowgru.model.weight_files.loading import RELEASED, device_of_option
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.web.settings import WebSettings
 
@@ -73,14 +76,25 @@ class Models:
 
     def __init__(self, settings: WebSettings) -> None:
         self._device = settings.device
-        self._paths = {Path(model).name: model for model in settings.models}
+        models = [*dict.fromkeys(settings.models)]
+        self._paths = dict(zip(shortest_names(models), models, strict=True))
         self._opened: dict[str, PairNetwork] = {}
         self._lock = threading.Lock()
 
     @property
     def names(self) -> list[str]:
-        """As visitors see them: files without their folders."""
+        """As visitors see them: files without their folders, unless these tell two files apart."""
         return [*self._paths]
+
+    def open_files(self) -> None:
+        """Opens what needs no download, so that a name that is no model is refused before anybody asks for it.
+
+        RequestError and MachineError as of open_network.
+        """
+        device_of_option(self._device)
+        for model in self._paths.values():
+            if model not in RELEASED and not is_hub_address(model):
+                self.network(ModelSettings(model=model))
 
     def settings(self, wishes: Wishes) -> ModelSettings:
         """What --model and its companions say. RequestError for what a visitor may not ask for."""
@@ -118,13 +132,13 @@ def estimated(
 ) -> Iterator[Counted | EstimatedClip]:
     """Counts the pairs that are done, and gives the whole at last; the folder is emptied first.
 
-    inputs: two pictures, or a clip. Errors are those of open_frames, pair_flows and open_network, and InputFileError for
+    inputs: two pictures, or a clip. Errors are those of open_clip, pair_flows and open_network, and InputFileError for
     frames that are larger than the limit.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings, size = models.settings(wishes), size_to_compute(wishes.size)
-    source = one_clip(inputs, limits.max_frames)
+    source = open_clip(inputs, end=limits.max_frames)
     refuse_clashing_names(source.paths, ("_backward", "_occlusion", "_confidence"))
     network = models.network(settings)
     clip = EstimatedClip(folder, has_backward=wishes.backward, has_confidence=network.config.confidence)
@@ -138,21 +152,13 @@ def estimated(
     if not clip.pairs:
         raise InputFileError("there is no pair of frames: need at least 2 frames of one size")
     clip.notes += source.problems
-    num_frames = one_clip(inputs).expected_frames
+    num_frames = open_clip(inputs).expected_frames
     if num_frames is not None and num_frames > limits.max_frames:
         clip.notes.append(f"of {num_frames} frames the first {limits.max_frames} are used, which is the limit here")
     clip.frame_rate = float(source.frame_rate or PICTURES_A_SECOND)
     step = -(-len(clip.pairs) // FLOWS_FOR_SCALE)
     clip.scale = suggest_max_flow(read_flow(folder / f"{pair.name}.flo").flow for pair in clip.pairs[::step])
     yield clip
-
-
-def one_clip(inputs: Sequence[Path], end: int | None = None) -> FrameSource:
-    """The clip that the inputs are, up to a frame. RequestError and InputFileError as of open_frames."""
-    sources = open_frames(inputs, end=end)
-    if len(sources) != 1:
-        raise RequestError(f"{len(sources)} clips were given: expected two pictures, or one clip")
-    return sources[0]
 
 
 class SmallFrames(FrameSource):

@@ -4,6 +4,7 @@ import errno
 import socket
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -11,19 +12,46 @@ from flowgru.cli import main
 from flowgru.errors import InputFileError
 from flowgru.web.settings import WebSettings
 from flowgru.web.visitors import Visitors, error_line
-from flowgru.web.work import Wishes
+from flowgru.web.work import Models, Wishes
 
 
-def test_its_help_needs_no_extra_and_serving_names_it(monkeypatch, capsys):
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server sets is as it was afterwards."""
     for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY", "GRADIO_SSR_MODE", "GRADIO_TEMP_DIR"):
-        monkeypatch.setenv(name, "")  # and so it is as it was afterwards
+        monkeypatch.setenv(name, "")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
+
+
+def test_its_help_needs_no_extra_and_serving_names_it(environment, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["web", "--help"]) == 0
     assert "--max-megapixels" in capsys.readouterr().out
     assert main(["web", "--port", "0"]) == 2
     assert capsys.readouterr().err == "error: the package gradio is missing: pip install 'flowgru[web]'\n"
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (["--models", "default,nowhere.pth"], 2, "there is no model file nowhere.pth"),
+        (["--models", "nowhere.onnx"], 2, "there is no model file nowhere.onnx"),
+        (["--models", "raft_large", "--device", "cuda"], 4, "the device cuda cannot be used"),
+        (["--device", "gpu"], 2, "--device is 'gpu': expected auto, cpu, cuda, cuda:0 or the like"),
+    ],
+)
+def test_what_cannot_be_opened_is_told_before_anybody_visits(words, code, said, environment, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
+    assert main(["web", "--port", "0", *words]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
+
+
+def test_models_of_one_name_are_told_apart_and_the_others_are_short():
+    models = Models(WebSettings(models=("default", "/s/a/m.pth", "/s/b/m.pth", "/s/x.pth", "default")))
+    assert models.names == ["default", "a/m.pth", "b/m.pth", "x.pth"]
+    assert models.settings(Wishes("b/m.pth")).model == "/s/b/m.pth"
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):

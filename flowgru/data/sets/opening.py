@@ -1,6 +1,5 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from flowgru.data.sets.layouts.masks import Masks, picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
 from flowgru.data.sets.manifest import list_manifest
 from flowgru.errors import InputFileError, RequestError, did_you_mean, nearest, sides, size_text
+from flowgru.files.names import shortest_names
 
 MANIFEST_SUFFIX = ".csv"
 
@@ -75,12 +75,8 @@ class FlowPairs(Dataset[FlowSample]):
 def open_datasets(names: Iterable[str], root: str | Path) -> list[FlowPairs]:
     """Several sets, each once; manifests of one name are labelled by so much of their folders that tells them apart."""
     sets = [open_dataset(name, root) for name in dict.fromkeys(names)]
-    for pairs in sets:
-        parts = Path(os.path.abspath(pairs.name)).parts
-        num_parts = 1
-        while num_parts < len(parts) and any(each.label == pairs.label for each in sets if each is not pairs):
-            num_parts += 1
-            pairs.label = "/".join(parts[-num_parts:])
+    for pairs, label in zip(sets, shortest_names([pairs.name for pairs in sets]), strict=True):
+        pairs.label = label
     return sets
 
 

@@ -94,7 +94,7 @@ def test_manifests_of_one_name_are_told_apart(manifest, tmp_path):
     other.parent.mkdir()
     other.write_text(path.read_text().replace("clip/", "../clip/"))
     labels = [pairs.label for pairs in open_datasets([str(path), str(other), str(path)], ".")]
-    assert labels == [f"{tmp_path.name}/my pairs.csv", "my pairs.csv"]
+    assert labels == [f"{tmp_path.name}/my pairs.csv", "other/my pairs.csv"]
     assert open_datasets([str(path)], ".")[0].label == "my pairs.csv"
 
 
