@@ -26,6 +26,7 @@ from flowgru.estimation.outputs import (
     clip_folders,
     make_folders,
     refuse_clashing_names,
+    refuse_still_picture,
     remove_empty,
     write_summary,
 )
@@ -48,6 +49,7 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     """
     sources = open_frames(inputs, settings.start, settings.end)
     place = Place(sources, settings)
+    refuse_still_picture(sources, settings)
     refuse_clashing_names([path for source in sources for path in source.paths], place.endings)
     if place.finished:
         flows = counted(place.journal.num_flows, "flow")

@@ -14,7 +14,7 @@ from flowgru.config.estimation import VIDEO, VIDEO_SUFFIXES, EstimateSettings
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import InputFileError, MachineError, RequestError
 from flowgru.estimation.journal import SUMMARY, Journal, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
@@ -184,6 +184,27 @@ def refuse_clashing_names(pictures: Sequence[Path], endings: Sequence[str]) -> N
                 raise RequestError(
                     f"the results of {path.name} and {other.name} would have one name: rename {other.name}"
                 )
+
+
+def refuse_still_picture(sources: Sequence[FrameSource], settings: EstimateSettings) -> None:
+    """RequestError where an animated picture is asked for, and each clip is known to give one flow: it would stand still."""
+    name = settings.video_name
+    if name is None or Path(name).suffix.lower() not in PICTURE_SUFFIXES:
+        return
+    if all(_num_flows(source, settings.stride) == 1 for source in sources):
+        raise RequestError(
+            f"--video {name}: {sources[0].name} gives one flow, and an animated picture shows two at least; leave --video "
+            "out: flowgru view makes a picture of a flow file"
+        )
+
+
+def _num_flows(source: FrameSource, stride: int) -> int | None:
+    """How many flows a clip gives; None where it does not say, or cannot be read."""
+    try:
+        num_frames = source.expected_frames
+    except InputFileError:
+        return None
+    return None if num_frames is None else (num_frames - 1) // stride
 
 
 def make_folders(folders: Sequence[Path]) -> None:

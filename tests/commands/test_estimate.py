@@ -256,11 +256,6 @@ def test_a_video_has_the_name_and_the_kind_that_are_asked_for(estimate, tmp_path
     assert estimate(clip, "--video") == 2  # another request
 
 
-def test_a_clip_of_one_flow_is_a_picture_of_one_frame(estimate, pair, output):
-    assert estimate(*pair, "--video", "flow.gif") == 0
-    assert read_image(output / "flow.gif").shape == (SIZE[0], 2 * SIZE[1], 3)
-
-
 def test_what_stands_behind_the_switch_is_an_input_where_it_is_no_name_of_a_picture(estimate, tmp_path, output):
     clip = write_clip(tmp_path / "clip.mp4", moving_frames(2, *SIZE))
     assert estimate("--video", clip) == 0 and names(output) == ["flow.mp4", "frame_000001.flo", "summary.json"]

@@ -4,7 +4,7 @@ import pytest
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
-from flowgru.data.formats.images import write_image
+from flowgru.data.formats.images import read_image, write_image
 from flowgru.estimation import opening
 
 
@@ -108,3 +108,16 @@ def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_pa
     assert estimate(*(tmp_path / name for name in names), "--backward") == 2
     assert "f.png and f_backward.png would have one name" in only_error(capsys)
     assert estimate(*(tmp_path / name for name in names)) == 0
+
+
+@pytest.mark.parametrize("options", [("--video", "flow.gif"), ("--video", "flow.WEBP", "--stride", "2")])
+def test_an_animated_picture_of_one_flow_is_refused_before_any_work(estimate, tmp_path, output, capsys, options):
+    clip = write_clip(tmp_path / "clip.mp4", moving_frames(1 + int(options[-1]) if "--stride" in options else 2, *SIZE))
+    assert estimate(clip, *options) == 2
+    assert f"{options[1]}: clip gives one flow, and an animated picture shows two at least" in only_error(capsys)
+    assert not output.exists()
+
+
+def test_beside_a_longer_clip_one_of_one_flow_has_a_picture_of_one_frame(estimate, pair, folder, output):
+    assert estimate(folder, *pair, "--video", "flow.gif") == 0
+    assert read_image(output / "a/flow.gif").shape == (SIZE[0], 2 * SIZE[1], 3)
