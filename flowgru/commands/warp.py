@@ -40,10 +40,13 @@ def warp(
     from flowgru.console import say
     from flowgru.data.formats.flow_files import read_flow
     from flowgru.data.formats.images import read_image, write_image, written_format
+    from flowgru.data.video.listing import is_picture
     from flowgru.estimation.public.warping import warp as warp_by_flow
 
     for target in targets.values():
         written_format(target)
+    if not is_picture(picture) and is_picture(flow):
+        raise RequestError(f"got {picture} and then {flow}: expected the picture first and then the flow file")
     image, found = read_image(picture), read_flow(flow)
     height, width = found.valid.shape
     _require_size(image, picture, height, width, f"the flow {flow}")

@@ -172,7 +172,12 @@ def test_every_kind_of_picture_is_warped_as_it_is_read(files, name, stored, mean
         (["{0}/b.png", "{0}/a.flo"], 2, "--output must be given"),
         (["{0}/none.png", "{0}/a.flo", "--output", "{0}/o.png"], 3, "none.png"),
         (["{0}/b.png", "{0}/none.flo", "--output", "{0}/o.png"], 3, "none.flo"),
-        (["{0}/a.flo", "{0}/b.png", "--output", "{0}/o.png"], 3, "a.flo cannot be read as a picture"),
+        (
+            ["{0}/a.flo", "{0}/b.png", "--output", "{0}/o.png"],
+            2,
+            "b.png: expected the picture first and then the flow file",
+        ),
+        (["{0}/a.flo", "{0}/a.flo", "--output", "{0}/o.png"], 3, "a.flo cannot be read as a picture"),
     ],
 )
 def test_what_cannot_be_warped_is_one_line_and_nothing_is_written(files, words, code, said, capsys):
