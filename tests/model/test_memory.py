@@ -39,6 +39,7 @@ LACKS = [
     RuntimeError("CUDA error: out of memory"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("Unable to instantiate PyTypeObject for IndexReduceBackward0"),
     OSError(12, "Cannot allocate memory"),
     Exception("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer of size 8"),
     Exception("BFCArena::AllocateRawInternal Available memory of 4 is smaller than requested bytes of 8"),
