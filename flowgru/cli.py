@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from flowgru.config.renamed import OldName
 from flowgru.console import hold_standard_streams, silence_stdout, warn
 from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory, one_line
-from flowgru.parser import TaskParser
 from flowgru.version import VERSION
 
 
@@ -146,6 +145,8 @@ def _run(words: list[str]) -> int:
         )
     command = COMMANDS[words[0]]
     task: Callable[..., int | None] = getattr(importlib.import_module(command.module), command.function)
+    from flowgru.parser import TaskParser  # here, so that it is one line that says which package is missing
+
     parser = TaskParser(f"flowgru {words[0]}", task)
     return task(**parser.parse(words[1:], EITHER.get(words[0], ()))) or 0
 
@@ -185,8 +186,10 @@ def _explain(error: Exception, command: str) -> int:
         return _say(f"error: {error}", code)
     if isinstance(code, int):  # a task that stopped on a signal after saving its state
         return _say(str(error), code)
-    if isinstance(error, ModuleNotFoundError) and (extra := EXTRAS.get((error.name or "").split(".")[0])):
-        return _say(f"error: the package {error.name} is missing: pip install 'flowgru[{extra}]'", 2)
+    if isinstance(error, ModuleNotFoundError) and (package := (error.name or "").split(".")[0]) not in ("", "flowgru"):
+        extra = EXTRAS.get(package)
+        needed, code = (f"'flowgru[{extra}]'", 2) if extra else ("flowgru", 4)
+        return _say(f"error: the package {error.name} is missing: pip install {needed}", code)
     if lacks_memory(error):
         advice = LESS_MEMORY.get(command, "close other programs, or use a machine with more")
         return _say(f"error: not enough memory: {advice}", 4)

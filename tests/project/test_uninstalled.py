@@ -1,4 +1,4 @@
-"""A checkout that is only on PYTHONPATH, with its dependencies but without its own metadata, does all of its work."""
+"""A checkout that is only on PYTHONPATH does all of its work with its dependencies, and names those that it lacks."""
 
 import json
 import os
@@ -75,3 +75,18 @@ def test_an_installed_one_has_the_same_version():
     except PackageNotFoundError:
         pytest.skip("flowgru is not installed here")
     assert installed.version == VERSION
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("jsonargparse", ["train", "--help"]),
+        ("yaml", ["train", "--help"]),
+        ("torch", ["train", "--config", "configs/smoke.yaml", "--output", "{}"]),
+    ],
+)
+def test_without_a_package_that_it_needs_it_says_which(package, words, tmp_path):
+    code = f"import sys; sys.modules[{package!r}] = None\nfrom flowgru.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [word.format(tmp_path / "run") for word in words]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (4, f"error: the package {package} is missing: pip install flowgru\n")
