@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import os
 from typing import Any, get_args
 
 import pytest
@@ -33,7 +34,8 @@ def combinations_of_options(name: str) -> list[dict[str, Any]]:
 
 
 def test_no_test_sees_a_gpu_unasked(pytestconfig):
-    assert pytestconfig.getoption("--gpu") or not torch.cuda.is_available()
+    if not pytestconfig.getoption("--gpu"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "" and not torch.cuda.is_available()
 
 
 def autocast(precision: torch.dtype | None) -> torch.autocast:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import interpreter
 import pytest
 from interpreter import needs_interpreter, run_alone
 from paths import ROOT
@@ -15,6 +16,15 @@ from paths import ROOT
 
 def interpreted(code: str) -> subprocess.CompletedProcess[str]:
     return run_alone(code, TRITON_INTERPRET="1")
+
+
+@pytest.mark.parametrize(
+    ("triton", "numpy", "works"), [("3.6.0", "2.5.1", False), ("3.6.0", "2.4.9", True), ("3.7.0", "2.5.0", True)]
+)
+def test_where_the_interpreter_does_not_work_its_tests_skip_and_say_why(monkeypatch, triton, numpy, works):
+    monkeypatch.setattr(interpreter, "version", {"triton": triton, "numpy": numpy}.__getitem__)
+    reason = interpreter.why_not_interpreted()
+    assert reason == (None if works else f"the interpreter of Triton {triton} does not work with NumPy {numpy}")
 
 
 @needs_interpreter
