@@ -26,9 +26,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from everything import HERE, Step, run, steps
@@ -223,36 +224,46 @@ def ending(session: Session, config: str, folder: Path, reserve: float) -> list[
     """The options of `flowgru train` that let a training end in time."""
     if session.given.run is not None:
         noted = json.loads((folder / CONFIG).read_text("utf-8"))
-        rate = rate_of(session, config, noted["precision"])
+        rate, graphs = rate_of(session, config, noted["precision"])
         (newest,) = CheckpointStore(folder).checkpoints()
         count = max(2, int(0.8 * (session.left - reserve) * rate))
         decay = ["--optimizer.decay_steps", str(count // 2)] if noted["optimizer"]["schedule"] == "constant" else []
-        return ["--steps", str(step_of(newest) + count), *decay]
+        return ["--steps", str(step_of(newest) + count), *decay, *graphs]
     rates = {precision: rate_of(session, config, precision) for precision in ("bf16", "32")}
-    fastest = max(rates, key=lambda precision: rates[precision])
+    fastest = max(rates, key=lambda precision: rates[precision].steps_a_second)
+    words = ["--precision", fastest, *rates[fastest].words]
     if session.small:
-        return ["--precision", fastest, *SMALL_TRAINING]
-    return ["--precision", fastest, "--minutes", f"{(session.left - reserve) / 60:.2f}"]
+        return [*words, *SMALL_TRAINING]
+    return [*words, "--minutes", f"{(session.left - reserve) / 60:.2f}"]
 
 
-def rate_of(session: Session, config: str, precision: str) -> float:
-    """Steps per second of a short training of its own. Ends the script where there can be none."""
+class Rate(NamedTuple):
+    """How fast a training is, and by which options."""
 
-    def measured() -> float:
+    steps_a_second: float
+    words: list[str]
+
+
+def rate_of(session: Session, config: str, precision: str) -> Rate:
+    """That of a short training, without CUDA graphs where no step is made with them. Without any the script ends."""
+
+    def measured(graphs: list[str]) -> float:
         few = [*SMALL_TRAINING, "--steps", "2"] if session.small else ["--steps", "200", "--validation.pairs", "1"]
         device = ["--precision", precision, "--device", session.given.device]
         with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
-            words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *few]
-            probe = Step(f"probe of {precision}", words, writes_rows=False)
+            words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *graphs, *few]
+            probe = Step(" ".join(["probe of", precision, *graphs]), words, writes_rows=False)
             session.do(probe, 0.1 * 60 * session.given.minutes + 15, once=False)
             rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
-        if not rates:
-            sys.exit(f"no step was made in {precision}: see {session.folder / 'log.txt'}")
-        return statistics.median(rates[len(rates) // 3 :])
+        return statistics.median(rates[len(rates) // 3 :]) if rates else 0.0
 
-    rate = session.chosen(f"steps a second in {precision}", measured)
-    session.say(f"\n{precision}: {rate:.3g} steps a second.")
-    return rate
+    for graphs in ([], ["--no-cuda-graph"]):
+        name = " ".join([precision, *graphs])
+        rate = session.chosen(f"steps a second in {name}", partial(measured, graphs))
+        session.say(f"\n{name}: {rate:.3g} steps a second.")
+        if rate:
+            return Rate(rate, graphs)
+    sys.exit(f"no step was made in {precision}: see {session.folder / 'log.txt'}")
 
 
 def study(session: Session) -> None:

@@ -18,10 +18,11 @@ def started(script, monkeypatch, tmp_path):
     """Starts gpu_run.py on a machine that runs everything at once; the names, words and seconds of the parts that it ran.
 
     reasons: why parts do not run to their end, by name. rates: steps a second, by precision.
+    graphs: whether any step is made with CUDA graphs.
     """
     output = tmp_path / "out"
 
-    def start(*words, reasons=None, rates=None):
+    def start(*words, reasons=None, rates=None, graphs=True):
         gpu_run = script("gpu_run", "--output", output, "--minutes", 10, *words)
         monkeypatch.setattr(sys, "argv", sys.argv[: sys.argv.index("--threads")])
         ran = []
@@ -33,7 +34,8 @@ def started(script, monkeypatch, tmp_path):
                 run_folder.mkdir(exist_ok=True)
                 named = [word for word in step.words if word in (rates or {})]
                 rate = (rates or {})[named[0]] if named else 1.0
-                (run_folder / "log.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": rate}) + "\n")
+                if graphs or "--no-cuda-graph" in step.words:
+                    (run_folder / "log.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": rate}) + "\n")
             return (reasons or {}).get(step.name, "")
 
         monkeypatch.setattr(gpu_run, "run", run)
@@ -64,6 +66,14 @@ def test_on_a_gpu_the_kernels_are_tested_and_the_training_ends_in_time(started, 
     minutes = float(words[words.index("--minutes") + 1])
     assert name == "training" and words[words.index("--precision") + 1] == "bf16"
     assert 7 < minutes < 8.5 and 60 * minutes <= seconds < 600 - 60  # what is left is for the score
+
+
+def test_where_no_step_is_made_with_graphs_the_training_goes_without(started):
+    options = {"rates": {"bf16": 3.0, "32": 2.0}, "graphs": False}
+    code, ran, _ = started("--what", "training", "--device", "cpu", **options)
+    probes = [f"probe of {precision}{graphs}" for precision in ("bf16", "32") for graphs in ("", " --no-cuda-graph")]
+    assert code == 0 and names(ran) == [*probes, "training", "score"]
+    assert "--no-cuda-graph" in ran[4][1]
 
 
 def test_a_training_that_was_stopped_goes_on_by_the_same_words(started):
