@@ -27,6 +27,8 @@ footer { display: none !important }
 .gradio-container { width: 100% !important; max-width: 90rem !important; margin: auto }
 #status textarea, #motion textarea { font-variant-numeric: tabular-nums }
 #status.failed textarea { color: #b3261e }
+/* Trimming would have the browser load FFmpeg from another address. */
+#clip button[aria-label="Trim video to selection"] { display: none }
 """
 
 
@@ -58,6 +60,7 @@ class Page:
             delete_cache=(SECONDS_BETWEEN_SWEEPS, SECONDS_KEPT),
         ) as self.blocks:
             self._clip = gr.State(None)
+            self._place = gr.State(None)  # of the pixel whose motion is told
             gr.Markdown("# flowgru\nWhere does every pixel of a picture go? Give two pictures or a clip, and look.")
             with gr.Row():
                 with gr.Column(scale=2, min_width=320):
@@ -130,23 +133,25 @@ class Page:
         look = [self._clip, self._number, self._what, self._arrows, self._max_flow]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         run: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "estimation", "api_visibility": "private"}
-        shown = [self._status, self._clip, self._results, *look[1:3], self._left, self._right, self._motion, self._file]
+        shown = [self._status, self._clip, self._results, *look[1:3], self._left, self._right, self._place]
+        shown += [self._motion, self._file]
+        given = [self._arrows, self._max_flow, *self._wishes]
         runs = [
-            button.click(estimate, [*inputs, *self._wishes], shown, show_progress_on=self._status, **run)
+            button.click(estimate, [*inputs, *given], shown, show_progress_on=self._status, **run)
             for (button, inputs), estimate in ((pair, self._estimate_pair), (clip, self._estimate_clip))
         ]
         self._stop.click(lambda: "Stopped.", None, self._status, cancels=runs, **quiet)
         gr.on(
             [part.change for part in (self._number, self._what, self._arrows, self._max_flow)],
             self._look,
-            look,
-            [self._left, self._right, self._status],
+            [self._place, *look],
+            [self._left, self._right, self._motion, self._status],
             trigger_mode="always_last",
             concurrency_limit=4,
             **quiet,
         )
         for picture in (self._left, self._right):
-            picture.select(self._point, look, self._motion, concurrency_limit=4, **quiet)
+            picture.select(self._point, look, [self._place, self._motion], concurrency_limit=4, **quiet)
         self._make.click(self._make_file, [self._kind, *look], [self._file, self._status], api_visibility="private")
         self.blocks.unload(self._leave)
 
@@ -169,11 +174,9 @@ class Page:
     ) -> Iterator[dict[Any, Any]]:
         yield from self._estimate(request, progress, [clip], *wishes)
 
-    def _estimate(
-        self, request: gr.Request, progress: Any, inputs: list[Any], model: str, iterations: Any, *others: Any
-    ) -> Iterator[dict[Any, Any]]:
+    def _estimate(self, request: gr.Request, progress: Any, inputs: list[Any], *given: Any) -> Iterator[dict[Any, Any]]:
         """Counts while the flow is estimated, and at last shows it, or the line of an error."""
-        start, polish, size, backward = others
+        arrows, max_flow, model, iterations, start, polish, size, backward = given
         wishes = Wishes(model, int(iterations) or None, STARTS[start], POLISH[polish], SIZES[size], backward)
         yield {self._results: gr.Column(visible=False), self._clip: None, **self._say("Opening the model.")}
         for step in self._visitors.estimate(str(request.session_hash), inputs, wishes):
@@ -182,45 +185,47 @@ class Page:
                 of = "" if step.total is None else f" of {step.total}"
                 yield self._say(f"{step.done}{of} done.")
             elif isinstance(step, EstimatedClip):
-                yield self._shown(step)
+                yield self._shown(step, _as_look(step, 1, FORWARD, arrows, max_flow))
             else:
                 yield self._say(step, failed=True)
 
     def _say(self, text: str, *, failed: bool = False) -> dict[Any, Any]:
         return {self._status: gr.Textbox(text, elem_classes=["failed"] if failed else [])}
 
-    def _shown(self, clip: EstimatedClip) -> dict[Any, Any]:
+    def _shown(self, clip: EstimatedClip, look: Look) -> dict[Any, Any]:
         num, kinds = len(clip.pairs), kinds_of(clip)
-        left, right = pictures_of(clip, Look())
+        left, right = pictures_of(clip, look)
         text = f"{counted(num, 'flow')} of {size_text(left.shape)}; full colour at {clip.scale:g} px."
         return {
-            **self._say(" ".join([text, *clip.notes])),
+            **self._say("\n".join([text, *clip.notes])),
             self._clip: clip,
             self._results: gr.Column(visible=True),
             self._number: gr.Slider(maximum=max(num, 2), value=1, visible=num > 1, label=f"Pair, of {num}"),
             self._what: gr.Radio(kinds, value=FORWARD, visible=len(kinds) > 1),
             self._left: left,
             self._right: right,
+            self._place: None,
             self._motion: CLICK,
             self._file: gr.File(value=None, visible=False),
         }
 
-    def _look(self, clip: EstimatedClip | None, *how: Any) -> tuple[Any, Any, Any]:
+    def _look(self, place: Any, clip: EstimatedClip | None, *how: Any) -> tuple[Any, ...]:
         if clip is None:
-            return gr.skip(), gr.skip(), gr.skip()
+            return 4 * (gr.skip(),)
         try:
-            return *pictures_of(clip, _as_look(clip, *how)), gr.skip()
+            look = _as_look(clip, *how)
+            return *pictures_of(clip, look), CLICK if place is None else motion_at(clip, look, *place), gr.skip()
         except (FlowgruError, OSError) as error:
-            return gr.skip(), gr.skip(), error_line(error, [clip.folder])
+            return *3 * (gr.skip(),), error_line(error, [clip.folder])
 
-    def _point(self, event: gr.SelectData, clip: EstimatedClip | None, *how: Any) -> str:
+    def _point(self, event: gr.SelectData, clip: EstimatedClip | None, *how: Any) -> tuple[Any, str]:
         if clip is None:
-            return CLICK
-        x, y = (int(part) for part in event.index)
+            return None, CLICK
+        x, y = place = [int(part) for part in event.index]
         try:
-            return motion_at(clip, _as_look(clip, *how), x, y)
+            return place, motion_at(clip, _as_look(clip, *how), x, y)
         except (FlowgruError, OSError) as error:
-            return error_line(error, [clip.folder])
+            return place, error_line(error, [clip.folder])
 
     def _make_file(self, kind: str, clip: EstimatedClip | None, *how: Any) -> tuple[Any, Any]:
         if clip is None:

@@ -26,7 +26,9 @@ def serve(settings: WebSettings) -> int:
         for name in ("NO_PROXY", "no_proxy"):  # gradio asks its own server whether it is there
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", settings.host]))
         import gradio as gr
+        from starlette.middleware import Middleware  # gradio's server
 
+        from flowgru.web.own_address import OwnAddressAlone
         from flowgru.web.visitors import Visitors
 
         visitors = Visitors(Path(folder, "visitors"), settings)
@@ -47,6 +49,7 @@ def serve(settings: WebSettings) -> int:
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
+            app_kwargs={"middleware": [Middleware(OwnAddressAlone)]},
             # Fonts of the system: no page asks another address for anything.
             theme=gr.themes.Default(
                 primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")

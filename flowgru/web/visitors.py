@@ -1,6 +1,7 @@
 """What visitors do on the page, without the page: each has a folder, and every error becomes the line of the command."""
 
 import hashlib
+import os
 import shutil
 import sys
 import threading
@@ -43,6 +44,7 @@ class Visitors:
     ) -> Iterator[Counted | EstimatedClip | str]:
         """What estimated gives; the line of an error ends it."""
         paths = [Path(given) for given in inputs if given]
+        folders = [path.parent for path in paths]
         try:
             if len(paths) < len(inputs):
                 missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
@@ -53,9 +55,11 @@ class Visitors:
                     step = next(steps, None)
                 if step is None:
                     return
+                if isinstance(step, EstimatedClip):
+                    step.notes = [_without(folders, note) for note in step.notes]
                 yield step
         except Exception as error:
-            yield error_line(error, [path.parent for path in paths])
+            yield error_line(error, folders)
 
 
 def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:
@@ -69,8 +73,13 @@ def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:
     else:
         traceback.print_exc(file=sys.stderr)
         text = f"{type(error).__name__}: {error} (a bug)"
-    for folder in folders:
-        text = text.replace(f"{folder}/", "")
-    line = f"error: {' '.join(text.split())}"
+    line = f"error: {' '.join(_without(folders, text).split())}"
     warn(line)
     return line
+
+
+def _without(folders: Sequence[Path], text: str) -> str:
+    """The text without the folders of the server."""
+    for folder in folders:
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text

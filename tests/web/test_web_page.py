@@ -109,11 +109,16 @@ def test_a_clip_is_scrubbed_through_and_taken_home(page, tmp_path):
     said = state(page, "3 flows ")
     assert "of 6 frames the first 4 are used, which is the limit here" in said
     first = shown(page, "#frame")
+    page.locator("#frame img").click()
+    page.wait_for_function("document.querySelector('#motion textarea').value.startsWith('x ')")
+    told = page.locator("#motion textarea").input_value()
     page.locator("#number input[type=number]").fill("3")
     page.locator("#number input[type=number]").press("Enter")
     third = array(shown(page, "#frame", unlike=first)).astype(int)
     apart = [np.abs(third - frame).mean() for frame in moving_frames(4)]
     assert apart.index(min(apart)) == 2
+    now = page.locator("#motion textarea").input_value()  # of the same pixel, in the pair that is shown
+    assert now != told and now.split(":")[0] == told.split(":")[0]
     home = taken_home(page, "a video of the frames beside their flow", tmp_path)
     (video,) = open_frames([home])
     assert [frame.image.shape for frame in video] == 3 * [(48, 128, 3)]
@@ -142,6 +147,40 @@ def test_what_cannot_be_done_is_the_line_of_the_command_without_the_servers_fold
         page.wait_for_function("said => document.querySelector('#status textarea').value.includes(said)", arg=said)
         line = page.locator("#status textarea").input_value()
         assert line.startswith("error: ") and "/" not in line and not page.locator("#flow").is_visible()
+
+
+def test_what_is_damaged_in_a_clip_is_told_without_the_servers_folders_and_arrows_stay(page, tmp_path):
+    clip = write_clip(tmp_path / "clip.mkv", noisy_frames(4))
+    give_clip(page, write_clip(tmp_path / "whole.mp4", moving_frames(3)))
+    page.click("#estimate-clip")
+    state(page, "2 flows ")
+    plain = shown(page, "#frame")
+    page.get_by_label("Arrows over the frame").check()
+    arrows = shown(page, "#frame", unlike=plain)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 3 // 4])
+    page.locator("#clip").get_by_label("Clear").click()
+    give(page, "#clip", clip)
+    page.locator("#clip video").wait_for(state="attached")
+    page.click("#estimate-clip")
+    page.wait_for_function("document.querySelector('#status textarea').value.includes('clip.mkv')")
+    said = page.locator("#status textarea").input_value()
+    assert re.match(r"\d flows? ", said) and "/" not in said
+    arrows = shown(page, "#frame", unlike=arrows)
+    page.get_by_label("Arrows over the frame").uncheck()
+    assert shown(page, "#frame", unlike=arrows) != arrows
+
+
+def test_a_browser_is_let_ask_no_other_address(browser, served):
+    with browser.new_page() as page:
+        page.goto(served.address)
+        refused = page.evaluate(
+            "() => new Promise(done => {"
+            "document.addEventListener('securitypolicyviolation', event => done(event.blockedURI));"
+            "fetch('http://localhost:9/else').catch(() => setTimeout(() => done(''), 1000)) })"
+        )
+        assert refused == "http://localhost:9/else"
+        page.get_by_role("tab", name="A clip").click()
+        assert not page.locator("#clip").get_by_label("Trim").is_visible()
 
 
 def test_a_file_that_is_too_large_is_refused_with_the_limit(page, tmp_path):
