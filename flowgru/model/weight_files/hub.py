@@ -98,7 +98,7 @@ def upload(repository: str, files: Mapping[str, bytes], *, private: bool) -> str
 
 def _library(needed_for: str) -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors  # by its own name: the package gives it only once something else has imported it
     except ModuleNotFoundError:
         raise RequestError(f"{needed_for} needs the package huggingface_hub: pip install 'flowgru[hub]'") from None
     return huggingface_hub

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from estimates import names, only_error
+from interpreter import run_alone
 from made_inputs import refused
 from paths import ROOT
 
@@ -187,6 +188,18 @@ def test_without_the_net_a_stored_model_is_used_and_another_is_refused_in_three_
     with pytest.raises(MachineError, match="the Hub does not take me/other"):
         flowgru.push_model(network, "me/other")
     assert time.perf_counter() - began < 6
+
+
+def test_the_hub_is_asked_by_a_process_that_has_imported_nothing_of_it(tmp_path):
+    code = (
+        "import os, sys\n"
+        "assert 'huggingface_hub' not in sys.modules\n"
+        "os.environ |= {'HF_ENDPOINT': 'http://127.0.0.1:9', 'HF_HUB_CACHE': sys.argv[1]}\n"
+        "import flowgru\n"
+        "flowgru.load_model('hf://me/walk', 'cpu')"
+    )
+    last = run_alone(code, tmp_path).stderr.splitlines()[-1]
+    assert last.startswith("flowgru.errors.MachineError: the Hub cannot be asked for me/walk ("), last
 
 
 def test_a_hub_that_never_answers_is_waited_for_no_longer(place, monkeypatch):
