@@ -80,6 +80,7 @@ def test_every_link_inside_the_site_leads_to_a_place_in_it(site, pages):
 def test_the_reference_shows_what_the_docstrings_say(site):
     shown = (site / "docs/reference/flow/index.html").read_text("utf-8")
     assert "The flow from each first picture to its second" in shown and "::: flowgru" not in shown
+    assert "<p><strong><code>initial_flow</code></strong>: where they begin" in shown
 
 
 def test_a_link_that_leads_nowhere_ends_the_build(tmp_path):
