@@ -1,4 +1,7 @@
-"""Videos and animated pictures written from RGB frames by PyAV, one frame at a time, whole or not at all."""
+"""Videos and animated pictures written from RGB frames by PyAV, one frame at a time, whole or not at all.
+
+imageio, which reads animated pictures here, would write them too, but its Pillow writer holds every frame until the last.
+"""
 
 import os
 from collections.abc import Iterator
