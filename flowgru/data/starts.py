@@ -1,10 +1,12 @@
 """Flows at which a refinement begins: those of OpenCV's DIS, and true flow with an error of a known size."""
 
+from typing import Literal, NamedTuple
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
@@ -22,13 +24,39 @@ MAX_ERROR = 8.0
 
 
 def dis_start(
-    first: Float[Tensor, "3 H W"], second: Float[Tensor, "3 H W"], *, fast: bool = False
+    first: Float[Tensor, "3 H W"] | UInt8[Tensor, "3 H W"],
+    second: Float[Tensor, "3 H W"] | UInt8[Tensor, "3 H W"],
+    *,
+    fast: bool = False,
 ) -> Float[Tensor, "2 H W"]:
-    """The flow of DIS between two pictures in [0, 1], in pixels; zero where they are too small for it."""
+    """The flow of DIS between two pictures in [0, 1] or in 8 bits, in pixels; zero where they are too small for it."""
     flow = dis_or_zero(grey_levels(to_levels(first)), grey_levels(to_levels(second)), fast=fast)
     if flow is None:
         return torch.zeros(2, *first.shape[1:])
     return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1)))
+
+
+class Start(NamedTuple):
+    """What a pair begins at, before any flow of it is known."""
+
+    kind: Literal["zero", "dis", "dis_fast", "truth"]
+    error: Float[Tensor, "1 2 rows columns"] | None = None
+    """Of a true flow: its error on a coarse grid, from which it varies smoothly over the picture."""
+    size: float = 0.0
+    """Factor of the error, in pixels."""
+
+
+def draw_start(shares: StartShares, seed: int, index: int) -> Start:
+    """That of pair `index`: a pure function of seed and index."""
+    draws = Draws(seed + _STARTS, index)
+    place = draws.uniform()
+    if place < shares.dis + shares.dis_fast:
+        return Start("dis_fast" if place >= shares.dis else "dis")
+    if place < shares.dis + shares.dis_fast + shares.truth:
+        rows, columns = draws.integer(3, 12), draws.integer(3, 16)
+        error = torch.randn(1, 2, rows, columns, generator=draws.generator)
+        return Start("truth", error, draws.uniform(0.0, MAX_ERROR) / 2)
+    return Start("zero")
 
 
 class StartedPairs(Dataset[FlowSample]):
@@ -45,20 +73,14 @@ class StartedPairs(Dataset[FlowSample]):
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # the loader's workers are one a core already; any other number hangs after a fork
         sample = self.pairs[index]
-        return sample._replace(initial_flow=self._start(sample, Draws(self.seed + _STARTS, index)))
+        return sample._replace(initial_flow=_flow_of(draw_start(self.shares, self.seed, index), sample))
 
-    def _start(self, sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
-        shares, place = self.shares, draws.uniform()
-        if place < shares.dis + shares.dis_fast:
-            return dis_start(sample.first, sample.second, fast=place >= shares.dis)
-        if place < shares.dis + shares.dis_fast + shares.truth:
-            return _with_error(sample, draws)
+
+def _flow_of(start: Start, sample: FlowSample) -> Float[Tensor, "2 H W"]:
+    if start.kind in ("dis", "dis_fast"):
+        return dis_start(sample.first, sample.second, fast=start.kind == "dis_fast")
+    if start.error is None:
         return torch.zeros_like(sample.flow)
-
-
-def _with_error(sample: FlowSample, draws: Draws) -> Float[Tensor, "2 H W"]:
-    """The true flow, 0 where it is not known, with an error that varies smoothly over the picture."""
-    rows, columns = draws.integer(3, 12), draws.integer(3, 16)
-    coarse = torch.randn(1, 2, rows, columns, generator=draws.generator).to(sample.flow)
+    coarse = start.error.to(sample.flow)
     error = F.interpolate(coarse, sample.flow.shape[1:], mode="bicubic", align_corners=False)[0]
-    return torch.where(sample.valid, sample.flow, 0) + draws.uniform(0.0, MAX_ERROR) / 2 * error
+    return torch.where(sample.valid, sample.flow, 0) + start.size * error

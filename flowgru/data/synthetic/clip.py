@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic.exposure import expose
+from flowgru.data.synthetic.exposure import draw_exposure, expose
 from flowgru.data.synthetic.motion import Motion
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer
@@ -74,10 +74,9 @@ class PairsOfClips(Dataset[FlowSample]):
         scene = Scene([_bent_less(layer, pairs) for layer in scene.layers], scene.height, scene.width)
         shown = [scene.frame(time) for time in range(pairs + 1)]
         draws = Draws(settings.seed + _EXPOSURES, number)
-        exposed = expose(
-            torch.stack([frame.picture for frame in shown]),
+        noise_generator = torch.Generator().manual_seed(draws.integer(0, 2**32 - 1))
+        exposure = draw_exposure(
             draws,
-            torch.Generator().manual_seed(draws.integer(0, 2**32 - 1)),
             colour=settings.colour,
             shadow=0.0,
             blurred=settings.blur,
@@ -85,6 +84,7 @@ class PairsOfClips(Dataset[FlowSample]):
             steady=True,
             fog=settings.fog,
         )
+        exposed = expose(torch.stack([frame.picture for frame in shown]), exposure, noise_generator)
         return SyntheticClip([*exposed], [frame.flow for frame in shown[:-1]])
 
 

@@ -1,6 +1,7 @@
 """What light, lens and sensor make of a rendered pair: none of it moves anything."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +11,22 @@ from torch import Tensor
 from flowgru.data.draws import Draws
 from flowgru.layers.arithmetic import convolutions
 
-Pair = Float[Tensor, "2 3 H W"]
-"""First and second picture, RGB around [0, 1]."""
-
 Frames = Float[Tensor, "T 3 H W"]
-"""A pair, or the frames of a longer clip."""
+"""A pair's first and second picture, or the frames of a longer clip, RGB around [0, 1]."""
 
 GREY = (0.299, 0.587, 0.114)
 
 
-def draw_colour_change(draws: Draws, strength: float) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 1"], float]:
-    """Mix, offset and gamma of saturation, white balance, contrast and brightness changed by about `strength`."""
+class ColourChange(NamedTuple):
+    """The colour (mix @ colour + offset) ** gamma in place of each."""
+
+    mix: Float[Tensor, "3 3"]
+    offset: Float[Tensor, "3 1"]
+    gamma: float
+
+
+def draw_colour_change(draws: Draws, strength: float) -> ColourChange:
+    """Saturation, white balance, contrast, brightness and gamma changed by about `strength`."""
     saturation = 1 + draws.normal(strength)
     grey = torch.tensor([GREY] * 3)
     mix = torch.lerp(grey, torch.eye(3), saturation)
@@ -28,24 +34,30 @@ def draw_colour_change(draws: Draws, strength: float) -> tuple[Float[Tensor, "3 
     contrast, brightness = math.exp(draws.normal(strength)), draws.normal(0.4 * strength)
     mix *= contrast
     offset = 0.5 + brightness - 0.5 * mix.sum(1, keepdim=True)
-    return mix, offset, math.exp(draws.normal(strength))
+    return ColourChange(mix, offset, math.exp(draws.normal(strength)))
 
 
-def change_colour(
-    picture: Float[Tensor, "3 H W"], change: tuple[Float[Tensor, "3 3"], Float[Tensor, "3 1"], float]
-) -> Float[Tensor, "3 H W"]:
+def change_colour(picture: Float[Tensor, "3 H W"], change: ColourChange) -> Float[Tensor, "3 H W"]:
     mix, offset, gamma = change
     mixed = torch.addmm(offset.to(picture), mix.to(picture), picture.reshape(3, -1)).clamp_(0, 1)
     return mixed.pow_(gamma).view(picture.shape)
 
 
-def draw_shadows(draws: Draws, strength: float, height: int, width: int) -> Float[Tensor, "2 1 H W"]:
+class Shadows(NamedTuple):
     """Smooth light and shade over each picture; the second's has moved a little."""
+
+    coarse: Float[Tensor, "2 1 rows columns"]
+    strength: float
+
+    def light(self, height: int, width: int) -> Float[Tensor, "2 1 H W"]:
+        smooth = F.interpolate(self.coarse, (height, width), mode="bicubic", align_corners=False)
+        return (self.strength * smooth).exp_()
+
+
+def draw_shadows(draws: Draws, strength: float) -> Shadows:
     rows, columns = draws.integer(3, 6), draws.integer(3, 7)
     first, fresh = torch.randn(2, 1, rows, columns, generator=draws.generator)
-    coarse = torch.stack((first, torch.lerp(first, fresh, draws.uniform(0.0, 0.5))))
-    smooth = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
-    return (strength * smooth).exp_()
+    return Shadows(torch.stack((first, torch.lerp(first, fresh, draws.uniform(0.0, 0.5)))), strength)
 
 
 def blur_kernel(along: float, across: float, angle: float) -> Float[Tensor, "1 1 k k"]:
@@ -72,50 +84,83 @@ def draw_blur(draws: Draws, strongest: float) -> Float[Tensor, "1 1 k k"]:
     return blur_kernel(along, across, draws.angle())
 
 
-def draw_fog(draws: Draws, height: int, width: int) -> tuple[Float[Tensor, "1 H W"], Float[Tensor, "3 1 1"]]:
-    """How much of each pixel fog hides, and its colour."""
+class Fog(NamedTuple):
+    """It hides a share of each pixel behind its colour: sigmoid(coarse + thickness) * densest."""
+
+    coarse: Float[Tensor, "1 1 rows columns"]
+    thickness: float
+    densest: float
+    colour: Float[Tensor, "3 1 1"]
+
+    def density(self, height: int, width: int) -> Float[Tensor, "1 H W"]:
+        uneven = F.interpolate(self.coarse, (height, width), mode="bicubic", align_corners=False)[0]
+        return torch.sigmoid(uneven + self.thickness) * self.densest
+
+
+def draw_fog(draws: Draws) -> Fog:
     coarse = torch.randn(1, 1, draws.integer(2, 5), draws.integer(2, 6), generator=draws.generator)
-    uneven = F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)[0]
-    density = torch.sigmoid(uneven + draws.normal(1.0)) * draws.uniform(0.2, 0.9)
+    thickness, densest = draws.normal(1.0), draws.uniform(0.2, 0.9)
     tint = torch.tensor([draws.normal(0.04) for _ in range(3)])
-    return density, (draws.uniform(0.5, 0.95) + tint)[:, None, None]
+    return Fog(coarse, thickness, densest, (draws.uniform(0.5, 0.95) + tint)[:, None, None])
 
 
-def expose(
-    pair: Frames,
-    draws: Draws,
-    noise_generator: torch.Generator,
-    *,
-    colour: float,
-    shadow: float,
-    blurred: float,
-    noise: float,
-    steady: bool,
-    fog: float = 0.0,
-) -> Frames:
-    """Photograph the rendered pair and round it to 8-bit levels; a longer clip with `steady`.
+class Exposure(NamedTuple):
+    """What happens to a rendered pair, in this order."""
 
-    All pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
+    fog: Fog | None
+    shadows: Shadows | None
+    colour: ColourChange | None
+    """Of both pictures."""
+    second_colour: ColourChange | None
+    """Of the second picture afterwards."""
+    kernel: Float[Tensor, "1 1 k k"] | None
+    """Of the blur."""
+    only_second: bool
+    """Whether the second picture alone is blurred."""
+    noise: float
+    """Deviation of the sensor's noise."""
+
+
+def draw_exposure(
+    draws: Draws, *, colour: float, shadow: float, blurred: float, noise: float, steady: bool, fog: float = 0.0
+) -> Exposure:
+    """All pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
+
     Strengths and shares as in SyntheticSettings; 0 turns each part off.
     """
-    if fog and draws.chance(fog):
-        density, colour_of_fog = (part.to(pair) for part in draw_fog(draws, *pair.shape[-2:]))
+    mist = draw_fog(draws) if fog and draws.chance(fog) else None
+    shadows = draw_shadows(draws, shadow) if shadow and not steady and draws.chance(0.3) else None
+    change = draw_colour_change(draws, colour) if colour else None
+    second = draw_colour_change(draws, 0.3 * colour) if colour and not steady and draws.chance(0.4) else None
+    kernel = draw_blur(draws, blurred) if blurred and draws.chance(0.3) else None
+    only_second = kernel is not None and not (steady or draws.chance(0.7))
+    deviation = draws.log_uniform(noise / 40.0, noise) if noise and draws.chance(0.8) else 0.0
+    return Exposure(mist, shadows, change, second, kernel, only_second, deviation)
+
+
+def expose(pair: Frames, exposure: Exposure, noise_generator: torch.Generator) -> Frames:
+    """Photograph the rendered pair and round it to 8-bit levels; a longer clip with a `steady` exposure."""
+    size = pair.shape[-2:]
+    fog, shadows, change, second, kernel, only_second, noise = exposure
+    if fog is not None:
+        density, colour_of_fog = fog.density(*size).to(pair), fog.colour.to(pair)
         pair = torch.lerp(pair, colour_of_fog.expand_as(pair), density.expand_as(pair))
-    if shadow and not steady and draws.chance(0.3):
-        pair = pair * draw_shadows(draws, shadow, *pair.shape[-2:]).to(pair)
-    if colour:
-        change = draw_colour_change(draws, colour)
+    if shadows is not None:
+        pair = pair * shadows.light(*size).to(pair)
+    if change is not None:
         pair = torch.stack([change_colour(picture, change) for picture in pair])
-        if not steady and draws.chance(0.4):
-            pair[1] = change_colour(pair[1], draw_colour_change(draws, 0.3 * colour))
-    if blurred and draws.chance(0.3):
-        kernel = draw_blur(draws, blurred)
-        if steady or draws.chance(0.7):
-            pair = blur(pair, kernel)
-        else:
-            pair[1:] = blur(pair[1:], kernel)
-    if noise and draws.chance(0.8):
-        deviation = draws.log_uniform(noise / 40.0, noise)
+    if second is not None:
+        pair[1] = change_colour(pair[1], second)
+    if kernel is not None and not only_second:
+        pair = blur(pair, kernel)
+    elif kernel is not None:
+        pair[1:] = blur(pair[1:], kernel)
+    if noise:
         grain = torch.randn(pair.shape, generator=noise_generator, device=pair.device)
-        pair = pair.add(grain, alpha=deviation)
-    return pair.clamp(0, 1).mul_(255).round_().div_(255)
+        pair = pair.add(grain, alpha=noise)
+    return in_levels(pair)
+
+
+def in_levels(pictures: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:
+    """Rounded to the levels of 8 bits."""
+    return pictures.clamp(0, 1).mul_(255).round_().div_(255)

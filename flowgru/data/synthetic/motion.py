@@ -1,7 +1,8 @@
 """How a flat layer moves between two pictures, and the exact inverse.
 
 A motion is a smooth bend followed by a projective map: phi(x) = P(x + d(x)), where d is a sum of a few plane sine waves
-whose Jacobian stays below 0.3, so that phi is one-to-one. Points are [2, ...] in pixels, x right and y down.
+whose Jacobian stays below 0.3, so that phi is one-to-one. Points are [2, ...] in pixels, x right and y down. Several
+motions may be stacked along a first axis; each then moves points of its own.
 """
 
 import math
@@ -16,30 +17,75 @@ from flowgru.data.draws import Draws
 
 STEEPEST_BEND = 0.3
 NEWTON_STEPS = 4
+NUM_WAVES = 3
+
+
+def mapped(
+    matrix: Float[Tensor, "*planes R C"], values: Float[Tensor, "*planes C N"], offset: Tensor | None = None
+) -> Float[Tensor, "*planes R N"]:
+    """matrix @ values + offset, where `offset` is [*planes, R, 1] or none.
+
+    For several planes it is no matrix product: those of a GPU are made for far larger matrices, and may be rounded to TF32.
+    """
+    if matrix.dim() == 2:
+        return matrix @ values if offset is None else torch.addmm(offset, matrix, values)
+    columns, rows = matrix.split(1, dim=-1), values.split(1, dim=-2)
+    total = columns[0] * rows[0] if offset is None else torch.addcmul(offset, columns[0], rows[0])
+    for column, row in zip(columns[1:], rows[1:], strict=True):
+        total = total.addcmul_(column, row)
+    return total
 
 
 class Waves(NamedTuple):
     """The displacement field d(x) = amplitudes @ sin(vectors @ x + phases), in pixels."""
 
-    vectors: Float[Tensor, "K 2"]
-    phases: Float[Tensor, "K 1"]
-    amplitudes: Float[Tensor, "2 K"]
+    vectors: Float[Tensor, "*planes K 2"]
+    phases: Float[Tensor, "*planes K 1"]
+    amplitudes: Float[Tensor, "*planes 2 K"]
     reach: float
     """No point moves further than this, in pixels."""
 
-    def displacement(self, points: Float[Tensor, "2 N"]) -> Float[Tensor, "2 N"]:
-        return self.amplitudes @ torch.addmm(self.phases, self.vectors, points).sin_()
+    def displacement(self, points: Float[Tensor, "*planes 2 N"]) -> Float[Tensor, "*planes 2 N"]:
+        return mapped(self.amplitudes, mapped(self.vectors, points, self.phases).sin_())
 
-    def newton_step(self, points: Float[Tensor, "2 N"], bent: Float[Tensor, "2 N"]) -> Float[Tensor, "2 N"]:
+    def newton_step(
+        self, points: Float[Tensor, "*planes 2 N"], bent: Float[Tensor, "*planes 2 N"]
+    ) -> Float[Tensor, "*planes 2 N"]:
         """A better solution x of x + d(x) = bent than `points`."""
-        angles = torch.addmm(self.phases, self.vectors, points)
-        miss_x, miss_y = points + self.amplitudes @ angles.sin() - bent
-        outer = self.amplitudes[:, None] * self.vectors.T
-        xx, xy, yx, yy = outer.reshape(4, -1) @ angles.cos_()
+        angles = mapped(self.vectors, points, self.phases)
+        miss_x, miss_y = (points + mapped(self.amplitudes, angles.sin()) - bent).unbind(-2)
+        outer = self.amplitudes[..., :, None, :] * self.vectors.mT[..., None, :, :]
+        xx, xy, yx, yy = mapped(outer.flatten(-3, -2), angles.cos_()).unbind(-2)
         xx, yy = xx + 1, yy + 1
         determinant = xx * yy - xy * yx
-        step = torch.stack((yy * miss_x - xy * miss_y, xx * miss_y - yx * miss_x))
-        return points - step / determinant
+        step = torch.stack((yy * miss_x - xy * miss_y, xx * miss_y - yx * miss_x), dim=-2)
+        return points - step / determinant.unsqueeze(-2)
+
+    def solution(self, bent: Float[Tensor, "*planes 2 N"]) -> Float[Tensor, "*planes 2 N"]:
+        """The points x with x + d(x) = bent, by Newton's method."""
+        points = bent
+        for _ in range(NEWTON_STEPS):
+            points = self.newton_step(points, bent)
+        return points
+
+
+class Projection(NamedTuple):
+    """The projective map of 3x3 matrices whose last number is 1."""
+
+    matrix: Float[Tensor, "*planes 3 3"]
+    affine: bool
+    """Whether all of them are affine: that costs no division."""
+
+    @classmethod
+    def of(cls, matrix: Float64[Tensor, "*planes 3 3"]) -> "Projection":
+        """Of any matrices, which are on the CPU: a GPU would be waited for when they are asked whether they are affine."""
+        matrix = matrix / matrix[..., 2:, 2:]
+        return cls(matrix, not bool(matrix[..., 2, :2].any()))
+
+    def __call__(self, points: Float[Tensor, "*planes 2 N"]) -> Float[Tensor, "*planes 2 N"]:
+        matrix = self.matrix.to(points)
+        moved = mapped(matrix[..., :2, :2], points, matrix[..., :2, 2:])
+        return moved if self.affine else moved / (mapped(matrix[..., 2:, :2], points) + 1)
 
 
 @dataclass(frozen=True)
@@ -58,10 +104,9 @@ class Motion:
 
     def inverse(self, points: Float[Tensor, "2 *shape"]) -> Float[Tensor, "2 *shape"]:
         """Second picture -> first picture: closed form for the projection, Newton's method for the bend."""
-        flat = bent = project(torch.linalg.inv(self.projection), points.reshape(2, -1))
+        flat = project(torch.linalg.inv(self.projection), points.reshape(2, -1))
         if self.waves is not None:
-            for _ in range(NEWTON_STEPS):
-                flat = self.waves.newton_step(flat, bent)
+            flat = self.waves.solution(flat)
         return flat.view(points.shape)
 
     def box_after(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
@@ -74,17 +119,8 @@ class Motion:
 
 
 def project(matrix: Float64[Tensor, "3 3"], points: Float[Tensor, "2 N"]) -> Float[Tensor, "2 N"]:
-    """The projective map of a 3x3 matrix; an affine one costs no division.
-
-    Whether it is affine is asked where the matrix is, which is the CPU: a GPU that has the points would be waited for.
-    """
-    matrix = matrix / matrix[2, 2]
-    affine = not bool(matrix[2, :2].any())
-    matrix = matrix.to(points)
-    moved = torch.addmm(matrix[:2, 2:], matrix[:2, :2], points)
-    if not affine:
-        moved = moved / (matrix[2:, :2] @ points + 1)
-    return moved
+    """The projective map of a 3x3 matrix."""
+    return Projection.of(matrix)(points)
 
 
 def about(
@@ -119,9 +155,9 @@ def tempered(projection: Float64[Tensor, "3 3"], box: tuple[float, ...], furthes
 
 
 def draw_waves(draws: Draws, shortest: float, longest: float, strength: float, device: torch.device) -> Waves:
-    """Three waves of wavelengths shortest..longest px, together about `strength` px high, never too steep to invert."""
+    """NUM_WAVES waves of wavelengths shortest..longest px, together about `strength` px high, never too steep to invert."""
     vectors, amplitudes = [], []
-    for _ in range(3):
+    for _ in range(NUM_WAVES):
         number, direction = 2 * math.pi / draws.log_uniform(shortest, longest), draws.angle()
         vectors.append((number * math.cos(direction), number * math.sin(direction)))
         height, direction = strength * draws.uniform(0.1, 0.6), draws.angle()

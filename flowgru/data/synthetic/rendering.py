@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from flowgru.data.synthetic.motion import Motion
+from flowgru.data.synthetic.paint import Paint
 from flowgru.data.synthetic.shapes import Shape
-from flowgru.data.synthetic.textures import Paint
 
 
 class Layer(NamedTuple):
@@ -52,9 +52,13 @@ def render(layers: list[Layer], height: int, width: int, device: torch.device, *
         if box is not None:
             paint_over(pair[1], tops[1], layer, number, box, layer.motion.inverse(grid[:, *box]))
     if exposure:
-        moments = torch.linspace(-0.5, 0.5, INSTANTS).mul_(exposure).tolist()
-        pair = torch.stack([_at(layers, grid, moment) for moment in moments]).mean(dim=0)
+        pair = torch.stack([_at(layers, grid, moment) for moment in moments(exposure)]).mean(dim=0)
     return Rendering(pair, flow, find_occlusion(grid + flow, tops[0], tops[1]))
+
+
+def moments(exposure: float) -> list[float]:
+    """Those of an exposure of this share of the time between two pictures, in parts of that time."""
+    return torch.linspace(-0.5, 0.5, INSTANTS).mul_(exposure).tolist()
 
 
 def _at(layers: list[Layer], grid: Float[Tensor, "2 H W"], moment: float) -> Float[Tensor, "2 3 H W"]:
@@ -70,7 +74,7 @@ def _at(layers: list[Layer], grid: Float[Tensor, "2 H W"], moment: float) -> Flo
         first = later = None
         if layer.shape is not None:
             first, second = layer.shape.box, layer.motion.box_after(*layer.shape.box)
-            first, later = (_moved(box, first, second, moment) for box in (first, second))
+            first, later = (moved_box(box, first, second, moment) for box in (first, second))
         box = whole_pixels(first, height, width)
         if box is not None:
             places = grid[:, *box]
@@ -86,7 +90,7 @@ def _at(layers: list[Layer], grid: Float[Tensor, "2 H W"], moment: float) -> Flo
 Box = tuple[float, float, float, float]
 
 
-def _moved(box: Box, first: Box, second: Box, moment: float) -> Box:
+def moved_box(box: Box, first: Box, second: Box, moment: float) -> Box:
     """The box moved on by `moment` of the way from the first to the second, and as much larger as they may differ."""
     steps = [moment * (b - a) for a, b in zip(first, second, strict=True)]
     reach = max(abs(step) for step in steps)
@@ -129,19 +133,24 @@ def whole_pixels(box: tuple[float, float, float, float] | None, height: int, wid
 
 
 def find_occlusion(
-    targets: Float[Tensor, "2 H W"], first_tops: UInt8[Tensor, "H W"], second_tops: UInt8[Tensor, "H W"]
-) -> Bool[Tensor, "H W"]:
+    targets: Float[Tensor, "*batch 2 H W"],
+    first_tops: UInt8[Tensor, "*batch H W"],
+    second_tops: UInt8[Tensor, "*batch H W"],
+) -> Bool[Tensor, "*batch H W"]:
     """True where a pixel's target is outside of the second picture's area, or mostly under another layer there.
 
     "Mostly" weighs the four pixels around the target as bilinear sampling does.
     """
-    height, width = first_tops.shape
-    x, y = targets[0].clamp(0, width - 1), targets[1].clamp(0, height - 1)
-    outside = ((x - targets[0]).abs() > 0.5) | ((y - targets[1]).abs() > 0.5)
+    height, width = first_tops.shape[-2:]
+    target_x, target_y = targets.unbind(-3)
+    x, y = target_x.clamp(0, width - 1), target_y.clamp(0, height - 1)
+    outside = ((x - target_x).abs() > 0.5) | ((y - target_y).abs() > 0.5)
     left, above = x.floor().clamp_(max=width - 2), y.floor().clamp_(max=height - 2)
     right_share, below_share = x - left, y - above
-    corner = (above * width + left).long()
-    flat = second_tops.flatten()
-    same = [(flat[corner + step] == first_tops).to(x) for step in (0, 1, width, width + 1)]
+    corner = (above * width + left).long().flatten(-2)
+    flat = second_tops.flatten(-2)
+    same = [
+        (flat.gather(-1, corner + step).view(first_tops.shape) == first_tops).to(x) for step in (0, 1, width, width + 1)
+    ]
     upper, lower = torch.lerp(same[0], same[1], right_share), torch.lerp(same[2], same[3], right_share)
     return outside | (torch.lerp(upper, lower, below_share) < 0.5)

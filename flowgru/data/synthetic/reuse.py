@@ -1,13 +1,16 @@
 """Generated pairs that are used several times, each time as another view of the same collage: making one costs the most."""
 
+from typing import NamedTuple
+
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from flowgru.config.training import MAX_USES
 from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic.exposure import Pair, change_colour, draw_colour_change
+from flowgru.data.synthetic.exposure import ColourChange, Pair, change_colour, draw_colour_change, in_levels
 
 _USES = 4 << 64
 """Changes are drawn from stream `index` of the seed plus this: pairs, augmentation and starts have streams of their own."""
@@ -17,6 +20,31 @@ MIRRORED = ((-1,), (-2,), (-1, -2))
 
 COLOUR = 0.3
 """By about so much further uses change saturation, contrast, brightness and gamma of both pictures alike."""
+
+
+class Use(NamedTuple):
+    """What makes another view of a pair."""
+
+    order: Int64[Tensor, "3"]
+    """Which colour takes the place of red, green and blue."""
+    change: ColourChange
+    """Of both pictures afterwards."""
+    axes: tuple[int, ...]
+    """Along which everything is mirrored, counted from the last."""
+    name: str
+    """What follows the pair's name."""
+
+
+def draw_use(seed: int, index: int, uses: int) -> Use | None:
+    """What is changed of pair index // uses; nothing the first time."""
+    use = index % uses
+    if not use:
+        return None
+    turn = Draws(seed + _USES, index - use).integer(0, len(MIRRORED) - 1)
+    draws = Draws(seed + _USES, index)
+    order = torch.randperm(3, generator=draws.generator)
+    change = draw_colour_change(draws, COLOUR)
+    return Use(order, change, MIRRORED[(turn + use) % len(MIRRORED)], f"/use{use + 1}")
 
 
 class ReusedPairs(Dataset[FlowSample]):
@@ -34,36 +62,29 @@ class ReusedPairs(Dataset[FlowSample]):
         return self.uses * len(self.pairs)  # pyright: ignore[reportArgumentType]
 
     def __getitem__(self, index: int) -> FlowSample:
-        number, use = divmod(index, self.uses)
+        number = index // self.uses
         if self._last is None or self._last[0] != number:
             self._last = number, self.pairs[number]
-        sample = self._last[1]
-        if not use:
-            return sample
-        turn = Draws(self.seed + _USES, index - use).integer(0, len(MIRRORED) - 1)
-        axes = MIRRORED[(turn + use) % len(MIRRORED)]
-        return _mirrored(_recoloured(sample, Draws(self.seed + _USES, index)), axes, f"{sample.name}/use{use + 1}")
+        use = draw_use(self.seed, index, self.uses)
+        return self._last[1] if use is None else _used(self._last[1], use)
 
 
-def _recoloured(sample: FlowSample, draws: Draws) -> FlowSample:
-    """In other colours, on the levels of 8 bits; red, green and blue change places."""
-    order = torch.randperm(3, generator=draws.generator)
-    change = draw_colour_change(draws, COLOUR)
-    pair: Pair = torch.stack([change_colour(picture[order], change) for picture in (sample.first, sample.second)])
-    first, second = pair.mul_(255).round_().div_(255)
-    return sample._replace(first=first, second=second)
+def _used(sample: FlowSample, use: Use) -> FlowSample:
+    """Mirrored, and in other colours, on the levels of 8 bits."""
 
-
-def _mirrored(sample: FlowSample, axes: tuple[int, ...], name: str) -> FlowSample:
     def turned(values: Tensor) -> Tensor:
-        return values.flip(axes)
+        return values.flip(use.axes)
 
-    sign = sample.flow.new_tensor([-1.0 if -1 in axes else 1.0, -1.0 if -2 in axes else 1.0])
+    pair: Pair = torch.stack(
+        [change_colour(picture[use.order], use.change) for picture in (sample.first, sample.second)]
+    )
+    first, second = in_levels(pair)
+    sign = sample.flow.new_tensor([-1.0 if -1 in use.axes else 1.0, -1.0 if -2 in use.axes else 1.0])
     return FlowSample(
-        turned(sample.first),
-        turned(sample.second),
+        turned(first),
+        turned(second),
         turned(sample.flow) * sign[:, None, None],
         turned(sample.valid),
         None if sample.occlusion is None else turned(sample.occlusion),
-        name,
+        sample.name + use.name,
     )

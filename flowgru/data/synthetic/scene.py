@@ -9,9 +9,10 @@ from torch import Tensor
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
+from flowgru.data.synthetic.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, project
-from flowgru.data.synthetic.pairs import draw_layers
 from flowgru.data.synthetic.rendering import Layer, paint_over, pixel_grid, whole_pixels
+from flowgru.data.synthetic.textures import bank_of
 
 
 class SceneFrame(NamedTuple):
@@ -37,7 +38,7 @@ class Scene:
     @classmethod
     def draw(cls, settings: SyntheticSettings, index: int) -> "Scene":
         """The collage of generated pair `index`, without noise and blur."""
-        layers, _ = draw_layers(Draws(settings.seed, index), settings, torch.device("cpu"))
+        layers, _ = draw_layers(Draws(settings.seed, index), settings, bank_of(settings, torch.device("cpu")))
         return cls(layers, settings.height, settings.width)
 
     def with_constant_motion(self) -> "Scene":

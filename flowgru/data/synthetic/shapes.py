@@ -8,14 +8,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.draws import Draws
-
-Outline = Callable[[Tensor, Tensor], Tensor]
-"""Of x and y in pixels from the centre."""
+from flowgru.data.synthetic import outlines
+from flowgru.data.synthetic.outlines import Outline, Part
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,8 @@ class Shape:
 
     centre: tuple[float, float]
     radius: float
-    outline: Outline
+    outline: Callable[[Tensor, Tensor], Tensor]
+    """Of x and y in pixels from the centre; those that are drawn are of the class Outline."""
 
     def alpha(self, points: Float[Tensor, "2 *shape"]) -> Float[Tensor, "*shape"]:
         """How much of each pixel the shape covers, 0 to 1."""
@@ -38,38 +37,22 @@ class Shape:
         return x - reach, y - reach, x + reach, y + reach
 
 
-def turned(outline: Outline, angle: float) -> Outline:
-    c, s = math.cos(angle), math.sin(angle)
-    return lambda x, y: outline(c * x + s * y, c * y - s * x)
+def cut(form: Callable[..., Tensor], *numbers: float) -> Outline:
+    """An outline of one form."""
+    return Outline((Part(form, numbers),))
 
 
 def draw_ellipse(draws: Draws, radius: float) -> Outline:
-    a, b = radius, radius * draws.uniform(0.25, 1.0)
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        u, v = x / a, y / b
-        level = (u * u + v * v).sqrt_()
-        slope = ((u / a).square_() + (v / b).square_()).sqrt_()
-        return level * (1 - level) / slope.clamp_min_(1e-6)
-
-    return outline
+    return cut(outlines.ellipse, radius, radius * draws.uniform(0.25, 1.0))
 
 
 def draw_blob(draws: Draws, radius: float) -> Outline:
     """A radius that depends on the angle: leaves, stars, potatoes."""
     spikes, lobes = draws.choice((0.05, 0.2, 0.5)), []
     for _ in range(draws.integer(1, 3)):
-        lobes.append((draws.uniform(0.3, 1.0) * spikes, draws.integer(2, 9), draws.angle()))
+        lobes.append((draws.uniform(0.3, 1.0) * spikes, float(draws.integer(2, 9)), draws.angle()))
     mean_radius = radius / (1 + sum(size for size, _, _ in lobes))
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        angle = torch.atan2(y, x)
-        edge = torch.ones_like(x)
-        for size, number, phase in lobes:
-            edge.add_(torch.cos(angle * number + phase), alpha=size)
-        return edge.mul_(mean_radius).sub_(torch.hypot(x, y))
-
-    return outline
+    return cut(outlines.blob, mean_radius, *(number for lobe in lobes for number in lobe))
 
 
 def draw_polygon(draws: Draws, radius: float) -> Outline:
@@ -79,27 +62,20 @@ def draw_polygon(draws: Draws, radius: float) -> Outline:
     sides = []
     for here, there in zip(corners, [*corners[1:], corners[0] + 2 * math.pi], strict=True):
         middle, half = (here + there) / 2, (there - here) / 2
-        sides.append((math.cos(middle), math.sin(middle), radius * math.cos(half)))
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        distance = torch.full_like(x, radius)
-        for c, s, offset in sides:
-            torch.minimum(distance, offset - c * x - s * y, out=distance)
-        return distance
-
-    return outline
+        sides += [math.cos(middle), math.sin(middle), radius * math.cos(half)]
+    return cut(outlines.polygon, radius, *sides)
 
 
 def draw_bar(draws: Draws, radius: float) -> Outline:
     """A straight bar, often only a few pixels thin."""
     half_width = min(draws.log_uniform(0.8, 8.0), radius / 2)
     half_length = math.sqrt(radius**2 - half_width**2)
-    return turned(lambda x, y: torch.minimum(half_width - y.abs(), half_length - x.abs()), draws.angle())
+    return cut(outlines.bar, half_width, half_length).turned(draws.angle())
 
 
 def draw_ring(draws: Draws, radius: float) -> Outline:
     half_width = min(draws.log_uniform(0.8, 8.0), radius / 3)
-    return lambda x, y: half_width - (torch.hypot(x, y) - (radius - half_width)).abs_()
+    return cut(outlines.ring, half_width, radius - half_width)
 
 
 def draw_branches(draws: Draws, radius: float) -> Outline:
@@ -108,16 +84,8 @@ def draw_branches(draws: Draws, radius: float) -> Outline:
     tips = []
     for _ in range(draws.integer(3, 6)):
         length, angle = (radius - half_width) * draws.uniform(0.5, 1.0), draws.angle()
-        tips.append((length * math.cos(angle), length * math.sin(angle), length * length))
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        nearest = torch.full_like(x, math.inf)
-        for to_x, to_y, square in tips:
-            along = ((x * to_x + y * to_y) / square).clamp_(0, 1)
-            torch.minimum(nearest, (x - along * to_x).square_() + (y - along * to_y).square_(), out=nearest)
-        return half_width - nearest.sqrt_()
-
-    return outline
+        tips += [length * math.cos(angle), length * math.sin(angle), length * length]
+    return cut(outlines.branches, half_width, *tips)
 
 
 def draw_fence(draws: Draws, radius: float) -> Outline:
@@ -125,31 +93,22 @@ def draw_fence(draws: Draws, radius: float) -> Outline:
     period = max(draws.uniform(0.15, 0.5) * radius, 5.0)
     half_slat, phase = period * draws.uniform(0.15, 0.4), draws.uniform()
     within = draws.choice((draw_ellipse, draw_polygon))(draws, radius)
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        slats = half_slat - ((x / period + phase).frac_().abs_() - 0.5).abs_() * period
-        return torch.minimum(slats, within(x, y))
-
-    return turned(outline, draws.angle())
+    slats = Part(outlines.slats, (half_slat, period, phase))
+    return Outline((slats, *within.parts)).turned(draws.angle())
 
 
 def draw_wires(draws: Draws, radius: float) -> Outline:
     """A few lines 1 to 4 px thin, or a net of them, far apart: cables, railings, branches before the sky."""
     period, half_width = max(draws.uniform(0.2, 1.2) * radius, 12.0), draws.log_uniform(0.5, 2.0)
-    phases, net = (draws.uniform(), draws.uniform()), draws.chance(0.4)
-
-    def lines(along: Tensor, phase: float) -> Tensor:
-        return half_width - ((along / period + phase).frac_().abs_() - 0.5).abs_() * period
-
-    def outline(x: Tensor, y: Tensor) -> Tensor:
-        wires = torch.maximum(lines(x, phases[0]), lines(y, phases[1])) if net else lines(x, phases[0])
-        return torch.minimum(wires, radius - torch.hypot(x, y))
-
-    return turned(outline, draws.angle())
+    phases, is_net = (draws.uniform(), draws.uniform()), draws.chance(0.4)
+    if is_net:
+        return cut(outlines.net, half_width, period, *phases, radius).turned(draws.angle())
+    return cut(outlines.wires, half_width, period, phases[0], radius).turned(draws.angle())
 
 
 def with_hole(outline: Outline, hole: Outline, x_hole: float, y_hole: float) -> Outline:
-    return lambda x, y: torch.minimum(outline(x, y), -hole(x - x_hole, y - y_hole))
+    (part,) = hole.parts
+    return Outline((*outline.parts, part._replace(shift=(x_hole, y_hole), outside=True)))
 
 
 KINDS = (draw_ellipse, draw_blob, draw_blob, draw_polygon, draw_polygon, draw_bar, draw_ring, draw_branches, draw_fence)
@@ -169,7 +128,7 @@ def draw_shape(
         kind, radius = draw_wires, max(radius, draws.uniform(0.3, 1.0) * radius_range[1])
     outline = kind(draws, radius)
     if kind in SOLID_KINDS:
-        outline = turned(outline, draws.angle())
+        outline = outline.turned(draws.angle())
         if draws.chance(holes):
             away, angle = radius * draws.uniform(0.0, 0.3), draws.angle()
             hole = draws.choice(SOLID_KINDS)(draws, radius * draws.uniform(0.2, 0.5))

@@ -1,15 +1,16 @@
-"""A bank of textures, made once per process, and the paint that lays one of them onto a layer."""
+"""A bank of textures, made once per process."""
 
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.synthetic.photos import photo_crops, photo_paths
 
@@ -22,64 +23,31 @@ Pyramid = tuple[Float[Tensor, "1 3 _ _"], ...]
 """A texture, and the same at half the size."""
 
 
+class Place(NamedTuple):
+    """Where a texture lies in an atlas, in pixels, see flowgru.data.synthetic.batched.atlas."""
+
+    left: int
+    top: int
+    side: int
+
+
 class TextureBank(NamedTuple):
-    """What layers are painted with."""
+    """What layers are painted with, each at its size and at half of it: textures as in Pyramid, or places in an atlas."""
 
-    made: tuple[Pyramid, ...]
-    photos: tuple[Pyramid, ...]
-
-
-class Paint(NamedTuple):
-    """A texture laid onto the plane of a layer: endless, because it is mirrored at its borders."""
-
-    texture: Float[Tensor, "1 3 side side"]
-    axes: Float[Tensor, "2 2"]
-    origin: Float[Tensor, "2 1"]
-    mix: Float[Tensor, "3 3"]
-    offset: Float[Tensor, "3 1"]
-
-    def colour(self, points: Float[Tensor, "2 H W"]) -> Float[Tensor, "3 H W"]:
-        """RGB at points of the first picture's plane; a little outside of [0, 1] is possible."""
-        _, height, width = points.shape
-        places = torch.addmm(self.origin, self.axes, points.reshape(2, -1)).view(1, 2, height, width)
-        texels = F.grid_sample(self.texture, places.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
-        return torch.addmm(self.offset, self.mix, texels.view(3, -1)).view(3, height, width)
+    made: tuple[tuple[Any, ...], ...]
+    photos: tuple[tuple[Any, ...], ...]
+    device: torch.device = torch.device("cpu")
+    """Where points are painted."""
 
 
-def flat_paint(colour: Float[Tensor, "3 1"]) -> Paint:
-    """One colour everywhere."""
-    nothing = colour.new_zeros
-    return Paint(nothing(1, 3, 1, 1), nothing(2, 2), nothing(2, 1), nothing(3, 3), colour)
+def bank_of(settings: SyntheticSettings, device: torch.device) -> TextureBank:
+    """The textures of pairs with these settings."""
+    return texture_bank(settings.seed, settings.num_textures, settings.photos, device, num_patterns(settings))
 
 
-def draw_flat_paint(draws: Draws, device: torch.device) -> Paint:
-    """A grey, or any colour; black and white are as likely as all others together."""
-    level = draws.choice((0.0, 1.0, draws.uniform(), draws.uniform()))
-    colour = torch.full((3, 1), level) if draws.chance(0.7) else torch.rand(3, 1, generator=draws.generator)
-    return flat_paint(colour.to(device))
-
-
-def draw_paint(draws: Draws, bank: TextureBank) -> Paint:
-    """A texture at a random place, scale, angle and colour."""
-    pyramid = draws.choice(bank.photos if bank.photos and draws.chance(0.5) else bank.made)
-    texels_per_pixel = draws.log_uniform(0.5, 2.0)
-    level = 1 if texels_per_pixel > 1.3 else 0
-    texture = pyramid[level]
-    scale = texels_per_pixel * 2 / SIDE
-    c, s, mirror = math.cos(angle := draws.angle()), math.sin(angle), draws.choice((-1, 1))
-    mix, middle = torch.eye(3) * draws.uniform(0.6, 1.1), torch.full((3, 1), draws.uniform(0.35, 0.6))
-    if draws.chance(0.5):
-        other = torch.tensor([[draws.uniform(0.0, 0.4) for _ in range(3)] for _ in range(3)])
-        mix = draws.choice((1, 1, 1, -1)) * (mix + other) / (1 + other.sum(1, keepdim=True))
-        middle = torch.tensor([[draws.uniform(0.25, 0.75)] for _ in range(3)])
-    device = texture.device
-    return Paint(
-        texture,
-        axes=torch.tensor([[scale * c, -scale * s], [mirror * scale * s, mirror * scale * c]], device=device),
-        origin=torch.tensor([[draws.uniform(-2.0, 2.0)], [draws.uniform(-2.0, 2.0)]], device=device),
-        mix=mix.to(device),
-        offset=(middle - 0.5 * mix.sum(1, keepdim=True)).to(device),
-    )
+def num_patterns(settings: SyntheticSettings) -> int:
+    """Textures of the bank that repeat a patch."""
+    return round(settings.patterns * settings.num_textures)
 
 
 @functools.lru_cache(maxsize=4)
@@ -94,7 +62,8 @@ def texture_bank(
     made = [MAKERS[k % len(MAKERS)](draws) for k in range(num_textures)]
     cut = photo_crops(draws, photo_paths(photos), num_textures, SIDE)
     made += [pattern(draws, cut or made) for _ in range(num_patterns)]
-    return TextureBank(*(tuple(pyramid(texture, device) for texture in part) for part in (made, cut)))
+    made_pyramids, photo_pyramids = (tuple(pyramid(texture, device) for texture in part) for part in (made, cut))
+    return TextureBank(made_pyramids, photo_pyramids, device)
 
 
 def pyramid(texture: Texture, device: torch.device) -> Pyramid:

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader, Subset
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws, stream_seed
 from flowgru.data.sample import FlowSample
+from flowgru.data.synthetic.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, about, draw_waves
-from flowgru.data.synthetic.pairs import SyntheticPairs, draw_layers
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import pixel_grid
+from flowgru.data.synthetic.textures import bank_of
 from flowgru.errors import InputFileError, RequestError
 from flowgru.files.bounded import MAX_PIXELS
 
@@ -85,7 +87,7 @@ def test_a_motion_and_its_inverse_cancel() -> None:
 
 def test_every_drawn_layer_can_be_inverted_and_stays_in_its_box() -> None:
     for index in range(12):
-        for layer in draw_layers(Draws(0, index), SMALL, torch.device("cpu"))[0]:
+        for layer in draw_layers(Draws(0, index), SMALL, bank_of(SMALL, torch.device("cpu")))[0]:
             if layer.shape is None:
                 continue
             left, top, right, bottom = layer.shape.box

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
+from flowgru.data.synthetic.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, about
-from flowgru.data.synthetic.pairs import SyntheticPairs, draw_layers
+from flowgru.data.synthetic.paint import draw_paint, flat_paint
+from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer, render
 from flowgru.data.synthetic.shapes import Shape, draw_wires
-from flowgru.data.synthetic.textures import SIDE, draw_paint, flat_paint, pattern, texture_bank
+from flowgru.data.synthetic.textures import SIDE, bank_of, pattern, texture_bank
 from flowgru.errors import RequestError
 from flowgru.grid import backward_warp
 
@@ -117,7 +119,9 @@ def test_a_pattern_repeats_its_patch():
 
 def test_wires_and_patterns_are_drawn_only_where_asked_for():
     def shapes(settings):
-        layers = [layer for index in range(30) for layer in draw_layers(Draws(0, index), settings, CPU)[0]]
+        layers = [
+            layer for index in range(30) for layer in draw_layers(Draws(0, index), settings, bank_of(settings, CPU))[0]
+        ]
         return [layer.shape for layer in layers if layer.shape is not None]
 
     def large(settings):
