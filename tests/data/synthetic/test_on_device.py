@@ -13,8 +13,9 @@ from torch.backends import cudnn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from flowgru.config import SyntheticSettings
+from flowgru.config import StartShares, SyntheticSettings
 from flowgru.data.draws import Draws
+from flowgru.data.synthetic.batched.batch import DrawnBatch, DrawnPairs
 from flowgru.data.synthetic.exposure import blur, blur_kernel
 from flowgru.data.synthetic.motion import Motion, about, draw_waves
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -88,3 +89,18 @@ def test_pictures_are_blurred_in_float32(monkeypatch):
     monkeypatch.setattr("torch.nn.functional.conv2d", lambda *given: (seen.append(cudnn.allow_tf32), real(*given))[1])
     blur(torch.rand(2, 3, 16, 16), blur_kernel(1.5, 0.5, 0.3))
     assert seen == [False] and cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("settings", [EVERYTHING, PLAIN], ids=["everything", "plain"])
+def test_a_batch_is_painted_without_reading_a_value_from_the_device_and_by_few_operations(monkeypatch, settings):
+    monkeypatch.setattr(torch, "Generator", GeneratorOfTheCpu)
+    shares = StartShares(zero=0.3, truth=0.7)
+    drawn = DrawnPairs(SyntheticPairs(settings), uses=2, shares=shares, seed=0)
+    counts = []
+    for size in (8, 16):
+        batch = DrawnBatch.of([drawn[index] for index in range(size)], settings)
+        with OneDevice() as watched:
+            painted = batch.painted(DEVICE)
+        assert {part.device for part in painted} == {DEVICE}
+        counts.append(watched.on_device)
+    assert counts[1] < 1.5 * counts[0] < 3000
