@@ -168,9 +168,13 @@ class TrainConfig:
     workers: int = 1
     """Processes that generate pairs; 0 generates them in the training process."""
     generate_on: Literal["cpu", "cuda"] = "cpu"
-    """Where generated pairs are made: by the workers on the CPU, or by the training process on its GPU (with workers 0,
-    and not for `stage` or `sets`, whose changes are made on the CPU). A GPU draws other noise, and rounds differently:
-    without noise, levels of the pictures may differ by 1 of 255 from those that a CPU makes."""
+    """Where generated pairs are painted: by the workers on the CPU, or by the training process on its GPU (not for `stage`
+    or `sets`, whose changes are made on the CPU). A GPU draws other noise, and rounds differently: without noise, levels of
+    the pictures may differ by 1 of 255 from those that a CPU makes."""
+    generate_in_batches: bool = True
+    """Where generate_on is cuda, all pairs of a batch are painted by the same operations; the workers draw what there is to
+    paint, and as many threads compute the flows of DIS at which refinements begin. false: the training process makes one
+    pair after the other (with workers 0, and without `starts` of DIS)."""
     log_every: int = 20
     """Steps between two lines of the log."""
     checkpoint_every: int = 200
@@ -207,11 +211,13 @@ class TrainConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
         self._check_clips()
         if self.generate_on == "cuda":
-            require(self.workers == 0, "workers", self.workers, "0 where generate_on is cuda")
             given = "stage" if self.stage else "sets" if self.sets else None
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
+        if self.generate_on == "cuda" and not self.generate_in_batches:
+            one_by_one = "where generate_on is cuda and generate_in_batches false"
+            require(self.workers == 0, "workers", self.workers, f"0 {one_by_one}")
             searched = self.starts.dis + self.starts.dis_fast
-            require(searched == 0, "generate_on", self.generate_on, "cpu where some `starts` are DIS's")
+            require(searched == 0, "starts", self.starts, f"without DIS {one_by_one}")
         require(1 <= self.uses <= MAX_USES, "uses", self.uses, f"from 1 to {MAX_USES}")
         require(
             self.uses == 1 or not (self.stage or self.sets), "uses", self.uses, "1 where `stage` or `sets` is given"

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
+from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
@@ -33,7 +34,7 @@ from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.resuming import require_content
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run, make_optimizer
-from flowgru.training.sampler import FlowBatch
+from flowgru.training.sampler import FlowBatch, painted
 from flowgru.training.saving import Saving
 from flowgru.training.step import Reports, training_step
 from flowgru.training.time_limit import ENDLESS, TimeLimit, limited
@@ -63,14 +64,18 @@ def train_network(
     """
 
     def load() -> Generator[FlowBatch]:
-        return batches(
+        paints, on_cuda = isinstance(training_data, DrawnPairs), fabric.device.type == "cuda"
+        found = batches(
             training_data,
             config,
             run.step,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
-            pin_memory=fabric.device.type == "cuda" and config.generate_on == "cpu",
+            pin_memory=on_cuda and (paints or config.generate_on == "cpu"),
         )
+        if not paints:
+            return cast(Generator[FlowBatch], found)
+        return painted(found, fabric.device, num_threads=config.workers, started=config.starts.zero < 1)
 
     if limit is not None:
         config = replace(config, steps=ENDLESS)

@@ -18,10 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import TrainConfig
 from flowgru.console import warn
-from flowgru.data.sample import FlowSample
 from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
-from flowgru.training.sampler import FlowBatch, StepSampler, collate
+from flowgru.training.sampler import Batch, StepSampler, collation
 
 BATCH_TIMEOUT_S = 300
 """Seconds after which a worker that gives nothing counts as dead."""
@@ -39,9 +38,9 @@ _TRACEBACK = "Original Traceback"
 
 
 def batches(
-    data: Dataset[FlowSample], config: TrainConfig, first_step: int, *, rank: int, world_size: int, pin_memory: bool
-) -> Generator[FlowBatch]:
-    """One process's part of the batch of every step from `first_step` on.
+    data: Dataset[Any], config: TrainConfig, first_step: int, *, rank: int, world_size: int, pin_memory: bool
+) -> Generator[Batch]:
+    """One process's part of the batch of every step from `first_step` on; of drawn pairs what is to be painted.
 
     Where a worker dies, as when the system kills it for its memory, all are started anew once; MachineError the second
     time. The workers end with the generator, whatever keeps torch's loader: an exception's traceback does.
@@ -74,12 +73,12 @@ def batches(
 
 
 def _loader(
-    data: Dataset[FlowSample], config: TrainConfig, step: int, rank: int, world_size: int, pin_memory: bool
-) -> Iterable[FlowBatch]:
+    data: Dataset[Any], config: TrainConfig, step: int, rank: int, world_size: int, pin_memory: bool
+) -> Iterable[Batch]:
     return DataLoader(
         data,
         batch_sampler=StepSampler(step, config.steps, config.batch_size, rank=rank, world_size=world_size),
-        collate_fn=partial(collate, levels=pin_memory),
+        collate_fn=collation(data, levels=pin_memory),
         num_workers=config.workers,
         worker_init_fn=_begin_worker,
         multiprocessing_context=_context() if config.workers else None,
@@ -181,7 +180,7 @@ class _Deaths:
         if callable(self._handler):
             signal.signal(signal.SIGCHLD, self._note)
 
-    def awaiting(self, loader: Iterator[FlowBatch]) -> FlowBatch | None:
+    def awaiting(self, loader: Iterator[Batch]) -> Batch | None:
         """The loader's next batch, None after the last."""
         self._awaiting = True
         try:

@@ -1,6 +1,7 @@
 """The pairs that a configuration trains on and is measured on."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -10,6 +11,7 @@ from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stag
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.starts import StartedPairs
+from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.data.synthetic.clip import PairsOfClips
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
@@ -25,13 +27,16 @@ SYNTHETIC_EPOCH = 10_000
 """Generated pairs in an epoch of a mixture; the next epoch has other changes of the same pairs."""
 
 
-def training_pairs(config: TrainConfig) -> Dataset[FlowSample]:
-    """Generated pairs, one of RAFT's stages, or the mixture that the configuration names.
+def training_pairs(config: TrainConfig) -> Dataset[Any]:
+    """Generated pairs, one of RAFT's stages, or the mixture that the configuration names; where a GPU paints generated pairs
+    in batches, what is drawn of them.
 
     InputFileError where a set is not there, RequestError for an unknown one and for a GPU that is not there.
     """
     if config.generate_on == "cuda" and not torch.cuda.is_available():
         raise RequestError("generate_on is cuda, and no CUDA device was found: use --generate-on cpu")
+    if config.generate_on == "cuda" and config.generate_in_batches:
+        return DrawnPairs(_generated(config), uses=config.uses, shares=config.starts, seed=config.seed)
     pairs = _pairs(config)
     return pairs if config.starts.zero == 1 else StartedPairs(pairs, config.starts, seed=config.seed)
 
@@ -43,9 +48,13 @@ def _pairs(config: TrainConfig) -> Dataset[FlowSample]:
         return MixedPairs([_part(part, config) for part in config.sets], seed=config.seed)
     if config.pairs_in_clip > 1:
         return PairsOfClips(config.data, length=config.steps * config.batch_size)
-    number = -(-config.steps * config.batch_size // config.uses)
-    pairs = SyntheticPairs(config.data, length=number, device=config.generate_on)
+    pairs = _generated(config)
     return pairs if config.uses == 1 else ReusedPairs(pairs, config.uses, seed=config.seed)
+
+
+def _generated(config: TrainConfig) -> SyntheticPairs:
+    number = -(-config.steps * config.batch_size // config.uses)
+    return SyntheticPairs(config.data, length=number, device=config.generate_on)
 
 
 def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
@@ -81,11 +90,11 @@ def _part(part: StageSet, config: TrainConfig) -> MixturePart:
     return MixturePart(open_dataset(part.name, config.root, (SYNTHETIC,)), part.augmentation, part.repeats)
 
 
-def described(data: Dataset[FlowSample]) -> str:
+def described(data: Dataset[Any]) -> str:
     """What pairs a run trains on, and how many there are, in words."""
     if isinstance(data, StartedPairs):
         return described(data.pairs)
-    if isinstance(data, ReusedPairs):
+    if isinstance(data, (ReusedPairs, DrawnPairs)) and data.uses > 1:
         return f"{described(data.pairs)}, each used {data.uses} times"
     if isinstance(data, MixedPairs):
         parts = [
@@ -94,7 +103,7 @@ def described(data: Dataset[FlowSample]) -> str:
             for part in data.parts
         ]
         return "; ".join(parts)
-    return _described_part(data)
+    return _described_part(data.pairs if isinstance(data, DrawnPairs) else data)
 
 
 def _described_part(data: Dataset[FlowSample]) -> str:

@@ -1,16 +1,27 @@
-"""Which samples make which step, and how they become a batch."""
+"""Which samples make which step, and how they become a batch.
 
-from collections.abc import Iterator
-from typing import NamedTuple
+Generated pairs that the training's device paints become one there, each while the step before it is computed.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
+from flowgru.data import classical
 from flowgru.data.formats.images import in_unit_range
 from flowgru.data.sample import FlowSample
+from flowgru.data.starts import dis_start
+from flowgru.data.synthetic.batched.batch import DrawnBatch, DrawnPairs
 from flowgru.grid import padding_for
 from flowgru.model.initial_flow import coarse_flow
+from flowgru.processes.beside import HostCopy
 from flowgru.types import CoarseFlow, Flow, Images, Levels, Valid
 
 
@@ -75,6 +86,73 @@ def collate(samples: list[FlowSample], *, levels: bool = False) -> FlowBatch:
     return FlowBatch(
         first, second, flow, valid, tuple(sample.name for sample in samples), torch.stack(starts) if starts else None
     )
+
+
+def collation(data: Dataset[Any], *, levels: bool) -> Callable[[list[Any]], Any]:
+    """What makes a batch of the samples of a data set; drawn pairs become one that is yet to be painted."""
+    if isinstance(data, DrawnPairs):
+        return partial(DrawnBatch.of, settings=data.pairs.settings)
+    return partial(collate, levels=levels)
+
+
+Batch = FlowBatch | DrawnBatch
+
+DIS = ("dis", "dis_fast")
+"""The starts that OpenCV computes, on the CPU."""
+
+
+def painted(drawn: Generator[Batch], device: torch.device, *, num_threads: int, started: bool) -> Generator[FlowBatch]:
+    """What a device makes of drawn batches, each asked for before the one ahead of it is given.
+
+    Pictures whose refinement begins at the flow of DIS come back to the CPU, where `num_threads` threads search
+    while the device is at the batch before. `started`: whether batches say where refinements begin.
+    """
+    threads = classical.num_threads()
+    classical.use_threads(1)  # of its own: each search has one of the threads here
+    try:
+        with closing(drawn), ThreadPoolExecutor(max(num_threads, 1), thread_name_prefix="starts") as pool:
+            coming = None
+            for batch in drawn:
+                assert isinstance(batch, DrawnBatch)
+                ahead, coming = coming, _Coming(batch, device, pool, started)
+                if ahead is not None:
+                    yield ahead.whole()
+            if coming is not None:
+                yield coming.whole()
+    finally:
+        classical.use_threads(threads)
+
+
+class _Coming:
+    """A batch whose pictures the device was asked for, and whose starts are being searched."""
+
+    def __init__(self, drawn: DrawnBatch, device: torch.device, pool: ThreadPoolExecutor, started: bool) -> None:
+        pictures, flow, occlusion, start = drawn.painted(device)
+        valid = torch.ones_like(occlusion)
+        first, second = pictures.unbind(1)
+        self._batch = FlowBatch(first, second, flow, valid, drawn.names, start if started else None)
+        self._searches: dict[int, Future[Tensor]] = {}
+        searched = {number: kind == "dis_fast" for number, kind in enumerate(drawn.starts) if kind in DIS}
+        if searched:
+            levels = torch.stack([pictures[number] for number in searched]).mul_(255).round_().byte()
+            copy = HostCopy(levels)
+            for place, (number, fast) in enumerate(searched.items()):
+                self._searches[number] = pool.submit(_search, copy, place, fast)
+
+    def whole(self) -> FlowBatch:
+        """The batch with all its starts; waits for those of DIS."""
+        start = self._batch.initial_flow
+        if not self._searches or start is None:
+            return self._batch
+        found = torch.zeros(start.shape, pin_memory=start.device.type == "cuda")
+        for number, search in self._searches.items():
+            found[number] = search.result()
+        return self._batch._replace(initial_flow=start + found.to(start.device, non_blocking=True))
+
+
+def _search(pictures: HostCopy, place: int, fast: bool) -> Float[Tensor, "2 H W"]:
+    first, second = pictures.wait()[place]
+    return dis_start(first, second, fast=fast)
 
 
 class StepSampler(Sampler[list[int]]):

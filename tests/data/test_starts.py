@@ -109,7 +109,6 @@ def test_a_start_is_nearer_to_the_true_flow_than_what_dis_gives_by_itself():
         (lambda: replace(TINY, hold=-1), "hold is -1"),
         (lambda: OptimizerConfig(decay_steps=5), "decay_steps is 5: it must be 0 with schedule one_cycle"),
         (lambda: OptimizerConfig(schedule="constant", decay_steps=-1), "decay_steps is -1"),
-        (lambda: replace(TINY, starts=StartShares(zero=0.0, dis=1.0), generate_on="cuda"), "generate_on is cuda"),
         (lambda: replace(TINY.validation, initial_flows=()), "initial_flows"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Worker processes that die, and files that they cannot read."""
+"""Worker processes that die, files that they cannot read, and what is painted of what they draw."""
 
 import errno
 import multiprocessing
@@ -15,12 +15,17 @@ from safetensors.torch import load_file
 from tiny_run import TINY
 from torch.utils.data import get_worker_info
 
+from flowgru.config import StartShares
+from flowgru.data import classical
+from flowgru.data.starts import StartedPairs, dis_start, draw_start
+from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
 from flowgru.processes.signals import Stopped
-from flowgru.training import engine, loader
+from flowgru.training import engine, loader, run
 from flowgru.training.loader import batches
 from flowgru.training.run import train
+from flowgru.training.sampler import DIS, collate, painted
 from flowgru.training.step import TakenStep
 
 
@@ -144,3 +149,64 @@ def test_a_batch_that_cannot_be_handed_over_ends_its_worker_at_once(monkeypatch,
         next(batches(SyntheticPairs(TINY.data), replace(TINY, workers=1), 0, rank=0, world_size=1, pin_memory=False))
     said = capfd.readouterr().err
     assert said.count("cannot hand over its batch: [Errno 24] Too many open files") == 2 and "Traceback" not in said
+
+
+PAINTED = replace(TINY, batch_size=3, steps=3, starts=StartShares(zero=0.2, dis=0.3, dis_fast=0.2, truth=0.3))
+"""Batches that the device of the training paints; here it is the CPU."""
+
+
+def drawn(config) -> DrawnPairs:
+    return DrawnPairs(SyntheticPairs(config.data), uses=config.uses, shares=config.starts, seed=config.seed)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_that_the_device_paints_have_the_pairs_and_starts_of_single_ones(workers):
+    config, threads = replace(PAINTED, workers=workers), classical.num_threads()
+    made = loader.batches(drawn(config), config, 1, rank=0, world_size=1, pin_memory=False)
+    found = list(painted(made, torch.device("cpu"), num_threads=2, started=True))
+    pairs, kinds = StartedPairs(SyntheticPairs(config.data), config.starts, seed=config.seed), set()
+    assert len(found) == 2 and classical.num_threads() == threads
+    for step, batch in enumerate(found, start=1):
+        expected = collate([pairs[index] for index in range(3 * step, 3 * step + 3)])
+        assert batch.initial_flow is not None and expected.initial_flow is not None
+        assert batch.names == expected.names and batch.valid.all()
+        assert (batch.first - expected.first).abs().max() < 1.5 / 255
+        assert (batch.flow - expected.flow).abs().max() < 1e-3
+        for place in range(3):
+            start = draw_start(config.starts, config.seed, 3 * step + place)
+            kinds.add(start.kind)
+            if start.kind in DIS:
+                classical.use_threads(1)
+                searched = dis_start(batch.first[place], batch.second[place], fast=start.kind == "dis_fast")
+                classical.use_threads(threads)
+                assert torch.equal(batch.initial_flow[place], searched) and searched.any()
+            else:
+                assert (batch.initial_flow[place] - expected.initial_flow[place]).abs().max() < 2e-3
+    assert len(kinds) >= 3
+
+
+def test_without_starts_the_painted_batches_have_none():
+    config = replace(PAINTED, starts=StartShares(), steps=2)
+    made = loader.batches(drawn(config), config, 0, rank=0, world_size=1, pin_memory=False)
+    assert [batch.initial_flow for batch in painted(made, torch.device("cpu"), num_threads=0, started=False)] == [
+        None
+    ] * 2
+
+
+def test_a_training_on_painted_batches_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "training_pairs", drawn)
+    train(PAINTED, str(tmp_path / "whole"), device="cpu")
+    real = engine.training_step
+
+    def stopped(fabric, network, run, *rest):
+        taken = real(fabric, network, run, *rest)
+        return TakenStep(lambda: taken.read()._replace(stop=signal.SIGTERM)) if run.step == 1 else taken
+
+    monkeypatch.setattr(engine, "training_step", stopped)
+    with pytest.raises(Stopped):
+        train(PAINTED, str(tmp_path / "cut"), device="cpu")
+    monkeypatch.setattr(engine, "training_step", real)
+    train(replace(PAINTED, workers=1), str(tmp_path / "cut"), device="cpu")
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert not multiprocessing.active_children()

@@ -11,8 +11,11 @@ from torch import Tensor
 from flowgru.data.draws import Draws
 from flowgru.layers.arithmetic import convolutions
 
+Pair = Float[Tensor, "2 3 H W"]
+"""First and second picture, RGB around [0, 1]."""
+
 Frames = Float[Tensor, "T 3 H W"]
-"""A pair's first and second picture, or the frames of a longer clip, RGB around [0, 1]."""
+"""A pair, or the frames of a longer clip."""
 
 GREY = (0.299, 0.587, 0.114)
 
