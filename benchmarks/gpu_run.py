@@ -3,9 +3,10 @@
 python benchmarks/gpu_run.py --what training|benchmarks|study --minutes 10 --output gpu [--continue runs/default]
 
 First the tests of the Triton kernels run on the GPU itself. Then
-training    finds out by short trainings whether bf16 or float32 is faster, trains the default network from its weights, or
-            goes on with a copy of another run (--continue), until its time ends with a learning rate near 0, and compares
-            the averaged weights with the default ones on generated pairs that nothing was trained on;
+training    finds out by short trainings whether bf16 or float32 is faster, and whether the GPU should paint the pairs too,
+            trains the default network from its weights, or goes on with a copy of another run (--continue), until its
+            time ends with a learning rate near 0, and compares the averaged weights with the default ones on generated
+            pairs that nothing was trained on;
 benchmarks  takes the steps of everything.py one after the other;
 study       compares update operators at the size of configs/compare.yaml, each with several seeds.
 
@@ -44,6 +45,9 @@ GRACE = 20.0
 
 STUDY = ("conv_gru", "seq_conv_gru", "conv_min_gru", "conv_min_gru_no_scan")
 """Rows of configs/compare.yaml that are compared unless others are named."""
+
+PAINTING = ["--generate-on", "cuda"]
+"""The option by which the GPU paints the pairs of a training."""
 
 SMALL_TRAINING = [
     *("--data.photos", "null", "--data.height", "128", "--data.width", "128", "--data.num_textures", "4"),
@@ -224,46 +228,53 @@ def ending(session: Session, config: str, folder: Path, reserve: float) -> list[
     """The options of `flowgru train` that let a training end in time."""
     if session.given.run is not None:
         noted = json.loads((folder / CONFIG).read_text("utf-8"))
-        rate, graphs = rate_of(session, config, noted["precision"])
+        rate, graphs = rate_of(session, config, noted["precision"], ["--precision", noted["precision"]])
         (newest,) = CheckpointStore(folder).checkpoints()
         count = max(2, int(0.8 * (session.left - reserve) * rate))
         decay = ["--optimizer.decay_steps", str(count // 2)] if noted["optimizer"]["schedule"] == "constant" else []
         return ["--steps", str(step_of(newest) + count), *decay, *graphs]
-    rates = {precision: rate_of(session, config, precision) for precision in ("bf16", "32")}
+    rates = {precision: rate_of(session, config, precision, ["--precision", precision]) for precision in ("bf16", "32")}
     fastest = max(rates, key=lambda precision: rates[precision].steps_a_second)
-    words = ["--precision", fastest, *rates[fastest].words]
+    words = ["--precision", fastest, *rates[fastest].graphs]
     if session.small:
         return [*words, *SMALL_TRAINING]
+    painted = f"{fastest}, pairs painted on the GPU"
+    painting = rate_of(session, config, painted, [*words, *PAINTING], needed=False)
+    if painting.steps_a_second > rates[fastest].steps_a_second:
+        words += PAINTING
     return [*words, "--minutes", f"{(session.left - reserve) / 60:.2f}"]
 
 
 class Rate(NamedTuple):
-    """How fast a training is, and by which options."""
+    """How fast a training is, and by which option for CUDA graphs."""
 
     steps_a_second: float
-    words: list[str]
+    graphs: list[str]
 
 
-def rate_of(session: Session, config: str, precision: str) -> Rate:
-    """That of a short training, without CUDA graphs where no step is made with them. Without any the script ends."""
+def rate_of(session: Session, config: str, name: str, options: list[str], *, needed: bool = True) -> Rate:
+    """That of a short training with these options; without CUDA graphs where no step is made with them.
+
+    Without any the script ends. What is not `needed` is tried once, and its rate is 0 unless the training ends well.
+    """
 
     def measured(graphs: list[str]) -> float:
         few = [*SMALL_TRAINING, "--steps", "2"] if session.small else ["--steps", "200", "--validation.pairs", "1"]
-        device = ["--precision", precision, "--device", session.given.device]
+        device = [*options, *graphs, "--device", session.given.device]
         with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
-            words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *graphs, *few]
-            probe = Step(" ".join(["probe of", precision, *graphs]), words, writes_rows=False)
-            session.do(probe, 0.1 * 60 * session.given.minutes + 15, once=False)
+            words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *few]
+            probe = Step(" ".join(["probe of", name, *graphs]), words, writes_rows=False)
+            ended = session.do(probe, 0.1 * 60 * session.given.minutes + 15, once=False)
             rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
-        return statistics.median(rates[len(rates) // 3 :]) if rates else 0.0
+        return statistics.median(rates[len(rates) // 3 :]) if rates and (ended or needed) else 0.0
 
-    for graphs in ([], ["--no-cuda-graph"]):
-        name = " ".join([precision, *graphs])
-        rate = session.chosen(f"steps a second in {name}", partial(measured, graphs))
-        session.say(f"\n{name}: {rate:.3g} steps a second.")
-        if rate:
+    for graphs in ([], ["--no-cuda-graph"]) if needed else ([],):
+        named = " ".join([name, *graphs])
+        rate = session.chosen(f"steps a second in {named}", partial(measured, graphs))
+        session.say(f"\n{named}: {rate:.3g} steps a second.")
+        if rate or not needed:
             return Rate(rate, graphs)
-    sys.exit(f"no step was made in {precision}: see {session.folder / 'log.txt'}")
+    sys.exit(f"no step was made in {name}: see {session.folder / 'log.txt'}")
 
 
 def study(session: Session) -> None:

@@ -32,7 +32,7 @@ def started(script, monkeypatch, tmp_path):
             if "train" in step.words:
                 run_folder = Path(step.words[step.words.index("--output") + 1])
                 run_folder.mkdir(exist_ok=True)
-                named = [word for word in step.words if word in (rates or {})]
+                named = [word for word in rates or {} if word in step.words]
                 rate = (rates or {})[named[0]] if named else 1.0
                 if graphs or "--no-cuda-graph" in step.words:
                     (run_folder / "log.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": rate}) + "\n")
@@ -62,7 +62,7 @@ def test_on_a_gpu_the_kernels_are_tested_and_the_training_ends_in_time(started, 
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
     code, ran, report = started("--what", "training", "--device", "cuda", rates={"bf16": 3.0, "32": 2.0})
     assert code == 0 and names(ran)[0] == "tests" and "a GPU" in report and "small form" not in report
-    name, words, seconds = ran[3]
+    name, words, seconds = ran[4]
     minutes = float(words[words.index("--minutes") + 1])
     assert name == "training" and words[words.index("--precision") + 1] == "bf16"
     assert 7 < minutes < 8.5 and 60 * minutes <= seconds < 600 - 60  # what is left is for the score
@@ -74,6 +74,16 @@ def test_where_no_step_is_made_with_graphs_the_training_goes_without(started):
     probes = [f"probe of {precision}{graphs}" for precision in ("bf16", "32") for graphs in ("", " --no-cuda-graph")]
     assert code == 0 and names(ran) == [*probes, "training", "score"]
     assert "--no-cuda-graph" in ran[4][1]
+
+
+@pytest.mark.parametrize("painting, ended, chosen", [(4.0, "", True), (2.0, "", False), (4.0, "exit code 1", False)])
+def test_the_gpu_paints_the_pairs_where_that_is_faster_and_works(started, monkeypatch, painting, ended, chosen):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    probe = "probe of bf16, pairs painted on the GPU"
+    rates = {"--generate-on": painting, "bf16": 3.0, "32": 2.0}
+    code, ran, _ = started("--what", "training", "--device", "cuda", rates=rates, reasons={probe: ended})
+    assert code == 0 and names(ran) == ["tests", "probe of bf16", "probe of 32", probe, "training", "score"]
+    assert ("--generate-on" in ran[4][1]) == chosen
 
 
 def test_a_training_that_was_stopped_goes_on_by_the_same_words(started):

@@ -138,6 +138,18 @@ def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
     assert all(row["its share"] < 1 / 3 for row in found if row["what"] == "training, whole step")
 
 
+def test_generated_pairs_are_counted_and_timed_one_by_one_and_in_batches(script, tmp_path):
+    few = ("--size", "64x80", "--num-textures", 2, "--batch", 4, "--batches", 1, "--json", tmp_path / "a.jsonl")
+    generation = script("generation", *few)
+    generation.main()
+    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [row["form"] for row in found] == ["one by one", "drawn", "painted", "start of DIS"]
+    assert all(row["measured ms"] > 0 for row in found)
+    alone, together = found[0], found[2]
+    assert together["launches a pair"] < alone["launches a pair"] / 4
+    assert together["host ms"] == pytest.approx(together["launches a pair"] * 6e-3)
+
+
 def test_all_operators_are_in_the_list(script, tmp_path):
     operators = script("operators", "--preset", "small", "--size", "8x8", "--rounds", 1, "--json", tmp_path / "a.jsonl")
     operators.main()

@@ -25,7 +25,7 @@ from flowgru.processes import jobs as processes
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.processes.signals import Stopped
 from flowgru.training.loader import batches
-from flowgru.training.sampler import FlowBatch
+from flowgru.training.sampler import Batch
 
 EXIT_CODE = 7
 CONFIG = replace(TINY, workers=2)
@@ -52,7 +52,7 @@ def say_end() -> None:
     os.write(1, b"ends\n")
 
 
-def reading(kind: type[SyntheticPairs]) -> Generator[FlowBatch]:
+def reading(kind: type[SyntheticPairs]) -> Generator[Batch]:
     return batches(kind(CONFIG.data), CONFIG, 0, rank=0, world_size=1, pin_memory=False)
 
 
