@@ -123,7 +123,7 @@ class Small(FlowNetwork):
         torch.nn.Module.__init__(self)
         self.norm, self.conv = torch.nn.BatchNorm2d(3), torch.nn.Conv2d(6, 2, 3, padding=1)
 
-    def forward(self, first, second, *, iterations, initial_coarse, hold, no_grad_iterations):
+    def forward(self, first, second, *, iterations, initial_coarse, hold, no_grad_iterations, pairs_in_clip):
         flow = self.conv(torch.cat([self.norm(first), self.norm(second)], dim=1)) * (1 + hold + no_grad_iterations)
         if initial_coarse is not None:
             flow = flow + initial_coarse.mean()
