@@ -157,8 +157,9 @@ def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, starte
         schedule = run_state.one_cycle(optimizer, config.optimizer, config.steps)
         average = run_state.ExponentialMovingAverage(network.state_dict(), 0.9)
         run = run_state.Run(network, optimizer, schedule, average)
-        pictures, maps = torch.rand(2, 1, 3, 128, 128), torch.rand(1, 2, 128, 128)
-        valid = torch.ones(1, 128, 128, dtype=torch.bool)
+        with torch.device("cpu"):  # where a batch comes from
+            pictures = torch.zeros(2, 1, 3, 128, 128, dtype=torch.uint8)
+            maps, valid = torch.rand(1, 2, 128, 128), torch.ones(1, 128, 128, dtype=torch.bool)
         batch = FlowBatch(pictures[0], pictures[1], maps, valid, ("a",), maps if started else None)
 
         def backward(loss):
