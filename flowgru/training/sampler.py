@@ -130,7 +130,7 @@ class _Coming:
         pictures, flow, occlusion, start = drawn.painted(device)
         valid = torch.ones_like(occlusion)
         first, second = pictures.unbind(1)
-        self._batch = FlowBatch(first, second, flow, valid, drawn.names, start if started else None)
+        self._batch = FlowBatch(first, second, flow, valid, tuple(drawn.names), start if started else None)
         self._searches: dict[int, Future[Tensor]] = {}
         searched = {number: kind == "dis_fast" for number, kind in enumerate(drawn.starts) if kind in DIS}
         if searched:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fake_cuda import Waits
 from torch import Tensor
 from torch.backends import cudnn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -99,7 +100,8 @@ def test_a_batch_is_painted_without_reading_a_value_from_the_device_and_by_few_o
     counts = []
     for size in (8, 16):
         batch = DrawnBatch.of([drawn[index] for index in range(size)], settings)
-        with OneDevice() as watched:
+        batch.painted(DEVICE)  # brings the textures there
+        with OneDevice() as watched, Waits():
             painted = batch.painted(DEVICE)
         assert {part.device for part in painted} == {DEVICE}
         counts.append(watched.on_device)

@@ -1,7 +1,7 @@
 """A batch of generated pairs: what is drawn of it on the CPU, and what a device makes of that."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,6 +12,7 @@ from flowgru.config import StartShares, SyntheticSettings
 from flowgru.data.starts import Start, draw_start
 from flowgru.data.synthetic.batched.atlas import atlas, places
 from flowgru.data.synthetic.batched.exposure import Changes, Exposures, Surfaces, expose_batch
+from flowgru.data.synthetic.batched.packing import Packed
 from flowgru.data.synthetic.batched.rendering import render_tables
 from flowgru.data.synthetic.batched.tables import Tables, tables_of
 from flowgru.data.synthetic.exposure import ColourChange, in_levels
@@ -60,11 +61,9 @@ class PaintedBatch(NamedTuple):
     """Where refinement begins; 0 where it is to begin at the flow of DIS."""
 
 
-class DrawnBatch(NamedTuple):
-    """B samples in tables of numbers, as the processes that draw hand them over."""
+class Contents(NamedTuple):
+    """What is to be painted of B samples, in tables of numbers."""
 
-    settings: SyntheticSettings
-    names: tuple[str, ...]
     parts: tuple[tuple[Tables, Exposures], ...]
     """Each pair once, however often it is used."""
     sources: Int64[Tensor, "B"]
@@ -76,15 +75,12 @@ class DrawnBatch(NamedTuple):
     truths: Int64[Tensor, "_"]
     """The samples that begin at true flow with an error."""
     errors: Surfaces
-    starts: tuple[str, ...]
-    """The kind of each sample's start, see Start."""
 
     @classmethod
-    def of(cls, samples: Sequence[DrawnSample], settings: SyntheticSettings) -> "DrawnBatch":
+    def of(cls, samples: Sequence[DrawnSample], height: int, width: int) -> "Contents":
         pairs = {sample.pair.name: sample.pair for sample in samples}
         numbers = {name: number for number, name in enumerate(pairs)}
         uses = [(number, sample.use) for number, sample in enumerate(samples) if sample.use is not None]
-        size = settings.height, settings.width
         errors = [
             (number, sample.start.size * sample.start.error[0])
             for number, sample in enumerate(samples)
@@ -92,35 +88,50 @@ class DrawnBatch(NamedTuple):
         ]
         axes = [sample.use.axes if sample.use is not None else () for sample in samples]
         return cls(
-            settings=settings,
-            names=tuple(sample.pair.name + (sample.use.name if sample.use else "") for sample in samples),
             parts=tuple(
-                (tables_of(part, *size), Exposures.of(part, *size)) for part in _parts([*pairs.values()], *size)
+                (tables_of(part, height, width), Exposures.of(part, height, width))
+                for part in _parts([*pairs.values()], height, width)
             ),
             sources=torch.tensor([numbers[sample.pair.name] for sample in samples]),
             recoloured=Changes.of([(2 * number + k, _in_order(use)) for number, use in uses for k in (0, 1)]),
             mirrored=torch.tensor([[-1 in each for each in axes], [-2 in each for each in axes]]),
             truths=torch.tensor([number for number, _ in errors], dtype=torch.int64),
-            errors=Surfaces.of([error for _, error in errors], *size),
-            starts=tuple(sample.start.kind for sample in samples),
+            errors=Surfaces.of([error for _, error in errors], height, width),
         )
+
+
+class DrawnBatch(NamedTuple):
+    """B samples before they are painted, as the processes that draw hand them over."""
+
+    settings: SyntheticSettings
+    names: Sequence[str]
+    starts: Sequence[str]
+    """The kind of each sample's start, see Start."""
+    packed: Packed
+    """The Contents."""
+
+    @classmethod
+    def of(cls, samples: Sequence[DrawnSample], settings: SyntheticSettings) -> "DrawnBatch":
+        names = [sample.pair.name + (sample.use.name if sample.use else "") for sample in samples]
+        contents = Contents.of(samples, settings.height, settings.width)
+        return cls(settings, names, [sample.start.kind for sample in samples], Packed.of(contents))
 
     def painted(self, device: torch.device) -> PaintedBatch:
         """The pairs that SyntheticPairs gives one by one, up to rounding; what a device computes, nobody waits for here."""
-        batch = on_device(self, device)
+        contents: Contents = self.packed.on_device(device)
         textures = atlas(self.settings, device)
         painted = []
-        for tables, exposures in batch.parts:
+        for tables, exposures in contents.parts:
             pictures, flow, occlusion = render_tables(tables, textures)
             painted.append((expose_batch(pictures.flatten(0, 1), exposures), flow, occlusion))
         pictures, flow, occlusion = (torch.cat(each) for each in zip(*painted, strict=True))
         pictures = pictures.unflatten(0, (-1, 2))
-        if len(batch.recoloured.which):
-            pictures, flow, occlusion = _used(pictures, flow, occlusion, batch)
+        if len(contents.recoloured.which):
+            pictures, flow, occlusion = _used(pictures, flow, occlusion, contents)
         start = torch.zeros_like(flow)
-        if len(batch.truths):
-            near = flow.index_select(0, batch.truths) + batch.errors.at_full_size()
-            start = start.index_copy_(0, batch.truths, near)
+        if len(contents.truths):
+            near = flow.index_select(0, contents.truths) + contents.errors.at_full_size()
+            start = start.index_copy_(0, contents.truths, near)
         return PaintedBatch(pictures, flow, occlusion, start)
 
 
@@ -128,15 +139,19 @@ def _used(
     pictures: Float[Tensor, "D 2 3 H W"],
     flow: Float[Tensor, "D 2 H W"],
     occlusion: Bool[Tensor, "D H W"],
-    batch: DrawnBatch,
+    contents: Contents,
 ) -> tuple[Float[Tensor, "B 2 3 H W"], Float[Tensor, "B 2 H W"], Bool[Tensor, "B H W"]]:
     """Each pair as often as it is used, each time as another view."""
-    pictures, flow, occlusion = (each.index_select(0, batch.sources) for each in (pictures, flow, occlusion))
-    flat, which = pictures.flatten(0, 1), batch.recoloured.which
-    changed = in_levels(batch.recoloured.change(flat.index_select(0, which)))
+    pictures, flow, occlusion = (each.index_select(0, contents.sources) for each in (pictures, flow, occlusion))
+    flat, which = pictures.flatten(0, 1), contents.recoloured.which
+    changed = in_levels(contents.recoloured.change(flat.index_select(0, which)))
     pictures = flat.index_copy(0, which, changed).view_as(pictures)
-    signs = 1 - 2 * batch.mirrored.T.to(flow)[:, :, None, None]
-    return _turned(pictures, batch.mirrored), _turned(flow, batch.mirrored) * signs, _turned(occlusion, batch.mirrored)
+    signs = 1 - 2 * contents.mirrored.T.to(flow)[:, :, None, None]
+    return (
+        _turned(pictures, contents.mirrored),
+        _turned(flow, contents.mirrored) * signs,
+        _turned(occlusion, contents.mirrored),
+    )
 
 
 def _turned(values: Tensor, mirrored: Bool[Tensor, "2 B"]) -> Tensor:
@@ -163,12 +178,3 @@ def _parts(pairs: Sequence[DrawnPair], height: int, width: int) -> list[list[Dra
         parts[-1].append(pair)
         used += pixels
     return parts
-
-
-def on_device(values: Any, device: torch.device) -> Any:
-    """The same with every tensor on the device, within named tuples and tuples; from pinned memory nothing is waited for."""
-    if isinstance(values, Tensor):
-        return values.to(device, non_blocking=True)
-    if isinstance(values, tuple) and hasattr(values, "_fields"):
-        return type(values)(*(on_device(each, device) for each in values))
-    return tuple(on_device(each, device) for each in values) if isinstance(values, (list, tuple)) else values

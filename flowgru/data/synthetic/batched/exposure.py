@@ -159,7 +159,7 @@ class Exposures(NamedTuple):
 
 
 def expose_batch(pictures: Pictures, exposures: Exposures) -> Pictures:
-    """Photograph the rendered pictures and round them to 8-bit levels, in the given memory where possible."""
+    """Photograph the rendered pictures and round them to 8-bit levels."""
     pictures = _changed(pictures, exposures.faded, lambda faded: exposures.fades.expand_as(faded))
     pictures = _changed(pictures, exposures.foggy, lambda seen: _in_fog(seen, exposures))
     pictures = _changed(pictures, exposures.shady, lambda seen: seen * _light(exposures))

@@ -1,14 +1,18 @@
 """Pairs that are painted many at once are those that are painted one by one, up to rounding."""
 
+import io
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from flowgru.config import StartShares, SyntheticSettings
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.batched import batch as batch_module
-from flowgru.data.synthetic.batched.batch import DrawnBatch, DrawnPairs, PaintedBatch
+from flowgru.data.synthetic.batched.batch import Contents, DrawnBatch, DrawnPairs, PaintedBatch
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
 
@@ -73,7 +77,7 @@ def test_a_batch_of_many_pixels_is_painted_in_parts(monkeypatch):
     whole = painted(drawn, range(6))
     monkeypatch.setattr(batch_module, "MAX_PIXELS", 5 * 72 * 104)
     samples = [drawn[index] for index in range(6)]
-    parts = DrawnBatch.of(samples, SMALL).parts
+    parts = Contents.of(samples, SMALL.height, SMALL.width).parts
     assert 3 <= len(parts) <= 6 and sum(len(tables.backgrounds) for tables, _ in parts) == 6
     in_parts = painted(drawn, range(6))
     assert torch.allclose(whole.flow, in_parts.flow, atol=1e-3)
@@ -85,10 +89,11 @@ def test_pairs_that_are_used_again_are_painted_once_and_mirrored_alike(uses):
     drawn, one_by_one = DrawnPairs(pairs, uses=uses, shares=StartShares(), seed=5), ReusedPairs(pairs, uses, seed=5)
     assert len(drawn) == len(one_by_one)
     indices = range(1, 1 + 2 * uses)
-    batch = DrawnBatch.of([drawn[index] for index in indices], SMALL)
-    expected = [one_by_one[index] for index in indices]
-    assert sum(len(tables.backgrounds) for tables, _ in batch.parts) == 3
-    assert batch.names == tuple(sample.name for sample in expected)
+    samples, expected = [drawn[index] for index in indices], [one_by_one[index] for index in indices]
+    parts = Contents.of(samples, SMALL.height, SMALL.width).parts
+    assert sum(len(tables.backgrounds) for tables, _ in parts) == 3
+    batch = DrawnBatch.of(samples, SMALL)
+    assert batch.names == [sample.name for sample in expected]
     assert_alike(batch.painted(CPU), expected)
 
 
@@ -108,3 +113,18 @@ def test_starts_at_true_flow_have_the_same_error_and_those_of_dis_are_left_open(
             assert off.float().mean() <= 10 * FEW
         else:
             assert not found.start[index].any()
+
+
+def test_a_batch_is_handed_over_in_three_tensors_and_is_whole_after_torch_has_pinned_it(monkeypatch):
+    drawn = DrawnPairs(
+        SyntheticPairs(replace(SMALL, motion_blur=0.5)), uses=2, shares=StartShares(zero=0.5, truth=0.5), seed=0
+    )
+    batch = DrawnBatch.of([drawn[index] for index in range(5)], SMALL)
+    expected, pinned = batch.painted(CPU), []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor)
+    found: Any = pin_memory(batch)
+    assert [each.dtype for each in pinned] == [torch.float32, torch.int64, torch.bool]
+    assert all(torch.equal(one, other) for one, other in zip(found.painted(CPU), expected, strict=True))
+    sent = io.BytesIO()
+    ForkingPickler(sent).dump(batch)
+    assert len(sent.getvalue()) < 100_000
