@@ -113,9 +113,10 @@ class TaskParser:
         bracketed = []
         for before, word in zip(["", *words], words, strict=False):
             option, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
-            if option in entries and value and value[0] not in "[(-":
-                choices = typing.get_args(entries[option])
-                texts = entries[option] is str or (choices and all(isinstance(choice, str) for choice in choices))
+            entry_type = entries.get(option.replace("_", "-"))  # options are taken with underscores, too
+            if entry_type is not None and value and value[0] not in "[(-":
+                choices = typing.get_args(entry_type)
+                texts = entry_type is str or (choices and all(isinstance(choice, str) for choice in choices))
                 value = json.dumps([entry.strip() for entry in value.split(",")]) if texts else f"[{value}]"
                 word = f"{option}={value}" if equals else value
             bracketed.append(word)

@@ -206,3 +206,12 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, command, text, said
 def test_a_number_is_shown_as_it_was_typed(capsys, words):
     assert main(["train", *words, "--output", "run"]) == 2
     assert capsys.readouterr().err == "error: --steps is '1e3': expected a whole number\n"
+
+
+@pytest.mark.parametrize("option", ["--validation.initial-flows", "--validation.initial_flows"])
+@pytest.mark.parametrize("form", ["{} dis", "{}=dis", "{} dis,zero"])
+def test_a_list_is_written_with_commas_however_its_option_is_spelled(option, form):
+    command = importlib.import_module(COMMANDS["train"].module).train
+    words = ["--output", "o", "--steps", "1", *form.format(option).split()]
+    config = TaskParser("flowgru train", command).parse(words)["config"]
+    assert config.validation.initial_flows == (("dis", "zero") if "zero" in form else ("dis",))
