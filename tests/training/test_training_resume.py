@@ -16,6 +16,7 @@ from tiny_run import NOTHING, TINY, log_lines, write_config
 from flowgru.config import NetworkConfig, StageSet
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.temporal_memory import TemporalMemory
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
@@ -136,7 +137,15 @@ def test_resuming_from_a_named_checkpoint_gives_the_same_bits(kept, tmp_path):
         train(KEPT, str(kept), resume=start, device="cpu")
 
 
-def test_a_memory_is_added_to_weights_and_a_run_on_clips_goes_on_to_the_same_bits(tmp_path, capsys):
+def test_a_memory_is_added_to_weights_and_a_run_on_clips_goes_on_to_the_same_bits(tmp_path, capsys, monkeypatch):
+    real, trained_on = TemporalMemory.forward, set()
+
+    def noted(self, hidden, *given, pairs_in_clip=1):
+        if self.training:
+            trained_on.add((len(hidden), pairs_in_clip))
+        return real(self, hidden, *given, pairs_in_clip=pairs_in_clip)
+
+    monkeypatch.setattr(TemporalMemory, "forward", noted)
     start = tmp_path / "start.safetensors"
     write_model_file(start, FlowNetwork(TINY.network).state_dict(), {"network": asdict(TINY.network)})
     control = replace(KEPT, data=replace(TINY.data, clip_frames=3), batch_size=2, steps=3, init_from=str(start))
@@ -149,6 +158,7 @@ def test_a_memory_is_added_to_weights_and_a_run_on_clips_goes_on_to_the_same_bit
     assert all(name.startswith("temporal_memory.") for name in new.split("at random: ")[1].split(", "))
     losses = [log_lines(tmp_path / name)[0]["loss"] for name in ("control", "whole")]
     assert losses[0] == losses[1]  # it begins as the network that it was
+    assert trained_on == {(2, 2)}
     train(config, str(tmp_path / "cut"), resume=str(tmp_path / "whole/step-00000002"), device="cpu")
     whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
