@@ -138,6 +138,7 @@ def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
     assert all(row["its share"] < 1 / 3 for row in found if row["what"] == "training, whole step")
 
 
+@pytest.mark.slow
 def test_generated_pairs_are_counted_and_timed_one_by_one_and_in_batches(script, tmp_path):
     few = ("--size", "64x80", "--num-textures", 2, "--batch", 4, "--batches", 1, "--json", tmp_path / "a.jsonl")
     generation = script("generation", *few)
@@ -156,6 +157,7 @@ def test_all_operators_are_in_the_list(script, tmp_path):
     assert [row["operator"] for row in rows(tmp_path / "a.jsonl")] == [*operator_variants()]
 
 
+@pytest.mark.slow
 def test_tracks_are_compared_with_exact_ones_both_ways(script, tmp_path, model, capsys):
     words = ("--clips", 2, "--frames", 4, "--size", "64x64", "--grid", 3, "--strides", 1, 2, "--photos", "")
     script("tracks", "--model", model, *words, "--json", tmp_path / "a.jsonl").main()

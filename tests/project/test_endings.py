@@ -64,7 +64,7 @@ def wait_for_none(process: subprocess.Popen, seconds: float) -> None:
         time.sleep(0.1)
 
 
-USUAL = ("kept_exception", "left_in_the_middle", "trains", "uncaught", "killed", "job")
+USUAL = ("kept_exception", "left_in_the_middle", "trains", "uncaught", "killed")
 """The others take as long again, and are slow tests."""
 
 

@@ -193,6 +193,7 @@ def test_without_starts_the_painted_batches_have_none():
     ] * 2
 
 
+@pytest.mark.slow
 def test_a_training_on_painted_batches_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "training_pairs", drawn)
     train(PAINTED, str(tmp_path / "whole"), device="cpu")
