@@ -13,6 +13,7 @@ from benchmark_rows import rows
 from paths import ROOT
 
 from flowgru.config import NetworkConfig
+from flowgru.data.sets.opening import open_dataset
 from flowgru.model.exported import formats
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
@@ -240,8 +241,10 @@ def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, 
     assert "ms per step" not in capsys.readouterr().out
 
 
-SCRIPTS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"reporting", "everything", "gpu_run"})
-"""Those that measure one thing each: everything.py and gpu_run.py call others."""
+SCRIPTS = sorted(
+    {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"reporting", "everything", "gpu_run", "fine_tuning"}
+)
+"""Those that measure one thing each: everything.py and gpu_run.py call others, and fine_tuning.py writes pairs."""
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -249,3 +252,13 @@ def test_every_script_reads_its_options_and_says_its_rows_in_the_same_way(name):
     text = (ROOT / "benchmarks" / f"{name}.py").read_text("utf-8")
     assert "arguments(__doc__" in text and "parsed(parser)" in text and "lines=given.json" in text
     assert "parse_args" not in text and f"\npython benchmarks/{name}.py" in text
+
+
+def test_pairs_for_a_fine_tuning_are_listed_and_of_two_kinds(script, tmp_path):
+    few = ("--pairs", 2, "--held-out", 1, "--size", "64x80", "--photos", "")
+    script("fine_tuning", "--output", tmp_path, *few).main()
+    sets = {name: open_dataset(str(tmp_path / f"{name}.csv"), ".") for name in ("my_pairs", "my_held_out_pairs")}
+    assert [len(pairs) for pairs in sets.values()] == [2, 1] and sets["my_pairs"][0].first.shape == (3, 64, 80)
+    old = open_dataset(str(tmp_path / "old_held_out_pairs.csv"), ".")[0]
+    still = [(pair.flow == 0).all(dim=0).float().mean().item() for pair in (*sets["my_pairs"], old)]
+    assert min(still[:2]) > 0.3  # a background that stands still
