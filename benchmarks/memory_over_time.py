@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from reporting import add_root, arguments, begin, circumstances, parsed, size_of
-from scipy import stats
+from reporting import add_root, arguments, begin, bootstrap_interval, circumstances, parsed, size_of
 from torch.utils.data import Dataset
 
 from flowgru.benchmarking.timing import Table
@@ -154,10 +153,8 @@ def difference(values: np.ndarray) -> str:
     """The mean over clips, and its interval; of a single clip the mean alone."""
     if len(values) < 2:
         return f"{values.mean():+.3f}"
-    interval = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return f"{values.mean():+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+    low, high = bootstrap_interval(values)
+    return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,14 @@ def furthest_without_cudnn(
     with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
         (expected,), (found,) = (flows(pair, count) for flows in (theirs, ours))
     return furthest(found, expected)
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the mean over clips: percentiles of 10,000 resamples, the same ones each time."""
+    from scipy import stats  # takes a second, and few scripts need it
+
+    found = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0))
+    return found.confidence_interval.low, found.confidence_interval.high
 
 
 def refuse(problems: list[str]) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from reporting import arguments, begin, circumstances, parsed, size_of
-from scipy import stats
+from reporting import arguments, begin, bootstrap_interval, circumstances, parsed, size_of
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table
@@ -113,10 +112,8 @@ def within(truth: ExactTracks, positions: Tensor) -> Iterator[float]:
 
 def difference(values: np.ndarray) -> str:
     """The mean over clips, and its interval."""
-    interval = stats.bootstrap(
-        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return f"{values.mean():+.2f} points of percent, 95 % interval {interval.low:+.2f} to {interval.high:+.2f}"
+    low, high = bootstrap_interval(values)
+    return f"{values.mean():+.2f} points of percent, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
 if __name__ == "__main__":
