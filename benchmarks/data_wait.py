@@ -27,7 +27,7 @@ from flowgru.parser import TaskParser
 from flowgru.processes.fabric import connect
 from flowgru.processes.signals import Stopped
 from flowgru.training.engine import train_network
-from flowgru.training.pairs import training_pairs
+from flowgru.training.feeding.pairs import training_pairs
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 

@@ -37,7 +37,7 @@ from everything import HERE, Step, run, steps
 
 from flowgru.benchmarking.timing import device_text
 from flowgru.files.atomic import write_file
-from flowgru.training.checkpoints import CONFIG, WEIGHTS, CheckpointStore, step_of
+from flowgru.training.checkpoints.store import CONFIG, WEIGHTS, CheckpointStore, step_of
 from flowgru.training.run_log import read_log
 
 GRACE = 20.0

@@ -32,9 +32,9 @@ from flowgru.model.recorded import RecordedMatches
 from flowgru.processes.fabric import connect
 from flowgru.scan import triton_kernels
 from flowgru.training.engine import begin_run
+from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run_state import make_optimizer
-from flowgru.training.sampler import FlowBatch
 from flowgru.training.step import training_step
 
 OPERATORS = {"compact": "conv_min_gru", "small": "conv_gru", "large": "seq_conv_gru"}

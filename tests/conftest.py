@@ -12,7 +12,7 @@ import torch
 
 if TYPE_CHECKING:
     from flowgru.model.flow_network import FlowNetwork
-    from flowgru.training.checkpoints import CheckpointStore
+    from flowgru.training.checkpoints.store import CheckpointStore
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -151,7 +151,7 @@ def estimate(model: str, output: Path) -> Callable[..., int]:
 @pytest.fixture
 def store(tmp_path: Path) -> "Iterator[CheckpointStore]":
     """A store that is open."""
-    from flowgru.training.checkpoints import CheckpointStore
+    from flowgru.training.checkpoints.store import CheckpointStore
 
     with CheckpointStore(tmp_path / "run") as opened:
         yield opened

@@ -23,7 +23,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.processes.jobs import Job, run_jobs
-from flowgru.training.resuming import JOB_OUTPUT
+from flowgru.training.checkpoints.resuming import JOB_OUTPUT
 
 
 class Comparison:

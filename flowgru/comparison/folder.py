@@ -17,7 +17,7 @@ from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text, parse_json
 from flowgru.files.own_folders import KeptFolders, refuse_foreign
 from flowgru.files.writer_lock import WriterLock
-from flowgru.training.resuming import HOW_IT_RUNS
+from flowgru.training.checkpoints.resuming import HOW_IT_RUNS
 
 CONFIG, LOCK = "config.yaml", "run.lock"
 

@@ -21,11 +21,11 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
-from flowgru.training.checkpoints import WEIGHTS, CheckpointStore
-from flowgru.training.pairs import FROM_DIS, SYNTHETIC, started_by_dis
+from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
+from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, started_by_dis
+from flowgru.training.feeding.sampler import collate
 from flowgru.training.run import train
 from flowgru.training.run_log import read_log
-from flowgru.training.sampler import collate
 from flowgru.training.step import Diverged
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8

@@ -26,16 +26,16 @@ from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
-from flowgru.training.checkpoints import Checkpoint, CheckpointStore
-from flowgru.training.loader import batches
+from flowgru.training.checkpoints.resuming import require_content
+from flowgru.training.checkpoints.saving import Saving
+from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
+from flowgru.training.feeding.loader import batches
+from flowgru.training.feeding.pairs import FROM_DIS
+from flowgru.training.feeding.sampler import FlowBatch, painted
 from flowgru.training.objective import gradient_graphs
-from flowgru.training.pairs import FROM_DIS
 from flowgru.training.ranks import Fabric, end_others
-from flowgru.training.resuming import require_content
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import SCHEDULES, ExponentialMovingAverage, Run, make_optimizer
-from flowgru.training.sampler import FlowBatch, painted
-from flowgru.training.saving import Saving
 from flowgru.training.step import Reports, training_step
 from flowgru.training.time_limit import ENDLESS, TimeLimit, limited
 

@@ -13,9 +13,9 @@ from flowgru.errors import lacks_memory
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.layers.graphs import Graphs
 from flowgru.model.prediction import FlowPrediction
+from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import DrawnRefinements, Run, drawn_refinements
-from flowgru.training.sampler import FlowBatch
 from flowgru.types import Flow, Valid
 
 MAX_LOG_SCALE = 10.0

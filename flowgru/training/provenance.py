@@ -9,7 +9,7 @@ from typing import Any
 from flowgru.config import STAGES, TrainConfig
 from flowgru.data.sets.layouts import licence_of
 from flowgru.model.weight_files.card import OWN_LICENCE
-from flowgru.training.pairs import FROM_DIS, SYNTHETIC
+from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC
 from flowgru.training.run_state import Run
 
 

@@ -20,12 +20,7 @@ from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.processes.fabric import connect
-from flowgru.training.checkpoints import WEIGHTS, Checkpoint, CheckpointStore, require_space
-from flowgru.training.engine import train_network
-from flowgru.training.pairs import described, training_pairs, validation_pairs
-from flowgru.training.provenance import card_of
-from flowgru.training.ranks import together
-from flowgru.training.resuming import (
+from flowgru.training.checkpoints.resuming import (
     checkpoint_of,
     ends_otherwise,
     made_longer,
@@ -35,6 +30,11 @@ from flowgru.training.resuming import (
     refuse_foreign_folder,
     require_same_config,
 )
+from flowgru.training.checkpoints.store import WEIGHTS, Checkpoint, CheckpointStore, require_space
+from flowgru.training.engine import train_network
+from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
+from flowgru.training.provenance import card_of
+from flowgru.training.ranks import together
 from flowgru.training.run_log import RunLog
 from flowgru.training.time_limit import TimeLimit
 

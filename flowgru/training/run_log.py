@@ -29,7 +29,7 @@ from flowgru.files.atomic import open_to_append, write_file
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training.pairs import FROM_DIS
+from flowgru.training.feeding.pairs import FROM_DIS
 from flowgru.view.colour_wheel import flow_colours
 
 LOG, BOARD = "log.jsonl", "tensorboard"

@@ -20,11 +20,11 @@ from flowgru.config import TrainConfig
 from flowgru.errors import MachineError
 from flowgru.processes.beside import HostCopy
 from flowgru.processes.signals import agreed_signal, as_counts
+from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.objective import gradient
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import Run
-from flowgru.training.sampler import FlowBatch
 
 MIN_SCALE = 1.0
 """A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""

@@ -26,11 +26,11 @@ from flowgru.errors import RequestError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
-from flowgru.training.checkpoints import CheckpointStore
-from flowgru.training.pairs import FROM_DIS
+from flowgru.training.checkpoints.store import CheckpointStore
+from flowgru.training.feeding.pairs import FROM_DIS
+from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_state import SCHEDULES, Run
-from flowgru.training.sampler import FlowBatch
 from flowgru.training.step import TakenStep, training_step
 
 ENDLESS = 10**9

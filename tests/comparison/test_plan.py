@@ -14,7 +14,7 @@ from flowgru.config import NetworkConfig, RowConfig
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.parser import TaskParser
-from flowgru.training.pairs import training_pairs
+from flowgru.training.feeding.pairs import training_pairs
 
 
 def test_rows_differ_by_their_operator_alone():

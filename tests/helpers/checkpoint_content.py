@@ -7,7 +7,7 @@ import torch
 
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.model_file import read_weights
-from flowgru.training.checkpoints import Checkpoint, CheckpointStore
+from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
 
 WEIGHTS = {
     "feature.weight": torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)),

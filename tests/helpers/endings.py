@@ -24,8 +24,8 @@ from flowgru.errors import InputFileError
 from flowgru.processes import jobs as processes
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.processes.signals import Stopped
-from flowgru.training.loader import batches
-from flowgru.training.sampler import Batch
+from flowgru.training.feeding.loader import batches
+from flowgru.training.feeding.sampler import Batch
 
 EXIT_CODE = 7
 CONFIG = replace(TINY, workers=2)

@@ -17,9 +17,10 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.validation import validate
 from flowgru.layers.arithmetic import arithmetic, convolutions
 from flowgru.model.flow_network import FlowNetwork, inference_layout
-from flowgru.training import engine, loader
+from flowgru.training import engine
+from flowgru.training.feeding import loader
+from flowgru.training.feeding.sampler import collate
 from flowgru.training.run_state import make_optimizer
-from flowgru.training.sampler import collate
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

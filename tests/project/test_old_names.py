@@ -24,7 +24,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.training import engine
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 

@@ -15,8 +15,8 @@ from tiny_run import new_run, write_config
 from flowgru.cli import main
 from flowgru.errors import RequestError
 from flowgru.files.sealed_folder import write_sealed
-from flowgru.training.checkpoints import Checkpoint, CheckpointStore, load_checkpoint
-from flowgru.training.resuming import require_content
+from flowgru.training.checkpoints.resuming import require_content
+from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore, load_checkpoint
 
 
 @pytest.fixture(scope="module")

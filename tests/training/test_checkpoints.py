@@ -10,7 +10,7 @@ import torch
 from checkpoint_content import assert_is, names, save
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.training.checkpoints import CheckpointStore, load_checkpoint
+from flowgru.training.checkpoints.store import CheckpointStore, load_checkpoint
 
 FILES = ("model.safetensors", "train.pt", "manifest.json")
 

@@ -10,7 +10,7 @@ from checkpoint_content import assert_is, names, save
 from interpreter import run_alone
 
 from flowgru.errors import MachineError
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 
 
 class FailingDisk:
@@ -131,7 +131,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from flowgru.errors import MachineError
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 
 os.fsync = lambda _descriptor: None  # a kill is no power cut
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])

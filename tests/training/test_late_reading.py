@@ -19,8 +19,8 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine, objective, run_state, step
+from flowgru.training.feeding.sampler import FlowBatch, collate
 from flowgru.training.run import train
-from flowgru.training.sampler import FlowBatch, collate
 from flowgru.training.step import MAX_SKIPPED_STEPS, Diverged
 
 CONFIG = replace(TINY, checkpoint_every=3, keep_checkpoints=9, precision="bf16")

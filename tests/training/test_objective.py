@@ -22,10 +22,10 @@ from flowgru.model.prediction import FlowPrediction
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.processes.fabric import connect
 from flowgru.training import engine, objective, run_state, step
+from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.objective import mixture_loss, sequence_loss
 from flowgru.training.ranks import Fabric
 from flowgru.training.run import train
-from flowgru.training.sampler import FlowBatch
 
 HEAD = replace(
     TINY,

@@ -20,7 +20,7 @@ from flowgru.errors import RequestError
 from flowgru.model.weight_files.model_file import read_card
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine, time_limit
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.time_limit import Costs
 
 

@@ -25,10 +25,10 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
+from flowgru.training.feeding.sampler import StepSampler, collate
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run import train
 from flowgru.training.run_state import drawn_refinements
-from flowgru.training.sampler import StepSampler, collate
 
 TINY = replace(
     tiny_run.TINY,

@@ -14,7 +14,7 @@ from flowgru.cli import main
 from flowgru.errors import MachineError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training import engine
-from flowgru.training.checkpoints import CheckpointStore, require_space
+from flowgru.training.checkpoints.store import CheckpointStore, require_space
 from flowgru.training.run import train
 
 
@@ -50,7 +50,7 @@ FULL_DISK = """
 import torch
 torch.set_num_threads(1)
 from flowgru.errors import MachineError
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 def save(*inputs, **options):
     raise MachineError("No space left on device")
 CheckpointStore.save = save

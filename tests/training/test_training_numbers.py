@@ -16,8 +16,8 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training import engine, objective, step
+from flowgru.training.feeding.sampler import collate
 from flowgru.training.run import train
-from flowgru.training.sampler import collate
 
 
 def test_a_network_that_diverges_on_one_pair_is_not_measured_on_the_others(monkeypatch):

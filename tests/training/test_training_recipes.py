@@ -35,7 +35,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.parser import TaskParser
-from flowgru.training.pairs import described, training_pairs, validation_pairs
+from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
 from flowgru.training.provenance import licence
 from flowgru.training.run import train
 from flowgru.training.step import freeze_batch_norm

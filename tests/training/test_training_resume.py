@@ -21,10 +21,10 @@ from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine
-from flowgru.training.checkpoints import load_checkpoint
-from flowgru.training.pairs import described, training_pairs, validation_pairs
+from flowgru.training.checkpoints.saving import Saving
+from flowgru.training.checkpoints.store import load_checkpoint
+from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
 from flowgru.training.run import train
-from flowgru.training.saving import Saving
 
 DRAWN = replace(
     TINY,

@@ -22,10 +22,11 @@ from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, MachineError
 from flowgru.processes.signals import Stopped
-from flowgru.training import engine, loader, run
-from flowgru.training.loader import batches
+from flowgru.training import engine, run
+from flowgru.training.feeding import loader
+from flowgru.training.feeding.loader import batches
+from flowgru.training.feeding.sampler import DIS, collate, painted
 from flowgru.training.run import train
-from flowgru.training.sampler import DIS, collate, painted
 from flowgru.training.step import TakenStep
 
 

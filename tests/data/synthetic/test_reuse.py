@@ -12,7 +12,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
 from flowgru.errors import RequestError
 from flowgru.grid import backward_warp
-from flowgru.training.pairs import described, training_pairs
+from flowgru.training.feeding.pairs import described, training_pairs
 
 SETTINGS = SyntheticSettings(
     height=96, width=128, photos=None, num_textures=4, colour=0.0, noise=0.0, shadow=0.0, blur=0.0

@@ -20,7 +20,7 @@ from flowgru.config import TrainConfig
 from flowgru.console import warn
 from flowgru.errors import FlowgruError, MachineError, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
-from flowgru.training.sampler import Batch, StepSampler, collation
+from flowgru.training.feeding.sampler import Batch, StepSampler, collation
 
 BATCH_TIMEOUT_S = 300
 """Seconds after which a worker that gives nothing counts as dead."""

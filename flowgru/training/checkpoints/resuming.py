@@ -17,7 +17,7 @@ from flowgru.errors import RequestError, counted, stored_text, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_foreign
 from flowgru.model.weight_files.model_file import describe_mismatch
-from flowgru.training.checkpoints import CONFIG, LOCK, Checkpoint, CheckpointStore, load_checkpoint, step_of
+from flowgru.training.checkpoints.store import CONFIG, LOCK, Checkpoint, CheckpointStore, load_checkpoint, step_of
 from flowgru.training.run_log import BOARD, LOG
 from flowgru.training.run_state import Run
 

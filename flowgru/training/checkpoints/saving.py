@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from flowgru.errors import MachineError
-from flowgru.training.checkpoints import CheckpointStore
+from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import Run

@@ -1,0 +1,1 @@
+"""What a training step is fed with: the pairs, their order, and the processes that read them ahead."""
