@@ -26,7 +26,7 @@ from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
-from flowgru.training.checkpoints.resuming import require_content
+from flowgru.training.checkpoints.content import require_content
 from flowgru.training.checkpoints.saving import Saving
 from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
 from flowgru.training.feeding.loader import batches

@@ -27,7 +27,8 @@ from flowgru.files.sealed_folder import write_sealed
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_weights, write_model_file
 from flowgru.parser import TaskParser
-from flowgru.training.checkpoints.resuming import noted_settings, require_content, require_same_config
+from flowgru.training.checkpoints.content import require_content
+from flowgru.training.checkpoints.resuming import noted_settings, require_same_config
 from flowgru.training.checkpoints.store import STATE, WEIGHTS, load_checkpoint
 from flowgru.training.run_log import read_log
 

@@ -15,7 +15,7 @@ from tiny_run import new_run, write_config
 from flowgru.cli import main
 from flowgru.errors import RequestError
 from flowgru.files.sealed_folder import write_sealed
-from flowgru.training.checkpoints.resuming import require_content
+from flowgru.training.checkpoints.content import require_content
 from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore, load_checkpoint
 
 
