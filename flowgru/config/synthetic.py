@@ -78,6 +78,10 @@ class SyntheticSettings:
     thin: float = 0.0
     """Share of the cut-outs that are bundles or nets of long wires, 1 to 4 px thin."""
 
+    untextured: float = 0.0
+    """Share of the cut-outs that are large, solid and without texture: one colour or a gentle shade, as walls and
+    paintwork. They move as the others do, and only their edges show how far."""
+
     plain: float = 0.0
     """Share of the pairs with a background of one colour that stands still, empty or with a few cut-outs, most of them
     of one colour too; between the pictures of some empty ones the colour changes. What has no texture does not move."""
@@ -113,6 +117,7 @@ class SyntheticSettings:
             "noise",
             "motion_blur",
             "fog",
+            "untextured",
             "plain",
             "thin",
             "patterns",

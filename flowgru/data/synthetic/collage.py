@@ -10,7 +10,7 @@ from torch import Tensor
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.synthetic.motion import Motion, about, draw_waves, tempered
-from flowgru.data.synthetic.paint import draw_flat_paint, draw_paint
+from flowgru.data.synthetic.paint import draw_flat_paint, draw_paint, draw_shade
 from flowgru.data.synthetic.rendering import Layer
 from flowgru.data.synthetic.shapes import Shape, draw_shape
 from flowgru.data.synthetic.textures import TextureBank
@@ -59,17 +59,19 @@ def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) ->
     fewest, most = settings.layers
     radii = (max(settings.radius[0] * shorter, 2.0), max(settings.radius[1] * shorter, 2.0))
     for _ in range(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1):
-        shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin)
+        untextured = bool(settings.untextured) and draws.chance(settings.untextured)
+        shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin, large=untextured)
         own_speed = speed * math.exp(draws.normal(0.8)) if draws.chance(0.5 if still_background else 0.75) else 0.0
         if still:
             own_speed = min(own_speed, speed)
         projection = camera.seen_at(draws.log_uniform(0.6, 1.7)) @ draw_local(draws, own_speed, shape)
         waves = None
-        if strength and own_speed and draws.chance(0.5):
+        if strength and own_speed and not untextured and draws.chance(0.5):  # how one colour bends, nothing shows
             shortest = max(1.5 * shape.radius, 24.0)
             waves = draw_waves(draws, shortest, 4 * shortest, strength * own_speed, bank.device)
         motion = Motion(tempered(projection, shape.box, furthest), waves)
-        layers.append(Layer(shape, motion, draw_paint(draws, bank)))
+        paint = draw_shade(draws, bank, shape.radius) if untextured else draw_paint(draws, bank)
+        layers.append(Layer(shape, motion, paint))
     return layers, still
 
 

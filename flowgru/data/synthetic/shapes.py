@@ -116,15 +116,24 @@ SOLID_KINDS = (draw_ellipse, draw_blob, draw_polygon)
 
 
 def draw_shape(
-    draws: Draws, height: int, width: int, radius_range: tuple[float, float], holes: float, thin: float = 0.0
+    draws: Draws,
+    height: int,
+    width: int,
+    radius_range: tuple[float, float],
+    holes: float,
+    thin: float = 0.0,
+    *,
+    large: bool = False,
 ) -> Shape:
-    """A shape with its centre in or just around the picture.
+    """A shape with its centre in or just around the picture; a solid one of the upper half of the sizes where it is `large`.
 
-    `thin` of the shapes are large bundles of wires, `holes` of the solid ones have a hole.
+    `thin` of the others are large bundles of wires, `holes` of the solid ones have a hole.
     """
     radius = draws.log_uniform(*radius_range)
     kind = draws.choice(KINDS)
-    if thin and draws.chance(thin):
+    if large:
+        kind, radius = draws.choice(SOLID_KINDS), max(radius, draws.uniform(0.5, 1.0) * radius_range[1])
+    elif thin and draws.chance(thin):
         kind, radius = draw_wires, max(radius, draws.uniform(0.3, 1.0) * radius_range[1])
     outline = kind(draws, radius)
     if kind in SOLID_KINDS:

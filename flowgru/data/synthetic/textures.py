@@ -38,11 +38,14 @@ class TextureBank(NamedTuple):
     photos: tuple[tuple[Any, ...], ...]
     device: torch.device = torch.device("cpu")
     """Where points are painted."""
+    shades: tuple[tuple[Any, ...], ...] = ()
+    """What layers without texture are painted with, see shade(); nothing where there are none."""
 
 
 def bank_of(settings: SyntheticSettings, device: torch.device) -> TextureBank:
     """The textures of pairs with these settings."""
-    return texture_bank(settings.seed, settings.num_textures, settings.photos, device, num_patterns(settings))
+    bank = texture_bank(settings.seed, settings.num_textures, settings.photos, device, num_patterns(settings))
+    return bank._replace(shades=(pyramid(shade(), device),)) if settings.untextured else bank
 
 
 def num_patterns(settings: SyntheticSettings) -> int:
@@ -197,6 +200,12 @@ def pattern(draws: Draws, patches: Sequence[Texture]) -> Texture:
     return softened(
         patch.repeat(1, SIDE // side, SIDE // side) + draws.uniform(0.0, 0.03) * noise(draws, 1.0, 1)
     ).clamp_(0, 1)
+
+
+def shade() -> Texture:
+    """Waves across, down, and of both, half a wave long: mirrored at its borders it goes on without a crease."""
+    x, y = (0.5 - 0.5 * torch.cos(math.pi * (line + 0.5) / SIDE) for line in plane())
+    return torch.stack((x, y, x * y))
 
 
 def plain(draws: Draws) -> Texture:

@@ -34,8 +34,9 @@ EVERYTHING = SyntheticSettings(
     fog=1.0,
     holes=1.0,
     thin=1.0,
+    untextured=0.5,
 )
-PLAIN = replace(EVERYTHING, plain=1.0, patterns=0.0, motion_blur=0.0, fog=0.0, holes=0.0, thin=0.0)
+PLAIN = replace(EVERYTHING, plain=1.0, patterns=0.0, motion_blur=0.0, fog=0.0, holes=0.0, thin=0.0, untextured=0.0)
 
 COPIES = {"aten._to_copy.default", "aten.copy_.default"}
 """What may take values from one device to another."""

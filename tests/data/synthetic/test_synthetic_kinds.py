@@ -1,4 +1,4 @@
-"""What generated pairs can be asked for besides: motion blur, fog, plain pictures, wires and patterns."""
+"""What generated pairs can be asked for besides: motion blur, fog, plain pictures, wires, patterns and no texture."""
 
 from dataclasses import replace
 
@@ -105,6 +105,25 @@ def test_wires_are_long_and_thin():
         assert (where.amax(dim=0) - where.amin(dim=0)).max() > 120  # half a pixel each: 60 px
 
 
+def test_untextured_cut_outs_are_large_gently_shaded_and_move_without_bending():
+    settings = replace(SMALL, untextured=0.5, layers=(6, 6), static_share=0.0)
+    bank, strengths = bank_of(settings, CPU), []
+    for index in range(40):
+        for layer in draw_layers(Draws(0, index), settings, bank)[0]:
+            if layer.paint.texture is not bank.shades[0][0]:
+                continue
+            assert layer.shape is not None and 0.3 * 96 <= layer.shape.radius <= 0.6 * 96 and layer.motion.waves is None
+            left, top, right, bottom = layer.shape.box
+            points = torch.stack(torch.meshgrid(torch.arange(left, right), torch.arange(top, bottom), indexing="xy"))
+            colours = layer.paint.colour(points)
+            strengths.append((colours.amax((1, 2)) - colours.amin((1, 2))).max().item())
+            assert colours.diff(dim=2).abs().max() < 0.02 and colours.diff(dim=1).abs().max() < 0.02
+            assert colours.min() >= -0.15 and colours.max() <= 1.15
+    assert 90 <= len(strengths) <= 150  # half of 6 in each of 40 pairs
+    flat = sum(strength < 1e-6 for strength in strengths)
+    assert 0.15 < flat / len(strengths) < 0.45 and 0.1 < max(strengths) <= 0.25
+
+
 def test_a_pattern_repeats_its_patch():
     patches = list(texture_bank(0, 8, None, CPU).made)
     repeated = []
@@ -133,7 +152,7 @@ def test_wires_and_patterns_are_drawn_only_where_asked_for():
 
 
 def test_what_is_not_asked_for_changes_no_pair():
-    everything_off = replace(SMALL, motion_blur=0.0, fog=0.0, plain=0.0, thin=0.0, patterns=0.0)
+    everything_off = replace(SMALL, motion_blur=0.0, fog=0.0, plain=0.0, thin=0.0, patterns=0.0, untextured=0.0)
     assert torch.equal(SyntheticPairs(everything_off)[3].first, SyntheticPairs(SMALL)[3].first)
     # As of before these kinds: levels summed over a pair, which any other draw changes.
     assert int((SyntheticPairs(SMALL)[3].first.double() * 255).sum().round()) == 2_740_880
@@ -150,7 +169,7 @@ def test_photographs_may_come_from_several_places(tmp_path):
         photo_paths("skimage,nowhere")
 
 
-@pytest.mark.parametrize("name", ["motion_blur", "fog", "plain", "thin", "patterns"])
+@pytest.mark.parametrize("name", ["motion_blur", "fog", "plain", "thin", "patterns", "untextured"])
 def test_shares_are_from_0_to_1(name):
     with pytest.raises(RequestError, match=f"data.{name} is 1.5"):
         replace(SMALL, **{name: 1.5})

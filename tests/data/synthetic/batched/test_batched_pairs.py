@@ -23,6 +23,7 @@ KINDS = {
     "motion blur": replace(SMALL, motion_blur=1.0),
     "fog": replace(SMALL, fog=1.0),
     "thin": replace(SMALL, thin=1.0),
+    "untextured": replace(SMALL, untextured=0.6),
     "holes": replace(SMALL, holes=1.0),
     "plain": replace(SMALL, plain=1.0),
     "still": replace(SMALL, static_share=1.0),
