@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def flows_from_grey_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A submission's flows come from the grey levels of their pictures."""
-    from split_trees import levels
+    from layouts.split_trees import levels
 
     monkeypatch.setattr("flowgru.evaluation.submission.open_estimator", lambda *_: levels)
 
@@ -16,7 +16,7 @@ def flows_from_grey_levels(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_challenges(monkeypatch: pytest.MonkeyPatch) -> None:
     """The servers ask for as many flows as the trees of the tests have."""
-    from split_trees import PACKAGES
+    from layouts.split_trees import PACKAGES
 
     from flowgru.data.sets.test_splits import TEST_SPLITS
 
@@ -29,7 +29,7 @@ def submission(
     request: pytest.FixtureRequest, tmp_path: Path, flows_from_grey_levels: None, small_challenges: None
 ) -> Path:
     """A submission that was written, of the benchmark that the test's parameter names."""
-    from split_trees import MAKERS, run
+    from layouts.split_trees import MAKERS, run
 
     MAKERS[request.param](tmp_path)
     assert run(request.param, "--root", tmp_path, "--output", tmp_path / "out") == 0

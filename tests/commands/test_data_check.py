@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from trees import (
+from layouts.trees import (
     MAKERS,
     flow,
     make_chairs,
@@ -18,6 +17,7 @@ from trees import (
     mask,
     picture,
 )
+from PIL import Image
 
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import write_flow

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from estimates import only_error, write
-from split_trees import MAKERS
+from layouts.split_trees import MAKERS
 
 from flowgru.cli import main
 from flowgru.config import SyntheticSettings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from estimates import only_error
+from layouts.split_trees import run as submit
 from media import noisy_frames
-from split_trees import run as submit
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig

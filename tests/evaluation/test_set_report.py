@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from estimates import only_error
-from trees import HEIGHT, WIDTH, picture
+from layouts.trees import HEIGHT, WIDTH, picture
 
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import write_flow

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from split_trees import MAKERS, PACKAGES, levels, make_kitti, make_sintel, run
-from trees import HEIGHT, WIDTH
+from layouts.split_trees import MAKERS, PACKAGES, levels, make_kitti, make_sintel, run
+from layouts.trees import HEIGHT, WIDTH
 
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import read_flow, write_flow

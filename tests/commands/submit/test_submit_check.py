@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from split_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
-from trees import HEIGHT, WIDTH, picture
+from layouts.split_trees import MAKERS, PACKAGES, make_kitti, make_sintel, make_spring, run
+from layouts.trees import HEIGHT, WIDTH, picture
 
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.submissions import package_faults, write_submitted

@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from layouts.trees import (
+    HEIGHT,
+    MAKERS,
+    WIDTH,
+    contents,
+    make_chairs,
+    make_kitti,
+    make_sintel,
+    make_things_subset,
+    picture,
+)
 from torch.utils.data import DataLoader
-from trees import HEIGHT, MAKERS, WIDTH, contents, make_chairs, make_kitti, make_sintel, make_things_subset, picture
 
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.opening import DATASETS, open_dataset

@@ -1,7 +1,7 @@
 """A set is found under the names that its users give it, and what it lacks is named."""
 
 import pytest
-from trees import MAKERS, contents, make_chairs, make_kitti, make_sintel, mask, picture
+from layouts.trees import MAKERS, contents, make_chairs, make_kitti, make_sintel, mask, picture
 
 from flowgru.data.sets.opening import DATASETS, open_dataset
 from flowgru.errors import InputFileError, RequestError

@@ -1,7 +1,7 @@
 """A set says all of itself in its layout: its terms, its padding and how its masks are read."""
 
 import pytest
-from trees import WIDTH, flow, mask, picture
+from layouts.trees import WIDTH, flow, mask, picture
 
 from flowgru.data.formats.images import read_image
 from flowgru.data.sets.checking import check_dataset

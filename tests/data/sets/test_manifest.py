@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import flow, mask, picture
+from layouts.trees import flow, mask, picture
 
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.opening import open_dataset, open_datasets

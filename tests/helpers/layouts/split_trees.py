@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from trees import picture
+from layouts.trees import picture
 
 from flowgru.cli import main
 from flowgru.estimation.initial_flow import InitialFlow
