@@ -57,5 +57,5 @@ def test_the_tests_choose_their_processes_where_nobody_else_does(option, expecte
 
 
 def test_the_tests_need_no_xdist():
-    words = ["-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/project/test_readme.py"]
+    words = ["-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/project/documents/test_readme.py"]
     subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True, timeout=60)
