@@ -1,6 +1,7 @@
 """What tests share: the folder of real pairs, one torch thread a worker, memory that is never luckily zero, and a small
 model, its inputs and its command. Nothing of flowgru is imported above: the type checks begin after this file."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -23,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch looks at it when it first asks for a GPU, and so do processes
+    # Processes that tests start share the cores with other tests, and threads that wait for each other lose much there.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,10 +16,11 @@ import torch
 from paths import HELPERS, ROOT
 
 SERVER = """
-import contextlib, json, os, sys
+import contextlib, gc, json, os, sys
 import torch._dynamo, flowgru.model.flow_network
 with contextlib.suppress(ImportError):  # a GPU's tests need no more than flowgru itself
     import flowgru.training.run
+gc.freeze()  # a fork neither looks through what is imported, nor copies it for that
 for line in sys.stdin:
     child = os.fork()
     if not child:
