@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from type_checks import bind_shapes_only_where_arrays_are_named
 
 if TYPE_CHECKING:
     from flowgru.model.flow_network import FlowNetwork
@@ -26,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch looks at it when it first asks for a GPU, and so do processes
     # Processes that tests start share the cores with other tests, and threads that wait for each other lose much there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    bind_shapes_only_where_arrays_are_named()
 
 
 def pytest_collection_finish() -> None:
