@@ -1,4 +1,4 @@
-"""Programs that use flowgru and then end, each leaving something behind; run as `python endings.py NAME FOLDER`.
+"""Programs that use flowgru and then end, each leaving something behind: `main` runs the one that sys.argv names.
 
 What takes a second and more to import is imported by the programs that use it.
 """
@@ -48,8 +48,8 @@ class Stuck(SyntheticPairs):
 
 
 def say_end() -> None:
-    """Not by print: a bar of rich's takes what is printed."""
-    os.write(1, b"ends\n")
+    """And when, by a clock that all processes share. Not by print: a bar of rich's takes what is printed."""
+    os.write(1, f"ends {time.monotonic()}\n".encode())
 
 
 def reading(kind: type[SyntheticPairs]) -> Generator[Batch]:
@@ -216,8 +216,14 @@ ALL: dict[str, Callable[[Path], None]] = {
     )
 }
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Runs the program that sys.argv[1] names, in the folder sys.argv[2]."""
     torch.set_num_threads(1)
     ALL[sys.argv[1]](Path(sys.argv[2]))
     say_end()
     sys.exit(EXIT_CODE)
+
+
+if __name__ == "__main__":  # the second process of a run of two
+    main()
