@@ -81,19 +81,20 @@ def test_closed_streams_change_no_exit_code_and_no_file(manifest, tmp_path, stre
 
 
 ORPHAN = """
-import multiprocessing, os, signal, sys, time
+import multiprocessing, os, signal
 from flowgru.processes.signals import end_with_parent
 
-def work(reading, writing):
+def work(ours, theirs):
     end_with_parent()
-    writing.close()
+    ours.close()
     os.write(1, b"began")
-    reading.recv()
+    theirs.send("began")
+    theirs.recv()
 
-reading, writing = multiprocessing.Pipe(duplex=False)
-process = multiprocessing.get_context("fork").Process(target=work, args=(reading, writing))
+ours, theirs = multiprocessing.Pipe()
+process = multiprocessing.get_context("fork").Process(target=work, args=(ours, theirs))
 process.start()
-time.sleep(1)
+ours.recv()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
