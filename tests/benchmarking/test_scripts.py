@@ -6,13 +6,14 @@ import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
 from benchmark_rows import rows
 from paths import ROOT
 
-from flowgru.config import NetworkConfig
+from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.sets.opening import open_dataset
 from flowgru.model.exported import formats
 from flowgru.model.flow_network import FlowNetwork
@@ -122,7 +123,9 @@ def test_a_scan_that_is_wrong_is_not_timed(script, tmp_path, monkeypatch):
 
 
 def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
-    launches = script("launches", "--networks", "compact", "--iterations", 1, "--json", tmp_path / "a.jsonl")
+    launches = script(
+        "launches", "--networks", "compact", "--iterations", 1, "--size", "128x128", "--json", tmp_path / "a.jsonl"
+    )
     launches.main()
     found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["what"] for row in found] == [
@@ -254,9 +257,11 @@ def test_every_script_reads_its_options_and_says_its_rows_in_the_same_way(name):
     assert "parse_args" not in text and f"\npython benchmarks/{name}.py" in text
 
 
-def test_pairs_for_a_fine_tuning_are_listed_and_of_two_kinds(script, tmp_path):
+def test_pairs_for_a_fine_tuning_are_listed_and_of_two_kinds(script, tmp_path, monkeypatch):
     few = ("--pairs", 2, "--held-out", 1, "--size", "64x80", "--photos", "")
-    script("fine_tuning", "--output", tmp_path, *few).main()
+    fine_tuning = script("fine_tuning", "--output", tmp_path, *few)
+    monkeypatch.setattr(fine_tuning, "SyntheticSettings", partial(SyntheticSettings, num_textures=2))
+    fine_tuning.main()
     sets = {name: open_dataset(str(tmp_path / f"{name}.csv"), ".") for name in ("my_pairs", "my_held_out_pairs")}
     assert [len(pairs) for pairs in sets.values()] == [2, 1] and sets["my_pairs"][0].first.shape == (3, 64, 80)
     old = open_dataset(str(tmp_path / "old_held_out_pairs.csv"), ".")[0]

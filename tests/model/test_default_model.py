@@ -27,6 +27,12 @@ def held_out(height: int, width: int) -> SyntheticPairs:
     return SyntheticPairs(SyntheticSettings(height=height, width=width, seed=3_000_003, speed=(1.0, 60.0)), length=3)
 
 
+@pytest.fixture(scope="module")
+def pictures() -> list[torch.Tensor]:
+    """The first pictures of three pairs, each [1, 3, 224, 512]."""
+    return [pair.first[None] for pair in held_out(224, 512)]
+
+
 def mean_flow(network, first, second) -> float:
     with torch.inference_mode():
         return network(first, second, iterations=12, final_only=True).flows[-1].norm(dim=1).mean().item()
@@ -52,15 +58,15 @@ def test_the_card_says_how_it_was_made(network):
     assert wanted <= network.card.keys()
 
 
-def test_identical_frames_have_next_to_no_flow(network):
-    lengths = [mean_flow(network, pair.first[None], pair.first[None]) for pair in held_out(224, 512)]
+def test_identical_frames_have_next_to_no_flow(network, pictures):
+    lengths = [mean_flow(network, picture, picture) for picture in pictures]
     assert sum(lengths) / len(lengths) < 0.05
 
 
-def test_noise_alone_has_little_flow(network):
+def test_noise_alone_has_little_flow(network, pictures):
     lengths = []
-    for pair in held_out(224, 512):
-        first, second = ((pair.first[None] + 2 / 255 * torch.randn(1, *pair.first.shape)).clamp(0, 1) for _ in range(2))
+    for picture in pictures:
+        first, second = ((picture + 2 / 255 * torch.randn(picture.shape)).clamp(0, 1) for _ in range(2))
         lengths.append(mean_flow(network, first, second))
     assert sum(lengths) / len(lengths) < 0.15
 

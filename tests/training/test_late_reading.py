@@ -5,6 +5,7 @@ import os
 import signal
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -27,13 +28,25 @@ CONFIG = replace(TINY, checkpoint_every=3, keep_checkpoints=9, precision="bf16")
 """Of six steps, of which four are read late."""
 
 
-@pytest.fixture
-def as_on_cuda(monkeypatch):
+def read_late(patch: pytest.MonkeyPatch) -> None:
     """The optimizer of a GPU, so that steps are read late."""
     make = run_state.make_optimizer
-    monkeypatch.setattr(
-        engine, "make_optimizer", lambda trained, config, _: make(trained, config, torch.device("cuda"))
-    )
+    patch.setattr(engine, "make_optimizer", lambda trained, config, _: make(trained, config, torch.device("cuda")))
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch):
+    read_late(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a run of CONFIG that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        read_late(patch)
+        train(CONFIG, str(folder), device="cpu")
+    return folder
 
 
 def poison(monkeypatch, steps):
@@ -82,8 +95,7 @@ def test_a_step_that_is_read_late_changes_neither_weights_nor_log(tmp_path, monk
     torch.testing.assert_close(average, expected, rtol=1e-6, atol=1e-8)
 
 
-def test_a_run_that_is_read_late_goes_on_to_the_same_bits(tmp_path, monkeypatch, as_on_cuda):
-    train(CONFIG, str(tmp_path / "whole"), device="cpu")
+def test_a_run_that_is_read_late_goes_on_to_the_same_bits(whole, tmp_path, monkeypatch, as_on_cuda):
     real = engine.training_step
 
     def killed(*inputs):
@@ -93,14 +105,14 @@ def test_a_run_that_is_read_late_goes_on_to_the_same_bits(tmp_path, monkeypatch,
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(engine, "training_step", killed)
-        train(CONFIG, str(tmp_path / "cut"), device="cpu")
-    train(CONFIG, str(tmp_path / "cut"), device="cpu")
-    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert log_lines(tmp_path / "whole") == log_lines(tmp_path / "cut")
+        train(CONFIG, str(tmp_path), device="cpu")
+    train(CONFIG, str(tmp_path), device="cpu")
+    expected, cut = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
+    assert all(torch.equal(expected[name], cut[name]) for name in expected)
+    assert log_lines(whole) == log_lines(tmp_path)
 
 
-def test_a_signal_is_seen_at_most_a_step_late_and_all_steps_are_in_the_log(tmp_path, monkeypatch, as_on_cuda):
+def test_a_signal_is_seen_at_most_a_step_late_and_all_steps_are_in_the_log(whole, tmp_path, monkeypatch, as_on_cuda):
     config, real = replace(CONFIG, checkpoint_every=6), engine.training_step
 
     def interrupted(*inputs):
@@ -110,13 +122,12 @@ def test_a_signal_is_seen_at_most_a_step_late_and_all_steps_are_in_the_log(tmp_p
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(engine, "training_step", interrupted)
-        train(config, str(tmp_path / "cut"), device="cpu")
-    assert (tmp_path / "cut" / "step-00000003").is_dir()
-    assert [line["step"] for line in log_lines(tmp_path / "cut")] == [1, 2, 3]
-    train(config, str(tmp_path / "cut"), device="cpu")
-    train(config, str(tmp_path / "whole"), device="cpu")
-    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+        train(config, str(tmp_path), device="cpu")
+    assert (tmp_path / "step-00000003").is_dir()
+    assert [line["step"] for line in log_lines(tmp_path)] == [1, 2, 3]
+    train(config, str(tmp_path), device="cpu")
+    expected, cut = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path))
+    assert all(torch.equal(expected[name], cut[name]) for name in expected)
 
 
 def test_a_run_that_diverges_gives_up_a_step_late_and_every_checkpoint_is_finite(tmp_path, monkeypatch, as_on_cuda):

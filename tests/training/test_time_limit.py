@@ -39,9 +39,9 @@ def steps_of(folder: Path) -> int:
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Whatever was measured, 5 steps fit; and a few steps are measured."""
+    """Whatever was measured, 3 steps fit; and a few steps are measured."""
     monkeypatch.setattr(time_limit, "WARM_UP_STEPS", 1)
-    monkeypatch.setattr(Costs, "steps_in", lambda self, seconds, config: 5)
+    monkeypatch.setattr(Costs, "steps_in", lambda self, seconds, config: 3)
 
 
 def test_the_steps_are_as_many_as_fit_with_their_validations_and_saves():
@@ -86,12 +86,12 @@ def test_it_is_the_run_that_so_many_steps_would_have_been(tmp_path, few_steps, s
         hold=1,
     )
     train(replace(config, steps=1), str(tmp_path / "limited"), device="cpu", minutes=0.05)
-    assert steps_of(tmp_path / "limited") == 5
-    train(replace(config, steps=5), str(tmp_path / "planned"), device="cpu")
+    assert steps_of(tmp_path / "limited") == 3
+    train(replace(config, steps=3), str(tmp_path / "planned"), device="cpu")
     assert same(tmp_path / "limited", tmp_path / "planned")
     assert log_lines(tmp_path / "limited") == log_lines(tmp_path / "planned")
     card = read_card(tmp_path / "limited" / "model.safetensors")
-    assert card is not None and card["steps"] == card["config"]["steps"] == 5
+    assert card is not None and card["steps"] == card["config"]["steps"] == 3
 
 
 def test_it_ends_by_itself_in_time(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_to_the_same_step(tmp_path, few_steps, monkeypatch
     real = engine.training_step
 
     def stopped(*inputs):
-        if inputs[2].step == 2:
+        if inputs[2].step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*inputs)
 
@@ -137,7 +137,7 @@ def test_a_stopped_run_goes_on_to_the_same_step(tmp_path, few_steps, monkeypatch
     monkeypatch.setattr(engine, "limited", lambda *_: pytest.fail("it measured again"))
     capsys.readouterr()
     train(TINY, str(tmp_path / "cut"), device="cpu", minutes=100.0)
-    assert "resumed after step 3 of 5" in capsys.readouterr().out
+    assert "resumed after step 2 of 3" in capsys.readouterr().out
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_was_stopped_while_it_measured_is_no_run_yet(tmp_path, few_st
     assert not list((tmp_path / "run").glob("step-*")) and not (tmp_path / "run" / "config.yaml").exists()
     monkeypatch.setattr(time_limit, "training_step", real)
     train(TINY, str(tmp_path / "run"), device="cpu", minutes=0.05)
-    train(replace(TINY, steps=5), str(tmp_path / "planned"), device="cpu")
+    train(replace(TINY, steps=3), str(tmp_path / "planned"), device="cpu")
     assert same(tmp_path / "run", tmp_path / "planned")
 
 

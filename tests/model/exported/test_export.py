@@ -1,8 +1,6 @@
 """An exported network is one file that other programs run, gives PyTorch's flow at any size, and is kept only if it does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,8 @@ import pytest
 import torch
 from estimates import expected_flow, only_error
 from exports import estimate, exported, small_network, write_model
+from interpreter import run_alone
 from media import noisy_frames
-from paths import ROOT
 
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import read_flow
@@ -182,5 +180,5 @@ print("equal")
 
 def test_the_pyramid_is_traced_for_odd_sizes_and_for_even_ones():
     """PyTorch 2.11 traces a pooled map for the sizes alone that are even, or odd, wherever the traced one is."""
-    run = subprocess.run([sys.executable, "-c", PYRAMID], cwd=ROOT, capture_output=True, text=True, timeout=280)
+    run = run_alone(PYRAMID)
     assert run.returncode == 0 and run.stdout.split() == ["equal"], run.stderr[-2000:]
