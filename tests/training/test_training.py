@@ -25,7 +25,7 @@ from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
-from flowgru.training.feeding.sampler import StepSampler, collate
+from flowgru.training.feeding.sampler import collate
 from flowgru.training.objective import sequence_loss
 from flowgru.training.run import train
 from flowgru.training.run_state import drawn_refinements
@@ -41,18 +41,6 @@ TINY = replace(
 
 def write_config(path: Path, **changes: Any) -> Path:
     return tiny_run.write_config(path, TINY, **changes)
-
-
-def test_every_step_has_its_own_samples_whatever_the_start():
-    whole = list(StepSampler(0, 5, 3))
-    assert [index for step in whole for index in step] == list(range(15))
-    assert list(StepSampler(2, 5, 3)) == whole[2:]
-
-
-def test_processes_share_the_samples_of_a_step():
-    whole = list(StepSampler(1, 5, 6))
-    shares = [list(StepSampler(1, 5, 6, rank=share, world_size=3)) for share in range(3)]
-    assert [[*a, *b, *c] for a, b, c in zip(*shares, strict=True)] == whole
 
 
 def test_settling_is_drawn_from_the_step_alone():

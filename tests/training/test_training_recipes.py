@@ -20,13 +20,11 @@ from flowgru.config import (
     NetworkConfig,
     OptimizerConfig,
     StageSet,
-    StartShares,
     SyntheticSettings,
     TrainConfig,
 )
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.sets.layouts import DATASETS, licence_of
-from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
@@ -35,7 +33,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.parser import TaskParser
-from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
+from flowgru.training.feeding.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import licence
 from flowgru.training.run import train
 from flowgru.training.step import freeze_batch_norm
@@ -217,29 +215,6 @@ def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
     with pytest.raises(RequestError, match=said):
         train(replace(TINY, **changes), str(tmp_path / "run"), device="cpu")
     assert not (tmp_path / "run").exists()
-
-
-def test_pairs_are_generated_where_the_configuration_says(monkeypatch):
-    in_batches = TrainConfig(generate_on="cuda", uses=2, steps=3, batch_size=3)
-    one_by_one = TrainConfig(generate_on="cuda", generate_in_batches=False, workers=0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for config in (in_batches, one_by_one):
-        with pytest.raises(RequestError, match=r"generate_on is cuda, and no CUDA .*: use --generate-on cpu"):
-            training_pairs(config)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for chosen in (one_by_one, TrainConfig()):
-        pairs = training_pairs(chosen)
-        assert isinstance(pairs, SyntheticPairs) and pairs.device.type == chosen.generate_on
-    drawn = training_pairs(in_batches)
-    assert isinstance(drawn, DrawnPairs) and len(drawn) == 10 and drawn.shares == StartShares()
-    assert described(drawn) == "generated pairs of 192x256 px (height x width), each used 2 times"
-    only = "where generate_on is cuda and generate_in_batches false"
-    with pytest.raises(RequestError, match=f"workers is 1: it must be 0 {only}"):
-        replace(one_by_one, workers=1)
-    with pytest.raises(RequestError, match=f"starts is .*: it must be without DIS {only}"):
-        replace(one_by_one, starts=StartShares(zero=0.5, dis_fast=0.5))
-    with pytest.raises(RequestError, match="generate_on is cuda: it must be cpu where `stage` is given"):
-        TrainConfig(generate_on="cuda", stage="chairs")
 
 
 def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path):

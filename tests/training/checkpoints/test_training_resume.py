@@ -11,9 +11,9 @@ import pytest
 import torch
 from interpreter import run_alone
 from safetensors.torch import load_file
-from tiny_run import NOTHING, TINY, log_lines, write_config
+from tiny_run import TINY, log_lines, write_config
 
-from flowgru.config import NetworkConfig, StageSet
+from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.temporal_memory import TemporalMemory
@@ -23,7 +23,6 @@ from flowgru.processes.signals import Stopped
 from flowgru.training import engine
 from flowgru.training.checkpoints.saving import Saving
 from flowgru.training.checkpoints.store import load_checkpoint
-from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
 from flowgru.training.run import train
 
 DRAWN = replace(
@@ -195,22 +194,6 @@ def test_a_finished_run_says_that_it_is_finished(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "the run is finished, at step 1" in said and "more --steps make it longer, and --minutes is for" in said
     assert "the run is finished" not in began and "after 1 refinement\n" in began and "resumed" not in said
-
-
-def test_the_plan_names_the_crop_that_is_trained_on():
-    part = StageSet("synthetic", replace(NOTHING, height=64, width=96))
-    pairs = training_pairs(replace(TINY, sets=(part, replace(part, repeats=2))))
-    generated = "generated pairs of 128x128 px (height x width), cropped to 64x96"
-    assert described(pairs) == f"{generated}; {generated}, 2 times an epoch"
-
-
-@pytest.mark.parametrize("name", ["syntetic", "synthetik"])
-def test_a_misspelt_synthetic_is_hinted_at(name):
-    of_training = replace(TINY, sets=(StageSet(name, NOTHING),))
-    of_validation = replace(TINY, validation=replace(TINY.validation, sets=(name,)))
-    for config, pairs_of in ((of_training, training_pairs), (of_validation, validation_pairs)):
-        with pytest.raises(RequestError, match=r"did you mean 'synthetic'\? known are synthetic, "):
-            pairs_of(config)
 
 
 def test_a_named_checkpoint_that_is_damaged_is_an_error(kept, tmp_path):
