@@ -58,7 +58,7 @@ def test_the_loss_falls(operator):
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     batch = collate([SyntheticPairs(SyntheticSettings(height=128, width=128, photos=None, num_textures=4))[0]])
     losses = []
-    for _ in range(12):
+    for _ in range(7):
         optimizer.zero_grad()
         loss = sequence_loss(network(batch.first, batch.second, iterations=2).flows, batch.flow, batch.valid)
         loss.backward()
@@ -119,7 +119,7 @@ def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
     while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=25)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 143, errors
     assert errors.strip() == "stopped by SIGTERM; the same command goes on from here"
     steps = max(line["step"] for line in log_lines(tmp_path / "run"))
