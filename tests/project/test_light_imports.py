@@ -11,7 +11,7 @@ def loaded_after(code: str) -> set[str]:
     """The top-level modules that a fresh interpreter has loaded after running `code`."""
     report = "import sys; print('LOADED', *{name.partition('.')[0] for name in sys.modules})"
     run = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
     )
     return set(run.stdout.rpartition("LOADED ")[2].split())
 

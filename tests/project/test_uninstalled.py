@@ -88,5 +88,5 @@ def test_an_installed_one_has_the_same_version():
 def test_without_a_package_that_it_needs_it_says_which(package, words, tmp_path):
     code = f"import sys; sys.modules[{package!r}] = None\nfrom flowgru.cli import main; sys.exit(main(sys.argv[1:]))"
     words = [word.format(tmp_path / "run") for word in words]
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (4, f"error: the package {package} is missing: pip install flowgru\n")

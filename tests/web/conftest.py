@@ -47,7 +47,7 @@ def served(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         assert said is not None, (temporary / "stderr").read_text()
         yield Served(said[1], temporary)
         server.terminate()
-        assert server.wait(30) == 143
+        assert server.wait(100) == 143
     assert [path.name for path in temporary.glob("flowgru-web-*")] == []
 
 
