@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -17,7 +19,7 @@ from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images, Levels
 
 MIN_CUT_DIFFERENCE = 0.1
-"""Difference between two frames' thumbnails, in [0, 1], above which a warm start does not carry over."""
+"""Difference between two frames' thumbnails, in [0, 1], above which they show different scenes."""
 
 
 class StreamFrame(NamedTuple):
@@ -47,7 +49,39 @@ class PairFlow(NamedTuple):
     initial_flows: tuple[str, ...] = ()
     """Where the forward flow began, and the backward flow if there is one: see InitialFlow.name."""
     carried: tuple[InitialFlow | None, ...] = ()
-    """Where the next pair begins where it goes on after this one, by direction; see PairResult."""
+    """Where the next pair begins where it goes on after this one, by direction, see PairResult; nowhere after a cut."""
+
+
+class Handover:
+    """What each pair hands to the next one, by direction: where its flow leads, and what a network remembers of it.
+
+    A pair across a cut gets nothing and hands on nothing: its flow has no meaning.
+    """
+
+    def __init__(self) -> None:
+        self.carried: Sequence[InitialFlow | None] = ()
+        """What the next pair gets; empty where that is nothing."""
+        self._is_cut: Callable[[], bool] | None = None
+        """Of the pair that has begun, which it is only asked where there is something to hand over."""
+
+    def starts(
+        self,
+        first: Images | Levels,
+        second: Images | Levels,
+        given: Sequence[Callable[[], InitialFlow | None]],
+    ) -> list[InitialFlow | None]:
+        """Where each direction of a pair begins: at what it gets, else as `given` says."""
+        self._is_cut = cache(lambda: _is_cut(first, second))
+        got, self.carried = self._unless_cut(self.carried), ()
+        return [going_on(each, other) for each, other in zip_longest(got[: len(given)], given)]
+
+    def take(self, carried: Sequence[InitialFlow | None]) -> None:
+        """What that pair has carried along, see PairResult."""
+        self.carried, self._is_cut = self._unless_cut(carried), None  # and lets go of its frames
+
+    def _unless_cut(self, carried: Sequence[InitialFlow | None]) -> Sequence[InitialFlow | None]:
+        assert self._is_cut is not None
+        return carried if any(carried) and not self._is_cut() else ()
 
 
 @runtime_checkable
@@ -77,7 +111,7 @@ def pair_flows(
 
     way: refinements, where they begin, and what is done after; "given" needs `given`, which is asked once for each pair
     and direction.
-    warm_start: begin at the previous pair's flow, but for the first pair and after cuts.
+    warm_start: begin at the previous pair's flow; the first pair, a pair across a cut and the one after it have none.
     resize: compute at this (height, width) or scale; the flow comes back at the frames' size, in their pixels.
     backward: the other direction too.
     tiles: rows and columns of overlapping tiles.
@@ -86,7 +120,8 @@ def pair_flows(
     on_lack: where memory does not suffice, "shrink" tries the pair again with the correlation on demand, then in 2x2 tiles,
     with a warning, and further pairs of that size as well. MachineError where that does not help, or where it is "fail".
 
-    A network with a memory (network.memory) carries it from each forward flow to the next, but not across cuts.
+    A network with a memory (network.memory) carries it from each forward flow to the next, and begins anew with it in the
+    same places.
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
@@ -117,32 +152,25 @@ def matched_flows(
     next pair begins then if it goes on, by direction. None for a pair that is to be matched.
     """
     directions = (False, True)[: 1 + matcher.backward]
-    nowhere = (None,) * len(directions)
-    previous, carried = None, nowhere
+    previous, handover = None, Handover()
     for frame, following in _with_following(frames):
         starts_pair = following is not None and are_pair(frame, following)
         if previous is None:
-            previous, carried = frame if starts_pair else None, nowhere
+            previous, handover.carried = frame if starts_pair else None, ()
             continue
         if (carried_on := known(previous.source)) is not None:
-            carried, previous = (*carried_on, *nowhere)[: len(nowhere)], frame if starts_pair else None
+            previous, handover.carried = frame if starts_pair else None, carried_on
             continue
         size = tuple(frame.image.shape[2:])
-        starts = (
-            nowhere if given is None else [given(previous.source, size, backward=backward) for backward in directions]
-        )
-        is_cut = matcher.goes_on and _is_cut(previous.image, frame.image)
-        if not is_cut:
-            starts = [going_on(each, lambda start=start: start) for each, start in zip(carried, starts, strict=True)]
+        given_starts = [None if given is None else given(previous.source, size, backward=each) for each in directions]
+        starts = handover.starts(previous.image, frame.image, [lambda start=start: start for start in given_starts])
         result = matcher.match(previous.image, frame.image, starts, with_context=starts_pair)
-        carried = result.carried
-        if is_cut:  # the next pair shows another scene, which nothing is remembered of
-            carried = tuple(each and each._replace(memory=None) for each in carried)
+        handover.take(result.carried)
         # In inference mode none of them could be trained with, or changed in place.
         flow, back, sure = (None if part is None else part.clone() for part in result[:3])
         assert flow is not None
         pair = PairFlow(previous.source, frame.source, flow, back, sure, result.num_refinements, result.initial_flows)
-        yield pair._replace(carried=carried)
+        yield pair._replace(carried=tuple(handover.carried))
         previous = frame if starts_pair else None
 
 
@@ -187,7 +215,7 @@ def are_pair(first: StreamFrame, second: StreamFrame) -> bool:
 def _is_cut(first: Images | Levels, second: Images | Levels) -> bool:
     """Whether two frames show different scenes: grey thumbnails of 16x16 pixels differ by MIN_CUT_DIFFERENCE on average.
 
-    Too eager on purpose: after a false cut the refinement merely begins where it does without a warm start.
+    Too eager on purpose: at a false cut the refinement merely begins where it does without a warm start.
     """
     pictures = map(as_images, (first, second))
     thumbnails = [F.adaptive_avg_pool2d(picture.mean(dim=1, keepdim=True), 16) for picture in pictures]

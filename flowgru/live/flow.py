@@ -11,8 +11,8 @@ from torch import Tensor
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.lettering import lettered
 from flowgru.data.video.reader import Frame
-from flowgru.estimation.initial_flow import InitialFlow
 from flowgru.estimation.opening import open_matcher
+from flowgru.estimation.stream import Handover
 from flowgru.live.newest import Grabbed
 from flowgru.live.settings import LiveSettings
 from flowgru.model.pair_network import PairNetwork
@@ -41,17 +41,18 @@ class LiveFlow:
             network, settings, warm_start=settings.warm_start, resize=settings.size_to_compute()
         )
         self._before: tuple[Frame, Tensor] | None = None
-        self._carried: tuple[InitialFlow | None, ...] = (None,)
+        self._handover = Handover()
 
     def to(self, frame: Frame) -> LivePair | None:
         """The flow to this frame; None for the first one, and where frames get another size."""
         image = to_tensor(frame.image)[None]
         before, self._before = self._before, (frame, image)
         if before is None or before[1].shape != image.shape or before[0].segment != frame.segment:
-            self._carried = (None,)
+            self._handover.carried = ()
             return None
-        result = self._matcher.match(before[1], image, self._carried, with_context=True)
-        self._carried = result.carried
+        starts = self._handover.starts(before[1], image, [lambda: None])
+        result = self._matcher.match(before[1], image, starts, with_context=True)
+        self._handover.take(result.carried)
         return LivePair(before[0], np.ascontiguousarray(result.forward.permute(1, 2, 0).cpu().numpy()))
 
 

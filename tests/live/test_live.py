@@ -188,6 +188,21 @@ def test_a_port_that_is_taken_is_one_line(live, capsys):
     assert f"cannot listen at 127.0.0.1:{port} (Address already in use): give another --port" in line
 
 
+def test_a_pair_across_a_cut_and_the_one_after_it_begin_anew(network, monkeypatch):
+    from flowgru.live.flow import LiveFlow
+    from flowgru.live.settings import LiveSettings
+
+    starts, match = [], network.match
+    monkeypatch.setattr(
+        network, "match", lambda *a, **options: (starts.append(options["initial_coarse"]), match(*a, **options))[1]
+    )
+    quiet = [frame // 4 for frame in noisy_frames(6)]
+    flows = LiveFlow(network, LiveSettings(device="cpu", iterations=1, warm_start=True))
+    for number, image in enumerate([*quiet[:3], *(frame + 128 for frame in quiet[3:])]):
+        flows.to(Frame(image, f"{number}", None, 0, damaged=False))
+    assert [start is None for start in starts] == [True, False, True, True, False]
+
+
 def test_pictures_have_the_colours_of_the_flow_and_a_line_of_text():
     from flowgru.live.flow import LivePair, LivePicture
     from flowgru.live.settings import LiveSettings

@@ -50,8 +50,8 @@ def estimate_flow(
     hold: refinements before them that settle the hidden state and leave the flow where it is.
     polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
     Each of these four is as the model's card says where it is None, else 12, "zero", 0 and False.
-    warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, and the first
-    after a cut, begin at initial_flow.
+    warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, a pair across a
+    cut and the one after it begin at initial_flow.
     tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
     stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
 
