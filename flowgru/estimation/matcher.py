@@ -112,8 +112,8 @@ class PairMatcher:
         padding: where pictures of an awkward size grow.
         can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
         cuda_graph: on a CUDA device, matches are recorded, see RecordedMatches; but not with stop_below.
-        last_update: each result says what its last refinement has added. It takes two refinements, and a network that gives
-        the flow after each.
+        last_update: each result says what its last refinement has added. It takes two refinements, a network that gives the
+        flow after both, and no stop_below.
         """
         check_tiles(tiles)
         self.network = network
@@ -247,6 +247,8 @@ class PairMatcher:
         outputs, coarse, remembered, most = [], [], [], 0
         remembers = self.has_memory and not pair.backward
         with_update = self.last_update and not pair.backward
+        # The flow is asked for after the last two refinements alone: each takes the memory of a picture.
+        num_before = self.way.iterations - 2 if with_update else 0
         match = (
             partial(self.network.match, stop_below=self.stop_below) if self.recorded is None else self.recorded.match
         )
@@ -254,11 +256,12 @@ class PairMatcher:
             layout, pair.first.tiles, pair.second.tiles, coarse_starts, memories, strict=True
         ):
             more: dict[str, Any] = {"memory": memory} if remembers else {}
+            more |= {"no_grad_iterations": num_before} if num_before else {}
             with self._autocast():
                 prediction = match(
                     first,
                     second,
-                    iterations=self.way.iterations,
+                    iterations=self.way.iterations - num_before,
                     initial_flow=None if start.flow is None else tile.cut(start.flow),
                     initial_coarse=coarse_start,
                     hold=self.way.hold,
@@ -266,7 +269,7 @@ class PairMatcher:
                     plan=plan.match,
                     **more,
                 )
-            most = max(most, prediction.num_refinements)
+            most = max(most, num_before + prediction.num_refinements)
             confidence = [] if prediction.confidence is None else [prediction.confidence[:, None]]
             before = [prediction.flows[-2]] if with_update else []
             outputs.append(torch.cat([prediction.flows[-1], *before, *confidence], dim=1).float())

@@ -38,6 +38,7 @@ class RecordedMatches:
         initial_coarse: CoarseFlow | None = None,
         hold: int = 0,
         final_only: bool = False,
+        no_grad_iterations: int = 0,
         plan: MatchPlan | None = None,
         memory: Features | None = None,
     ) -> FlowPrediction:
@@ -49,7 +50,7 @@ class RecordedMatches:
         if self._network.temporal_memory is not None:
             hidden_size = self._network.sizes.hidden_size
             given += (torch.zeros_like(first.context[:, :hidden_size]) if memory is None else memory,)
-        paddings, options = (first.padding, second.padding), (iterations, hold, final_only, plan)
+        paddings, options = (first.padding, second.padding), (iterations, hold, final_only, no_grad_iterations, plan)
         return self._graphs.call((paddings, options), partial(_match, self._network, paddings, options), given)
 
     def release(self) -> bool:
@@ -63,7 +64,7 @@ def _agree(found: FlowPrediction, expected: FlowPrediction) -> bool:
 
 def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) -> FlowPrediction:
     features, context, others, start, *memory = given
-    iterations, hold, final_only, plan = options
+    iterations, hold, final_only, no_grad_iterations, plan = options
     return network.match(
         EncodedFrame(features, context, paddings[0]),
         EncodedFrame(others, None, paddings[1]),
@@ -71,6 +72,7 @@ def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) ->
         initial_coarse=start,
         hold=hold,
         final_only=final_only,
+        no_grad_iterations=no_grad_iterations,
         plan=plan,
         memory=memory[0] if memory else None,
     )

@@ -116,17 +116,20 @@ def test_a_file_that_is_not_run_is_refused_before_any_work(pairs, tmp_path, caps
 
 
 @pytest.mark.parametrize(("tiles", "polish"), [((1, 1), False), ((1, 2), True)])
-def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish):
+def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish, monkeypatch):
     torch.manual_seed(0)
     network = FlowNetwork(NetworkConfig(confidence=True)).for_inference()
     first, second = torch.rand(2, 1, 3, 128, 264)
-    way = Way(3, initial_flow="dis", hold=1, polish=polish)
+    way = Way(4, initial_flow="dis", hold=1, polish=polish)
+    upsample, kept = network.upsample, []
+    monkeypatch.setattr(network, "upsample", lambda *given: (kept.append(1), upsample(*given))[1])
     found = PairMatcher(network, way, tiles=tiles, backward=True, last_update=True).match(first, second)
+    assert len(kept) == (2 + 1) * tiles[1] and found.num_refinements == 4  # 1 of the way back
     plain = PairMatcher(network, way, tiles=tiles, backward=True).match(first, second)
     bare = replace(way, polish=False)
     last, before = (
         PairMatcher(network, way, tiles=tiles).match(first, second).forward
-        for way in (bare, replace(bare, iterations=2))
+        for way in (bare, replace(bare, iterations=3))
     )
     assert found.last_update is not None and found.last_update.abs().max() > 0
     assert torch.equal(found.last_update, last - before)
