@@ -1,6 +1,7 @@
 """Measures any way to estimate flow, learned or classical, on any data set, through the same lines of code."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -170,7 +171,23 @@ def evaluate(
     )
 
 
-def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark: str) -> Estimator:
+class NetworkEstimator:
+    """An Estimator by a network, computed as pair_flows computes its flow."""
+
+    def __init__(self, matcher: PairMatcher) -> None:
+        self._matcher = matcher
+
+    def __call__(self, first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
+        found = self._matcher.match(first, second, [start])
+        return Estimate(found.forward[None], found.carried[0], found.initial_flows[0])
+
+    def of_clip(self, frames: Iterable[Images]) -> Iterator[Flow]:
+        """The flow of every pair of neighbouring frames, each pair for itself, but each frame is encoded once."""
+        for first, second in pairwise(frames):
+            yield self._matcher.match(first, second, with_context=True).forward[None]
+
+
+def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark: str) -> NetworkEstimator:
     """An opened network's flow as the settings ask for it, padded as is usual on that benchmark."""
     return network_estimator(
         network,
@@ -194,8 +211,8 @@ def network_estimator(
     tiles: tuple[int, int] = (1, 1),
     stop_below: float | None = None,
     cuda_graph: bool = True,
-) -> Estimator:
-    """A network's flow on its way, computed on the network's device as pair_flows computes it.
+) -> NetworkEstimator:
+    """A network's flow on its way, computed on the network's device.
 
     warm_start: carry the coarse flow along by itself, for the next pair to start at.
     cuda_graph: see PairMatcher.
@@ -211,12 +228,7 @@ def network_estimator(
         can_resize=False,
         cuda_graph=cuda_graph,
     )
-
-    def estimate(first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
-        found = matcher.match(first, second, [start])
-        return Estimate(found.forward[None], found.carried[0], found.initial_flows[0])
-
-    return estimate
+    return NetworkEstimator(matcher)
 
 
 def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Estimator:

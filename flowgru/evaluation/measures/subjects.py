@@ -1,6 +1,7 @@
 """What is measured: pairs, how their flow is estimated, and where each of them begins."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from flowgru.data.sets.clips import ClipPairs
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import InputFileError
 from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.evaluation.evaluate import Estimator, GivenStart
+from flowgru.evaluation.evaluate import Estimator, GivenStart, NetworkEstimator
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork
 
@@ -75,6 +76,15 @@ def estimated(
     """The flow between two pictures [3, H, W], on the CPU in double precision."""
     with torch.inference_mode():
         return estimator(first[None], second[None], start).flow[0].detach().cpu().double()
+
+
+def estimated_clip(estimator: Estimator, frames: Iterable[Float[Tensor, "3 H W"]]) -> Iterator[Float[Tensor, "2 H W"]]:
+    """`estimated` of every pair of neighbouring frames; a network encodes each frame once."""
+    if not isinstance(estimator, NetworkEstimator):
+        yield from (estimated(estimator, first, second) for first, second in pairwise(frames))
+        return
+    for flow in estimator.of_clip(frame[None] for frame in frames):
+        yield flow[0].cpu().double()
 
 
 def mean_distance(one: Float[Tensor, "2 H W"], other: Float[Tensor, "2 H W"], where: Tensor | None = None) -> float:

@@ -1,7 +1,8 @@
 """How steady flow is over time: flicker, the drift of chained flows, and the flow of still pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, pairwise, tee
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,14 @@ from flowgru.data.synthetic.scene import Scene, SceneFrame
 from flowgru.errors import size_text
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value, mean
-from flowgru.evaluation.measures.subjects import Subject, estimated, follows, mean_distance, read_pairs
+from flowgru.evaluation.measures.subjects import (
+    Subject,
+    estimated,
+    estimated_clip,
+    follows,
+    mean_distance,
+    read_pairs,
+)
 from flowgru.grid import pixel_grid, sample
 
 SEED = 2_000_011
@@ -25,8 +33,8 @@ NUM_TEXTURES = 12
 NUM_CLIPS = 2
 """Generated clips of each kind."""
 STILL_NOISE = 2 / 255
-Method = Callable[[Tensor, Tensor], Tensor]
-"""From two pictures [3, H, W] to their flow [2, H, W]."""
+Method = Callable[[Iterable[Tensor]], Iterator[Tensor]]
+"""From the frames [3, H, W] of a clip to the flow [2, H, W] from each to the next."""
 KINDS = ("constant motion", "generated motion")
 
 
@@ -72,14 +80,14 @@ def scene_of(height: int, width: int, index: int, *, constant: bool) -> Scene:
 
 def measure_clip(scene: Scene, num_frames: int, estimate: Method, advance: Advance) -> Measured:
     """Estimates every pair of a scene's clip, each from where the method begins."""
-    start = before = scene.frame(0)
+    start = scene.frame(0)
+    frames, others = tee(chain([start], map(scene.frame, range(1, num_frames))))
+    flows = estimate(frame.picture for frame in others)
     earlier: tuple[Tensor, SceneFrame] | None = None
     grid = pixel_grid(scene.height, scene.width, like=start.flow.double())[0]
     chained, seen = grid.clone(), torch.ones_like(start.tops, dtype=torch.bool)
     errors, flickers, drift = [], [], []
-    for time in range(1, num_frames):
-        now = scene.frame(time)
-        flow = estimate(before.picture, now.picture)
+    for time, (flow, (before, now)) in enumerate(zip(flows, pairwise(frames), strict=True), start=1):
         errors.append(mean_distance(flow, before.flow))
         if earlier is not None:
             flickers.append(_flicker(earlier, flow, before))
@@ -87,7 +95,7 @@ def measure_clip(scene: Scene, num_frames: int, estimate: Method, advance: Advan
         true = scene.places(start.tops, time)
         seen = seen & scene.seen(true, start.tops, now.tops)
         drift.append((mean_distance(chained, true.double(), seen), seen.double().mean().item()))
-        earlier, before = (flow, before), now
+        earlier = flow, before
         advance()
     return Measured(mean(errors) or 0.0, mean(flickers) if flickers else float("nan"), drift)  # pyright: ignore
 
@@ -130,8 +138,7 @@ def measure_temporal(
     subjects: Sequence[Subject], estimator: Estimator, size: tuple[int, int], num_frames: int
 ) -> Section:
     """All measures on generated clips, and flicker on the subjects that have consecutive pairs."""
-    estimate = partial(estimated, estimator)
-
+    estimate = partial(estimated_clip, estimator)
     rows: list[list[Value]] = []
     curves = []
     with progress("generated clips", 2 * NUM_CLIPS * (num_frames - 1), "pairs") as advance:
@@ -156,7 +163,7 @@ def measure_temporal(
         rows.append([subject.label, None, flicker_of_pairs(subject), None, None, None, None])
     chart = Chart("Drift of points that follow the flows", "frames", "distance from the true place [px]", curves)
     return Section(
-        "--temporal", "Steadiness over time", [_table(rows, size, num_frames), _still(size, estimate)], [chart], notes
+        "--temporal", "Steadiness over time", [_table(rows, size, num_frames), _still(size, estimator)], [chart], notes
     )
 
 
@@ -173,7 +180,7 @@ def _table(rows: list[list[Value]], size: tuple[int, int], num_frames: int) -> M
     return MeasuredTable("temporal", says, columns, rows)
 
 
-def _still(size: tuple[int, int], estimate: Method) -> MeasuredTable:
+def _still(size: tuple[int, int], estimator: Estimator) -> MeasuredTable:
     """The flow of pairs in which nothing moves."""
     frame = scene_of(*size, 0, constant=True).frame(0).picture
     draws = torch.Generator().manual_seed(SEED)
@@ -185,7 +192,7 @@ def _still(size: tuple[int, int], estimate: Method) -> MeasuredTable:
     pairs = {"the same frame twice": (frame, frame), "with noise of 2/255": noisy, "one colour": (grey, grey)}
     rows: list[list[Value]] = []
     for name, (first, second) in pairs.items():
-        flow = estimate(first, second)
+        flow = estimated(estimator, first, second)
         rows.append([name, mean_distance(flow, torch.zeros_like(flow)), float(flow.norm(dim=0).max())])
     says = "Pairs in which nothing moves: the true flow is 0. static_flow is the mean length of the flow found."
     return MeasuredTable("still", says, [Column("pair"), Column("static_flow", "px"), Column("longest", "px")], rows)

@@ -1,14 +1,18 @@
 """`flowgru evaluate --temporal`: flicker, drift and still pairs, of methods whose every flow is known."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from flowgru.cli import main
+from flowgru.config.way import Way
 from flowgru.data.synthetic.scene import Scene
+from flowgru.evaluation.evaluate import network_estimator
+from flowgru.evaluation.measures.subjects import estimated, estimated_clip
 from flowgru.evaluation.measures.temporal import carried_difference, measure_clip, scene_of
 
 SIZE = (48, 64)
@@ -19,13 +23,12 @@ def scene(request) -> Scene:
     return scene_of(*SIZE, 0, constant=request.param)
 
 
-def exact(scene: Scene, wrong: Callable[[int], float]) -> Callable[[Tensor, Tensor], Tensor]:
+def exact(scene: Scene, wrong: Callable[[int], float]) -> Callable[[Iterable[Tensor]], Iterator[Tensor]]:
     """The exact flow of one pair after the other, too long by this many pixels to the right."""
-    times = iter(range(100))
 
-    def estimate(first: Tensor, second: Tensor) -> Tensor:
-        time = next(times)
-        return scene.frame(time).flow.double() + torch.tensor([wrong(time), 0.0])[:, None, None]
+    def estimate(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        for time, _ in enumerate(pairwise(frames)):
+            yield scene.frame(time).flow.double() + torch.tensor([wrong(time), 0.0])[:, None, None]
 
     return estimate
 
@@ -47,6 +50,18 @@ def test_a_mistake_that_turns_flickers(scene):
     found = measure_clip(scene, 5, exact(scene, lambda time: 0.5 if time % 2 else -0.5), lambda *_: None)
     assert found.error == pytest.approx(0.5) and found.flicker == pytest.approx(1, abs=0.01)
     assert found.drift[3][0] < 0.5
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_network_encodes_each_frame_of_a_clip_once_and_gives_the_flows_of_single_pairs(
+    network, warm_start, monkeypatch
+):
+    frames, encode, encoded = [*torch.rand(4, 3, *SIZE) / 4], network.encode, []
+    estimator = network_estimator(network, Way(2), warm_start=warm_start)
+    expected = [estimated(estimator, first, second) for first, second in pairwise(frames)]
+    monkeypatch.setattr(network, "encode", lambda *a, **options: (encoded.append(1), encode(*a, **options))[1])
+    found = list(estimated_clip(estimator, iter(frames)))
+    assert len(encoded) == 4 and all(map(torch.equal, found, expected)) and len(found) == 3
 
 
 def test_constant_motion_is_constant():
