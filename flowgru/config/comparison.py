@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.network import OptionValue
-from flowgru.config.require import require, require_minutes, require_refinements, require_seed
+from flowgru.config.require import require, require_minutes, require_once, require_refinements, require_seed
 from flowgru.config.training import TrainConfig
 
 Regime = Literal["equal_width", "equal_parameters"]
@@ -51,8 +51,7 @@ class HeldOutConfig:
     def __post_init__(self) -> None:
         require_seed("test.seed", self.seed)
         require(self.pairs >= 0, "test.pairs", self.pairs, "0 or more")
-        once = 0 < len({*self.initial_flows}) == len(self.initial_flows)
-        require(once, "test.initial_flows", self.initial_flows, "zero, dis or both")
+        require_once("test.initial_flows", self.initial_flows, "zero, dis or both")
         require(min(self.height, self.width) >= 16, "test.height and test.width", (self.height, self.width), "from 16")
 
 
@@ -87,12 +86,11 @@ class ComparisonConfig:
         names = [row.name for row in self.rows]
         require(bool(names) and len({*names}) == len(names), "rows", names, "one or more, each with its own name")
         require(self.reference in names, "reference", repr(self.reference), f"one of the rows {', '.join(names)}")
-        for name, values in (("seeds", self.seeds), ("regimes", self.regimes), ("sets", self.sets)):
-            require(len({*values}) == len(values), name, values, "without repetition")
-        require(bool(self.seeds), "seeds", self.seeds, "one or more")
+        require_once("seeds", self.seeds, "one or more")
+        require_once("regimes", self.regimes, "one or more")
+        require(len({*self.sets}) == len(self.sets), "sets", self.sets, "without repetition")
         for seed in self.seeds:
             require_seed("seeds", seed)
-        require(bool(self.regimes), "regimes", self.regimes, "one or more")
         known = {*self.initial_parts} <= {*SHARED_PARTS}
         require(known, "initial_parts", self.initial_parts, f"out of {', '.join(SHARED_PARTS)}")
         if self.minutes is not None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 from flowgru.errors import RequestError, value_text
 
@@ -19,6 +20,11 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
     """RequestError that names the setting, its value and what was expected, unless it holds."""
     if not holds:
         raise RequestError(f"{name} is {value_text(value)}: it must be {expected}")
+
+
+def require_once(name: str, values: Sequence[object], expected: str) -> None:
+    """RequestError unless there is one value or more, and none is there twice."""
+    require(0 < len({*values}) == len(values), name, values, f"{expected}, each once")
 
 
 def require_effect(holds: bool, name: str, where: str) -> None:

@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs"
     [
         (["--operators", "conv_gruu"], "unknown row 'conv_gruu': did you mean 'conv_gru'"),
         (["--seeds", "0,1,x"], "--seeds is 'x': expected a list of whole numbers with commas between"),
-        (["--seeds", "0,0"], "without repetition"),
+        (["--seeds", "0,0"], "seeds is 0, 0: it must be one or more, each once"),
         (["--steps", "0"], "steps is 0: it must be 1 or more"),
         (["--steps", "5", "--minutes", "1.5"], "--steps is 5 and --minutes 1.5: give one of them"),
         (["--minutes=-1"], "minutes is -1: it must be above 0"),

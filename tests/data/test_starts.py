@@ -110,6 +110,8 @@ def test_a_start_is_nearer_to_the_true_flow_than_what_dis_gives_by_itself():
         (lambda: OptimizerConfig(decay_steps=5), "decay_steps is 5: it must be 0 with schedule one_cycle"),
         (lambda: OptimizerConfig(schedule="constant", decay_steps=-1), "decay_steps is -1"),
         (lambda: replace(TINY.validation, initial_flows=()), "initial_flows"),
+        (lambda: replace(TINY.validation, initial_flows=("dis", "dis")), "initial_flows is .* each once"),
+        (lambda: replace(TINY.validation, sets=("synthetic", "synthetic")), "sets is .* each once"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, said):
