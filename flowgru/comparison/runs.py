@@ -22,7 +22,7 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
-from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, started_by_dis
+from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, measured_name, started_by_dis
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.run import train
 from flowgru.training.run_log import read_log
@@ -73,8 +73,7 @@ def training_curves(folder: Path, seed: int) -> list[RunMeasurement]:
 def measured_sets(config: ComparisonConfig) -> tuple[str, ...]:
     """The names of all that the trained networks are measured on, and `NAME from dis` where that is from DIS's flow."""
     names = (SYNTHETIC, *config.sets) if config.test.pairs else config.sets
-    endings = {"zero": "", "dis": FROM_DIS}
-    return tuple(name + endings[start] for start in config.test.initial_flows for name in names)
+    return tuple(measured_name(name, start) for start in config.test.initial_flows for name in names)
 
 
 def measured_pairs(config: ComparisonConfig, name: str) -> Dataset[FlowSample]:

@@ -1,7 +1,7 @@
 """The pairs that a configuration trains on and is measured on."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import Dataset
@@ -72,11 +72,13 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
             else open_dataset(name, config.root, (SYNTHETIC,))
         )
         for start in settings.initial_flows:
-            if start == "zero":
-                sets[name] = pairs
-            else:
-                sets[name + FROM_DIS] = started_by_dis(pairs, config)
+            sets[measured_name(name, start)] = pairs if start == "zero" else started_by_dis(pairs, config)
     return sets
+
+
+def measured_name(name: str, start: Literal["zero", "dis"]) -> str:
+    """What a set is called where it is measured from this initial flow."""
+    return name if start == "zero" else name + FROM_DIS
 
 
 def started_by_dis(pairs: Dataset[FlowSample], config: TrainConfig) -> StartedPairs:
