@@ -11,7 +11,7 @@ from flowgru.comparison.measurements import Measurement, read_measurements, writ
 from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.comparison.results import MEASUREMENTS
 from flowgru.config import ComparisonConfig
-from flowgru.config.flatten import flatten
+from flowgru.config.flatten import completed, flatten
 from flowgru.errors import InputFileError, MachineError, RequestError, value_text
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text, parse_json
@@ -101,10 +101,7 @@ class ComparisonFolder:
         except InputFileError as error:
             if isinstance(error.__cause__, OSError):
                 raise MachineError(str(error)) from None
-            raise InputFileError(
-                f"{path} is damaged: put a copy back, or name another --output (the networks in {self.path / 'runs'} are "
-                "untouched)"
-            ) from None
+            raise self._damaged() from None
         self._refuse_another(record.config)
         self.record = record
         self._found = {measurement[:-1]: measurement for measurement in self._measured()}
@@ -120,8 +117,19 @@ class ComparisonFolder:
         except ValueError as error:
             raise InputFileError(f"{error}; without the file the trained networks are measured again") from None
 
+    def _damaged(self) -> InputFileError:
+        return InputFileError(
+            f"{self.path / ABOUT} is damaged: put a copy back, or name another --output (the networks in "
+            f"{self.path / 'runs'} are untouched)"
+        )
+
     def _refuse_another(self, noted: dict[str, Any]) -> None:
         """Refuses to go on with a comparison under another recipe."""
+        noted = completed(noted, ComparisonConfig)
+        try:
+            rows = {row["name"]: row for row in noted["rows"]}
+        except (KeyError, TypeError):
+            raise self._damaged() from None
         old, new = recipe_of(noted), recipe_of(self._settings)
         if odd := sorted(old.keys() ^ new.keys()):
             raise RequestError(
@@ -134,7 +142,6 @@ class ComparisonFolder:
                 f"{name} was {value_text(old[name])} and is {value_text(new[name])}" for name in differing[:3]
             )
             raise RequestError(f"{self.path} holds a comparison under another recipe ({shown}): name another --output")
-        rows = {row["name"]: row for row in noted["rows"]}
         for row in self._settings["rows"]:
             if rows.setdefault(row["name"], row) != row:
                 raise RequestError(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from flowgru.config.augmentation import StageSet
 from flowgru.config.choices import Precision
+from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
 from flowgru.config.require import MAX_PROCESSES, require, require_once, require_refinements, require_seed
 from flowgru.config.synthetic import SyntheticSettings
@@ -171,7 +172,9 @@ class TrainConfig:
     """Where generated pairs are painted: by the workers on the CPU, or by the training process on its GPU (not for `stage`
     or `sets`, whose changes are made on the CPU). A GPU draws other noise, and rounds differently: without noise, levels of
     the pictures may differ by 1 of 255 from those that a CPU makes."""
-    generate_in_batches: bool = True
+    generate_in_batches: bool = field(
+        default=True, metadata={BEFORE: lambda settings: settings.get("generate_on") != "cuda"}
+    )
     """Where generate_on is cuda, all pairs of a batch are painted by the same operations; the workers draw what there is to
     paint, and as many threads compute the flows of DIS at which refinements begin. false: the training process makes one
     pair after the other (with workers 0, and without `starts` of DIS)."""

@@ -5,9 +5,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from flowgru.config.corpus import CorpusSettings
+from flowgru.config.way import Way
 from flowgru.console import warn
 from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
@@ -34,6 +37,9 @@ from flowgru.version import VERSION
 NAMES = {"settings": "corpus.json", "lock": "corpus.lock", "manifest": "manifest.csv", "scores": "scores.csv"}
 SHARDS = "shards"
 INDEX = "shards.csv"
+
+USUAL = {each.name: each.default for each in fields(CorpusSettings)} | asdict(Way())
+"""What a setting is that nobody has given."""
 
 WRITTEN = ("done", "damaged")
 """The status of clips of which something is written."""
@@ -83,7 +89,11 @@ class CorpusFolder:
         return _digest({"settings": self.settings, "start": clip.start, "end": clip.end})
 
     def _refuse_others(self) -> None:
-        """RequestError where the folder holds results of other settings, or such as no corpus run has written."""
+        """RequestError where the folder holds results of other settings, or such as no corpus run has written.
+
+        A setting that an earlier version of flowgru did not have was as it is by default; the rows of that version's clips
+        bear the digests of its settings, so these stay the folder's.
+        """
         path = self.root / NAMES["settings"]
         refuse_foreign(self.root, "a corpus", path.name, (NAMES["lock"], UNFINISHED))
         if not path.exists():
@@ -95,11 +105,14 @@ class CorpusFolder:
             raise MachineError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise RequestError(f"{path} is damaged: name another --output") from None
-        if before != (now := json.loads(json.dumps(self.settings))):
+        usual = {name: USUAL[name] for name in self.settings if name in USUAL}
+        now, usual, options_now = json.loads(json.dumps([self.settings, usual, self.options]))
+        if usual | before != now:
             raise RequestError(
-                f"{self.root} was begun with {_difference(before, now, options, json.loads(json.dumps(self.options)))}: "
+                f"{self.root} was begun with {_difference(usual | before, now, options, options_now)}: "
                 "give the same settings, or another --output"
             )
+        self.settings = before
         if version != VERSION:
             warn(f"{self.root} was begun by flowgru {version}, and goes on with {VERSION}")
 

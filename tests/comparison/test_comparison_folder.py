@@ -114,6 +114,7 @@ def test_the_measured_error_is_that_of_the_model_file(finished_comparison):
     [
         ("comparison.json", '{"config": {"rows"', "comparison.json is damaged"),
         ("comparison.json", "[]", "comparison.json is damaged"),
+        ("comparison.json", '{"config": {}, "rows": {}, "machine": {}, "zero_flow": {}}', "comparison.json is damaged"),
         ("measurements.csv", "regime,row,seed,measure,set,iterations,step,value\nequal_width,conv_g\n", "line 2"),
         ("measurements.csv", "regime,row,seed,measure,set,iterations,step,value\na,b,0,epe,c,1,,3.1", "is cut"),
         ("measurements.csv", "", "is cut"),

@@ -4,6 +4,7 @@ import pytest
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
+from flowgru.corpus.work import estimate_clip
 from flowgru.errors import RequestError
 
 
@@ -30,3 +31,18 @@ def test_all_options_that_differ_are_named_and_no_setting_that_follows_from_them
     old, new = refusal(write=("jpeg", "score"), model="raft_small", polish=False, fps=8.0).split(", and ")
     assert old == "--polish no --fps --model default"
     assert new == "--no-polish --fps 8.0 --model raft_small is asked for"
+
+
+def test_a_setting_that_came_later_was_as_it_is_by_default(inline, clips, tmp_path, monkeypatch):
+    def run(**given):
+        settings = CorpusSettings(output=str(tmp_path / "out"), write=("half",), **given)
+        done = []
+        driver.run_corpus([str(clips)], settings, lambda task: (done.append(task.clip.id), estimate_clip(task))[1])
+        return done
+
+    assert len(run()) == 5
+    of_before = driver.deciding_settings
+    monkeypatch.setattr(driver, "deciding_settings", lambda settings: of_before(settings) | {"tiles": settings.tiles})
+    assert run() == ["c1/3"]  # the broken one
+    with pytest.raises(RequestError, match=r"was begun with .*1x1.*2x2.* is asked for"):
+        run(tiles="2x2")

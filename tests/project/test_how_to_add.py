@@ -20,6 +20,7 @@ def test_it_tells_of_all_that_is_added():
         "kind of exported file",
         "measure",
         "verb",
+        "setting",
         "new name",
     }
     assert {re.sub(r"^An? ", "", name) for name in ITEMS} == wanted

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,13 +21,15 @@ from flowgru.commands.compare import compare
 from flowgru.commands.train import train as train_command
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.results import read_results
-from flowgru.config import TrainConfig
+from flowgru.config import STAGES, ComparisonConfig, RowConfig, TrainConfig
+from flowgru.config.flatten import completed
 from flowgru.config.renamed import OldName
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.parser import TaskParser
 from flowgru.training import engine
+from flowgru.training.resuming import noted_settings, require_same_config
 from flowgru.training.run import train
 
 OF_BEFORE = {"no_grad_iterations": "settling", "gradient_accumulation_steps": "accumulate"}
@@ -169,6 +172,41 @@ def test_a_comparison_of_before_goes_on_and_is_reported(tmp_path):
     path.write_text(path.read_text().replace("no_grad_iterations", "settling"))
     with pytest.warns(OldName, match="settling is now no_grad_iterations"):
         assert read_results(tmp_path / "done").setting("training", "no_grad_iterations") == 8
+
+
+OF_RELEASE_0_1_0 = Path(__file__).with_name("comparison_0_1_0.json")
+"""What release 0.1.0 wrote of a comparison under its default settings."""
+
+
+def test_a_comparison_of_release_0_1_0_goes_on_for_what_came_later_was_as_it_is_by_default(tmp_path):
+    shutil.copy(OF_RELEASE_0_1_0, tmp_path / "comparison.json")
+    rows = RowConfig("conv_gru", "conv_gru"), RowConfig("control", "conv_min_gru", {"scan": False})
+    config = ComparisonConfig(rows, reference="conv_gru")
+    with pytest.warns(OldName):
+        ComparisonFolder(tmp_path, config)
+    both = replace(config, test=replace(config.test, initial_flows=("zero", "dis")))
+    with pytest.raises(RequestError, match=r"test.initial_flows was zero and is zero, dis\)"), pytest.warns(OldName):
+        ComparisonFolder(tmp_path, both)
+
+
+def test_a_run_of_release_0_1_0_on_a_gpu_painted_one_pair_after_the_other(tmp_path):
+    noted = json.loads(OF_RELEASE_0_1_0.read_text())["config"]["training"] | {"generate_on": "cuda", "workers": 0}
+    (tmp_path / "config.yaml").write_text(json.dumps(noted))
+    with pytest.warns(OldName):
+        old = noted_settings(tmp_path, "")
+    assert old is not None
+    today = TrainConfig(generate_on="cuda", workers=0)
+    require_same_config(old, replace(today, generate_in_batches=False), tmp_path, "")
+    with pytest.raises(RequestError, match=r"generate_in_batches was false and is true"):
+        require_same_config(old, today, tmp_path, "")
+
+
+def test_settings_in_a_list_may_lack_what_came_later():
+    stored = json.loads(json.dumps(asdict(TrainConfig(stage="chairs", sets=()))))
+    entry = json.loads(json.dumps(asdict(STAGES["chairs"][0])))
+    del entry["repeats"], entry["augmentation"]["hue"]
+    found = completed({**stored, "sets": [entry]}, TrainConfig)
+    assert found["sets"] == [json.loads(json.dumps(asdict(STAGES["chairs"][0])))]
 
 
 def test_the_folder_of_the_sets_may_still_be_the_last_word(tmp_path, capsys):

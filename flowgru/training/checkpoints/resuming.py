@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config import TrainConfig
-from flowgru.config.flatten import flatten
+from flowgru.config.flatten import completed, flatten
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, counted, value_text
 from flowgru.files.json_text import parse_json
@@ -86,14 +86,14 @@ def noted_steps(folder: Path) -> int | None:
 
 
 def noted_settings(folder: Path, advice: str) -> dict[str, Any] | None:
-    """The settings noted in the folder of a run, by their dotted names of today; one that came later had its default.
+    """The settings noted in the folder of a run, by their dotted names of today; one that came later as `completed` says.
 
     None where no run has begun. RequestError, with the advice, where they cannot be read.
     """
     noted = CheckpointStore(folder).read_config()
     try:
         with NamesOfToday(str(folder / CONFIG)) as names:
-            return None if noted is None else _leaves_of(TrainConfig()) | flatten(names.settings(parse_json(noted)))
+            return None if noted is None else flatten(completed(names.settings(parse_json(noted)), TrainConfig))
     except (ValueError, AttributeError):
         raise RequestError(f"the configuration noted in {folder} is damaged: {advice}") from None
 
