@@ -5,22 +5,18 @@
     {"clip": "walk", "flow": {...}}             after, as summary.json will say it
     {"clip": "walk", "done": {...}}             a clip without problems, with its video
 
-Lines are only ever added, so that what was killed while it wrote one lacks this line and no other. The journal is gone once
-summary.json is there, which then says the same.
+The journal is gone once summary.json is there, which then says the same.
 """
 
-import contextlib
-import json
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flowgru.config.estimation import VIDEO
-from flowgru.errors import MachineError, RequestError, value_text
-from flowgru.files.atomic import open_to_append, write_file
+from flowgru.errors import RequestError, value_text
 from flowgru.files.json_text import parse_json
-from flowgru.files.writer_lock import WriterLock
+from flowgru.files.line_journal import LineJournal, own_text
 
 JOURNAL = "estimate.jsonl"
 LOCK = "estimate.lock"
@@ -39,7 +35,6 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / JOURNAL
         self.request: dict[str, Any] | None = None
         """What the earlier run was asked for; None where there was none."""
         self.replaces = False
@@ -52,8 +47,7 @@ class Journal:
         """By clip, what was said of those that were finished."""
         self.begun: dict[str, set[str]] = {}
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
-        self._lock = WriterLock(folder / LOCK)
-        self._file: TextIO | None = None
+        self._lines = LineJournal(folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[folder / CARRIED])
         if not self._read_journal():
             self._read_summary()
 
@@ -93,50 +87,27 @@ class Journal:
         for clip, flows in self.flows.items():
             lines += [{"clip": clip, "flow": flow} for flow in flows]
         lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
-        try:
-            self._lock.acquire()
-            write_file(self.path, "".join(json.dumps(line) + "\n" for line in lines), overwrite=True)
-            self._file = open_to_append(self.path)
-        except OSError as error:
-            raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
+        self._lines.take()
+        self._lines.begin(lines)
 
     def writes(self, clip: str, name: str) -> None:
         """The files of a pair, or a video, are about to be written."""
-        self._add({"clip": clip, "writes": name})
+        self._lines.add({"clip": clip, "writes": name})
 
     def wrote(self, clip: str, flow: Mapping[str, Any]) -> None:
         """The files of a pair are written."""
-        self._add({"clip": clip, "flow": flow})
+        self._lines.add({"clip": clip, "flow": flow})
 
     def ended(self, clip: str, said: Mapping[str, Any]) -> None:
         """A clip is finished."""
-        self._add({"clip": clip, "done": said})
+        self._lines.add({"clip": clip, "done": said})
 
     def close(self, *, keep: bool) -> None:
         """Gives the folder back. `keep` the journal for the next run of the same command, or take it away."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
-            if not keep:
-                with contextlib.suppress(OSError):
-                    self.path.unlink(missing_ok=True)
-                    (self.folder / CARRIED).unlink(missing_ok=True)
-        if self._lock.held:
-            with contextlib.suppress(OSError):
-                self._lock.path.unlink(missing_ok=True)
-            self._lock.release()
-
-    def _add(self, line: dict[str, Any]) -> None:
-        assert self._file is not None
-        try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise MachineError(f"cannot write {self.path}: {error.strerror or error}") from None
+        self._lines.close(keep=keep)
 
     def _read_journal(self) -> bool:
-        lines = _lines(self.path)
+        lines = self._lines.read()
         if not lines or not isinstance(lines[0].get("request"), dict):
             return False
         self.request, self.replaces = lines[0]["request"], bool(lines[0].get("replaces"))
@@ -154,7 +125,7 @@ class Journal:
 
     def _read_summary(self) -> None:
         """Takes a finished run's summary for its journal."""
-        text = _text(self.folder / SUMMARY)
+        text = own_text(self.folder / SUMMARY, MAX_BYTES)
         try:
             summary = parse_json(text)
             request, clips = summary["request"], {clip["clip"]: clip for clip in summary["clips"]}
@@ -211,27 +182,3 @@ def _is_flow(said: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
-
-
-def _text(path: Path) -> str:
-    """A file that a run has written; nothing where it is a link or cannot be read, for then it is not ours."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return ""
-        return path.read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal."""
-    lines: list[dict[str, Any]] = []
-    for text in _text(path).split("\n")[:-1]:
-        try:
-            line = parse_json(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-    return lines

@@ -3,20 +3,17 @@
     {"request": {...}}                                                  the first line: what was asked for
     {"data": "kitti2015", "index": 3, "kind": "fog", "row": {...}}      one measurement
 
-Lines are only ever added, so that what was killed while it wrote one lacks this line and no other. The file is gone once the
-results are written.
+The file is gone once the results are written.
 """
 
-import contextlib
 import json
 import math
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import open_to_append, write_file
+from flowgru.errors import RequestError
 from flowgru.files.json_text import parse_json
-from flowgru.files.writer_lock import WriterLock
+from flowgru.files.line_journal import LineJournal
 
 JOURNAL = "corruptions.jsonl"
 LOCK = "corruptions.lock"
@@ -35,22 +32,15 @@ class Sweep:
         MachineError where another process writes there, or the disk refuses.
         """
         self._rows: dict[tuple[str, int, str], dict[str, Any]] = {}
-        self._file: TextIO | None = None
-        self._lock: WriterLock | None = None
+        self._lines: LineJournal | None = None
         if folder is None:
             return
-        self._path = folder / JOURNAL
         self._request = parse_json(json.dumps(request))
-        self._lock = WriterLock(folder / LOCK)
+        self._lines = LineJournal(folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES)
         try:
-            self._lock.acquire()
-            self._read(overwrite)
-            lines = [{"request": self._request}, *map(_line, self._rows, self._rows.values())]
-            write_file(self._path, "".join(json.dumps(line) + "\n" for line in lines), overwrite=True)
-            self._file = open_to_append(self._path)
-        except OSError as error:
-            self.close(keep=True)
-            raise MachineError(f"cannot write {self._path}: {error.strerror or error}") from None
+            self._lines.take()
+            self._read(self._lines, overwrite)
+            self._lines.begin([{"request": self._request}, *map(_line, self._rows, self._rows.values())])
         except BaseException:
             self.close(keep=True)
             raise
@@ -67,31 +57,17 @@ class Sweep:
         """Keeps a measurement."""
         key = data, index, kind
         self._rows[key] = row
-        if self._file is None:
-            return
-        try:
-            self._file.write(json.dumps(_line(key, row)) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise MachineError(f"cannot write {self._path}: {error.strerror or error}") from None
+        if self._lines is not None:
+            self._lines.add(_line(key, row))
 
     def close(self, *, keep: bool) -> None:
         """Gives the folder back. `keep` the file for the next run of the same command, or take it away."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._file = None
-            if not keep:
-                with contextlib.suppress(OSError):
-                    self._path.unlink(missing_ok=True)
-        if self._lock is not None and self._lock.held:
-            with contextlib.suppress(OSError):
-                self._lock.path.unlink(missing_ok=True)
-            self._lock.release()
+        if self._lines is not None:
+            self._lines.close(keep=keep)
 
-    def _read(self, overwrite: bool) -> None:
+    def _read(self, journal: LineJournal, overwrite: bool) -> None:
         """Takes what an earlier run of the same request has left."""
-        lines = _lines(self._path)
+        lines = journal.read()
         old = lines[0].get("request") if lines else None
         if not isinstance(old, dict):
             return
@@ -100,8 +76,8 @@ class Sweep:
             if overwrite:
                 return
             raise RequestError(
-                f"{self._path} is of an interrupted sweep with another {' and another '.join(names)}: give the same command "
-                "again to go on with it, or --overwrite, or another --output"
+                f"{journal.path} is of an interrupted sweep with another {' and another '.join(names)}: give the same "
+                "command again to go on with it, or --overwrite, or another --output"
             )
         for line in lines[1:]:
             row, index = line.get("row"), line.get("index")
@@ -121,23 +97,3 @@ def _line(key: tuple[str, int, str], row: dict[str, Any]) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of the file; none where it is a link or cannot be read, for then it is not ours."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return []
-        texts = path.read_text("utf-8").split("\n")[:-1]
-    except (OSError, ValueError):
-        return []
-    lines: list[dict[str, Any]] = []
-    for text in texts:
-        try:
-            line = parse_json(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
-    return lines
