@@ -26,8 +26,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.clip import PairsOfClips
 from flowgru.errors import FlowgruError
-from flowgru.evaluation.evaluate import Estimator, Samples, evaluate, network_estimator
-from flowgru.evaluation.measures.subjects import follows
+from flowgru.evaluation.evaluate import Estimator, Samples, evaluate, follows, network_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 

@@ -98,7 +98,7 @@ class Chain:
 
     def start(self, files: Any, name: str, first: Images, second: Images) -> InitialFlow | None:
         """Where the next pair starts, which is of these files (`first` and `second`; None where nobody knows them)."""
-        if not _follows(self.last, files):
+        if not follows(self.last, files):
             self.interrupt()
         self.last, size = files, tuple(first.shape[2:])
         (start,) = self.handover.starts(first, second, [lambda: None if self.given is None else self.given(name, size)])
@@ -115,7 +115,7 @@ class Chain:
         self.handover.carried = ()
 
 
-def _follows(before: Any, pair: Any) -> bool:
+def follows(before: Any, pair: Any) -> bool:
     """Whether one pair of files goes on where the other ended; the way back would start at the opposite flow."""
     return before is not None and pair is not None and pair.first == before.second and pair.second != before.first
 

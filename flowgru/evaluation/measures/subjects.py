@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -63,11 +63,6 @@ def read_pairs(subject: Subject, skip: Sequence[int] = ()) -> Iterator[Pair]:
                 raise
             continue
         yield Pair(index, sample, start)
-
-
-def follows(before: Any, pair: Any) -> bool:
-    """Whether one pair goes on where the other ended."""
-    return before.second == pair.first and pair.second != before.first
 
 
 def estimated(

@@ -14,16 +14,9 @@ from flowgru.config.evaluation.measures import HORIZONS
 from flowgru.console import Advance, progress
 from flowgru.data.synthetic.scene import Scene, SceneFrame
 from flowgru.errors import size_text
-from flowgru.evaluation.evaluate import Estimator
+from flowgru.evaluation.evaluate import Estimator, follows
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value, mean
-from flowgru.evaluation.measures.subjects import (
-    Subject,
-    estimated,
-    estimated_clip,
-    follows,
-    mean_distance,
-    read_pairs,
-)
+from flowgru.evaluation.measures.subjects import Subject, estimated, estimated_clip, mean_distance, read_pairs
 from flowgru.grid import pixel_grid, sample
 
 SEED = 2_000_011
@@ -121,12 +114,7 @@ def flicker_of_pairs(subject: Subject) -> float | None:
         for pair in read_pairs(subject):
             files = subject.pairs.pairs[pair.index]
             flow = estimated(subject.estimator, pair.sample.first, pair.sample.second, pair.start)
-            if (
-                last is not None
-                and flow_before is not None
-                and follows(last, files)
-                and flow.shape == flow_before.shape
-            ):
+            if flow_before is not None and follows(last, files) and flow.shape == flow_before.shape:
                 change, inside = carried_difference(flow_before, flow, flow_before)
                 values.append(mean_distance(change, torch.zeros_like(change), inside))
             last, flow_before = files, flow
