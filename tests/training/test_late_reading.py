@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from fake_cuda import Waits, fake_cuda
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from tiny_run import TINY, log_lines
 
