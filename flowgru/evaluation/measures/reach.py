@@ -28,7 +28,7 @@ MIB = 2**20
 
 
 class ReachBins:
-    """Gathers the errors of a data set by the length of the true flow; a Watcher, as evaluate takes one."""
+    """Gathers the errors of a data set by the length of the true flow."""
 
     def __init__(self, label: str) -> None:
         self.label = label

@@ -29,7 +29,6 @@ class MeasuredTable(NamedTuple):
     """What the numbers are, in whole sentences."""
     columns: Sequence[Column]
     rows: Sequence[Sequence[Value]]
-    in_file: bool = True
     shown: bool = True
     """Whether it is printed and on the page; long lists are for the file alone."""
 
