@@ -151,26 +151,34 @@ def write_results(
     further: Mapping[str, Any] = MappingProxyType({}),
     overwrite: bool,
 ) -> None:
-    """The whole report as JSON, which says what each measure is, and one line per pair as CSV.
+    """Writes evaluation.json, which says what each measure is, pairs.csv, and the pictures of the worst pairs.
 
-    `further` are measures besides the errors, as JSON can hold them.
+    `further` are measures besides the errors, as JSON can hold them. Pictures of an earlier run are taken away.
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
-
     report = {
         "method": method,
         "measures": {name: metric._asdict() for name, metric in METRICS.items()},
         "sets": {measured.pairs.label: _set_report(*measured[:2]) for measured in sets},
+        **further,
     }
-    report |= further
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)
     write_file(folder / REPORT, json_text(report) + "\n", overwrite)
+    write_file(folder / PAIRS, _pairs_csv(sets), overwrite)
+    _remove_pictures(folder / WORST)
+    for measured in sets:
+        pictures = folder / WORST / _file_name(measured.pairs.label)
+        refuse_link(pictures, folder)
+        _write_worst(pictures, measured.worst)
+
+
+def _pairs_csv(sets: Sequence[MeasuredSet]) -> str:
+    """A line for each pair; a manifest's own columns follow ours, but for those that have a name of ours."""
     rows = [row for measured in sets for row in measured.evaluation.pairs]
     columns = ["pair", "set", *METRICS, "initial_flow"]
-    # A manifest's own columns follow, but for those that have a name of ours.
     others = dict.fromkeys(name for row in rows for name in row.others if name and name not in columns)
     file = io.StringIO(newline="")
     lines = csv.DictWriter(file, [*columns, *others], extrasaction="ignore")
@@ -178,12 +186,7 @@ def write_results(
     for row in rows:
         ours = {"pair": row.name, "set": row.group, **_stored(row.metrics), "initial_flow": row.initial_flow}
         lines.writerow({**row.others, **ours})
-    write_file(folder / PAIRS, file.getvalue(), overwrite)
-    _remove_pictures(folder / WORST)
-    for measured in sets:
-        pictures = folder / WORST / _file_name(measured.pairs.label)
-        refuse_link(pictures, folder)
-        _write_worst(pictures, measured.worst)
+    return file.getvalue()
 
 
 def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
@@ -210,7 +213,6 @@ def _short(folder: Path) -> str:
 
 def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, whichever sets it measured."""
-
     for path in folder.glob("*/[0-9][0-9]*_*.png"):
         if not path.parent.is_symlink():
             path.unlink()
@@ -219,7 +221,6 @@ def _remove_pictures(folder: Path) -> None:
 
 def _write_worst(folder: Path, worst: list[WorstPair]) -> None:
     """One picture for each pair."""
-
     for rank, pair in enumerate(worst, start=1):
         write_image(folder / f"{rank:02}_{_file_name(pair.name)}.png", pair.picture, overwrite=True)
 
