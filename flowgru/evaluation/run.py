@@ -30,6 +30,7 @@ from flowgru.evaluation.measures import results
 from flowgru.evaluation.measures.reach import ReachBins
 from flowgru.evaluation.measures.running import Gathered, measure_further, open_sweep, refuse_what_cannot_be
 from flowgru.evaluation.measures.seconds import Timed
+from flowgru.evaluation.measures.sections import Section
 from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 from flowgru.evaluation.worst import WorstPairs
@@ -97,14 +98,7 @@ def run_evaluation(
         sections = measure_further(settings, subjects, gathered, sweep, generated, method.device, method.way)
         results.print_sections(sections)
         if folder is not None:
-            results.remove(results.earlier_files(folder))
-            further = results.sections_report(sections, settings.measures())
-            write_results(folder, said, measured, further=further, overwrite=overwrite)
-            results.write_sections(folder, sections, overwrite=overwrite)
-            if settings.report:
-                from flowgru.evaluation.measures.page import write_page
-
-                write_page(folder, said, measured, sections, overwrite=overwrite)
+            _write(folder, said, measured, sections, settings, overwrite=overwrite)
         whole = True
     finally:
         sweep.close(keep=not whole)
@@ -112,6 +106,26 @@ def run_evaluation(
     for line in left_out:
         warn(f"error: {line}; this pair was left out")
     return not left_out
+
+
+def _write(
+    folder: Path,
+    said: dict[str, Any],
+    measured: list[MeasuredSet],
+    sections: list[Section],
+    settings: MeasureSettings,
+    *,
+    overwrite: bool,
+) -> None:
+    """All files of the evaluation, in place of an earlier one's."""
+    results.remove(results.earlier_files(folder))
+    further = results.sections_report(sections, settings.measures())
+    write_results(folder, said, measured, further=further, overwrite=overwrite)
+    results.write_sections(folder, sections, overwrite=overwrite)
+    if settings.report:
+        from flowgru.evaluation.measures.page import write_page
+
+        write_page(folder, said, measured, sections, overwrite=overwrite)
 
 
 def _from_files(flows: str | None) -> Method:
