@@ -37,11 +37,8 @@ def view(
     format = format or "png"
     require_effect(max_flow is None or format == "png", "--max-flow", f"with --format {format}, which has no colours")
     from flowgru.console import say, warn
-    from flowgru.data.formats.flow_files import read_flow, write_flow_array
+    from flowgru.data.formats.flow_files import read_flow
     from flowgru.data.formats.flow_formats import FLOW_FORMATS
-    from flowgru.data.formats.images import write_image
-    from flowgru.estimation.outputs import make_folders
-    from flowgru.view.colour_wheel import suggest_max_flow
 
     sources = [Path(flow) for flow in flows]
     targets = _targets(sources, output, ".png" if format == "png" else FLOW_FORMATS[format].suffix, overwrite)
@@ -54,20 +51,34 @@ def view(
         except InputFileError as error:
             warn(f"error: {error}")
     if output is not None and readable:
-        make_folders([Path(output)])
-        scale = max_flow
-        if format == "png" and scale is None:
-            scale = suggest_max_flow(read_flow(path).flow for path, _ in readable)
-        for path, target in readable:
-            found = read_flow(path)
-            if format == "png":
-                assert scale is not None
-                write_image(target, _picture(found, scale), overwrite=overwrite)
-            else:
-                write_flow_array(target, found.flow, found.valid, overwrite=overwrite)
+        scale = _write(readable, output, format, max_flow, overwrite)
         files = "1 file" if len(readable) == 1 else f"{len(readable)} files"
         say(f"wrote {files} into {output}" + (f", full colour at {scale:g} px" if scale else ""))
     return 0 if len(readable) == len(sources) else InputFileError.exit_code
+
+
+def _write(
+    flows: list[tuple[Path, Path]],
+    output: str,
+    format: Literal["png", FlowFormat],
+    max_flow: float | None,
+    overwrite: bool,
+) -> float | None:
+    """Writes a picture of each flow, or the flow in another format, to its target; the scale of the pictures in pixels."""
+    from flowgru.data.formats.flow_files import read_flow, write_flow_array
+    from flowgru.data.formats.images import write_image
+    from flowgru.estimation.outputs import make_folders
+    from flowgru.view.colour_wheel import suggest_max_flow
+
+    make_folders([Path(output)])
+    if format != "png":
+        for path, target in flows:
+            write_flow_array(target, *read_flow(path), overwrite=overwrite)
+        return None
+    scale = max_flow or suggest_max_flow(read_flow(path).flow for path, _ in flows)
+    for path, target in flows:
+        write_image(target, _picture(read_flow(path), scale), overwrite=overwrite)
+    return scale
 
 
 def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> list[Path]:
