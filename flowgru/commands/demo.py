@@ -1,7 +1,9 @@
 """`flowgru demo`: the flow of the bundled sample clip, against its exact flow."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from flowgru.config.require import require_device
 from flowgru.errors import RequestError
@@ -25,8 +27,6 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
             f"the sample clip is not in {SAMPLE}: it comes with a checkout of the project, not with the installed "
             "package; try a clip of your own: flowgru estimate clip.mp4 --output flow_out --video"
         )
-    import numpy as np
-
     from flowgru.commands.estimate import estimate
     from flowgru.config.estimation import EstimateSettings
     from flowgru.console import say
@@ -53,11 +53,8 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
         "DIS": [dis_flow(first, second) for first, second in pairwise(pictures)],
     }
     for name, flows in estimates.items():
-        errors = [
-            np.linalg.norm(flow - truth.flow, axis=2)[truth.valid].mean()
-            for flow, truth in zip(flows, truths, strict=True)
-        ]
-        say(f"EPE of {name} against the exact flow: {np.mean(errors):.3f} px, mean of {len(errors)} pairs")
+        error = _mean_error(flows, truths)
+        say(f"EPE of {name} against the exact flow: {error:.3f} px, mean of {len(flows)} pairs")
     truth = truths[0].flow
     sheet = flow_sheet(
         pictures[0], [truth, *(flows[0] for flows in estimates.values())], max_flow=suggest_max_flow([truth])
@@ -66,3 +63,13 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
     say(f"frames beside their flow: {folder / 'flow.mp4'}")
     say(f"first frame, exact flow, and below them the flows of this model and of DIS: {picture}")
     return 0
+
+
+def _mean_error(flows: Sequence[Any], truths: Sequence[Any]) -> float:
+    """The mean of the pairs' mean end-point errors, in pixels; flows are arrays [H, W, 2], truths what flow files say."""
+    import numpy as np
+
+    errors = [
+        np.linalg.norm(flow - truth.flow, axis=2)[truth.valid].mean() for flow, truth in zip(flows, truths, strict=True)
+    ]
+    return float(np.mean(errors))
