@@ -38,18 +38,7 @@ def export_network(settings: ExportSettings) -> None:
     RequestError where the request makes no sense or a file exists already; MachineError where the flows differ by more than
     TOLERANCE, and then nothing is left.
     """
-    suffixes = FORMATS[settings.format].suffixes
-    if (suffix := Path(settings.output).suffix) != suffixes[0]:
-        other = [f", or give --format {name}" for name, each in FORMATS.items() if each.suffixes[0] == suffix]
-        raise RequestError(
-            f"--output is {settings.output!r}: a file of the format {settings.format} ends in {suffixes[0]}; "
-            f"name it so{''.join(other)}"
-        )
-    require_packages(settings.format)
-    paths = [Path(settings.output).with_suffix(suffix) for suffix in suffixes]
-    for path in paths:
-        if os.path.lexists(path) and not settings.overwrite:
-            raise RequestError(f"{path} exists already: give --overwrite or another --output")
+    paths = _paths(settings)
     network = load_model(settings.model, "cpu", correlation="all_pairs").requires_grad_(False)
     if network.config.memory:
         raise RequestError(
@@ -85,6 +74,23 @@ def export_network(settings: ExportSettings) -> None:
         f"wrote {' and '.join(map(str, paths))} ({size:.1f} MiB); its flow differs from PyTorch's by at most "
         f"{difference:.2g} px, over pictures of {', '.join(map(sides, SIZES))} (height x width)"
     )
+
+
+def _paths(settings: ExportSettings) -> list[Path]:
+    """The file, or files, to be written. RequestError where the name does not fit the format, or a file is there already."""
+    suffixes = FORMATS[settings.format].suffixes
+    if (suffix := Path(settings.output).suffix) != suffixes[0]:
+        other = [f", or give --format {name}" for name, each in FORMATS.items() if each.suffixes[0] == suffix]
+        raise RequestError(
+            f"--output is {settings.output!r}: a file of the format {settings.format} ends in {suffixes[0]}; "
+            f"name it so{''.join(other)}"
+        )
+    require_packages(settings.format)
+    paths = [Path(settings.output).with_suffix(suffix) for suffix in suffixes]
+    for path in paths:
+        if os.path.lexists(path) and not settings.overwrite:
+            raise RequestError(f"{path} exists already: give --overwrite or another --output")
+    return paths
 
 
 def _write(
