@@ -77,14 +77,15 @@ def going_on(carried: InitialFlow | None, given: Callable[[], InitialFlow | None
 class FlowFolder:
     """Initial flows from a folder, in files that are named as flowgru names its results, in any format it reads."""
 
-    def __init__(self, folder: str | Path, option: str = "the initial flow") -> None:
-        """RequestError where there is no such folder."""
+    def __init__(self, folder: str | Path, option: str | None = None) -> None:
+        """option: the option that names a folder whose flows are no initial ones. RequestError where it is not there."""
         self.folder = Path(folder)
-        self.flows = "initial flow" if option == "the initial flow" else "flow"
+        self.flows = "initial flow" if option is None else "flow"
         """What an error calls them."""
-        self._go_on = "add it, or leave --initial-flow out" if self.flows == "initial flow" else "add it"
+        self._go_on = "add it, or leave --initial-flow out" if option is None else "add it"
         if not self.folder.is_dir():
-            raise RequestError(f"there is no folder {folder}: name a folder of flow files as {option}")
+            named = option or "the initial flow"
+            raise RequestError(f"there is no folder {folder}: name a folder of flow files as {named}")
 
     def has(self, name: str) -> bool:
         """Whether there is a flow of that name."""
