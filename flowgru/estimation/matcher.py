@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
-from flowgru.data.formats.images import in_unit_range
+from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
@@ -286,8 +286,3 @@ class PairMatcher:
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
-
-
-def as_images(pictures: Images | Levels) -> Images:
-    """Pictures in [0, 1], on the device that they are on."""
-    return in_unit_range(pictures) if pictures.dtype == torch.uint8 else pictures

@@ -22,6 +22,7 @@ from flowgru.data.formats.tiff import TiffPage, is_tiff, read_tiff_page, tiff_pa
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import MAX_PIXELS, check_length, check_size, read_bytes
+from flowgru.types import Images, Levels
 
 _WRITTEN_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".ppm": "PPM", ".bmp": "BMP", ".tif": "TIFF"}
 
@@ -160,6 +161,11 @@ def in_unit_range(levels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     """8-bit levels as numbers in [0, 1], in plain order, to the same bit on every device."""
     # A GPU would multiply by the rounded 1 / 255 if it were given a plain number.
     return levels.contiguous().float() / torch.full((), 255.0, device=levels.device)
+
+
+def as_images(pictures: Images | Levels) -> Images:
+    """Pictures in [0, 1] or in 8 bits as pictures in [0, 1], on the device that they are on."""
+    return in_unit_range(pictures) if pictures.dtype == torch.uint8 else pictures
 
 
 def encoded_png(rgb: UInt8[np.ndarray, "H W 3"]) -> bytes:

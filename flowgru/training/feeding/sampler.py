@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from flowgru.data import classical
-from flowgru.data.formats.images import in_unit_range
+from flowgru.data.formats.images import as_images, in_unit_range
 from flowgru.data.sample import FlowSample
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.batched.batch import DrawnBatch, DrawnPairs
@@ -65,7 +65,7 @@ class FlowBatch(NamedTuple):
     def to(self, device: torch.device) -> "FlowBatch":
         """The same on a device, with pictures in [0, 1]."""
         first, second, flow, valid = (values.to(device, non_blocking=True) for values in self[:4])
-        first, second = (in_unit_range(each) if each.dtype == torch.uint8 else each for each in (first, second))
+        first, second = map(as_images, (first, second))
         start = None if self.initial_flow is None else self.initial_flow.to(device, non_blocking=True)
         return FlowBatch(first, second, flow, valid, self.names, start)
 
