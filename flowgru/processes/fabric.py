@@ -11,7 +11,8 @@ from flowgru.config.choices import Precision
 from flowgru.errors import RequestError
 
 # Fabric looks at torchmetrics' release by importing it, which loads SciPy, matplotlib and torchvision: half of the time
-# that a training takes to start. The package `lightning` would need it, too; lightning_fabric alone does without.
+# that a training takes to start. Hidden, it counts as not installed, and Fabric needs it for nothing that flowgru uses. The
+# package `lightning` installs both, and its own module `lightning` could not be imported so.
 _metrics = sys.modules.setdefault("torchmetrics", None)  # pyright: ignore[reportArgumentType]
 try:
     from lightning_fabric import Fabric
