@@ -79,23 +79,7 @@ def _rows(subject: Subject, pair: Pair, names: Sequence[str], severity: int) -> 
 
 
 def _section(rows: dict[str, list[CorruptedPair]], names: Sequence[str], severity: int) -> Section:
-    columns = [Column("corruption")]
-    for label, pairs in rows.items():
-        columns.append(Column(f"{label}: distance", "px"))
-        if any(pair.epe_per_image == pair.epe_per_image for pair in pairs):
-            columns.append(Column(f"{label}: epe_per_image", "px"))
-    lines = []
-    for name in names:
-        line: list[Any] = [name]
-        for label, pairs in rows.items():
-            chosen = [pair for pair in pairs if pair.corruption == name]
-            line.append(mean([pair.distance for pair in chosen]))
-            if Column(f"{label}: epe_per_image", "px") in columns:
-                line.append(mean([pair.epe_per_image for pair in chosen]))
-        lines.append(line)
-    if len(names) > 2:
-        numbers = [[line[place] for line in lines[1:]] for place in range(1, len(columns))]
-        lines.append(["mean of the corruptions", *(mean([v for v in values if v is not None]) for values in numbers)])
+    columns, lines = _by_corruption(rows, names)
     says = (
         f"Flow under corruptions of severity {severity}. distance is the mean distance of the flow of the corrupted frames "
         "from that of the clean frames, which needs no true flow; epe_per_image is the mean of the pairs' mean "
@@ -120,6 +104,28 @@ def _section(rows: dict[str, list[CorruptedPair]], names: Sequence[str], severit
     )
     summary = MeasuredTable("corruptions_by_set", says, columns, lines)
     return Section("--corruptions", "Corruptions", [summary, pairs], charts)
+
+
+def _by_corruption(rows: dict[str, list[CorruptedPair]], names: Sequence[str]) -> tuple[list[Column], list[list[Any]]]:
+    """A line for each corruption, and one for the mean of several; of each data set the distance, and the error if known."""
+    columns = [Column("corruption")]
+    for label, pairs in rows.items():
+        columns.append(Column(f"{label}: distance", "px"))
+        if any(pair.epe_per_image == pair.epe_per_image for pair in pairs):
+            columns.append(Column(f"{label}: epe_per_image", "px"))
+    lines = []
+    for name in names:
+        line: list[Any] = [name]
+        for label, pairs in rows.items():
+            chosen = [pair for pair in pairs if pair.corruption == name]
+            line.append(mean([pair.distance for pair in chosen]))
+            if Column(f"{label}: epe_per_image", "px") in columns:
+                line.append(mean([pair.epe_per_image for pair in chosen]))
+        lines.append(line)
+    if len(names) > 2:
+        numbers = [[line[place] for line in lines[1:]] for place in range(1, len(columns))]
+        lines.append(["mean of the corruptions", *(mean([v for v in values if v is not None]) for values in numbers)])
+    return columns, lines
 
 
 def _means(pairs: Sequence[CorruptedPair], names: Sequence[str]) -> list[float]:
