@@ -20,10 +20,11 @@ from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_dist
 from flowgru.estimation.initial_flow import InitialFlow, carried_along, with_memory
 from flowgru.estimation.plan import Plan, Plans
 from flowgru.estimation.steps import begin, beside, finish, grey_of
-from flowgru.estimation.tiles import blend, check_tiles, tile_layout
+from flowgru.estimation.tiles import Tile, blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.pair_network import PairNetwork
+from flowgru.model.prediction import FlowPrediction
 from flowgru.model.recorded import RecordedMatches
 from flowgru.types import Images, Levels
 
@@ -239,49 +240,49 @@ class PairMatcher:
 
     def _refine(self, pair: Direction, size: tuple[int, ...]) -> Refined:
         """One direction, brought to the frames' `size`."""
-        plan, start = pair.first.plan, pair.start
         computed = computed_size(size, self.resize)
-        layout = tile_layout(*computed, *plan.tiles)
-        coarse_starts = start.coarse or [None] * len(layout)
-        memories = start.memory or [None] * len(layout)
+        layout = tile_layout(*computed, *pair.first.plan.tiles)
         outputs, coarse, remembered, most = [], [], [], 0
-        remembers = self.has_memory and not pair.backward
         with_update = self.last_update and not pair.backward
-        # The flow is asked for after the last two refinements alone: each takes the memory of a picture.
-        num_before = self.way.iterations - 2 if with_update else 0
-        match = (
-            partial(self.network.match, stop_below=self.stop_below) if self.recorded is None else self.recorded.match
-        )
-        for tile, first, second, coarse_start, memory in zip(
-            layout, pair.first.tiles, pair.second.tiles, coarse_starts, memories, strict=True
-        ):
-            more: dict[str, Any] = {"memory": memory} if remembers else {}
-            more |= {"no_grad_iterations": num_before} if num_before else {}
-            with self._autocast():
-                prediction = match(
-                    first,
-                    second,
-                    iterations=self.way.iterations - num_before,
-                    initial_flow=None if start.flow is None else tile.cut(start.flow),
-                    initial_coarse=coarse_start,
-                    hold=self.way.hold,
-                    final_only=not with_update,
-                    plan=plan.match,
-                    **more,
-                )
-            most = max(most, num_before + prediction.num_refinements)
+        for number, tile in enumerate(layout):
+            prediction = self._match_tile(pair, number, tile)
             confidence = [] if prediction.confidence is None else [prediction.confidence[:, None]]
             before = [prediction.flows[-2]] if with_update else []
             outputs.append(torch.cat([prediction.flows[-1], *before, *confidence], dim=1).float())
             coarse.append(prediction.coarse.float())
             remembered.append(prediction.memory)
+            most = max(most, prediction.num_refinements)
         own, *others = blend(outputs, layout, *computed).split(2, dim=1)
         update = resize_flow(own - others.pop(0), size)[0] if with_update else None
         confidence = F.interpolate(others[0], size, mode="bilinear")[0, 0] if others else None
-        flow = finish(self.way, own, start, pair.first.grey, pair.second.grey)
+        flow = finish(self.way, own, pair.start, pair.first.grey, pair.second.grey)
         carried = carried_along(coarse, backward=pair.backward) if self.warm_start else None
-        carried = with_memory(carried, remembered) if remembers else carried
+        if self.has_memory and not pair.backward:
+            carried = with_memory(carried, remembered)
         return Refined(resize_flow(flow, size)[0], confidence, most, carried, update)
+
+    def _match_tile(self, pair: Direction, number: int, tile: Tile) -> FlowPrediction:
+        """The flow of one tile after the last refinement; also after the one before, where the last update is asked for."""
+        start, iterations = pair.start, self.way.iterations
+        more: dict[str, Any] = {"stop_below": self.stop_below} if self.recorded is None else {}
+        if self.has_memory and not pair.backward:
+            more["memory"] = start.memory[number] if start.memory else None
+        with_update = self.last_update and not pair.backward
+        if with_update and iterations > 2:  # those before give no flow: each takes the memory of a picture
+            more["no_grad_iterations"], iterations = iterations - 2, 2
+        with self._autocast():
+            prediction = (self.recorded or self.network).match(
+                pair.first.tiles[number],
+                pair.second.tiles[number],
+                iterations=iterations,
+                initial_flow=None if start.flow is None else tile.cut(start.flow),
+                initial_coarse=start.coarse[number] if start.coarse else None,
+                hold=self.way.hold,
+                final_only=not with_update,
+                plan=pair.first.plan.match,
+                **more,
+            )
+        return prediction._replace(num_refinements=prediction.num_refinements + self.way.iterations - iterations)
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16
