@@ -8,7 +8,6 @@ from typing import Literal
 from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.require import require, require_effect
-from flowgru.config.way import COMPUTED
 from flowgru.errors import RequestError
 
 VIDEO = "flow.mp4"
@@ -123,7 +122,7 @@ class TrackSettings(ModelSettings):
         require_effect(
             not self.warm_start, "--warm-start", "for tracks, whose pairs of frames do not follow each other"
         )
-        if self.initial_flow not in (None, *COMPUTED):
+        if self.flow_folder is not None:
             raise RequestError(f"--initial-flow is {self.initial_flow}: tracks begin each flow at dis or zero")
         self.size_to_compute()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgru.config.choices import CorrelationMethod, Precision
 from flowgru.config.require import require_device
-from flowgru.config.way import Way, check_way, resolve_way
+from flowgru.config.way import COMPUTED, Way, check_way, resolve_way
 from flowgru.errors import RequestError
 
 
@@ -67,6 +67,11 @@ class ModelSettings:
         if not (found := re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", self.tiles)):
             raise RequestError(f"--tiles is {self.tiles!r}: expected ROWSxCOLUMNS, such as 2x2, and at most 99x99")
         return int(found[1]), int(found[2])
+
+    @property
+    def flow_folder(self) -> str | None:
+        """The folder that initial flows are read from; None where they are computed."""
+        return None if self.initial_flow in (None, *COMPUTED) else self.initial_flow
 
     def way(self, card: Mapping[str, Any]) -> Way:
         """The way to a flow of the model with this card."""

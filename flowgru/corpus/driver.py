@@ -82,8 +82,8 @@ def deciding_settings(settings: CorpusSettings) -> dict[str, Any]:
         "precision": settings.precision,
         "tiles": settings.tiles,
     }
-    if facts["initial_flow"] == "given":
-        facts["initial_flow"] = settings.initial_flow
+    if settings.flow_folder is not None:
+        facts["initial_flow"] = settings.flow_folder
     return facts
 
 

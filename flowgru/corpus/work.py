@@ -140,7 +140,7 @@ def _matched_and_written(task: Task, staged: StagedClip) -> Outcome:
     source = _source(clip, settings)
     frames = clip_stream(source, stride=settings.stride, fps=settings.fps)
     try:
-        for pair in matched_flows(frames, matcher, given=_given(settings, matcher, clip)):
+        for pair in matched_flows(frames, matcher, given=_given(settings, clip)):
             flows += 1
             score.add(pair)
             flow = pair.forward.permute(1, 2, 0).contiguous().float().cpu().numpy()
@@ -190,11 +190,11 @@ def _source(clip: Clip, settings: CorpusSettings) -> FrameSource:
     return open_frames([clip.path], start, end)[0]
 
 
-def _given(settings: CorpusSettings, matcher: PairMatcher, clip: Clip) -> PairGiven | None:
+def _given(settings: CorpusSettings, clip: Clip) -> PairGiven | None:
     """What gives the initial flows of a clip from files, where they are."""
-    if matcher.way.initial_flow != "given":
+    if settings.flow_folder is None:
         return None
-    return partial(read_initial_flow, FlowFolder(Path(settings.initial_flow or "") / clip.id))
+    return partial(read_initial_flow, FlowFolder(Path(settings.flow_folder) / clip.id))
 
 
 def _worker_name() -> object:

@@ -88,9 +88,9 @@ class Estimation:
         """What became of the clips so far."""
         self.given: dict[str, PairGiven] = {}
         """What gives the initial flows of a clip from files, by the clip's name."""
-        if self.way.initial_flow == "given":
+        if settings.flow_folder is not None:
             # Several clips have a folder each, as their results do.
-            folders = clip_folders(Path(settings.initial_flow or ""), place.names)
+            folders = clip_folders(Path(settings.flow_folder), place.names)
             for name, folder in zip(place.names, folders, strict=True):
                 self.given[name] = partial(read_initial_flow, FlowFolder(folder))
 
@@ -237,10 +237,6 @@ class Estimation:
             say(f"compiling for {size_text(size)} took {seconds - self.compile_seconds:.1f} s, once for this size")
             self.compile_seconds = seconds
 
-    def _given_flows(self) -> dict[str, str | None]:
-        """The folder that initial flows were read from, if there is one."""
-        return {"initial_flow": self.settings.initial_flow} if self.way.initial_flow == "given" else {}
-
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:
         seconds = sum(report.seconds for report in reports)
         expected = self.expected_memory.num_bytes.values()
@@ -251,7 +247,7 @@ class Estimation:
             "settings": {
                 **asdict(self.settings),
                 **asdict(self.way),
-                **self._given_flows(),
+                **({} if self.settings.flow_folder is None else {"initial_flow": self.settings.flow_folder}),
                 "device": str(self.device),
             },
             "request": self.place.request,

@@ -10,7 +10,7 @@ import torch
 
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.way import COMPUTED, Way
+from flowgru.config.way import Way
 from flowgru.console import progress, warn
 from flowgru.data.classical import BASELINES, OPENCV_VERSION
 from flowgru.data.sets.clips import ClipPairs, is_clip, open_clips
@@ -82,8 +82,8 @@ def run_evaluation(
     said = {**method.said, "static_pairs": static}
     if folder is not None:
         make_folders([folder])
-    if (start := settings.initial_flow) is not None and start not in COMPUTED:
-        flow_folder = FlowFolder(start)
+    if settings.flow_folder is not None:
+        flow_folder = FlowFolder(settings.flow_folder)
     subjects = [_subject(pairs, method, flow_folder, flows) for pairs in [*sets, *clips]]
     sweep = open_sweep(settings, subjects, said, folder, overwrite=overwrite)
     whole = False

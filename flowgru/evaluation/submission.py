@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.way import COMPUTED
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.submissions import files_in, package_faults, write_submitted, zip_fault, zip_package
@@ -65,7 +64,7 @@ def make_submission(benchmark: OpenedBenchmark, output: str, settings: ModelSett
     own = {benchmark.zip_name, *(pair.target for pair in benchmark.pairs)}
     _refuse_existing(folder, own, overwrite=overwrite)
     estimator = open_estimator(benchmark.name, settings)
-    _write_flows(benchmark, folder, estimator, initial_flow=settings.initial_flow, overwrite=overwrite)
+    _write_flows(benchmark, folder, estimator, flow_folder=settings.flow_folder, overwrite=overwrite)
     _refuse_faults(benchmark, folder, zipped=False)
     if benchmark.split.zipped:
         zip_package(folder / benchmark.zip_name, folder, benchmark.pairs, overwrite=overwrite)
@@ -100,10 +99,10 @@ def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
 
 
 def _write_flows(
-    benchmark: OpenedBenchmark, folder: Path, estimator: Estimator, *, initial_flow: str | None, overwrite: bool
+    benchmark: OpenedBenchmark, folder: Path, estimator: Estimator, *, flow_folder: str | None, overwrite: bool
 ) -> None:
     """One file for each pair; pairs that follow each other are a Chain."""
-    given = None if initial_flow is None or initial_flow in COMPUTED else FlowFolder(initial_flow).read
+    given = None if flow_folder is None else FlowFolder(flow_folder).read
     make_folders([folder])
     kept = KeptFolders([folder])
     chain, num_clipped = Chain(estimator, given), 0

@@ -7,7 +7,6 @@ from typing import Literal
 from flowgru.config.estimation import size_to_compute
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.require import require, require_effect
-from flowgru.config.way import COMPUTED
 from flowgru.errors import RequestError
 from flowgru.processes.ports import THIS_MACHINE, check_port
 
@@ -47,7 +46,7 @@ class LiveSettings(ModelSettings):
         require(self.frames is None or self.frames >= 1, "--frames", self.frames, "1 or more")
         for name, value in (("seconds", self.seconds), ("max-flow", self.max_flow)):
             require(value is None or 0 < value < math.inf, f"--{name}", value, "above 0")
-        if self.initial_flow not in (None, *COMPUTED):
+        if self.flow_folder is not None:
             raise RequestError(f"--initial-flow is {self.initial_flow!r}: expected dis or zero, for frames yet to come")
         require_effect(not self.overwrite or self.save is not None, "--overwrite", "without --save")
         self.size_to_compute()
