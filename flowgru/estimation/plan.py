@@ -1,4 +1,4 @@
-"""How a pair is computed, as far as it changes memory; where memory does not suffice, the next smaller way."""
+"""How a pair is computed, as far as it changes memory; where memory does not suffice, the next smaller plan."""
 
 from typing import NamedTuple
 
