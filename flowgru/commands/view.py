@@ -67,7 +67,7 @@ def _write(
     """Writes a picture of each flow, or the flow in another format, to its target; the scale of the pictures in pixels."""
     from flowgru.data.formats.flow_files import read_flow, write_flow_array
     from flowgru.data.formats.images import write_image
-    from flowgru.estimation.outputs import make_folders
+    from flowgru.files.own_folders import make_folders
     from flowgru.view.colour_wheel import suggest_max_flow
 
     make_folders([Path(output)])
@@ -84,12 +84,12 @@ def _write(
 def _targets(sources: list[Path], output: str | None, extension: str, overwrite: bool) -> list[Path]:
     """Where each flow's result goes. RequestError where results exist already or would replace a flow."""
     from flowgru.data.video.listing import distinct_names
+    from flowgru.files.own_folders import refuse_file
 
     if output is None:
         return sources  # nothing is written
     folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file: name a folder")
+    refuse_file(folder)
     targets = [folder / f"{name}{extension}" for name in distinct_names(sources, "flows")]
     viewed = {source.resolve() for source in sources}
     for target in targets:

@@ -27,10 +27,9 @@ from flowgru.corpus.staging import (
 )
 from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
 from flowgru.errors import MachineError, RequestError, counted
-from flowgru.estimation.outputs import make_folders
 from flowgru.files.atomic import atomic_write
 from flowgru.files.json_text import parse_json
-from flowgru.files.own_folders import refuse_foreign
+from flowgru.files.own_folders import make_folders, refuse_foreign
 from flowgru.files.writer_lock import WriterLock
 from flowgru.version import VERSION
 

@@ -24,17 +24,15 @@ from flowgru.estimation.outputs import (
     ClipReport,
     Place,
     clip_folders,
-    make_folders,
     refuse_clashing_names,
     refuse_still_picture,
-    remove_empty,
     write_summary,
 )
 from flowgru.estimation.pair_files import PairToWrite, Written
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
-from flowgru.files.own_folders import KeptFolders
+from flowgru.files.own_folders import KeptFolders, make_folders, remove_empty
 from flowgru.model.compiled import compile_seconds
 from flowgru.model.memory import peak_memory
 from flowgru.processes.beside import in_order

@@ -1,9 +1,7 @@
 """Where results go: nothing is overwritten unasked and nothing lands elsewhere, and both are known before any work."""
 
-import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
@@ -14,11 +12,11 @@ from flowgru.config.estimation import VIDEO, VIDEO_SUFFIXES, EstimateSettings
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.journal import SUMMARY, Journal, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
-from flowgru.files.own_folders import refuse_link
+from flowgru.files.own_folders import refuse_file, refuse_link
 from flowgru.version import VERSION
 
 
@@ -160,8 +158,7 @@ def _fingerprint(paths: Sequence[Path]) -> str:
 def _refuse_places(root: Path, folders: Sequence[Path]) -> None:
     """RequestError where a folder is a file, or a link that leads out of the output folder."""
     for folder in [root, *folders]:
-        if folder.exists() and not folder.is_dir():
-            raise RequestError(f"--output {folder} is a file: name a folder")
+        refuse_file(folder)
         refuse_link(folder, root)
 
 
@@ -205,25 +202,6 @@ def _num_flows(source: FrameSource, stride: int) -> int | None:
     except InputFileError:
         return None
     return None if num_frames is None else (num_frames - 1) // stride
-
-
-def make_folders(folders: Sequence[Path]) -> None:
-    """Makes the folders and proves that they can be written. MachineError where the machine does not let us."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise MachineError(f"cannot write into {folder} ({reason}): name another --output") from None
-
-
-def remove_empty(folders: Sequence[Path]) -> None:
-    """Takes back folders in which nothing was written."""
-    for folder in reversed(folders):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:

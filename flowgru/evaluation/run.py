@@ -18,7 +18,6 @@ from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs, open_datasets
 from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_network
-from flowgru.estimation.outputs import make_folders
 from flowgru.evaluation.evaluate import (
     Estimator,
     benchmark_estimator,
@@ -34,6 +33,7 @@ from flowgru.evaluation.measures.sections import Section
 from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 from flowgru.evaluation.worst import WorstPairs
+from flowgru.files.own_folders import make_folders
 from flowgru.model.pair_network import PairNetwork
 
 

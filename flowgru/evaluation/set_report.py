@@ -18,13 +18,12 @@ from flowgru.data.formats.images import write_image
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError, value_text
-from flowgru.estimation.outputs import remove_empty
 from flowgru.evaluation.evaluate import Evaluation
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPair
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
-from flowgru.files.own_folders import refuse_link
+from flowgru.files.own_folders import refuse_file, refuse_link, remove_empty
 
 REPORT = "evaluation.json"
 PAIRS = "pairs.csv"
@@ -41,8 +40,7 @@ class MeasuredSet(NamedTuple):
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     """RequestError where write_results has no folder to write to, or would replace what is there without `overwrite`."""
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file: name a folder")
+    refuse_file(folder)
     refuse_link(folder / WORST, folder)  # pictures of an earlier run are taken away there
     found = [name for name in (REPORT, PAIRS, WORST) if (folder / name).exists()]
     if found and not overwrite:

@@ -14,9 +14,8 @@ from flowgru.data.sets.test_splits import TEST_SPLITS, BenchmarkTestSplit, Submi
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.initial_flow import FlowFolder
 from flowgru.estimation.opening import open_network
-from flowgru.estimation.outputs import make_folders
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
-from flowgru.files.own_folders import KeptFolders, refuse_link
+from flowgru.files.own_folders import KeptFolders, make_folders, refuse_file, refuse_link
 
 SHOWN_FAULTS = 5
 """The number of faults of a package that are printed before they are only counted."""
@@ -87,8 +86,7 @@ def open_estimator(benchmark: str, settings: ModelSettings) -> Estimator:
 
 def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
     """RequestError where flows would be replaced, or where files lie that would make the package invalid."""
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file: name a folder")
+    refuse_file(folder)
     for name in own:
         refuse_link((folder / name).parent, folder)
     present = files_in(folder)

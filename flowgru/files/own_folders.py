@@ -1,8 +1,9 @@
 """Folders that a command writes into: they are its own, stay inside its output folder, and stay there while it works."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -56,6 +57,25 @@ def require_writable(path: Path, option: str = "--output") -> None:
             pass
     except OSError as error:
         raise MachineError(f"cannot write {path}: {error.strerror or error}; name another {option}") from None
+
+
+def make_folders(folders: Sequence[Path]) -> None:
+    """Makes the folders and proves that they can be written. MachineError where the machine does not let us."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise MachineError(f"cannot write into {folder} ({reason}): name another --output") from None
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Takes back folders in which nothing was written."""
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 class KeptFolders:

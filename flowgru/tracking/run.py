@@ -20,10 +20,10 @@ from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.matcher import PairMatcher
 from flowgru.estimation.opening import open_matcher, open_network
-from flowgru.estimation.outputs import make_folders, remove_empty
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead
 from flowgru.files.atomic import atomic_write, remove_leftovers
+from flowgru.files.own_folders import make_folders, refuse_file, remove_empty
 from flowgru.model.memory import peak_memory
 from flowgru.tracking.chains import Followed
 from flowgru.tracking.points import NamedPoints, grid_points, read_points
@@ -62,8 +62,7 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
 
 def _check_targets(folder: Path, targets: list[Path], source: FrameSource, settings: TrackSettings) -> None:
     """RequestError where results may not go there."""
-    if folder.exists() and not folder.is_dir():
-        raise RequestError(f"--output {folder} is a file: name a folder")
+    refuse_file(folder)
     read = {path.resolve() for path in (*source.paths, *([Path(settings.points)] if settings.points else []))}
     for target in targets:
         if target.resolve() in read:

@@ -104,6 +104,7 @@ def test_a_flow_that_cannot_be_read_is_named_and_the_others_are_shown(path, tmp_
         (["--output", "{0}", "--format", "flo"], "would replace a flow"),
         (["--output", "{0}"], "a.png is already there: give --overwrite"),
         (["--output", "{0}/a.flo"], "is a file"),
+        (["--output", "{0}/a.flo/out"], "a.flo, which is a file: name a folder"),
         (["--output", "{0}/out", "--max-flow", "-1"], "--max-flow is -1"),
         (["--format", "flo"], "--format has no effect without --output; leave it out"),
         (["--format", "png"], "--format has no effect without --output"),

@@ -97,6 +97,8 @@ def test_an_output_that_cannot_be_a_folder(estimate, pair, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert estimate(*pair, "--output", tmp_path / "file") == 2
     assert "is a file" in only_error(capsys)
+    assert estimate(*pair, "--output", tmp_path / "file" / "out") == 2
+    assert f"out is to lie in {tmp_path / 'file'}, which is a file: name a folder" in only_error(capsys)
     assert estimate(*pair, "--output", "/proc/flowgru") == 4
     assert "cannot write into /proc/flowgru" in only_error(capsys)
 
