@@ -47,7 +47,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
         raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
 
 
-class Column(NamedTuple):
+class SetColumn(NamedTuple):
     """A set, or a group of one, as a column of the table."""
 
     title: str
@@ -83,16 +83,16 @@ def say_columns(columns: list[list[str]], num_heads: int = 0) -> None:
         say_styled(_table([columns[0], *shown], num_heads))
 
 
-def _columns(sets: Sequence[MeasuredSet]) -> list[Column]:
+def _columns(sets: Sequence[MeasuredSet]) -> list[SetColumn]:
     columns = []
     for pairs, evaluation, _ in sets:
         for group, metrics in evaluation.groups.items():
             listed = [pair for pair in pairs.pairs if pair.set == group]
             num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
-            columns.append(Column(printable(group), num, printable(folder), metrics))
+            columns.append(SetColumn(printable(group), num, printable(folder), metrics))
         num_left_out = len(evaluation.left_out)
         counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_left_out, pairs.num_full)
-        columns.append(Column(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
+        columns.append(SetColumn(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
     return columns
 
 

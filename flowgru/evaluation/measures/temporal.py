@@ -26,7 +26,7 @@ NUM_TEXTURES = 12
 NUM_CLIPS = 2
 """Generated clips of each kind."""
 STILL_NOISE = 2 / 255
-Method = Callable[[Iterable[Tensor]], Iterator[Tensor]]
+FlowsOfClip = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 """From the frames [3, H, W] of a clip to the flow [2, H, W] from each to the next."""
 KINDS = ("constant motion", "generated motion")
 
@@ -71,7 +71,7 @@ def scene_of(height: int, width: int, index: int, *, constant: bool) -> Scene:
     return scene.with_constant_motion() if constant else scene
 
 
-def measure_clip(scene: Scene, num_frames: int, estimate: Method, advance: Advance) -> Measured:
+def measure_clip(scene: Scene, num_frames: int, estimate: FlowsOfClip, advance: Advance) -> Measured:
     """Estimates every pair of a scene's clip, each from where the method begins."""
     start = scene.frame(0)
     frames, others = tee(chain([start], map(scene.frame, range(1, num_frames))))
