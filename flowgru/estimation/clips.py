@@ -28,7 +28,7 @@ from flowgru.estimation.outputs import (
     refuse_still_picture,
     write_summary,
 )
-from flowgru.estimation.pair_files import PairToWrite, Written
+from flowgru.estimation.pair_files import EarlierFlows, PairToWrite
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
@@ -190,12 +190,10 @@ class Estimation:
 
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
-        written = Written(self.place.root, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
+        written = EarlierFlows(self.place.root, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
         report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
-        expected = source.expected_frames
-        if settings.fps is not None and expected is not None and source.frame_rate:
-            expected = min(expected, round(expected * settings.fps / source.frame_rate))
-        num_pairs = None if expected is None else max(0, -(-expected // settings.stride) - 1 - len(written.remaining))
+        num_pairs = self._expected_pairs(source)
+        num_left = None if num_pairs is None else max(0, num_pairs - len(written.remaining))
         frames = clip_stream(source, stride=settings.stride, fps=settings.fps)
         frames = read_ahead(frames, self.device) if settings.overlap else frames
         frames = self.expected_memory.announced(frames)
@@ -217,7 +215,7 @@ class Estimation:
             began = now
 
         with (
-            progress(source.name, num_pairs, "pairs") as advance,
+            progress(source.name, num_left, "pairs") as advance,
             in_order(advance, beside=settings.overlap) as do,
         ):
             for pair in pairs:
@@ -226,6 +224,13 @@ class Estimation:
                 do(partial(write, given))
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
+
+    def _expected_pairs(self, source: FrameSource) -> int | None:
+        """How many pairs a clip gives, as far as it says how many frames it has; else None."""
+        expected, fps = source.expected_frames, self.settings.fps
+        if fps is not None and expected is not None and source.frame_rate:
+            expected = min(expected, round(expected * fps / source.frame_rate))
+        return None if expected is None else -(-expected // self.settings.stride) - 1
 
     def _say_compiled(self, pair: PairFlow) -> None:
         """Says what compiling for this pair has cost, if it was the first one of its size."""

@@ -80,7 +80,7 @@ def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
     return np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
 
 
-class Written:
+class EarlierFlows:
     """What an earlier run has written of a clip: says of each pair in turn whether its flow is known, see matched_flows."""
 
     def __init__(self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, goes_on: bool) -> None:
