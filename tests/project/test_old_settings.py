@@ -29,7 +29,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.parser import TaskParser
 from flowgru.training import engine
-from flowgru.training.resuming import noted_settings, require_same_config
+from flowgru.training.checkpoints.resuming import noted_settings, require_same_config
 from flowgru.training.run import train
 
 OF_BEFORE = {"no_grad_iterations": "settling", "gradient_accumulation_steps": "accumulate"}
