@@ -89,7 +89,7 @@ def kernels(launches: Launches, *, fused: bool) -> Iterator[None]:
         patch("flowgru.model.encoders.may_overwrite", lambda: False),
         patch("flowgru.model.heads.may_overwrite", lambda: False),
         patch("flowgru.model.correlation.all_pairs.may_overwrite", lambda: False),
-        patch("flowgru.layers.channel_norm.takes_triton", lambda values: fused),
+        patch("flowgru.layers.channel_norm.takes_triton", lambda device: fused),
         patch("flowgru.model.flow_network.joins_frames", lambda network, device: fused and network.training),
         patch("flowgru.model.correlation.choice.takes_triton", lambda device: fused),
     ):

@@ -1,11 +1,11 @@
 """Layer norm over the channels of each pixel: independent of the picture's extent and of the batch."""
 
-from importlib.util import find_spec
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from flowgru.kernels import takes_triton
 
 
 class ChannelNorm(nn.Module):
@@ -22,15 +22,10 @@ class ChannelNorm(nn.Module):
         On a CUDA device it is one kernel and keeps the type of its input, where torch's, under autocast, makes float32 of
         it, and copies before and after; a compiled graph has no need of it.
         """
-        if not torch.compiler.is_compiling() and takes_triton(values):
+        if not torch.compiler.is_compiling() and takes_triton(values.device):
             from flowgru.layers.triton_norm import FusedChannelNorm
 
             return FusedChannelNorm.apply(values, self.weight, self.bias, relu)
         last = values.permute(0, 2, 3, 1)
         normed = F.layer_norm(last, (last.shape[-1],), self.weight, self.bias).permute(0, 3, 1, 2)
         return torch.relu_(normed) if relu else normed
-
-
-def takes_triton(values: Tensor) -> bool:
-    """Whether the norm of these maps is a Triton kernel."""
-    return values.device.type == "cuda" and find_spec("triton") is not None

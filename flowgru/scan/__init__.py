@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowgru.kernels import why_not_triton
 from flowgru.scan.analytic import FORMS, AnalyticScan
 from flowgru.scan.fixed_depth import fixed_depth_scan
 from flowgru.scan.launched import gpu_kernels
@@ -30,10 +31,10 @@ VECTOR_SLICE = 2048
 def preferred_backend(backend: str, update: Tensor, dim: int = -1) -> str:
     """The implementation that really runs when `backend` is asked for to scan `update` along `dim`.
 
-    auto is triton on a CUDA device where triton imports, in a compiled graph too. On a CPU it is in_place where slices are
-    long and their elements neighbours in memory, else blelloch, which is also what a compiled graph gets there: it is short
-    and has no loop. An exported graph, which may leave the length open, gets fixed_depth. ValueError for an unknown backend
-    and for one that cannot run here.
+    auto is triton on a CUDA device where Triton kernels can run, in a compiled graph too. On a CPU it is in_place where
+    slices are long and their elements neighbours in memory, else blelloch, which is also what a compiled graph gets there:
+    it is short and has no loop. An exported graph, which may leave the length open, gets fixed_depth. ValueError for an
+    unknown backend and for one that cannot run here.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown scan backend {backend!r}: choose one of {', '.join(BACKENDS)}")
@@ -138,6 +139,6 @@ def _why_not_triton(values: Tensor) -> str | None:
     kernels = gpu_kernels()
     if kernels is None:
         return "triton is not installed"
-    if values.device.type != "cuda" and not kernels.INTERPRETED:
-        return f"the tensors are on {values.device.type}, it needs a CUDA device"
-    return None
+    if values.device.type == "cuda":
+        return why_not_triton(values.device)
+    return None if kernels.INTERPRETED else f"the tensors are on {values.device.type}, it needs a CUDA device"

@@ -14,6 +14,7 @@ import torch
 
 triton = pytest.importorskip("triton")
 
+from flowgru.kernels import probe  # noqa: E402
 from flowgru.layers import triton_norm  # noqa: E402
 from flowgru.model.correlation import triton as correlation_triton  # noqa: E402
 from flowgru.model.correlation import triton_all_pairs  # noqa: E402
@@ -24,6 +25,7 @@ SHARED_MEMORY = 227 * 1024
 """Bytes that a program may have on an H100."""
 
 KERNELS = [
+    probe._add_one,
     triton_kernels.scan_kernel,
     triton_kernels.gradient_kernel,
     correlation_triton.match_kernel,
@@ -76,6 +78,12 @@ def check(compiled: list[Any], names: list[str]) -> None:
     for kernel in compiled:
         assert kernel.asm["cubin"] and kernel.metadata.target.arch == 90
         assert kernel.metadata.shared <= SHARED_MEMORY
+
+
+def test_the_kernel_by_which_triton_is_tried_compiles(compiled):
+    with pytest.raises(RuntimeError, match="wrong result"):  # for nothing was run
+        probe.run_probe(torch.device("cpu"))
+    check(compiled, ["_add_one"])
 
 
 FOUR_WAYS = ((3, False, "triton"), (3, True, "triton"), (2, False, "triton"), (2, True, "triton"))

@@ -8,7 +8,7 @@ import pytest
 from paths import ROOT
 
 FLOORS = [  # from the ground up; "" is flowgru/__init__.py
-    {"config", "types", "errors", "tracing", "version"},
+    {"config", "types", "errors", "tracing", "kernels", "version"},
     {"scan", "grid", "layers", "kinds", "files", "processes", "console", "option_texts", "option_words"},
     {"operators", "data"},
     {"model", "view"},
@@ -21,6 +21,7 @@ FLOORS = [  # from the ground up; "" is flowgru/__init__.py
 ]
 NEIGHBOURS = {
     ("config", "errors"),
+    ("kernels", "errors"),
     ("processes", "files"),
     ("parser", "config_file"),
     ("parser", "option_parser"),
@@ -28,8 +29,8 @@ NEIGHBOURS = {
     ("cli", "parser"),
     ("__main__", "cli"),
 }
-"""The only imports along a floor: settings refuse in the words of errors, processes write through the door of files,
-cli has a parser, which has an option_parser and a config_file, `python -m flowgru` is cli."""
+"""The only imports along a floor: settings and kernels speak in the words of errors, processes write through the door of
+files, cli has a parser, which has an option_parser and a config_file, `python -m flowgru` is cli."""
 
 MAX_FILES, MAX_LINES = 15, 300
 """In a folder of flowgru/ or tests/, besides __init__.py and conftest.py, and in one of its files."""
@@ -47,7 +48,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "scipy": ("comparison/statistics.py", "model/initial_flow.py"),
     "huggingface_hub": ("model/weight_files/hub.py",),
     "torchvision": ("model/weight_files/loading.py",),
-    "triton": ("scan/triton_kernels.py", "model/correlation/", "layers/triton_norm.py"),
+    "triton": ("kernels/probe.py", "scan/triton_kernels.py", "model/correlation/", "layers/triton_norm.py"),
     "onnx": ("model/exported/",),
     "onnxruntime": ("model/exported/",),
     "openvino": ("model/exported/",),

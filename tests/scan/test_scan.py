@@ -218,6 +218,7 @@ def test_auto_takes_triton_on_a_cuda_device_only_where_it_imports(monkeypatch):
     with torch._subclasses.FakeTensorMode():
         on_gpu = torch.empty(4, 128, 64, 64, device="cuda")
     monkeypatch.setattr(scan_module, "gpu_kernels", lambda: scan_module)  # anything but None: it is not run
+    monkeypatch.setattr(scan_module, "why_not_triton", lambda device: None)
     assert preferred_backend("auto", on_gpu, 2) == preferred_backend("auto", on_gpu, 3) == "triton"
     monkeypatch.setattr(scan_module, "gpu_kernels", lambda: None)
     assert preferred_backend("auto", on_gpu, 2) == "blelloch"

@@ -1,7 +1,6 @@
 """How well the two pictures match: the correlation of their features, and the look-up around where the flow points."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Protocol, get_args, runtime_checkable
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from flowgru.config.choices import CorrelationMethod
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
+from flowgru.kernels import takes_triton
 from flowgru.model.buffers import release
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation.compiled import CompiledAllPairs, CompiledOnDemand
@@ -119,11 +119,6 @@ def _free(device: torch.device, *size: int) -> int:
     if (device, *size) not in _first_free:
         _first_free[device, *size] = free_memory(device)
     return _first_free[device, *size]
-
-
-def takes_triton(device: torch.device) -> bool:
-    """Whether the look-ups are Triton kernels there."""
-    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def check_method(method: str, memory_budget: int | None) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from interpreter import require_equal, runs_kernels
 
+from flowgru import kernels
 from flowgru.model.correlation import choice
 
 PARITY = """
@@ -47,5 +48,5 @@ def test_values_and_gradients_are_those_of_all_pairs():
     "device, installed, expected", [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)]
 )
 def test_on_demand_takes_triton_on_cuda_where_it_is_installed(monkeypatch, device, installed, expected):
-    monkeypatch.setattr(choice, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(kernels, "_tried", lambda device: None if installed else "triton is not installed")
     assert choice.takes_triton(torch.device(device)) is expected
