@@ -43,7 +43,7 @@ def _lane(group, num_groups, sizes, AXIS: tl.constexpr, LANES: tl.constexpr):
     channels = sizes[1] // num_groups
     across = sizes[5 - AXIS]
     image, channel = lane // (across * channels), lane // across % channels + group * channels
-    return image, channel, lane % across, (lane < sizes[0] * channels * across)[:, None]
+    return image, channel, lane % across, (image < sizes[0])[:, None]
 
 
 @triton.jit
@@ -64,7 +64,7 @@ def _scan_group(
     decay += _at(place, decay_strides, AXIS)
     update += _at(place, update_strides, AXIS)
     states += _at(place, states_strides, AXIS)
-    step = tl.arange(0, STEPS)[None, :]
+    step = tl.arange(0, STEPS)[None, :].to(tl.int64)  # steps may lie so far apart that 32 bits do not count it
     carry = tl.zeros([LANES], ACCUMULATOR)
     for start in range(0, length, STEPS):
         t = length - 1 - start - step if REVERSE else start + step
@@ -90,7 +90,7 @@ def _gradient_group(
     grad += _at(place, grad_strides, AXIS)
     decay_grad += _at(place, decay_grad_strides, AXIS)
     update_grad += _at(place, update_grad_strides, AXIS)
-    step = tl.arange(0, STEPS)[None, :]
+    step = tl.arange(0, STEPS)[None, :].to(tl.int64)  # steps may lie so far apart that 32 bits do not count it
     carry = tl.zeros([LANES], ACCUMULATOR)
     after = -1 if REVERSE else 1
     for start in range(0, length, STEPS):

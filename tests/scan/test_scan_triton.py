@@ -61,6 +61,32 @@ def test_four_directions_are_one_launch_and_so_is_their_gradient():
     assert run.stdout.split() == ["scan_kernel", "gradient_kernel"], run.stderr[-3000:]
 
 
+FAR = """
+import torch
+from flowgru.scan import linear_scan
+
+memory = torch.empty(2**31 + 8, dtype=torch.bfloat16).untyped_storage()  # what is never touched takes no place
+
+def far(place):
+    return torch.empty(0, dtype=torch.bfloat16).set_(memory, place, (2, 3), (1, 2**30)).copy_(torch.rand(2, 3))
+
+decay, update, grad = (far(place) for place in (0, 2, 4))
+results = []
+for backend in ("sequential", "triton"):
+    leaves = [values.detach().requires_grad_() for values in (decay, update)]
+    states = linear_scan(*leaves, backend=backend)
+    results.append([states, *torch.autograd.grad(states, leaves, grad)])
+torch.testing.assert_close(*results)
+print("equal")
+"""
+
+
+@needs_interpreter
+def test_steps_may_lie_further_apart_than_32_bits_count():
+    run = interpreted(FAR)
+    assert run.stdout.split() == ["equal"], (run.returncode, run.stderr[-3000:])
+
+
 COMPILED = """
 import torch
 from torch._dynamo.backends.common import aot_autograd
@@ -152,3 +178,26 @@ def test_a_compiled_refinement_on_cuda_has_one_scan(operator, mode):
 def test_a_compiled_refinement_on_a_cpu_needs_no_kernel():
     run = run_alone(STEP, "conv_min_gru", "cpu", "training")
     assert run.returncode == 0 and not run.stdout.split(), run.stderr[-3000:]
+
+
+ON_CUDA = """
+import torch
+from fake_cuda import fake_cuda
+from flowgru.scan import linear_scan
+
+operations = []
+
+def note(graph, inputs):
+    operations.extend(str(node.target) for node in graph.graph.nodes if "flowgru" in str(node.target))
+    return graph
+
+with fake_cuda(), torch.no_grad():
+    torch.compile(linear_scan, backend=note, fullgraph=True)(*torch.rand(2, 1, 8, 5, 9))
+print(*operations)
+"""
+
+
+def test_a_compiled_graph_on_cuda_has_the_scan_as_one_operation():
+    pytest.importorskip("triton")
+    run = run_alone(ON_CUDA)
+    assert run.stdout.split() == ["flowgru.scan.default"], run.stderr[-2000:]
