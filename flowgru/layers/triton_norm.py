@@ -108,7 +108,7 @@ def norm_kernel(
     x, _ = _normalised(tl.load(rows + place, inside, 0).to(tl.float32), inside, channels, EPS)
     y = x * w + b
     if RELU:
-        y = tl.where(y > 0, y, 0.0)
+        y = tl.where(y <= 0, 0.0, y)  # what is no number stays so
     tl.store(normed + place, y.to(normed.dtype.element_ty), inside)
 
 
@@ -129,7 +129,7 @@ def norm_backward_kernel(
         x, scale = _normalised(tl.load(rows + place, inside, 0).to(tl.float32), inside, channels, EPS)
         g = tl.load(grad + place, inside, 0).to(tl.float32)
         if RELU:
-            g = tl.where(x * w + b > 0, g, 0.0)
+            g = tl.where(x * w + b <= 0, 0.0, g)
         by_weight += tl.sum(g * x, 0)
         by_bias += tl.sum(g, 0)
         g = g * w

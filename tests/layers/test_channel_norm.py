@@ -48,6 +48,30 @@ def test_values_and_gradients_of_the_triton_kernel_are_those_of_layer_norm():
     require_equal(PARITY)
 
 
+NO_NUMBER = """
+import torch
+from flowgru.layers.triton_norm import FusedChannelNorm
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+maps, weight, bias = (torch.rand(*size, device=device) for size in ((1, 5, 2, 3), (5,), (5,)))
+maps[0, 2, 1, 1] = torch.inf  # as sixteen bits overflow
+leaves = [each.requires_grad_() for each in (maps, weight, bias)]
+for relu in (False, True):
+    found = FusedChannelNorm.apply(*leaves, relu)
+    last = torch.nn.functional.layer_norm(maps.permute(0, 2, 3, 1), (5,), weight, bias).permute(0, 3, 1, 2)
+    expected = torch.relu(last) if relu else last
+    assert expected.isnan().sum() == 5 and torch.equal(found.isnan(), expected.isnan()), relu
+    grads = [torch.autograd.grad(each.sum(), leaves) for each in (found, expected)]
+    assert all(torch.equal(a.isnan(), b.isnan()) for a, b in zip(*grads, strict=True)), relu
+print("equal")
+"""
+
+
+@runs_kernels
+def test_what_is_no_number_stays_so():
+    require_equal(NO_NUMBER)
+
+
 @pytest.mark.parametrize("relu", [False, True])
 def test_sixteen_bit_maps_stay_so_on_cuda(relu):
     with fake_cuda(), torch.autocast("cuda", dtype=torch.bfloat16):
