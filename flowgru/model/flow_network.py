@@ -158,7 +158,8 @@ class FlowNetwork(nn.Module):
         assert first.context is not None
         hidden, context = first.context.split([self.sizes.hidden_size, self.sizes.context_size], dim=1)
         if self.temporal_memory is not None:
-            hidden, memory = self.temporal_memory(hidden, context, memory, pairs_in_clip=pairs_in_clip)
+            before = None if memory is None else memory.to(device)  # one that was kept in a file is on the CPU
+            hidden, memory = self.temporal_memory(hidden, context, before, pairs_in_clip=pairs_in_clip)
         elif memory is not None:
             raise RequestError("memory is given, and this network has none: leave it out")
         state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)

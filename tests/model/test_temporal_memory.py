@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fake_cuda import fake_cuda
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
@@ -143,3 +144,13 @@ def test_what_does_not_fit_is_refused():
     without = FlowNetwork(replace(CONFIG, memory=False))
     with pytest.raises(RequestError, match="memory is given, and this network has none"):
         without(*pair, iterations=1, memory=torch.zeros(3, 80, 16, 16))
+
+
+def test_a_memory_that_was_kept_on_the_cpu_goes_on_on_a_gpu():
+    with fake_cuda(), torch.inference_mode():
+        network = FlowNetwork(CONFIG).eval()
+        first, second = (network.encode(torch.rand(1, 3, 128, 128)) for _ in range(2))
+        assert first.context is not None
+        kept = torch.zeros(1, network.sizes.hidden_size, *first.context.shape[2:], device="cpu")
+        found = network.match(first, second, iterations=1, memory=kept).memory
+    assert found is not None and found.device.type == "cuda"
