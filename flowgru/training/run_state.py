@@ -35,8 +35,8 @@ class ExponentialMovingAverage:
             moves = torch._foreach_sub(ends, averages)
             torch._foreach_mul_(moves, weight * counts)
             torch._foreach_add_(averages, moves)
-        for name in self.weights.keys() - set(floating):
-            self.weights[name].copy_(weights[name])
+        if counts_of := [name for name, value in self.weights.items() if not value.is_floating_point()]:
+            torch._foreach_copy_([self.weights[name] for name in counts_of], [weights[name] for name in counts_of])
 
 
 @dataclass

@@ -80,8 +80,8 @@ def training_step(
     run.network.train()
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
-    statistics = {name: value.clone() for name, value in run.network.named_buffers()}
-    loss, error = gradient(fabric, network, run, config, batch, partial(_put_back, run, statistics))
+    statistics = Statistics(run.network)
+    loss, error = gradient(fabric, network, run, config, batch, statistics.put_back)
     norm = fabric.clip_gradients(network, run.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False)
     assert norm is not None
 
@@ -99,17 +99,28 @@ def training_step(
     else:
         if run.scaler is not None:
             run.scaler.update()  # lowers its scale where the gradient has overflowed
-        _put_back(run, statistics)
+        statistics.put_back()
     with warnings.catch_warnings():  # torch takes a first step that was skipped for one that was forgotten
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         run.schedule.step()
     return TakenStep(partial(_found, fabric, run, coming, batch.names), late=late)
 
 
-def _put_back(run: Run, statistics: dict[str, Tensor]) -> None:
-    """Lets batch norm forget the batch."""
-    for name, value in run.network.named_buffers():
-        value.copy_(statistics[name])
+class Statistics:
+    """What batch norm knows before a step. All of one type lie end to end: a GPU is asked for few copies, however many."""
+
+    def __init__(self, network: nn.Module) -> None:
+        types: dict[torch.dtype, list[Tensor]] = {}
+        for value in network.buffers():
+            types.setdefault(value.dtype, []).append(value.view(-1))
+        self._places = [*types.values()]
+        self._before = [torch.cat(places) for places in self._places]
+
+    def put_back(self, but_where: Bool[Tensor, ""] | None = None) -> None:
+        """Lets batch norm forget the batch; not where `but_where` is true, which the device alone may know."""
+        for places, before in zip(self._places, self._before, strict=True):
+            values = before if but_where is None else torch.where(but_where, torch.cat(places), before)
+            torch._foreach_copy_(places, values.split([len(place) for place in places]))
 
 
 def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:
@@ -117,13 +128,12 @@ def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:
     return bool(optimizer.param_groups[0].get("fused"))
 
 
-def _change_where(finite: Bool[Tensor, ""], run: Run, statistics: dict[str, Tensor]) -> None:
+def _change_where(finite: Bool[Tensor, ""], run: Run, statistics: Statistics) -> None:
     """Changes weights and their average where the step was finite, which the device alone knows yet."""
     optimizer: Any = getattr(run.optimizer, "optimizer", run.optimizer)  # Fabric's keeps the one that computes
     optimizer.found_inf = 1 - finite.float()
     run.optimizer.step()
-    for name, value in run.network.named_buffers():
-        value.copy_(torch.where(finite, value, statistics[name]))
+    statistics.put_back(finite)
     run.average.update(run.network.state_dict(), run.step, finite)
 
 
