@@ -157,8 +157,9 @@ def enough_steps(ends: Sequence[float], seconds: float) -> bool:
 
 
 def mean_step_seconds(ends: Sequence[float], seconds: float) -> float:
-    skipped = _num_warm_up(ends, seconds)
-    return (ends[-1] - ends[skipped - 1]) / (len(ends) - skipped)
+    """How long a step takes in the later half of those that are timed: CUDA graphs are recorded in the earlier one."""
+    first = (_num_warm_up(ends, seconds) + len(ends)) // 2
+    return (ends[-1] - ends[first - 1]) / (len(ends) - first)
 
 
 def _validation_seconds(

@@ -66,6 +66,13 @@ def test_steps_are_timed_after_the_first_ones_until_the_time_or_the_number_says_
     assert not time_limit.enough_steps([70.0], 100.0) and time_limit.enough_steps(
         [70.0, 81.0], 100.0
     )  # compiled meanwhile
+    assert time_limit.mean_step_seconds([70.0, 81.0], 100.0) == 11.0
+
+
+def test_steps_in_which_graphs_are_recorded_do_not_make_a_run_shorter():
+    seconds = [5.0] * 8 + [2.0] * 30 + [1.0] * 40  # the first ones tune; then each kind of step is recorded once
+    ends = [sum(seconds[: number + 1]) for number in range(len(seconds))]
+    assert time_limit.enough_steps(ends, 600.0) and time_limit.mean_step_seconds(ends, 600.0) == 1.0
 
 
 @pytest.mark.parametrize(
