@@ -8,6 +8,7 @@ not end in it is stopped, and keeps the rows that it has. --quick takes tiny siz
 """
 
 import argparse
+import ctypes
 import os
 import signal
 import subprocess
@@ -72,7 +73,7 @@ def main() -> None:
 def run(step: Step, tables, log, seconds: float, folder: Path, *, grace: float = 0.0) -> str:
     """Why a step did not run to its end, or nothing.
 
-    grace: of its seconds, how many it may take to save what it has, once its time is over.
+    grace: of its seconds, how many it may take to save what it has, once its time is over, or this process is to end.
     """
     if seconds < 1:
         return "Not run: no time was left"
@@ -86,19 +87,27 @@ def run(step: Step, tables, log, seconds: float, folder: Path, *, grace: float =
         stdout=tables,
         stderr=log,
         start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     try:
         code = process.wait(max(seconds - grace, 1))
-    except subprocess.TimeoutExpired:
+    except BaseException as ending:  # its time is over, or this process is asked to end
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace)
+        if not isinstance(ending, subprocess.TimeoutExpired):
+            raise
         return "Not run to its end: the time was over"
     finally:
         with suppress(ProcessLookupError):  # what the script started may outlive it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return f"Failed with exit code {code}, see log.txt," if code else ""
+
+
+def _end_with_parent() -> None:
+    """Has Linux kill this process where the one that started it was killed: it would keep its folder to itself."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:

@@ -1,6 +1,7 @@
 """benchmarks/gpu_run.py ends in time, keeps what it has done, and goes on with it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -134,17 +135,50 @@ def test_a_study_gives_all_its_trainings_the_same_minutes(started, monkeypatch):
     assert started(*words)[1][-1][1] == study
 
 
+RUN = """
+import signal, sys
+from pathlib import Path
+from everything import Step, run
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+run(Step("part", ["-c", sys.argv[1]], writes_rows=False), sys.stdout, sys.stderr, 60, Path("."), grace=30)
+"""
+
+PART = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit()))
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "number, said", [(signal.SIGTERM, "saved\n"), (signal.SIGKILL, "")], ids=["SIGTERM", "SIGKILL"]
+)
+def test_a_part_ends_with_what_has_started_it_and_saves_where_it_may(number, said):
+    if number == signal.SIGKILL and sys.platform != "linux":
+        pytest.skip("no other system ends a process with the one that has started it")
+    words = [sys.executable, "-c", RUN, PART]
+    paths = {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")}
+    with subprocess.Popen(words, env=paths, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "begun\n"
+        runner.send_signal(number)
+        assert runner.wait(30) == (143 if said else -number)
+        assert runner.stdout.read() == said  # which ends once nothing has the pipe open any more
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_whole_training_that_is_killed_in_the_middle_goes_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_whole_training_that_is_killed_in_the_middle_goes_on(tmp_path, number):
     words = [sys.executable, ROOT / "benchmarks/gpu_run.py", "--what", "training", "--minutes", "15", "--device", "cpu"]
     words += ["--output", tmp_path / "out"]
     first = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     while not [*(tmp_path / "out/run").glob("step-*")]:
         assert first.poll() is None
         time.sleep(0.2)
-    first.send_signal(signal.SIGTERM)
-    assert first.wait() in (0, 143)
+    first.send_signal(number)
+    assert first.wait() in (0, 143, -number)
     second = subprocess.run(words, capture_output=True, text=True)
     assert second.returncode == 0, second.stdout + (tmp_path / "out/log.txt").read_text()
     assert "Weights, pair by pair" in (tmp_path / "out/report.md").read_text()
