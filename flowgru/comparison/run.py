@@ -9,9 +9,11 @@ from flowgru.comparison.preparing import describe, refuse_broken
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
+from flowgru.config.require import require_precision
 from flowgru.console import say
 from flowgru.errors import MachineError, counted
 from flowgru.model.weight_files.loading import device_of_option
+from flowgru.training.pairs import training_pairs
 
 
 def run_comparison(
@@ -23,6 +25,8 @@ def run_comparison(
     """
     where = device_of_option(device)
     planned = plan_rows(config, select_rows(config, operators))
+    require_precision(config.training.precision, where.type)
+    training_pairs(config.training)
     for name in measured_sets(config):
         measured_pairs(config, name)
     folder = ComparisonFolder(output, config)

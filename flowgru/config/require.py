@@ -50,6 +50,12 @@ def require_device(name: str) -> None:
         raise RequestError(f"--device is {name!r}: expected auto, cpu, cuda, cuda:0 or the like")
 
 
+def require_precision(precision: str, device: str) -> None:
+    """RequestError for a precision in which a device of that type cannot train."""
+    if precision == "16" and device == "cpu":
+        raise RequestError("precision is 16 and the device cpu: 16 needs a GPU, use bf16 or 32")
+
+
 def require_minutes(name: str, value: float) -> None:
     """RequestError unless a time is one that a run can be given."""
     require(0 < value < math.inf, name, f"{value:g}", "above 0, and finite")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from flowgru.config.choices import Precision
+from flowgru.config.require import require_precision
 from flowgru.errors import RequestError
 
 # Fabric looks at torchmetrics' release by importing it, which loads SciPy, matplotlib and torchvision: half of the time
@@ -49,8 +50,7 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how processes meet says nothing to a user
     if devices < 1:
         raise RequestError(f"--devices is {devices}: it must be 1 or more")
-    if precision == "16" and device.type == "cpu":
-        raise RequestError("precision is 16 and the device cpu: 16 needs a GPU, use bf16 or 32")
+    require_precision(precision, device.type)
     nodes = 1
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -28,6 +28,8 @@ CONFIGS = ROOT / "configs"
         (["--sets", "sintl"], "did you mean"),
         (["--test.seed", "0"], "test.seed is 0: it must be another seed"),
         (["--iterations", "4,2"], "ascending"),
+        (["--training.precision", "16"], "precision is 16 and the device cpu: 16 needs a GPU"),
+        (["--training.generate_on", "cuda"], "generate_on is cuda, and no CUDA device was found"),
     ],
 )
 def test_a_senseless_request_is_one_line_and_leaves_no_folder(tmp_path, capsys, more, said):
