@@ -125,7 +125,7 @@ class Comparison:
 
     def measure_costs(self) -> None:
         """Times and memory of every network, taken in turns while nothing is trained, unless all are known."""
-        measures = ("parameters", "ms_per_step", "ms_per_pair", "peak_mib")
+        measures = ("parameters", "ms_per_step", "ms_per_pair", "ms_per_training_step", "peak_mib")
         rows = [(one.regime, one.row.name) for one in self.planned]
         if all(self.folder.has(*row, measure) for row in rows for measure in measures):
             return

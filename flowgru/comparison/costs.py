@@ -1,23 +1,26 @@
 """What the networks of a comparison cost, measured in turns while nothing else runs."""
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from flowgru.benchmarking.costs import multiply_adds, prepared_step
-from flowgru.benchmarking.timing import median_ms
+from flowgru.benchmarking.timing import interleaved_seconds, median_ms
 from flowgru.comparison.measurements import RunMeasurement
 from flowgru.comparison.plan import PlannedRow
 from flowgru.comparison.runs import memory
+from flowgru.comparison.training_step import prepared_training_step
 from flowgru.config import ComparisonConfig
 from flowgru.console import progress
 from flowgru.errors import FlowgruError
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.jobs import Job, run_jobs
 
-STEP_TURNS, PAIR_TURNS = 25, 7
-"""Turns whose median is the time of a step of the operator, and of a pair."""
+STEP_TURNS, PAIR_TURNS, TRAINING_TURNS = 25, 7, 7
+"""Turns whose median is the time of a step of the operator, of a pair, and of a step of the training."""
 
 
 def measure_costs(
@@ -42,6 +45,7 @@ def measure_costs(
         step_ms = median_ms(steps, STEP_TURNS, device, advance)
     with progress("times of the pairs", len(pairs) * (PAIR_TURNS + 1), "turns") as advance:
         pair_ms = median_ms(pairs, PAIR_TURNS, device, advance)
+    training_ms = _training_ms(config, networks, device)
     peaks = _peaks(config, networks, folder, device, num_threads)
     for name, planned in networks.items():
         values = {
@@ -50,6 +54,7 @@ def measure_costs(
             "hidden_size": planned.width,
             "multiply_adds": multiply_adds(made[name].operator, height, width),
             "ms_per_step": step_ms[name],
+            "ms_per_training_step": training_ms[name],
             "peak_mib": peaks[name],
         }
         measured = [RunMeasurement(measure, float(value)) for measure, value in values.items()]
@@ -57,6 +62,19 @@ def measure_costs(
             RunMeasurement("ms_per_pair", pair_ms[f"{name} {count}"], iterations=count) for count in config.iterations
         ]
         yield name, measured
+
+
+def _training_ms(
+    config: ComparisonConfig, networks: Mapping[str, PlannedRow], device: torch.device
+) -> dict[str, float]:
+    """The median time of a step of each network's training."""
+    steps = {
+        name: prepared_training_step(replace(config.training, network=planned.network), device)
+        for name, planned in networks.items()
+    }
+    with progress("times of the training steps", len(steps) * (TRAINING_TURNS + 1), "turns") as advance:
+        times = interleaved_seconds(steps, TRAINING_TURNS, device, advance=advance)
+    return {name: 1000 * statistics.median(seconds) for name, seconds in times.items()}
 
 
 def _peaks(

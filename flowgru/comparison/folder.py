@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from flowgru.comparison.errors import PARTS, WHOLE
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
 from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.comparison.results import MEASUREMENTS
@@ -77,12 +78,18 @@ class ComparisonFolder:
     def unmeasured_sets(
         self, regime: str, row: str, seed: int, sets: Sequence[str], iterations: Sequence[int]
     ) -> tuple[str, ...]:
-        """The sets on which an error of this run is not known yet."""
+        """The sets on which errors of this run are not known yet."""
         return tuple(
-            name
-            for name in sets
-            if any((regime, row, seed, "epe_per_image", name, count, None) not in self._found for count in iterations)
+            name for name in sets if not all(self._is_measured(regime, row, seed, name, count) for count in iterations)
         )
+
+    def _is_measured(self, regime: str, row: str, seed: int, data_set: str, count: int) -> bool:
+        """Whether the error of whole pictures is known, and that of a part of them: no pair is without all parts."""
+
+        def known(measure: str) -> bool:
+            return (regime, row, seed, measure, data_set, count, None) in self._found
+
+        return known(WHOLE) and any(map(known, PARTS))
 
     def has(self, regime: str, row: str, measure: str) -> bool:
         """Whether something that needs no training is measured."""

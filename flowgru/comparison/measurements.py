@@ -24,8 +24,9 @@ class Measurement(NamedTuple):
     """Seed of the training; None for what needs none (parameters, time, memory)."""
     measure: str
     """What was measured: parameters, operator_parameters, hidden_size, multiply_adds, ms_per_step, ms_per_pair (with
-    `iterations`), peak_mib, training_loss, training_epe_per_image (with `step`), epe_per_image (with `set` and
-    `iterations`), zero_epe_per_image (with `set`: the error of zero flow)."""
+    `iterations`), ms_per_training_step, peak_mib, training_loss, training_epe_per_image (with `step`),
+    validation_epe_per_image (with `set`, `iterations` and `step`), epe_per_image and those of parts of pictures, see
+    flowgru.comparison.errors.PARTS (with `set` and `iterations`), and that of zero flow, zero_epe_per_image (with `set`)."""
     set: str
     """The data set of an end-point error; empty otherwise."""
     iterations: int | None

@@ -11,9 +11,13 @@ from flowgru.console import printable
 from flowgru.errors import InputFileError
 
 MEASUREMENTS = "measurements.csv"
-COSTS = ("parameters", "multiply_adds", "ms_per_step", "peak_mib")
+COSTS = ("parameters", "multiply_adds", "ms_per_step", "ms_per_training_step", "peak_mib")
 USUAL_ITERATIONS = 12
 """Refinements at which rows are compared, or the nearest number that was measured (RAFT's default)."""
+
+
+_Key = tuple[str, str, str, str, int | None]
+"""Regime, row, measure, data set and refinements."""
 
 
 class Results:
@@ -22,8 +26,8 @@ class Results:
     def __init__(self, record: ComparisonRecord, measurements: list[Measurement]) -> None:
         self.record = record
         self.measurements = measurements
-        self._values: dict[tuple[str, str, str, str, int | None], dict[int | None, float]] = defaultdict(dict)
-        self._curves: dict[tuple[str, str, str], dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        self._values: dict[_Key, dict[int | None, float]] = defaultdict(dict)
+        self._curves: dict[_Key, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         self._numbers: set[tuple[str, str, int]] = set()
         for regime, row, seed, measure, data_set, iterations, step, value in measurements:
             if iterations is not None:
@@ -31,7 +35,7 @@ class Results:
             if step is None:
                 self._values[regime, row, measure, data_set, iterations][seed] = value
             elif seed is not None:
-                self._curves[regime, row, measure][seed][step] = value
+                self._curves[regime, row, measure, data_set, iterations][seed][step] = value
 
     @property
     def regimes(self) -> list[str]:
@@ -66,9 +70,11 @@ class Results:
         """A measure that needs no training; with several seeds, the first one's."""
         return next(iter(self._values.get((regime, row, measure, "", iterations), {}).values()), None)
 
-    def by_seed(self, regime: str, row: str, data_set: str, iterations: int | None) -> dict[int, float]:
-        """epe_per_image of a row, by seed."""
-        found = self._values.get((regime, row, "epe_per_image", data_set, iterations), {})
+    def by_seed(
+        self, regime: str, row: str, data_set: str, iterations: int | None, measure: str = "epe_per_image"
+    ) -> dict[int, float]:
+        """An error of a row, by seed."""
+        found = self._values.get((regime, row, measure, data_set, iterations), {})
         return {seed: value for seed, value in sorted(found.items(), key=str) if seed is not None}
 
     def zero_error(self, data_set: str) -> float | None:
@@ -77,9 +83,17 @@ class Results:
             (m.value for m in self.measurements if m.measure == "zero_epe_per_image" and m.set == data_set), None
         )
 
-    def curve(self, regime: str, row: str, measure: str) -> dict[int, dict[int, float]]:
+    def curve(
+        self, regime: str, row: str, measure: str, data_set: str = "", iterations: int | None = None
+    ) -> dict[int, dict[int, float]]:
         """A measure of the training by seed and step."""
-        return self._curves.get((regime, row, measure), {})
+        return self._curves.get((regime, row, measure, data_set, iterations), {})
+
+    @cached_property
+    def validated(self) -> list[tuple[str, int]]:
+        """The sets and numbers of refinements of the held-out learning curves."""
+        found = {(m.set, m.iterations) for m in self.measurements if m.measure == "validation_epe_per_image"}
+        return sorted((name, count) for name, count in found if count is not None)
 
     def iterations(self, measure: str = "epe_per_image", data_set: str | None = None) -> list[int]:
         """The numbers of refinements for which there is a measure, ascending."""

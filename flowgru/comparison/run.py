@@ -13,7 +13,7 @@ from flowgru.config.require import require_precision
 from flowgru.console import say
 from flowgru.errors import MachineError, counted
 from flowgru.model.weight_files.loading import device_of_option
-from flowgru.training.pairs import training_pairs
+from flowgru.training.feeding.pairs import training_pairs
 
 
 def run_comparison(

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.benchmarking.costs import peak_mib
+from flowgru.comparison.errors import diverged_errors, measure_errors
 from flowgru.comparison.measurements import RunMeasurement
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
 from flowgru.console import progress
@@ -19,7 +20,6 @@ from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
 from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, measured_name, started_by_dis
@@ -29,44 +29,51 @@ from flowgru.training.run_log import read_log
 from flowgru.training.step import Diverged
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
+VALIDATION = "validation_epe_per_image"
 
 
 def train_and_measure(
     config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, sets: tuple[str, ...]
 ) -> list[RunMeasurement]:
-    """Trains, or goes on with training, and measures epe_per_image on `sets`.
+    """Trains, or goes on with training, and measures the errors on `sets`.
 
     A training that diverges is a result too: all its errors are NaN, and no mean over the other seeds hides it.
     """
 
-    def errors(name: str, by_count: Mapping[int, float]) -> list[RunMeasurement]:
-        return [RunMeasurement("epe_per_image", error, run.seed, name, count) for count, error in by_count.items()]
+    def of_run(name: str, errors: Mapping[tuple[str, int], float]) -> list[RunMeasurement]:
+        return [RunMeasurement(measure, error, run.seed, name, count) for (measure, count), error in errors.items()]
 
     if not (folder / WEIGHTS).exists():
         try:
             train(run, str(folder), device=device)
         except Diverged as diverged:
             print(f"diverged: {diverged}", flush=True)
-            nothing = dict.fromkeys(config.iterations, math.nan)
-            return training_curves(folder, run.seed) + [one for name in sets for one in errors(name, nothing)]
+            nothing = diverged_errors(config.iterations)
+            return training_curves(folder, run.seed) + [one for name in sets for one in of_run(name, nothing)]
     for checkpoint in CheckpointStore(folder).checkpoints():  # ten times as large as the model, and of no more use
         shutil.rmtree(checkpoint)
     network = load_model(folder / WEIGHTS, device)
     measured = training_curves(folder, run.seed)
     for name in sets:
         pairs, padding = measured_pairs(config, name), padding_mode(name.removesuffix(FROM_DIS))
-        measured += errors(name, validate(network, pairs, config.iterations, network.device, padding=padding))
+        measured += of_run(name, measure_errors(network, pairs, config.iterations, padding))
     return measured
 
 
 def training_curves(folder: Path, seed: int) -> list[RunMeasurement]:
-    """Loss and end-point error of the training in a folder from its log, each the mean since the line before."""
+    """What the log of the training in a folder says of each step: loss and end-point error on the training pairs, each the
+    mean since the line before, and the error on the validation pairs, NaN where it was not finite."""
     curves = []
     for values in read_log(folder):
         step = values.get("step")
         for name in ("loss", "epe_per_image"):
             if isinstance(value := values.get(name), int | float) and isinstance(step, int):
                 curves.append(RunMeasurement(f"training_{name}", value, seed, step=step))
+        for name, errors in (values.get(VALIDATION) or {}).items():
+            curves += [
+                RunMeasurement(VALIDATION, math.nan if error is None else error, seed, name, int(count), step)
+                for count, error in errors.items()
+            ]
     return curves
 
 

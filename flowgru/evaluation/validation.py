@@ -1,6 +1,6 @@
 """How far a network is from the exact flow of held-out pairs, after several numbers of refinements."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,10 @@ from flowgru.evaluation.metrics import endpoint_error
 from flowgru.grid import PaddingMode
 from flowgru.layers.arithmetic import convolutions
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.types import Flow
+
+Watch = Callable[[int, FlowSample, Sequence[Flow]], None]
+"""Is told of each pair: its index, the pair, and its flow after each of the numbers of refinements."""
 
 
 def validate(
@@ -21,9 +25,10 @@ def validate(
     device: torch.device,
     *,
     padding: PaddingMode = "sintel",
+    watch: Watch | None = None,
 ) -> dict[int, float]:
     """epe_per_image in pixels after each number of refinements: the mean of the pairs' means, in float32 without TF32."""
-    means = pair_errors(network, data, iterations, device, padding=padding).nanmean(dim=0)
+    means = pair_errors(network, data, iterations, device, padding=padding, watch=watch).nanmean(dim=0)
     return dict(zip(iterations, means.tolist(), strict=True))
 
 
@@ -40,6 +45,7 @@ def pair_errors(
     rank: int = 0,
     world_size: int = 1,
     asked_to_stop: Sequence[int] = (),
+    watch: Watch | None = None,
 ) -> Float[Tensor, "pairs counts"]:
     """Mean end-point error of each pair after each number of refinements; those of other ranks stay 0.
 
@@ -63,4 +69,6 @@ def pair_errors(
         for column, count in enumerate(iterations):
             error = endpoint_error(flows[count - 1], target, valid)[0]
             errors[index, column] = error.nan_to_num(nan=torch.inf) if valid.any() else error
+        if watch is not None:
+            watch(index, pair, [flows[count - 1] for count in iterations])
     return errors

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparisons import write_comparison
+from comparisons import ROWS, write_comparison
 
 from flowgru.comparison.measurements import read_measurements, write_measurements
 from flowgru.comparison.report.page import write_report
@@ -60,3 +60,9 @@ def test_where_everything_diverged_the_page_says_so_and_has_no_empty_axes(tmp_pa
     text = page(tmp_path, lambda one: one._replace(value=math.nan) if one.measure in lost else one)
     assert "There is no training curve" in text and "No row has a finite error on synthetic yet." in text
     assert "Training curves of" not in text and "after different numbers of refinements" not in text
+
+
+def test_thirteen_rows_look_different():
+    looks = styles(ROWS)
+    assert len({(look["color"], look["dashes"]) for look in looks.values()}) == len(ROWS)
+    assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(ROWS)

@@ -13,8 +13,9 @@ from comparisons import TINY, TINY_ROWS, words
 
 from flowgru.cli import main
 from flowgru.comparison import run
+from flowgru.comparison.errors import PARTS
 from flowgru.comparison.folder import ComparisonFolder
-from flowgru.comparison.measurements import read_measurements
+from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.comparison.runs import measured_pairs
 from flowgru.config import NetworkConfig, RowConfig
 from flowgru.errors import RequestError
@@ -51,7 +52,11 @@ def test_a_comparison_measures_all_that_it_promises(finished_comparison):
         }
         assert {key[4] for key in mine if key[1] == "training_loss"} == {1, 2}
         assert {key[3] for key in mine if key[1] == "ms_per_pair"} == {1, 3}
-        for measure in ("parameters", "operator_parameters", "hidden_size", "multiply_adds", "ms_per_step", "peak_mib"):
+        assert {key[2:] for key in mine if key[1] == "validation_epe_per_image"} == {("synthetic", 1, 2)}
+        parts = {key[1] for key in mine if key[1] in PARTS}
+        assert parts and all((0, part, "synthetic", n, None) in mine for part in parts for n in (1, 3))
+        costs = ("multiply_adds", "ms_per_step", "ms_per_training_step", "peak_mib")
+        for measure in ("parameters", "operator_parameters", "hidden_size", *costs):
             assert mine[None, measure, "", None, None] > 0, measure
         assert mine[None, "zero_epe_per_image", "synthetic", None, None] > 0
     assert all(math.isfinite(value) for value in found.values())
@@ -139,6 +144,32 @@ def test_another_recipe_is_refused_and_one_with_more_rows_is_not(copied_comparis
     )
     with pytest.raises(RequestError, match=r"another version of flowgru \(setting training.stepz"):
         ComparisonFolder(copied_comparison, TINY)
+
+
+def test_a_setting_that_came_later_had_its_default(tmp_path):
+    with ComparisonFolder(tmp_path / "results", TINY) as folder:
+        folder.note()
+    path = tmp_path / "results/comparison.json"
+    noted = json.loads(path.read_text())
+    del noted["config"]["training"]["data"]["untextured"], noted["config"]["test"]["initial_flows"]
+    path.write_text(json.dumps(noted))
+    ComparisonFolder(tmp_path / "results", TINY)
+    data = replace(TINY.training.data, untextured=0.5)
+    with pytest.raises(RequestError, match=r"training.data.untextured was 0.* and is 0.5"):
+        ComparisonFolder(tmp_path / "results", replace(TINY, training=replace(TINY.training, data=data)))
+
+
+def test_a_run_whose_parts_are_not_measured_is_measured_again(tmp_path):
+    def measured(measure: str) -> Measurement:
+        return Measurement("equal_width", "conv_gru", 0, measure, "synthetic", 1, None, 2.0)
+
+    with ComparisonFolder(tmp_path / "results", TINY) as folder:
+        folder.note()
+        asked = ("equal_width", "conv_gru", 0, ("synthetic",), (1,))
+        folder.add([measured("epe_per_image")])
+        assert folder.unmeasured_sets(*asked) == ("synthetic",)
+        folder.add([measured("epe_s10_40")])
+        assert folder.unmeasured_sets(*asked) == ()
 
 
 def test_a_row_keeps_its_meaning_and_rows_may_be_added(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from comparisons import TINY
 
+from flowgru.comparison.errors import PARTS
 from flowgru.comparison.plan import reference_network, run_config
 from flowgru.comparison.runs import measured_pairs, measured_sets, train_and_measure, zero_error
 from flowgru.config import NetworkConfig
@@ -53,7 +54,7 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
     run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
     measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
     assert [one.of_row("r", "a")[:-1] for one in measured] == [
-        ("r", "a", 1, "epe_per_image", "synthetic", count, None) for count in (1, 3)
+        ("r", "a", 1, measure, "synthetic", count, None) for measure in ("epe_per_image", *PARTS) for count in (1, 3)
     ]
     assert all(math.isnan(one.value) for one in measured)
 

@@ -77,6 +77,7 @@ def write_comparison(
             for measure, value in (
                 ("parameters", 1.2e6 + 4e4 * index), ("operator_parameters", 2e5 + 4e4 * index), ("hidden_size", 80.0),
                 ("multiply_adds", 6e8 * cost), ("ms_per_step", 11.0 * cost), ("peak_mib", 300.0 + 20.0 * cost),
+                ("ms_per_training_step", 1000.0 + 500.0 * cost),
             ):  # fmt: skip
                 lines.append(Measurement(regime, row, None, measure, "", None, None, value))
             for number in ITERATIONS:

@@ -31,8 +31,8 @@ class RegimeNumbers:
         self.main_set = next(iter(results.sets), "")
         self.headline = results.headline_iterations(self.main_set)
 
-    def epe(self, row: str, data_set: str, iterations: int | None) -> Estimate | None:
-        return seeds_estimate(self.results.by_seed(self.regime, row, data_set, iterations))
+    def epe(self, row: str, data_set: str, iterations: int | None, measure: str = "epe_per_image") -> Estimate | None:
+        return seeds_estimate(self.results.by_seed(self.regime, row, data_set, iterations, measure))
 
     def main_table(self) -> tuple[str, list[str], list[list[Cell]]]:
         """Caption, header and rows of the table of costs and errors."""

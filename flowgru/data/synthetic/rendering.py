@@ -118,6 +118,17 @@ def paint_over(
     return top
 
 
+def layers_on_top(layers: list[Layer], height: int, width: int, device: torch.device) -> UInt8[Tensor, "H W"]:
+    """The number of the layer that is on top in each pixel of the first picture."""
+    grid, tops = pixel_grid(height, width, device), torch.zeros(height, width, dtype=torch.uint8, device=device)
+    for number, layer in enumerate(layers):
+        if layer.shape is None:
+            tops.fill_(number)
+        elif (box := whole_pixels(layer.shape.box, height, width)) is not None:
+            tops[box].masked_fill_(layer.shape.alpha(grid[:, *box]) > 0.5, number)
+    return tops
+
+
 def pixel_grid(height: int, width: int, device: torch.device) -> Float[Tensor, "2 H W"]:
     x, y = torch.arange(width, device=device), torch.arange(height, device=device)
     return torch.stack((x.expand(height, width), y[:, None].expand(height, width))).float()

@@ -1,0 +1,100 @@
+"""The report says where the error is, how rows differ after every number of refinements, and what they are at equal time."""
+
+from pathlib import Path
+
+import pytest
+from comparisons import ITERATIONS, write_comparison
+from test_report import TWO, cells
+
+from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
+from flowgru.comparison.report.page import write_report
+from flowgru.comparison.report.text import estimate_text
+from flowgru.comparison.statistics import mean_interval
+
+ERRORS = {"conv_gru": (3.0, 3.5, 4.1), "conv_min_gru": (2.0, 2.4, 3.2)}
+"""By the seed."""
+
+
+def page_with(folder: Path, *more: Measurement) -> str:
+    write_comparison(folder, rows=TWO, regimes=("equal_width",), sets=("synthetic",))
+    measured = [one for one in read_measurements(folder / "measurements.csv") if one.measure != "ms_per_training_step"]
+    write_measurements(folder / "measurements.csv", [*measured, *more])
+    write_report(folder)
+    return (folder / "report.html").read_text("utf-8")
+
+
+def of_parts(measure: str, factor: float) -> list[Measurement]:
+    return [
+        Measurement("equal_width", row, seed, measure, "synthetic", count, None, factor * error / count)
+        for row, errors in ERRORS.items()
+        for seed, error in enumerate(errors)
+        for count in ITERATIONS
+    ]
+
+
+def test_the_error_of_each_part_stands_beside_the_others(tmp_path):
+    page = page_with(tmp_path, *of_parts("epe_s40_plus", 12.0), *of_parts("epe_untextured_64", 24.0))
+    table = cells(page, "EPE [px] after 12 refinements, pooled")
+    assert table["row"] == ["true flow of 40 px or more", "without texture, 64 px or more from an edge"]
+    for row, errors in ERRORS.items():
+        assert table[row] == [str(estimate_text(mean_interval([f * e for e in errors]))) for f in (1.0, 2.0)]
+
+
+def test_rows_are_compared_after_every_number_of_refinements(tmp_path):
+    page = page_with(tmp_path, *of_parts("epe_untextured_64", 1.0))
+    table = cells(page, "Differences in EPE, without texture, 64 px or more from an edge [px]")
+    assert table["rows"] == [str(count) for count in ITERATIONS] and list(table) == ["rows", "conv_min_gru − conv_gru"]
+    differences = [b - a for a, b in zip(*ERRORS.values(), strict=True)]
+    for count, cell in zip(ITERATIONS, table["conv_min_gru − conv_gru"], strict=True):
+        mean, half, _ = estimate_text(mean_interval([each / count for each in differences]), "+")
+        assert cell == mean + half  # below each other
+    assert "conv_min_gru − conv_gru" in cells(page, "Differences in EPE per image [px]")
+
+
+def test_a_comparison_without_parts_or_curves_has_a_page_as_before(tmp_path):
+    page = page_with(tmp_path)
+    assert "Where the error is" not in page and "At equal time" not in page
+
+
+def test_learning_curves_are_read_at_the_time_of_half_of_the_slowest_training(tmp_path):
+    def curve(row: str, milliseconds: float, *values: float) -> list[Measurement]:
+        time = Measurement("equal_width", row, None, "ms_per_training_step", "", None, None, milliseconds)
+        steps = zip((100, 200, 300, 400), values, strict=True)
+        return [time] + [
+            Measurement("equal_width", row, seed, "validation_epe_per_image", "synthetic", 4, step, value + seed)
+            for step, value in steps
+            for seed in (0, 1, 2)
+        ]
+
+    page = page_with(
+        tmp_path, *curve("conv_gru", 2000.0, 9.0, 8.0, 5.0, 4.0), *curve("conv_min_gru", 1600.0, 9.0, 7.0, 3.0, 2.0)
+    )
+    table = cells(page, "The error on the validation pairs at the time")
+    assert table["row"][2] == "EPE per image on synthetic, 4 refinements [px]"
+    half = str(estimate_text(mean_interval([0.0, 1.0, 2.0]))).split(" ", 1)[1]
+    # 800 s are half of the slowest row's: 200 steps of 2 s, or 250 of 1.6 s, midway between two validations.
+    assert table["conv_gru"] == ["2,000", "200", f"9.0 {half}"] and table["conv_min_gru"] == [
+        "1,600",
+        "250",
+        f"6.0 {half}",
+    ]
+
+    fast = page_with(
+        tmp_path / "fast",
+        *curve("conv_gru", 2000.0, 9.0, 8.0, 5.0, 4.0),
+        *curve("conv_min_gru", 100.0, 9.0, 7.0, 3.0, 2.0),
+    )
+    assert cells(fast, "The error on the validation pairs")["conv_min_gru"][1:] == ["400", f"3.0 {half}"]
+
+
+@pytest.mark.parametrize("missing", ["conv_gru", "conv_min_gru"])
+def test_a_row_whose_time_is_not_known_has_no_error_at_equal_time(tmp_path, missing):
+    lines = [
+        Measurement("equal_width", row, 0, "validation_epe_per_image", "synthetic", 4, 100, 2.0) for row in TWO
+    ] + [
+        Measurement("equal_width", row, None, "ms_per_training_step", "", None, None, 5.0)
+        for row in TWO
+        if row != missing
+    ]
+    table = cells(page_with(tmp_path, *lines), "The error on the validation pairs")
+    assert table[missing] == ["–", "–", "–"]
