@@ -33,9 +33,9 @@ def refuse(times: int, monkeypatch) -> None:
 
 def test_a_disk_that_is_full_for_a_while_does_not_end_the_run(tmp_path, monkeypatch, capsys):
     refuse(2, monkeypatch)
-    train(replace(TINY, keep_checkpoints=6), str(tmp_path), device="cpu")
+    train(replace(TINY, steps=4, keep_checkpoints=6), str(tmp_path), device="cpu")
     assert (tmp_path / "model.safetensors").exists()
-    assert sorted(path.name[-1] for path in tmp_path.glob("step-*")) == ["3", "4", "5", "6"]
+    assert sorted(path.name[-1] for path in tmp_path.glob("step-*")) == ["3", "4"]
     assert capsys.readouterr().out.count("warning: cannot save the checkpoint: No space left on device") == 2
 
 

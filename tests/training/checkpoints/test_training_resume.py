@@ -34,7 +34,7 @@ DRAWN = replace(
 )
 """How often it refines is drawn for each step."""
 
-KEPT = replace(TINY, keep_checkpoints=6)
+KEPT = replace(TINY, steps=4, keep_checkpoints=6)
 SHORT = replace(TINY, steps=2, validation=replace(TINY.validation, every=2))
 
 
@@ -85,7 +85,7 @@ main(["train", "--config", sys.argv[1], "--output", sys.argv[2], "--device", "cp
 """
 
 
-VALIDATED = replace(DRAWN, validation=replace(DRAWN.validation, every=2, pairs=2))
+VALIDATED = replace(DRAWN, steps=4, validation=replace(DRAWN.validation, every=2, pairs=2))
 """It is measured after every second step."""
 
 
@@ -97,7 +97,7 @@ def validated(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("step", [2, 6], ids=["in the middle", "at the end"])
+@pytest.mark.parametrize("step", [2, 4], ids=["in the middle", "at the end"])
 def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for_it(
     validated, tmp_path, monkeypatch, step
 ):
@@ -123,7 +123,7 @@ def test_a_signal_during_a_validation_stops_it_and_the_same_command_makes_up_for
 
 
 def test_resume_never_refuses_a_folder_with_checkpoints(kept):
-    with pytest.raises(RequestError, match="holds 6 checkpoints: name another --output"):
+    with pytest.raises(RequestError, match="holds 4 checkpoints: name another --output"):
         train(KEPT, str(kept), resume="never", device="cpu")
 
 
@@ -132,7 +132,7 @@ def test_resuming_from_a_named_checkpoint_gives_the_same_bits(kept, tmp_path):
     train(KEPT, str(tmp_path), resume=start, device="cpu")
     run, again = (load_file(folder / "model.safetensors") for folder in (kept, tmp_path))
     assert all(torch.equal(run[name], again[name]) for name in run)
-    with pytest.raises(RequestError, match="holds step-00000006, newer than"):
+    with pytest.raises(RequestError, match="holds step-00000004, newer than"):
         train(KEPT, str(kept), resume=start, device="cpu")
 
 
@@ -197,10 +197,10 @@ def test_a_finished_run_says_that_it_is_finished(tmp_path, capsys):
 
 
 def test_a_named_checkpoint_that_is_damaged_is_an_error(kept, tmp_path):
-    damaged = tmp_path / "step-00000006"
-    shutil.copytree(kept / "step-00000006", damaged)
+    damaged = tmp_path / "step-00000004"
+    shutil.copytree(kept / "step-00000004", damaged)
     (damaged / "model.safetensors").write_bytes(b"0")
-    with pytest.raises(RequestError, match="step-00000006"):
+    with pytest.raises(RequestError, match="step-00000004"):
         train(KEPT, str(tmp_path / "other"), resume=str(damaged), device="cpu")
     assert not (tmp_path / "other").exists()
 

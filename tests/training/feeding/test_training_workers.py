@@ -44,7 +44,7 @@ def die_once(marker: Path, monkeypatch) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path, monkeypatch):
-    config = replace(TINY, steps=4, workers=1)
+    config = replace(TINY, steps=3, workers=1)
     train(config, str(tmp_path / "whole"), device="cpu")
     die_once(tmp_path / "died", monkeypatch)
     train(config, str(tmp_path / "hurt"), device="cpu")
