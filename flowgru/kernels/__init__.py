@@ -3,6 +3,7 @@
 import warnings
 from functools import cache
 from importlib.util import find_spec
+from typing import Any, cast
 
 import torch
 
@@ -14,7 +15,6 @@ def takes_triton(device: torch.device) -> bool:
     return device.type == "cuda" and why_not_triton(device) is None
 
 
-@torch.compiler.assume_constant_result  # a graph that is traced cannot run it
 def why_not_triton(device: torch.device) -> str | None:
     """Why Triton's kernels cannot run on the GPU, or None where they can: a small one has run there.
 
@@ -22,6 +22,10 @@ def why_not_triton(device: torch.device) -> str | None:
     does not know old GPUs. A warning says so, once.
     """
     return _tried(device)
+
+
+# A graph that is traced cannot run it: torch.compiler.assume_constant_result, which would import the whole compiler now.
+cast(Any, why_not_triton)._dynamo_marked_constant = True
 
 
 @cache

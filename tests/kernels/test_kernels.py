@@ -1,11 +1,13 @@
 """Where Triton's kernels cannot run, a GPU computes by PyTorch's own operations, and a line says so once."""
 
 import subprocess
+import sys
 import warnings
 
 import pytest
 import torch
 from fake_cuda import fake_cuda
+from paths import ROOT
 
 from flowgru import kernels
 from flowgru.config import NetworkConfig
@@ -71,3 +73,10 @@ def test_what_triton_computes_else_pytorch_does(monkeypatch, tried_anew, install
 def test_a_cpu_is_not_asked(monkeypatch):
     monkeypatch.setattr(kernels, "_tried", lambda device: pytest.fail("asked"))
     assert not kernels.takes_triton(torch.device("cpu"))
+
+
+def test_the_compiler_of_pytorch_is_not_imported_for_it():
+    """It takes longer than all else of a command's start."""
+    code = "import sys, flowgru.kernels, flowgru.scan; assert 'torch._dynamo' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
