@@ -163,8 +163,8 @@ def test_a_part_ends_with_what_has_started_it_and_saves_where_it_may(number, sai
         assert runner.stdout is not None
         assert runner.stdout.readline() == "begun\n"
         runner.send_signal(number)
-        assert runner.wait(30) == (143 if said else -number)
-        assert runner.stdout.read() == said  # which ends once nothing has the pipe open any more
+        last, _ = runner.communicate(timeout=30)  # which ends once nothing has the pipe open any more
+    assert (runner.returncode, last) == (143 if said else -number, said)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from fake_cuda import Waits, fake_cuda
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from tiny_run import TINY, log_lines
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowgru.config import NetworkConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -142,6 +143,30 @@ def test_a_run_that_diverges_gives_up_a_step_late_and_every_checkpoint_is_finite
         assert steps == {1}  # the one before the first that was skipped
         weights = load_file(tmp_path / f"step-{number:08}" / "model.safetensors")
         assert all(value.isfinite().all() for value in [*weights.values(), *checkpoint["mean"].values()])
+
+
+def test_the_statistics_of_many_norms_are_kept_and_put_back_by_few_copies():
+    network = torch.nn.Sequential(*(torch.nn.BatchNorm2d(channels) for channels in range(1, 16)))
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    launched = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            name = func.overloadpacket.__name__
+            launched.extend([name] * (name not in ("view", "split_with_sizes")))
+            return func(*args, **(kwargs or {}))
+
+    with Copies():
+        statistics = step.Statistics(network)
+    for kept in (True, False):
+        for value in network.buffers():
+            value.add_(1)
+        changed = {name: value.clone() for name, value in network.named_buffers()}
+        with Copies():
+            statistics.put_back(torch.tensor(kept))
+        for name, value in network.named_buffers():
+            assert torch.equal(value, (changed if kept else before)[name])
+    assert len(launched) <= 2 + 2 * 2 * 3 and len(before) == 45, launched
 
 
 def test_the_statistics_of_batch_norm_forget_a_step_that_was_left_out(monkeypatch, as_on_cuda):
