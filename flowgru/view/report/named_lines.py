@@ -25,8 +25,8 @@ class NamedLine(NamedTuple):
 def line_chart(lines: Sequence[NamedLine], x_label: str, y_label: str, ticks: Sequence[str] = ()) -> str:
     """All lines in one panel; with `ticks` these names stand at 0, 1, 2, ..., and the points are not joined.
 
-    An axis whose numbers differ by more than LOG_SPAN is logarithmic. The legend stands beside the panel where there are
-    several lines.
+    An axis whose numbers differ by more than LOG_SPAN is logarithmic, unless the upright one has shares, of which 0 is one.
+    The legend stands beside the panel where there are several lines.
     """
 
     def draw() -> Figure:
@@ -44,7 +44,8 @@ def line_chart(lines: Sequence[NamedLine], x_label: str, y_label: str, ticks: Se
             if known > MARKED:
                 look["marker"] = ""
             axes.plot(line.x, line.y, label=line.name, linewidth=1.6, markersize=4.5, **look)
-        scale_upright(axes, [value for line in lines for value in line.y])
+        if not y_label.endswith("[%]"):
+            scale_upright(axes, [value for line in lines for value in line.y])
         _scale_along(axes, lines, ticks)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

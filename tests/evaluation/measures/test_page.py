@@ -7,6 +7,7 @@ import pytest
 
 from flowgru.cli import main
 from flowgru.evaluation.measures.sections import shown, stored
+from flowgru.view.report.named_lines import NamedLine, line_chart
 
 
 def test_the_page_has_every_measure_and_the_worst_pairs(pairs, tmp_path):
@@ -46,3 +47,9 @@ def test_a_clip_has_a_page_without_errors(frames, tmp_path):
 )
 def test_a_cell_as_it_is_seen_and_kept(value, seen, kept):
     assert (shown(value), stored(value)) == (seen, kept)
+
+
+@pytest.mark.parametrize("unit, linear", [("[%]", True), ("[px]", False)])
+def test_shares_stand_on_an_axis_that_has_a_zero(unit, linear):
+    svg = line_chart([NamedLine("found", [1, 2, 3], [0.0, 1.0, 90.0])], "bin", f"error {unit}")
+    assert ("<!-- 80 -->" in svg) is linear and ("<!-- 50 -->" in svg) is not linear
