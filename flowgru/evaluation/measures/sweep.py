@@ -11,7 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flowgru.errors import RequestError
+from flowgru.console import warn
+from flowgru.errors import RequestError, counted
 from flowgru.files.json_text import parse_json
 from flowgru.files.line_journal import LineJournal
 
@@ -62,8 +63,12 @@ class Sweep:
 
     def close(self, *, keep: bool) -> None:
         """Gives the folder back. `keep` the file for the next run of the same command, or take it away."""
-        if self._lines is not None:
-            self._lines.close(keep=keep)
+        if self._lines is None:
+            return
+        if keep and self._rows:
+            kept = counted(len(self._rows), "measurement")
+            warn(f"{self._lines.path} keeps {kept}: the same command goes on with them")
+        self._lines.close(keep=keep)
 
     def _read(self, journal: LineJournal, overwrite: bool) -> None:
         """Takes what an earlier run of the same request has left."""

@@ -94,6 +94,11 @@ def test_an_interrupted_sweep_goes_on(pairs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     interrupted(monkeypatch, 4)
     assert run(*words, out) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2:] == [
+        f"{out}/corruptions.jsonl keeps 6 measurements: the same command goes on with them",
+        "stopped by Ctrl-C",
+    ]
     assert [path.name for path in out.iterdir()] == ["corruptions.jsonl"]
     with (out / "corruptions.jsonl").open("a") as file:
         file.write('{"data": "pairs.csv", "ind')  # what is killed while it writes leaves half a line
