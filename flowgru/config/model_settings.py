@@ -34,8 +34,8 @@ class ModelSettings:
     which smooths the flow and fits it to the pictures. The way to a flow thus is: initial flow > held refinements >
     refinements > gate > variational refinement. Without it what the model's card says, else no."""
     warm_start: bool = False
-    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across a cut,
-    not in the pair after it, and not where a pair does not begin with the picture that ended the one before."""
+    """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across the cuts
+    of a clip, not in the pair after one, and not where a pair does not begin with the picture that ended the one before."""
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
     0.05 is hardly seen in the error. --iterations stays the most there are."""

@@ -15,9 +15,8 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.initial_flow import InitialFlow, going_on
 from flowgru.estimation.matcher import PairMatcher
-from flowgru.estimation.stream import Handover
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork
@@ -87,32 +86,30 @@ Watcher = Callable[[PairErrors, FlowSample, Flow], None]
 class Chain:
     """Estimates pairs in their order: one that goes on where the last one ended starts where that estimate leads.
 
-    Every other pair, so the first of each scene and pass, starts anew, or where `given` says; so do a pair across a cut
-    and the one after it.
+    Every other pair, so the first of each scene and pass, starts anew, or where `given` says. No cut is looked for: the
+    files say which pairs follow each other, and pairs with a true flow lie within a scene, however far it moves.
     """
 
     def __init__(self, estimator: Estimator, given: GivenStart | None = None) -> None:
         self.estimator, self.given = estimator, given
         self.last: Any = None
-        self.handover = Handover()
+        self.carried: InitialFlow | None = None
 
-    def start(self, files: Any, name: str, first: Images, second: Images) -> InitialFlow | None:
+    def start(self, files: Any, name: str, size: tuple[int, ...]) -> InitialFlow | None:
         """Where the next pair starts, which is of these files (`first` and `second`; None where nobody knows them)."""
-        if not follows(self.last, files):
-            self.interrupt()
-        self.last, size = files, tuple(first.shape[2:])
-        (start,) = self.handover.starts(first, second, [lambda: None if self.given is None else self.given(name, size)])
-        return start
+        carried = self.carried if follows(self.last, files) else None
+        self.last, self.carried = files, None
+        return going_on(carried, lambda: None if self.given is None else self.given(name, size))
 
     def estimate(self, first: Images, second: Images, start: InitialFlow | None) -> Estimate:
         """The estimate of that pair."""
         found = self.estimator(first, second, start)
-        self.handover.take([found.carried])
+        self.carried = found.carried
         return found
 
     def interrupt(self) -> None:
         """The next pair starts anew."""
-        self.handover.carried = ()
+        self.carried = None
 
 
 def follows(before: Any, pair: Any) -> bool:
@@ -144,8 +141,7 @@ def evaluate(
     for index in range(len(dataset)):
         try:
             sample, group = dataset[index], getattr(files[index], "set", None) or None
-            first, second = sample.first[None], sample.second[None]
-            start = chain.start(files[index], sample.name, first, second)
+            start = chain.start(files[index], sample.name, tuple(sample.first.shape[1:]))
         except InputFileError as error:
             if on_left_out is None:
                 raise
@@ -155,9 +151,9 @@ def evaluate(
             continue
         errors = FlowErrors()
         with torch.inference_mode():
-            flow, _, began = chain.estimate(first, second, start)
+            flow, _, began = chain.estimate(sample.first[None], sample.second[None], start)
             if index in static:
-                errors.update_static(estimate(first, first).flow[0])
+                errors.update_static(estimate(sample.first[None], sample.first[None]).flow[0])
         errors.update(flow[0], sample)
         total.merge(errors)
         if group is not None:

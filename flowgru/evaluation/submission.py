@@ -107,7 +107,7 @@ def _write_flows(
     with progress(benchmark.name, len(benchmark.pairs), "pairs") as advance, torch.inference_mode():
         for pair in benchmark.pairs:
             first, second = (to_tensor(read_image(path))[None] for path in (pair.first, pair.second))
-            start = chain.start(pair, pair.target.rpartition(".")[0], first, second)
+            start = chain.start(pair, pair.target.rpartition(".")[0], tuple(first.shape[2:]))
             flow = chain.estimate(first, second, start).flow
             kept.check()
             array = flow[0].float().permute(1, 2, 0).cpu().numpy()
