@@ -25,7 +25,8 @@ from torchvision.models.optical_flow import raft_large
 from flowgru.benchmarking.timing import Table
 from flowgru.config import NetworkConfig, TrainConfig
 from flowgru.layers import triton_norm
-from flowgru.layers.graphs import Graphs, Recorder
+from flowgru.layers.graphs import Graphs
+from flowgru.layers.recorder import Recorder
 from flowgru.model.correlation import triton_all_pairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.recorded import RecordedMatches

@@ -1,10 +1,9 @@
 """CUDA graphs: what functions have a device do is recorded once for each kind of call, and then a single launch."""
 
-import threading
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator, Hashable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,68 +12,17 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from flowgru.errors import lacks_memory, one_line
+from flowgru.layers.recorder import CudaRecorder, Recorder, Replay
 
 Found = TypeVar("Found")
 
-Replay = Callable[[], None]
-
-Recorder = Callable[[Callable[[], Any], torch.device], tuple[Replay, Any]]
-"""Records what a function has a device do: gives what replays it, and the tensors in which a replay leaves its results."""
+CALLS_BEFORE, TIMES_MORE = 2, 8
+"""The call of a kind that is recorded; and how many times as many calls it takes each time its graph had to make room. Where
+more kinds take turns than there is room for, recording would else cost more than graphs give."""
 
 MAX_GRADIENT_CHANGE = 0.05
 """How far a graph's gradient may be from the one that was computed without it, as a share of that one's length: rounding in
 16 bits is much less, and memory that does not hold what it should much more."""
-
-
-_recording = threading.Lock()
-"""Of all recorders: each begins by waiting for the whole device, which ends what another thread is recording there."""
-
-
-class CudaRecorder:
-    """Records CUDA graphs that all work in the same memory: what one gives is copied before another one is replayed."""
-
-    def __init__(self) -> None:
-        self._place: tuple[Any, torch.cuda.Stream] | None = None
-
-    def __call__(self, function: Callable[[], Any], device: torch.device) -> tuple[Replay, Any]:
-        if self._place is None:
-            self._place = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
-        graph, (pool, stream) = torch.cuda.CUDAGraph(), self._place
-        torch.clear_autocast_cache()  # weights in 16 bits that were cast before lie where they do not stay
-        found, problem = None, None
-        try:
-            with (
-                _recording,
-                torch.cuda.device(device),
-                torch.cuda.stream(torch.cuda.current_stream(device)),  # the next one leaves another where it fails
-                # Other threads read frames and pairs, and write flows, meanwhile.
-                torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
-            ):
-                try:
-                    found = function()
-                except Exception as error:
-                    problem = error
-        except Exception as error:
-            _leave(pool, device)
-            problem = problem or error  # the end of what has failed fails too, and says less
-        finally:
-            torch.clear_autocast_cache()
-        if problem is not None:
-            raise problem
-
-        def replay() -> None:
-            with torch.cuda.device(device):
-                graph.replay()
-
-        return replay, found
-
-
-def _leave(pool: Any, device: torch.device) -> None:
-    """Ends what a recording that has failed leaves begun: PyTorch would give back no memory to the device any more."""
-    index = torch.cuda.current_device() if device.index is None else device.index
-    with suppress(AttributeError, RuntimeError):
-        torch._C._cuda_endAllocateToPool(index, pool)
-        torch._C._cuda_releasePool(index, pool)
 
 
 class _Kind(NamedTuple):
@@ -122,7 +70,10 @@ class Graphs:
         self._device, self._each, self._most, self._agree = device, each, most, agree
         self._trained = _Trained(nn.Module() if trained is None else trained)
         self._recorder = recorder or CudaRecorder()
-        self._met: set[_Kind] = set()
+        self._calls: Counter[_Kind] = Counter()
+        """Without a graph, since the start or since it had to make room."""
+        self._calls_before: dict[_Kind, int] = {}
+        """For kinds whose graph had to make room, see CALLS_BEFORE."""
         self._recorded: OrderedDict[_Kind, _Recorded] = OrderedDict()
         self._records = True
 
@@ -138,9 +89,10 @@ class Graphs:
         given = [values.to(self._device, non_blocking=True) for values in given]
         adds_first = not self._trained.weights()
         found = function(*given)
-        if key in self._met and self._records and adds_first and self._trained.is_finite():
+        self._calls[key] += 1
+        enough = self._calls[key] >= self._calls_before.get(key, CALLS_BEFORE)
+        if enough and self._records and adds_first and self._trained.is_finite():
             self._record(key, function, given, found)
-        self._met.add(key)
         return found
 
     def release(self) -> bool:
@@ -169,7 +121,9 @@ class Graphs:
             return
         self._recorded[key] = _Recorded(static, weights, replay, found)
         if len(self._recorded) > self._most:
-            self._recorded.popitem(last=False)
+            oldest, _ = self._recorded.popitem(last=False)
+            self._calls[oldest] = 0
+            self._calls_before[oldest] = TIMES_MORE * self._calls_before.get(oldest, CALLS_BEFORE)
 
     def _static(self, layout: Hashable, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Tensors that stay, with the values of `given`: all graphs of one layout read the same ones."""

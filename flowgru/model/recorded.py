@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowgru.layers.graphs import Graphs, Recorder
+from flowgru.layers.graphs import Graphs
+from flowgru.layers.recorder import Recorder
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.initial_flow import start_from

@@ -103,9 +103,9 @@ def test_each_kind_of_pair_has_its_own_graph_and_only_the_latest_are_kept(networ
         match(width)
         match(width)
     assert match(sizes[-1]) == (MAX_GRAPHS + 1, 1)
-    assert match(sizes[0]) == (MAX_GRAPHS + 2, 1)  # that of the first size was given back
-    assert match(sizes[-1], iterations=2) == match(sizes[-1], hold=1) == (MAX_GRAPHS + 2, 1)
-    assert match(132) == (MAX_GRAPHS + 2, 1)  # of the coarse size of 136, but of another padding
+    assert match(sizes[0]) == (MAX_GRAPHS + 1, 1)  # that of the first size was given back
+    assert match(sizes[-1], iterations=2) == match(sizes[-1], hold=1) == (MAX_GRAPHS + 1, 1)
+    assert match(132) == (MAX_GRAPHS + 1, 1)  # of the coarse size of 136, but of another padding
 
 
 def test_only_a_gpu_records_and_only_matches_of_a_fixed_length(network, monkeypatch):
