@@ -55,16 +55,27 @@ def _at(place, strides, AXIS: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def _steps(STEPS: tl.constexpr, WIDE: tl.constexpr):
+    """The numbers of a tile's steps; WIDE where 32 bits do not count how far apart steps lie."""
+    step = tl.arange(0, STEPS)[None, :]
+    if WIDE:
+        step = step.to(tl.int64)
+    return step
+
+
+@triton.jit
+@no_type_check
 def _scan_group(
     decay, update, states, sizes, decay_strides, update_strides, states_strides, group, num_groups,
     ACCUMULATOR: tl.constexpr, AXIS: tl.constexpr, REVERSE: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     place = _lane(group, num_groups, sizes, AXIS, LANES)
     length = sizes[AXIS]
     decay += _at(place, decay_strides, AXIS)
     update += _at(place, update_strides, AXIS)
     states += _at(place, states_strides, AXIS)
-    step = tl.arange(0, STEPS)[None, :].to(tl.int64)  # steps may lie so far apart that 32 bits do not count it
+    step = _steps(STEPS, WIDE)
     carry = tl.zeros([LANES], ACCUMULATOR)
     for start in range(0, length, STEPS):
         t = length - 1 - start - step if REVERSE else start + step
@@ -81,6 +92,7 @@ def _gradient_group(
     decay, states, grad, decay_grad, update_grad, sizes,
     decay_strides, states_strides, grad_strides, decay_grad_strides, update_grad_strides, group, num_groups,
     ACCUMULATOR: tl.constexpr, AXIS: tl.constexpr, REVERSE: tl.constexpr, LANES: tl.constexpr, STEPS: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     """REVERSE is the scan's direction; its gradient goes the other way."""
     place = _lane(group, num_groups, sizes, AXIS, LANES)
@@ -90,7 +102,7 @@ def _gradient_group(
     grad += _at(place, grad_strides, AXIS)
     decay_grad += _at(place, decay_grad_strides, AXIS)
     update_grad += _at(place, update_grad_strides, AXIS)
-    step = tl.arange(0, STEPS)[None, :].to(tl.int64)  # steps may lie so far apart that 32 bits do not count it
+    step = _steps(STEPS, WIDE)
     carry = tl.zeros([LANES], ACCUMULATOR)
     after = -1 if REVERSE else 1
     for start in range(0, length, STEPS):
@@ -112,7 +124,7 @@ def _gradient_group(
 def scan_kernel(
     decay, update, states, sizes, decay_strides, update_strides, states_strides,
     ACCUMULATOR: tl.constexpr, NUM_GROUPS: tl.constexpr, ROWS: tl.constexpr, REVERSED: tl.constexpr,
-    LANES: tl.constexpr, ROW_STEPS: tl.constexpr, COLUMN_STEPS: tl.constexpr,
+    LANES: tl.constexpr, ROW_STEPS: tl.constexpr, COLUMN_STEPS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Bit i of ROWS and REVERSED is group i's axis (3 if set, else 2) and direction."""
     for group in tl.static_range(NUM_GROUPS):
@@ -120,7 +132,7 @@ def scan_kernel(
             _scan_group(
                 decay, update, states, sizes, decay_strides, update_strides, states_strides, group, NUM_GROUPS,
                 ACCUMULATOR, 2 + (ROWS >> group & 1), REVERSED >> group & 1, LANES,
-                ROW_STEPS if ROWS >> group & 1 else COLUMN_STEPS,
+                ROW_STEPS if ROWS >> group & 1 else COLUMN_STEPS, WIDE,
             )  # fmt: skip
 
 
@@ -130,7 +142,7 @@ def gradient_kernel(
     decay, states, grad, decay_grad, update_grad, sizes,
     decay_strides, states_strides, grad_strides, decay_grad_strides, update_grad_strides,
     ACCUMULATOR: tl.constexpr, NUM_GROUPS: tl.constexpr, ROWS: tl.constexpr, REVERSED: tl.constexpr,
-    LANES: tl.constexpr, ROW_STEPS: tl.constexpr, COLUMN_STEPS: tl.constexpr,
+    LANES: tl.constexpr, ROW_STEPS: tl.constexpr, COLUMN_STEPS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     for group in tl.static_range(NUM_GROUPS):
         if tl.program_id(1) == group:
@@ -138,7 +150,7 @@ def gradient_kernel(
                 decay, states, grad, decay_grad, update_grad, sizes,
                 decay_strides, states_strides, grad_strides, decay_grad_strides, update_grad_strides, group, NUM_GROUPS,
                 ACCUMULATOR, 2 + (ROWS >> group & 1), REVERSED >> group & 1, LANES,
-                ROW_STEPS if ROWS >> group & 1 else COLUMN_STEPS,
+                ROW_STEPS if ROWS >> group & 1 else COLUMN_STEPS, WIDE,
             )  # fmt: skip
 
 
@@ -184,6 +196,7 @@ def launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[Direction, ...
             LANES=lanes,
             ROW_STEPS=steps[3],
             COLUMN_STEPS=steps[2],
+            WIDE=any(x.shape[axis] * x.stride(axis) >= 2**31 for x in tensors for axis in (2, 3)),
         )
 
 
