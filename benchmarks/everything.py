@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-TRITON_TESTS = ["scan/test_scan.py", "layers/test_channel_norm.py", "model/correlation/test_correlation_triton.py"]
+TRITON_TESTS = [
+    "kernels/test_kernels.py::test_triton_runs_on_the_gpu_that_is_there",
+    *("scan/test_scan.py", "layers/test_channel_norm.py", "model/correlation/test_correlation_triton.py"),
+]
 
 
 class Step(NamedTuple):

@@ -33,7 +33,7 @@ def tried_anew():
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_where_triton_cannot_run_a_line_says_why_once(monkeypatch, tried_anew, fault):
+def test_where_a_kernel_cannot_run_a_line_says_why_once(monkeypatch, tried_anew, fault):
     pytest.importorskip("triton")
 
     def refuse(device):
@@ -48,7 +48,7 @@ def test_where_triton_cannot_run_a_line_says_why_once(monkeypatch, tried_anew, f
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_what_triton_computes_else_pytorch_does(monkeypatch, tried_anew, installed):
+def test_what_a_kernel_computes_else_pytorch_does(monkeypatch, tried_anew, installed):
     """Fake tensors of CUDA go through all of the network; whoever launches a kernel fails."""
     tried = kernels._tried
 
@@ -68,6 +68,11 @@ def test_what_triton_computes_else_pytorch_does(monkeypatch, tried_anew, install
         assert preferred_backend("auto", first) == "blelloch"
         with pytest.raises(ValueError, match=r"cannot run: (Failed to find C compiler|triton is not installed)"):
             linear_scan(first, first, backend="triton")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_triton_runs_on_the_gpu_that_is_there(tried_anew):
+    assert kernels.why_not_triton(CUDA) is None
 
 
 def test_a_cpu_is_not_asked(monkeypatch):

@@ -68,7 +68,7 @@ print("equal")
 
 
 @runs_kernels
-def test_what_is_no_number_stays_so():
+def test_what_is_no_number_stays_so_in_the_triton_kernel():
     require_equal(NO_NUMBER)
 
 

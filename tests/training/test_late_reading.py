@@ -161,9 +161,9 @@ def test_the_statistics_of_many_norms_are_kept_and_put_back_by_few_copies():
     for kept in (True, False):
         for value in network.buffers():
             value.add_(1)
-        changed = {name: value.clone() for name, value in network.named_buffers()}
+        changed, finite = {name: value.clone() for name, value in network.named_buffers()}, torch.tensor(kept)
         with Copies():
-            statistics.put_back(torch.tensor(kept))
+            statistics.put_back(finite)
         for name, value in network.named_buffers():
             assert torch.equal(value, (changed if kept else before)[name])
     assert len(launched) <= 2 + 2 * 2 * 3 and len(before) == 45, launched
