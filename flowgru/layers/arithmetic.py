@@ -28,7 +28,7 @@ def convolutions(*, tf32: bool | None = None, tuned: bool | None = None) -> Iter
 def arithmetic(device: torch.device) -> Iterator[None]:
     """Lets a CPU do the same operations in the same order on every run, and other devices the fastest ones.
 
-    On CUDA the look-up's gradients are added in any order, so nothing else need pay for a fixed one.
+    On CUDA the fastest convolutions add their gradients in any order, so nothing else need pay for a fixed one.
     """
     if device.type != "cpu":
         with convolutions(tuned=True):  # all crops of a run have one size

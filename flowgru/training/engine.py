@@ -1,8 +1,8 @@
 """One training run, from its configuration to its weights.
 
 Everything random is a function of (seed, step), and the store holds weights, optimizer, schedule, moving average and step,
-so a run that was stopped at any moment goes on as if it had not been: on a CPU to the same bits, on a GPU up to the order
-in which CUDA adds the look-up's gradients.
+so a run that was stopped at any moment goes on as if it had not been: on a CPU to the same bits, on a GPU up to rounding,
+because cuDNN chooses its algorithms anew, and some of them add gradients in any order.
 
 A run may be shared by several processes. Each takes its share of every batch; the gradients' mean, the loss and a wish to
 stop are agreed in every step, so all of them always take the same way. Only the first one reads and writes files.
