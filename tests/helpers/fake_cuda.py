@@ -142,6 +142,13 @@ class _Event:
     def synchronize(self) -> None: ...
 
 
+class _Generator(torch.Generator):
+    """Of the CPU, whatever device it is asked for."""
+
+    def __new__(cls, device: object = None) -> "_Generator":
+        return super().__new__(cls, "cpu")  # pyright: ignore[reportCallIssue]
+
+
 @contextmanager
 def cuda_with_values() -> Iterator[CalledGraphs]:
     """One GPU whose tensors have values, see OnCuda; it computes by PyTorch's own operations, without gradients.
@@ -162,6 +169,7 @@ def cuda_with_values() -> Iterator[CalledGraphs]:
         patched.setattr("torch.cuda.Event", _Event)
         patched.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patched.setattr("torch.Tensor.pin_memory", lambda self: self)
+        patched.setattr("torch.Generator", _Generator)
         patched.setattr("flowgru.kernels._tried", lambda device: "there is no GPU")
         patched.setattr("flowgru.layers.graphs.CudaRecorder", lambda: graphs)
         torch.__future__.set_overwrite_module_params_on_conversion(True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_cuda import cuda_with_values
 from safetensors.torch import load_file
 from tiny_run import TINY
 from torch.utils.data import get_worker_info
@@ -184,6 +185,22 @@ def test_batches_that_the_device_paints_have_the_pairs_and_starts_of_single_ones
             else:
                 assert (batch.initial_flow[place] - expected.initial_flow[place]).abs().max() < 2e-3
     assert len(kinds) >= 3
+
+
+def test_what_a_gpu_paints_lies_there_and_is_what_a_cpu_paints():
+    config = replace(PAINTED, workers=0)
+
+    def made(device):
+        batches_drawn = loader.batches(drawn(config), config, 1, rank=0, world_size=1, pin_memory=False)
+        return list(painted(batches_drawn, torch.device(device), num_threads=1, started=True))
+
+    expected = made("cpu")
+    with cuda_with_values():
+        found = made("cuda")
+        assert {values.device.type for batch in found for values in batch.tensors} == {"cuda"}
+        for batch, other in zip(found, expected, strict=True):
+            assert batch.names == other.names
+            torch.testing.assert_close([values.cpu() for values in batch.tensors], [*other.tensors])
 
 
 def test_without_starts_the_painted_batches_have_none():
