@@ -49,6 +49,7 @@ def test_rows_are_compared_after_every_number_of_refinements(tmp_path):
         mean, half, _ = estimate_text(mean_interval([each / count for each in differences]), "+")
         assert cell == mean + half  # below each other
     assert "conv_min_gru − conv_gru" in cells(page, "Differences in EPE per image [px]")
+    assert page.count('<td class="less">') >= len(ITERATIONS) and "\ntd.less {" in page.partition("<body>")[0]
 
 
 def test_a_comparison_without_parts_or_curves_has_a_page_as_before(tmp_path):

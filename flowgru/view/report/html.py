@@ -36,7 +36,7 @@ td small { color: #555; font-size: 11px; }
 .matrix thead th { padding: 4px 2px; } .matrix thead th:not(:first-child) div { writing-mode: vertical-rl;
   transform: rotate(180deg); margin: 0 auto; } .matrix tbody tr { background: none; }
 .matrix tbody th { padding-right: 8px; } .matrix .same { background: #e4e4e4; }
-.matrix .less { background: #d7ebdc; font-weight: 700; } .matrix .more { background: #f7dcd7; font-weight: 700; }
+td.less { background: #d7ebdc; font-weight: 700; } td.more { background: #f7dcd7; font-weight: 700; }
 .matrix .sure { outline: 2px solid #1a1a1a; outline-offset: -2px; }
 figure { margin: 14px 0 22px; } figure img { display: block; width: 100%; height: auto; }
 figcaption { font-size: 13px; color: #333; max-width: 1080px; }
