@@ -12,7 +12,7 @@ from flowgru.console import say
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimator
-from flowgru.evaluation.measures.corrupted import measure_corruptions
+from flowgru.evaluation.measures.corrupted import CLEAN, measure_corruptions
 from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, reach_section
 from flowgru.evaluation.measures.seconds import Timed, time_clip, time_section
 from flowgru.evaluation.measures.sections import Section
@@ -108,7 +108,7 @@ def open_sweep(
         "severity": settings.severity or 2,
         "data": {subject.label: _stamp(_files(subject)) for subject in subjects},
     }
-    sweep = Sweep(folder, request, overwrite=overwrite)
+    sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions()), overwrite=overwrite)
     if sweep.num_known:
         say(f"{folder}: goes on with {sweep.num_known} measurements under corruptions of an interrupted run")
     return sweep

@@ -8,6 +8,7 @@ The file is gone once the results are written.
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ class Sweep:
     """The measurements of one sweep; with a folder they are kept there while it runs."""
 
     def __init__(
-        self, folder: Path | None = None, request: dict[str, Any] | None = None, *, overwrite: bool = False
+        self,
+        folder: Path | None = None,
+        request: dict[str, Any] | None = None,
+        kinds: Collection[str] = (),
+        *,
+        overwrite: bool = False,
     ) -> None:
-        """RequestError where an earlier sweep in the folder was asked for something else, unless it may be overwritten.
+        """`kinds` are those of the measurements that are asked for.
 
-        MachineError where another process writes there, or the disk refuses.
+        RequestError where an earlier sweep in the folder was asked for something else, or has measured other kinds, which
+        would be gone at the end, unless it may be overwritten. MachineError where another process writes there, or the disk
+        refuses.
         """
         self._rows: dict[tuple[str, int, str], dict[str, Any]] = {}
         self._lines: LineJournal | None = None
@@ -40,10 +48,10 @@ class Sweep:
         self._lines = LineJournal(folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES)
         try:
             self._lines.take()
-            self._read(self._lines, overwrite)
+            self._read(self._lines, {*kinds}, overwrite)
             self._lines.begin([{"request": self._request}, *map(_line, self._rows, self._rows.values())])
         except BaseException:
-            self.close(keep=True)
+            self._lines.close(keep=True)
             raise
         self.num_known = len(self._rows)
 
@@ -70,7 +78,7 @@ class Sweep:
             warn(f"{self._lines.path} keeps {kept}: the same command goes on with them")
         self._lines.close(keep=keep)
 
-    def _read(self, journal: LineJournal, overwrite: bool) -> None:
+    def _read(self, journal: LineJournal, kinds: set[str], overwrite: bool) -> None:
         """Takes what an earlier run of the same request has left."""
         lines = journal.read()
         old = lines[0].get("request") if lines else None
@@ -89,6 +97,12 @@ class Sweep:
             if isinstance(row, dict) and isinstance(index, int):
                 known = {name: _number(value) for name, value in row.items()}
                 self._rows[str(line.get("data")), index, str(line.get("kind"))] = known
+        others = dict.fromkeys(kind for *_, kind in self._rows if kind not in kinds)
+        if others and not overwrite:
+            raise RequestError(
+                f"{journal.path} is of an interrupted sweep that has measured {', '.join(others)} too: give the same command "
+                "again to go on with it, or --overwrite, or another --output"
+            )
 
 
 def _line(key: tuple[str, int, str], row: dict[str, Any]) -> dict[str, Any]:

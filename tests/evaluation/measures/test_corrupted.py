@@ -126,6 +126,24 @@ def test_a_sweep_does_not_go_on_with_other_numbers(pairs, tmp_path, monkeypatch,
     assert {float(row["distance"]) for row in rows(out)} == {0}
 
 
+def test_a_sweep_of_fewer_corruptions_takes_nothing_away(pairs, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    words = (pairs, "--baseline", "farneback", "--output", out, "--corruptions")
+    interrupted(monkeypatch, 3)
+    assert run(*words, "fog,rain,jpeg") == 130
+    interrupted(monkeypatch, 100)
+    kept = (out / "corruptions.jsonl").read_text()
+    capsys.readouterr()
+    assert run(*words, "fog") == 2
+    said = capsys.readouterr().err
+    assert "interrupted sweep that has measured rain, jpeg too" in said and len(said.splitlines()) == 1
+    assert (out / "corruptions.jsonl").read_text() == kept
+    made = interrupted(monkeypatch, 100)
+    assert run(*words, "fog,rain,jpeg,contrast") == 0
+    assert sorted(made) == ["contrast", "contrast", "fog", "jpeg", "rain"]
+    assert {row["corruption"] for row in rows(out)} == {"none", "fog", "rain", "jpeg", "contrast"}
+
+
 def test_what_an_earlier_run_wrote_goes_and_what_a_user_made_stays(pairs, tmp_path, capsys):
     out = tmp_path / "out"
     words = (pairs, "--baseline", "zero", "--output", out)
