@@ -100,8 +100,8 @@ class Sweep:
         others = dict.fromkeys(kind for *_, kind in self._rows if kind not in kinds)
         if others and not overwrite:
             raise RequestError(
-                f"{journal.path} is of an interrupted sweep that has measured {', '.join(others)} too: give the same command "
-                "again to go on with it, or --overwrite, or another --output"
+                f"{journal.path} is of an interrupted sweep that has measured {', '.join(others)} too: give the same "
+                "command again to go on with it, or --overwrite, or another --output"
             )
 
 
