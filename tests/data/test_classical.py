@@ -30,6 +30,8 @@ REFERENCE = {
     "chairs/00003": (2.702, 4.120, 4.306),
     "chairs/00004": (0.641, 0.668, 2.113),
 }
+if cv2.__version__.startswith("4."):  # its DIS has this error there, and the others as in OpenCV 5
+    REFERENCE["chairs/00003"] = (2.614, 4.120, 4.306)
 MEANS = {
     "middlebury": (0.68, 1.21, 3.43),
     "sintel": (None, 13.5, 17.5),

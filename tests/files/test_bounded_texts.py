@@ -37,7 +37,7 @@ BAD_YAML = {
     "sets: &a [*a, *a]\n": "the alias *a stands inside what it stands for",
     "a: &a {b: [*a]}\n": "the alias *a stands inside",
     b"steps: \xff\xfe": "can't decode",
-    "[" * 5000: "nest",
+    "[" * 5000: ("nest", "more than 50 deep"),  # newer versions of libyaml have a limit of their own
     "a: " + "{a: " * 60 + "1" + "}" * 60: "more than 50 deep",
     "steps: 3\nseed: 1\nsteps: 4\n": "line 3: steps is there twice",
     "network:\n  operator: a\n  operator: b\n": "line 3: operator is there twice",
@@ -55,7 +55,9 @@ def test_a_bad_yaml_file_is_refused_in_one_line(tmp_path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(RequestError) as caught:
         check_yaml_file(path)
-    assert str(path) in str(caught.value) and BAD_YAML[text] in str(caught.value) and "\n" not in str(caught.value)
+    reasons = BAD_YAML[text] if isinstance(BAD_YAML[text], tuple) else (BAD_YAML[text],)
+    said = str(caught.value)
+    assert str(path) in said and any(reason in said for reason in reasons) and "\n" not in said
 
 
 def test_aliases_that_stay_small_are_taken(tmp_path):

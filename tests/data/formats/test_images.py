@@ -127,7 +127,7 @@ def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="floating-point samples"):
         read_image(tmp_path / "grey.tif")
     save_with_opencv(tmp_path / "colour.tif", COLOUR.astype(np.float32))
-    with pytest.raises(InputFileError, match="expected a TIFF of 8 or 16 bits, not floating-point"):
+    with pytest.raises(InputFileError, match="floating-point"):
         read_image(tmp_path / "colour.tif")
     save_with_pillow(tmp_path / "wide.tif", GREY.astype(np.int32) * 100000)
     with pytest.raises(InputFileError, match="32-bit samples"):
