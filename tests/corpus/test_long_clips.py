@@ -69,5 +69,5 @@ def traced() -> Iterator[None]:
 def held() -> int:
     """Bytes that shards and archives hold of what they have taken; what ends in the background takes memory, too."""
     gc.collect()
-    ours = [tracemalloc.Filter(True, module.__file__) for module in (shards, tarfile)]
+    ours = [tracemalloc.Filter(True, str(module.__file__)) for module in (shards, tarfile)]
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(ours).traces)

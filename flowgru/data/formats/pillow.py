@@ -96,8 +96,8 @@ def rgb_of(picture: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
     if picture.mode == "F":
         raise RequestError(f"{name} has floating-point samples, and nothing says which is white: convert it to 8 bits")
     if picture.mode == "1" and (key := picture.info.get("transparency")) is not None:
-        samples = np.asarray(picture)  # Pillow before 12 does not find the key among its 0 and 255
-        return spread_grey(np.where(samples == key, 0, samples * np.uint8(255)).astype(np.uint8))
+        samples = np.asarray(picture)  # Pillow before 12 calls white 1 in the key and 255 in what it compares with it
+        return spread_grey(np.where(samples == bool(key), 0, samples * np.uint8(255)).astype(np.uint8))
     if picture.has_transparency_data:
         return over_black(np.array(picture.convert("RGBA")))
     return np.array(picture.convert("RGB"))
