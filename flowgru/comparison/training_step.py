@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 
 from flowgru.config import TrainConfig
-from flowgru.config.augmentation import STAGES
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.objective import loss_of
@@ -43,7 +42,5 @@ def prepared_training_step(config: TrainConfig, device: torch.device) -> Callabl
 
 def _crop(config: TrainConfig) -> tuple[int, int]:
     """Height and width of the pictures of a batch."""
-    sets = STAGES[config.stage] if config.stage else config.sets
-    return (
-        (sets[0].augmentation.height, sets[0].augmentation.width) if sets else (config.data.height, config.data.width)
-    )
+    crop = config.parts[0].augmentation if config.parts else config.data
+    return crop.height, crop.width

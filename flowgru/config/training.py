@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from flowgru.config.augmentation import StageSet
+from flowgru.config.augmentation import STAGES, StageSet
 from flowgru.config.choices import Precision
 from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
@@ -232,6 +232,11 @@ class TrainConfig:
         require_seed("seed", self.seed)
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")
+
+    @property
+    def parts(self) -> tuple[StageSet, ...]:
+        """The sets that the run is trained on, of its stage or its own; none where it is on generated pairs alone."""
+        return STAGES[self.stage] if self.stage else self.sets
 
     @property
     def pairs_in_clip(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from flowgru.config import STAGES, TrainConfig
+from flowgru.config import TrainConfig
 from flowgru.data.sets.layouts import licence_of
 from flowgru.model.weight_files.card import OWN_LICENCE
 from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC
@@ -15,8 +15,7 @@ from flowgru.training.run_state import Run
 
 def trained_on(config: TrainConfig) -> list[str]:
     """The names of the data sets that a run is trained on."""
-    parts = STAGES[config.stage] if config.stage else config.sets
-    return [part.name for part in parts] or [SYNTHETIC]
+    return [part.name for part in config.parts] or [SYNTHETIC]
 
 
 def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
