@@ -26,13 +26,13 @@ def test_parts_of_shards_are_written_and_read_in_constant_memory(tmp_path, monke
     with traced():
         for number in range(COUNT):
             part.add(number + 1, frame, np.zeros((1, 1, 2), np.float32))
-        assert held() < 300 * COUNT
+        assert held() < 100 * COUNT
     part.close()
     shards.join_parts([("clip", tmp_path / "part.tar")], "s.tar", tmp_path / "s.tar")
     with traced():
         for flow in shards.read_shard(tmp_path / "s.tar"):
             if flow.number == COUNT:
-                assert held() < 300 * COUNT
+                assert held() < 100 * COUNT
                 break
         else:
             pytest.fail("the last flow is not there")
