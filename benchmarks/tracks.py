@@ -23,7 +23,7 @@ from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import resolve_way
 from flowgru.data.synthetic.clip import ExactTracks, exact_tracks, render_clip
-from flowgru.estimation.matcher import PairMatcher, PairResult
+from flowgru.estimation.matching.matcher import PairMatcher, PairResult
 from flowgru.estimation.stream import StreamFrame
 from flowgru.model.weight_files.loading import load_model
 from flowgru.tracking.chains import Followed

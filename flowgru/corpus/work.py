@@ -35,8 +35,8 @@ from flowgru.data.classical import use_threads
 from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import FlowgruError, InputFileError, MachineError, lacks_memory, one_line
 from flowgru.estimation.clips import clip_stream, read_initial_flow
-from flowgru.estimation.initial_flow import FlowFolder
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.initial_flow import FlowFolder
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import open_matcher, open_network
 from flowgru.estimation.stream import PairGiven, matched_flows
 from flowgru.model.memory import peak_memory

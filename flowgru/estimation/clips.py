@@ -17,8 +17,8 @@ from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.journal import SAID_OF_CLIP
+from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import is_exported, open_matcher, open_network
 from flowgru.estimation.outputs import (
     ClipReport,

@@ -7,9 +7,9 @@ from flowgru.config.way import Way
 from flowgru.console import say, warn
 from flowgru.errors import sides, size_text
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.steps import memory_of
+from flowgru.estimation.matching.steps import memory_of
+from flowgru.estimation.matching.tiles import tile_layout
 from flowgru.estimation.stream import StreamFrame
-from flowgru.estimation.tiles import tile_layout
 from flowgru.model.memory import free_memory, used_memory
 from flowgru.model.pair_network import PairNetwork
 

@@ -8,7 +8,7 @@ import torch
 from flowgru.config.model_settings import ModelSettings
 from flowgru.console import say
 from flowgru.errors import MachineError, RequestError, counted
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork

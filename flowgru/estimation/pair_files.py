@@ -16,8 +16,8 @@ from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import Frame
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.estimation.initial_flow import InitialFlow, with_memory
 from flowgru.estimation.journal import CARRIED, Journal
+from flowgru.estimation.matching.initial_flow import InitialFlow, with_memory
 from flowgru.estimation.stream import PairFlow
 from flowgru.files.atomic import atomic_write
 from flowgru.processes.beside import HostCopy

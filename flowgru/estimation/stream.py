@@ -14,8 +14,8 @@ from torch import Tensor
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
-from flowgru.estimation.initial_flow import InitialFlow, going_on
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.initial_flow import InitialFlow, going_on
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images, Levels
 

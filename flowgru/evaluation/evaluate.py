@@ -15,8 +15,8 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError
-from flowgru.estimation.initial_flow import InitialFlow, going_on
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.initial_flow import InitialFlow, going_on
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.metrics import FlowErrors
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork

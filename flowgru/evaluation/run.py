@@ -16,7 +16,7 @@ from flowgru.data.classical import BASELINES, OPENCV_VERSION
 from flowgru.data.sets.clips import ClipPairs, is_clip, open_clips
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs, open_datasets
-from flowgru.estimation.initial_flow import FlowFolder, InitialFlow
+from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_network
 from flowgru.evaluation.evaluate import (
     Estimator,

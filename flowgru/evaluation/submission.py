@@ -12,7 +12,7 @@ from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.submissions import files_in, package_faults, write_submitted, zip_fault, zip_package
 from flowgru.data.sets.test_splits import TEST_SPLITS, BenchmarkTestSplit, SubmissionPair, open_test_split
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.initial_flow import FlowFolder
+from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import open_network
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
 from flowgru.files.own_folders import KeptFolders, make_folders, refuse_file, refuse_link

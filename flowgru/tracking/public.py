@@ -9,7 +9,7 @@ from torch import Tensor
 from flowgru.config.estimation import STRIDES, check_strides
 from flowgru.config.way import COMPUTED, resolve_way
 from flowgru.errors import RequestError
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.public.flows import checked_way, opened
 from flowgru.estimation.public.frames import open_stream
 from flowgru.estimation.stream import StreamFrame

@@ -18,7 +18,7 @@ from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import open_matcher, open_network
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead

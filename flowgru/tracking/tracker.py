@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.stream import StreamFrame, are_pair
 from flowgru.tracking.chains import Followed, Link, begin, best_of, extend
 

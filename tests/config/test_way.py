@@ -15,8 +15,8 @@ from flowgru.data.formats.images import to_tensor
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
-from flowgru.estimation.initial_flow import ZERO, InitialFlow
-from flowgru.estimation.steps import begin, beside, finish, grey_of, memory_of
+from flowgru.estimation.matching.initial_flow import ZERO, InitialFlow
+from flowgru.estimation.matching.steps import begin, beside, finish, grey_of, memory_of
 from flowgru.evaluation.evaluate import network_estimator
 
 GOOD = {"iterations": 6, "initial_flow": "dis", "hold": 3, "polish": True}

@@ -13,7 +13,7 @@ from flowgru.config import NetworkConfig
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.sample import FlowSample
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.flow_network import FlowNetwork

@@ -26,7 +26,7 @@ def test_tiles_have_their_part_of_one_initial_flow_and_the_polish_comes_after_bl
     match = network.match
     monkeypatch.setattr(network, "match", lambda *a, **o: (starts.append(o["initial_flow"]), match(*a, **o))[1])
     monkeypatch.setattr(
-        "flowgru.estimation.steps.polish",
+        "flowgru.estimation.matching.steps.polish",
         lambda first, second, flow, begun: (polished.append((flow, begun)), flow)[1],
     )
     way = Way(1, "dis", 1, True)
@@ -96,7 +96,7 @@ def test_a_frame_at_its_own_size_is_not_brought_back_from_the_device_for_the_ste
     network, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr("flowgru.estimation.matcher.grey_of", lambda way, picture: seen.append(picture))
+    monkeypatch.setattr("flowgru.estimation.matching.matcher.grey_of", lambda way, picture: seen.append(picture))
     frames = [torch.rand(1, 3, *SIZE) for _ in range(2)]
     for resize, same in ((None, True), (0.75, False)):
         list(pair_flows(map(StreamFrame, frames, range(2)), network, Way(1, "zero", 0), resize=resize))

@@ -16,7 +16,7 @@ from flowgru.data.lettering import lettered
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, picture_estimator
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPairs

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from flowgru.config import NetworkConfig
 from flowgru.config.way import Way
 from flowgru.data.formats.images import level_tensor
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.stream import StreamFrame, matched_flows
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.recorded import MAX_GRAPHS, RecordedMatches

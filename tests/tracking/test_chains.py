@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowgru.estimation.matcher import PairMatcher, PairResult
+from flowgru.estimation.matching.matcher import PairMatcher, PairResult
 from flowgru.estimation.stream import StreamFrame
 from flowgru.tracking.chains import Followed, Link, begin, best_of, extend
 from flowgru.tracking.tracker import follow

@@ -17,7 +17,7 @@ from flowgru.config.way import Way
 from flowgru.data.drawing import rainbow, with_points
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.data.video.reader import VideoReader
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.tracking.points import grid_points, read_points
 
 POINTS = "point,x,y\ncorner,0,0\nnose,20.5,30\n"

@@ -14,8 +14,8 @@ from torch import Tensor
 from flowgru.config.way import COMPUTED, resolve_way
 from flowgru.data.formats.picture_kinds import picture_tensor
 from flowgru.errors import RequestError, sides, size_text
-from flowgru.estimation.initial_flow import GivenFlows
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.initial_flow import GivenFlows
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import is_exported
 from flowgru.estimation.public.frames import open_stream, several_pictures
 from flowgru.estimation.stream import PairGiven, pair_flows

@@ -12,7 +12,7 @@ from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
 from flowgru.data.classical import num_threads
 from flowgru.errors import sides
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimate, Estimator
 from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Subject, read_pairs

@@ -13,7 +13,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.clips import ClipPairs
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import InputFileError
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimator, GivenStart, NetworkEstimator
 from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork

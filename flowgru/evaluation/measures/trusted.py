@@ -13,7 +13,7 @@ from flowgru.console import progress
 from flowgru.data.classical import grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import LONGEST, census_error
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
 from flowgru.evaluation.trust import distance_of_bins, kept_errors, sparsification_error

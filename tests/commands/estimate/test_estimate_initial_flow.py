@@ -15,8 +15,8 @@ from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import to_levels, write_image
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.clip import render_clip
-from flowgru.estimation.initial_flow import InitialFlow
-from flowgru.estimation.steps import finish, grey_of
+from flowgru.estimation.matching.initial_flow import InitialFlow
+from flowgru.estimation.matching.steps import finish, grey_of
 from flowgru.model.flow_network import FlowNetwork
 
 DIS = ("--initial-flow", "dis")

@@ -13,7 +13,7 @@ from estimates import SIZE, PictureDifference, names, only_error
 from media import moving_frames, write_clip
 
 from flowgru.data.formats.flow_files import read_flow
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 
 pytestmark = pytest.mark.usefixtures("without_a_network")
 

@@ -14,7 +14,7 @@ from flowgru.config import NetworkConfig
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.way import Way
 from flowgru.data.sets.opening import open_dataset
-from flowgru.estimation.matcher import PairMatcher
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.evaluate import network_estimator, picture_estimator
 from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.measures.trusted import _calibration, measure_trust

@@ -6,7 +6,7 @@ import torch
 from layouts.trees import picture
 
 from flowgru.cli import main
-from flowgru.estimation.initial_flow import InitialFlow
+from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimate
 
 

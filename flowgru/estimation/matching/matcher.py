@@ -17,10 +17,10 @@ from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
-from flowgru.estimation.initial_flow import InitialFlow, carried_along, with_memory
-from flowgru.estimation.plan import Plan, Plans
-from flowgru.estimation.steps import begin, beside, finish, grey_of
-from flowgru.estimation.tiles import Tile, blend, check_tiles, tile_layout
+from flowgru.estimation.matching.initial_flow import InitialFlow, carried_along, with_memory
+from flowgru.estimation.matching.plan import Plan, Plans
+from flowgru.estimation.matching.steps import begin, beside, finish, grey_of
+from flowgru.estimation.matching.tiles import Tile, blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.pair_network import PairNetwork

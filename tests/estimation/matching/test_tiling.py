@@ -12,7 +12,7 @@ from flowgru.config.estimation import EstimateSettings
 from flowgru.data.formats.images import read_image
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
-from flowgru.estimation.tiles import blend, tile_layout
+from flowgru.estimation.matching.tiles import blend, tile_layout
 
 LAYOUTS = [(512, 768, 2, 2), (301, 517, 1, 3), (640, 130, 4, 1), (300, 300, 1, 1), (4320, 7680, 3, 4)]
 

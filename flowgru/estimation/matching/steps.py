@@ -10,7 +10,7 @@ from flowgru.config.way import Way
 from flowgru.data.classical import grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import Grey, polish
-from flowgru.estimation.initial_flow import ZERO, InitialFlow, dis_initial_flow
+from flowgru.estimation.matching.initial_flow import ZERO, InitialFlow, dis_initial_flow
 from flowgru.types import Flow, Images, Levels
 
 BYTES_PER_PIXEL = 30
