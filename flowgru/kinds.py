@@ -120,14 +120,15 @@ def positive_number(name: str, value: object, unit: str = ", in pixels") -> floa
     return number
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """A whole number of at least `least`. RequestError for anything else."""
+def whole_number(name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number of at least `least`, and of at most `most` if there is one. RequestError for anything else."""
     try:
         number = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]
     except (AttributeError, TypeError, RuntimeError, ValueError):
         number = None
-    if number is None or number < least:
-        raise RequestError(f"{name} is {_shown(value)}: expected a whole number, {least} or more")
+    if number is None or number < least or (most is not None and number > most):
+        expected = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise RequestError(f"{name} is {_shown(value)}: expected a whole number, {expected}")
     return number
 
 

@@ -28,6 +28,14 @@ class ModelSettings:
     hold: int | None = None
     """Held refinements: so many before the others, which let the network's memory settle and leave the flow as it is;
     without it the number in the model's card, else 0."""
+    scales: int | None = None
+    """Sizes of the pictures at which the flow is refined one after the other, each half as large as the next. With 2, it
+    is refined at half the size first, where large motion is half as long, and what comes of it is where the refinements at
+    full size begin. Pictures whose shorter side is below 192 pixels have one scale, and so have pairs that begin at the
+    previous flow (--warm-start). Without it the number in the model's card, else 1; with --initial-flow zero, 1."""
+    coarse_iterations: int | None = None
+    """Refinements at each size but the full one, where there are more scales than one; without it the number in the model's
+    card, else as many as --iterations."""
     polish: bool | None = None
     """Two last steps without learning: the gate, which in each pixel takes the initial flow where the two pictures agree
     better under it than under the network's flow (from zero there is no gate), and OpenCV's variational refinement,
@@ -57,7 +65,13 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         require_device(self.device)
-        check_way(self.initial_flow, iterations=self.iterations, hold=self.hold)
+        check_way(
+            self.initial_flow,
+            scales=self.scales,
+            iterations=self.iterations,
+            hold=self.hold,
+            coarse_iterations=self.coarse_iterations,
+        )
         if self.stop_below is not None and not 0 < self.stop_below < math.inf:
             raise RequestError(f"--stop-below is {self.stop_below}: it must be above 0, in pixels")
         self.rows_and_columns()
@@ -76,7 +90,13 @@ class ModelSettings:
     def way(self, card: Mapping[str, Any]) -> Way:
         """The way to a flow of the model with this card."""
         return resolve_way(
-            card, iterations=self.iterations, initial_flow=self.initial_flow, hold=self.hold, polish=self.polish
+            card,
+            iterations=self.iterations,
+            initial_flow=self.initial_flow,
+            hold=self.hold,
+            polish=self.polish,
+            scales=self.scales,
+            coarse_iterations=self.coarse_iterations,
         )
 
     def given(self) -> list[str]:

@@ -1,12 +1,15 @@
-"""The choice of a way to estimate flow: refinements, initial flow, held refinements and polish."""
+"""The choice of a way to estimate flow: refinements, initial flow, held refinements, scales and polish."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flowgru.config.require import MAX_REFINEMENTS, require_refinements
+from flowgru.config.require import MAX_REFINEMENTS, require, require_refinements
 from flowgru.errors import RequestError, counted, stored_text
+
+MAX_SCALES = 6
+"""Beyond them a picture of any camera is too small to be refined."""
 
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
@@ -24,22 +27,43 @@ class Way:
     """Held refinements before them, which let the hidden state settle and leave the flow as it is."""
     polish: bool = False
     """Whether the network's flow goes through a gate and a variational refinement, see flowgru.data.polish."""
+    scales: int = 1
+    """At how many sizes of the pictures the flow is refined one after the other, each half as large as the next one."""
+    coarse_iterations: int | None = None
+    """Refinements at each size but the full one; None for as many as there."""
 
     def __post_init__(self) -> None:
-        for name, value, least in (("iterations", self.iterations, 1), ("hold", self.hold, 0)):
+        coarse = self.iterations if self.coarse_iterations is None else self.coarse_iterations
+        for name, value, least in (
+            ("iterations", self.iterations, 1),
+            ("hold", self.hold, 0),
+            ("coarse_iterations", coarse, 1),
+        ):
             require_refinements(name, value, least)
+        require_scales("scales", self.scales)
 
     def __str__(self) -> str:
         """The way in one line, in the words of --polish, so that a flow that comes from more than a network says so."""
         begin = {"dis": "initial flow of DIS", "zero": "initial flow zero", "given": "given initial flow"}
-        refinements = counted(self.iterations, "refinement")
-        held = [counted(self.hold, "held refinement")] if self.hold else []
-        steps = [begin[self.initial_flow], *held, refinements]
+        steps = [begin[self.initial_flow], *self._smaller_sizes(), *self._refinements(self.iterations)]
         if not self.polish:
             alone = self == Way(self.iterations)
-            return f"the network alone, {refinements}" if alone else " > ".join(steps)
+            return f"the network alone, {steps[-1]}" if alone else " > ".join(steps)
         gate = [] if self.initial_flow == "zero" else ["gate"]
         return " > ".join([*steps, *gate, "variational refinement"])
+
+    def coarser(self) -> "Way":
+        """What is done at half the size of the pictures first, at the same initial flow; for more scales than one."""
+        coarse = self.coarse_iterations or self.iterations
+        return replace(self, scales=self.scales - 1, iterations=coarse, initial_flow="given", polish=False)
+
+    def _refinements(self, count: int) -> list[str]:
+        held = [counted(self.hold, "held refinement")] if self.hold else []
+        return [*held, counted(count, "refinement")]
+
+    def _smaller_sizes(self) -> list[str]:
+        work = " and ".join(self._refinements(self.coarse_iterations or self.iterations))
+        return [f"{work} at 1/{2**scale} of the size" for scale in range(self.scales - 1, 0, -1)]
 
 
 def resolve_way(
@@ -49,10 +73,13 @@ def resolve_way(
     initial_flow: str | None = None,
     hold: int | None = None,
     polish: bool | None = None,
+    scales: int | None = None,
+    coarse_iterations: int | None = None,
 ) -> Way:
-    """Each setting as it is given, else as the model's card says, else as RAFT has it (12, zero, 0, no polish).
+    """Each setting as it is given, else as the model's card says, else as RAFT has it (12, zero, 0, no polish, 1 scale).
 
-    An initial_flow that is neither dis nor zero stands for given flows. RequestError where the card says no sense.
+    An initial_flow that is neither dis nor zero stands for given flows. Where an initial flow of zero is asked for, there is
+    one scale unless more are asked for, too. RequestError where the card says no sense.
     """
     card = card or {}
     said = {name: card.get(name, value) for name, value in asdict(Way()).items()}
@@ -61,26 +88,42 @@ def resolve_way(
         ("initial_flow", said["initial_flow"] in COMPUTED, "dis or zero"),
         ("hold", _is_count(said["hold"], 0), f"a whole number from 0 to {MAX_REFINEMENTS}"),
         ("polish", isinstance(said["polish"], bool), "true or false"),
+        ("scales", _is_count(said["scales"], 1, MAX_SCALES), f"a whole number from 1 to {MAX_SCALES}"),
+        (
+            "coarse_iterations",
+            said["coarse_iterations"] is None or _is_count(said["coarse_iterations"], 1),
+            f"null, or a whole number above 0, up to {MAX_REFINEMENTS}",
+        ),
     ):
         if not sound:
             raise RequestError(f"the model's card has {name} {stored_text(said[name])}: expected {expected}")
     if initial_flow is not None:
         said["initial_flow"] = initial_flow if initial_flow in COMPUTED else "given"
-    wanted = {"iterations": iterations, "hold": hold, "polish": polish}
-    return Way(**{**said, **{name: value for name, value in wanted.items() if value is not None}})
+        said["scales"] = 1 if initial_flow == "zero" else said["scales"]
+    wanted = {"iterations": iterations, "hold": hold, "polish": polish, "scales": scales}
+    wanted |= {"coarse_iterations": coarse_iterations}
+    said |= {name: value for name, value in wanted.items() if value is not None}
+    return Way(**{**said, "coarse_iterations": said["coarse_iterations"] if said["scales"] != 1 else None})
 
 
-def check_way(initial_flow: str | None, **counts: int | None) -> None:
+def require_scales(name: str, value: int) -> None:
+    """RequestError unless a number of scales is in range."""
+    require(1 <= value <= MAX_SCALES, name, value, f"from 1 to {MAX_SCALES}")
+
+
+def check_way(initial_flow: str | None, *, scales: int | None = None, **counts: int | None) -> None:
     """RequestError, in the words of the command line, for options that make no sense; counts are by their options."""
+    if scales is not None:
+        require_scales("--scales", scales)
     for name, value in counts.items():
         least = 0 if name == "hold" else 1
         if value is not None:
-            require_refinements(f"--{name}", value, least)
+            require_refinements(f"--{name.replace('_', '-')}", value, least)
     if initial_flow in (None, *COMPUTED):
         return
     if not initial_flow or not Path(initial_flow).is_dir():
         raise RequestError(f"--initial-flow is {initial_flow!r}: expected dis, zero, or a folder of flow files")
 
 
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_REFINEMENTS
+def _is_count(value: object, least: int, most: int = MAX_REFINEMENTS) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

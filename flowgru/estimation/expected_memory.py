@@ -47,7 +47,12 @@ class ExpectedMemory:
         kept, polishing = memory_of(self.way, *computed)
         graph = settings.cuda_graph and settings.stop_below is None
         expected = network.expected_memory(
-            *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], after=polishing, graph=graph
+            *computed,
+            num_tiles=len(tiles),
+            tile_shape=tiles[0][2:],
+            after=polishing,
+            graph=graph,
+            scales=self.way.scales,
         )
         # On a GPU the frames and the files' flows lie beside it, in the machine's memory.
         beside = self._of_stream(size, computed) if expected.device.type == "cpu" else 0

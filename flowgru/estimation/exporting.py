@@ -47,8 +47,9 @@ def export_network(settings: ExportSettings) -> None:
         )
     way = resolve_way(network.card, iterations=settings.iterations, hold=settings.hold)
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
+    way = replace(way, coarse_iterations=None)  # the file has one number of refinements for all sizes
     if not starts:
-        way = replace(way, initial_flow="zero")
+        way = replace(way, initial_flow="zero", scales=1)
     require_writable(paths[0])  # tracing takes minutes
     card = _card(settings, network, way, warm_start=starts)
     exportable = ExportableFlow(network, way.iterations, hold=way.hold, warm_start=starts)

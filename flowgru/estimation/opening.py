@@ -66,6 +66,16 @@ def open_exported(settings: ModelSettings) -> ExportedFlow:
             start not in (None, "zero") and not network.warm_start,
             "it was exported without the input initial_flow (export --warm-start)",
         ),
+        (
+            f"--scales {settings.scales}",
+            settings.scales not in (None, 1) and not network.warm_start,
+            "it was exported without the input initial_flow (export --warm-start)",
+        ),
+        (
+            f"--coarse-iterations {settings.coarse_iterations}",
+            settings.coarse_iterations not in (None, network.iterations),
+            f"it always does {network.iterations}",
+        ),
         (f"--precision {settings.precision}", settings.precision != "32", "it computes in 32 bits"),
         (f"--correlation {settings.correlation}", settings.correlation != "auto", "it keeps all pairs of pixels"),
         (

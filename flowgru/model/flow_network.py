@@ -192,6 +192,7 @@ class FlowNetwork(nn.Module):
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
         graph: bool = False,
+        scales: int = 1,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """The most memory that a pair of that size will take on the network's device, see estimate_memory."""
@@ -206,6 +207,7 @@ class FlowNetwork(nn.Module):
             tile_shape=tile_shape,
             after=after,
             graph=graph,
+            scales=scales,
             filtering=partial(filtering_bytes, self),
         )
 

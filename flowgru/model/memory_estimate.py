@@ -36,6 +36,7 @@ def estimate_memory(
     tile_shape: tuple[int, int] | None = None,
     after: int = 0,
     graph: bool = False,
+    scales: int = 1,
     filtering: Callable[[int], int] = lambda num_pixels: 0,
 ) -> MemoryEstimate:
     """The peak of an inference in 32 bits on a pair of pictures of height x width pixels.
@@ -43,6 +44,7 @@ def estimate_memory(
     num_weights: numbers in the network's parameters, which are on `device`.
     graph: whether matches are recorded, see flowgru.model.recorded; on a CUDA device alone it makes a difference.
     num_tiles: how many tiles of tile_shape (height, width) pixels are computed one after the other; all stay encoded.
+    scales: at how many sizes each pair is refined, see flowgru.config.way; what is kept at smaller ones counts in.
     filtering: what minimal filtering keeps on maps of so many pixels, see flowgru.layers.convolution.
     after: bytes on the CPU that are taken while the pair is encoded and its refinement is over.
 
@@ -62,6 +64,7 @@ def estimate_memory(
     weights = 4 * num_weights
     kept = 2 * num_tiles * cells * (sizes.feature_size + sizes.hidden_size + sizes.context_size)
     pictures = (2 * 12 + 12) * height * width  # both in 32 bits; in 8, and the flow
+    smaller = sum(0.25**scale for scale in range(1, scales))  # of what is kept of both pictures
     halves = 4.25 if sizes.feature_norm == "instance" and not sizes.bottleneck else 6.25
     encoding = int(halves * 16 * cells * sizes.stem)
 
@@ -78,5 +81,6 @@ def estimate_memory(
     kernels = 6 * weights + (filtering(rows * columns) if device.type == "cpu" else 0)
     if graph and device.type == "cuda":  # it works in memory of its own, on copies of what is encoded
         kept += refining + cells * (2 * sizes.feature_size + sizes.hidden_size + sizes.context_size)
+    kept += int(smaller * (kept + 2 * 12 * height * width))
     peak = max(encoding, refining, after if device.type == "cpu" else 0)
     return MemoryEstimate(device, method, used_memory(device) + pictures + kept + kernels + peak)

@@ -60,6 +60,7 @@ class PairNetwork(Protocol):
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
         graph: bool = False,
+        scales: int = 1,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """The most memory that a pair of that size will take, see estimate_memory."""

@@ -36,6 +36,8 @@ def track(
     initial_flow: Any = None,
     hold: Any = None,
     polish: Any = None,
+    scales: Any = None,
+    coarse_iterations: Any = None,
     tiles: tuple[int, int] = (1, 1),
 ) -> Iterator[TrackedPoints]:
     """Where points of the first frame are in each frame: N frames give N results, the first one the points themselves.
@@ -55,7 +57,7 @@ def track(
     check_strides(tuple(strides), "strides")
     if initial_flow not in (None, *COMPUTED):
         raise RequestError("initial_flow of track is neither dis nor zero: flows of one's own belong to estimate_flow")
-    wanted = checked_way(iterations, initial_flow, hold, polish)
+    wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     stream = open_stream(frames)
     first = next(stream)
     positions = given_points(points, *first.image.shape[2:])

@@ -32,6 +32,15 @@ def test_what_is_asked_for_goes_before_the_card_and_the_card_before_rafts():
     assert resolve_way(GOOD, initial_flow="some/folder") == Way(6, "given", 3, True)
 
 
+def test_a_start_at_zero_has_one_scale_unless_more_are_asked_for():
+    card = {**GOOD, "scales": 2, "coarse_iterations": 4}
+    assert resolve_way(card) == Way(6, "dis", 3, True, 2, 4)
+    assert resolve_way(card, initial_flow="flows", coarse_iterations=5) == Way(6, "given", 3, True, 2, 5)
+    assert resolve_way(card, **ALONE) == resolve_way(card, **ALONE, coarse_iterations=5) == Way(6)
+    assert resolve_way(card, scales=1) == Way(6, "dis", 3, True)
+    assert resolve_way(card, **ALONE, scales=3) == Way(6, "zero", 0, False, 3, 4)
+
+
 @pytest.mark.parametrize(
     ("card", "said"),
     [
@@ -42,6 +51,12 @@ def test_what_is_asked_for_goes_before_the_card_and_the_card_before_rafts():
         ({"initial_flow": ["dis"]}, r'initial_flow \["dis"\]'),
         ({"hold": -1}, "the model's card has hold -1: expected a whole number from 0"),
         ({"polish": 1}, "the model's card has polish 1: expected true or false"),
+        ({"scales": 0}, "the model's card has scales 0: expected a whole number from 1 to 6"),
+        ({"scales": 7}, "scales 7"),
+        (
+            {"coarse_iterations": 0},
+            "the model's card has coarse_iterations 0: expected null, or a whole number above 0",
+        ),
     ],
 )
 def test_a_card_without_sense_is_refused(card, said):
@@ -49,7 +64,7 @@ def test_a_card_without_sense_is_refused(card, said):
         resolve_way(card)
 
 
-@pytest.mark.parametrize("counts", [{"iterations": 0}, {"hold": -1}])
+@pytest.mark.parametrize("counts", [{"iterations": 0}, {"hold": -1}, {"coarse_iterations": 0}, {"scales": 7}])
 def test_a_way_without_sense_is_refused(counts):
     with pytest.raises(RequestError, match="it must be"):
         Way(**counts)
@@ -66,6 +81,15 @@ def test_a_way_without_sense_is_refused(counts):
         (Way(6, "zero", 0, True), "initial flow zero > 6 refinements > variational refinement"),
         (Way(6, "given", 1), "given initial flow > 1 held refinement > 6 refinements"),
         (Way(6, "zero", 2), "initial flow zero > 2 held refinements > 6 refinements"),
+        (
+            Way(2, "dis", 3, True, 2, 6),
+            "initial flow of DIS > 3 held refinements and 6 refinements at 1/2 of the size > 3 held refinements > "
+            "2 refinements > gate > variational refinement",
+        ),
+        (
+            Way(2, scales=3),
+            "initial flow zero > 2 refinements at 1/4 of the size > 2 refinements at 1/2 of the size > 2 refinements",
+        ),
     ],
 )
 def test_only_the_network_alone_is_called_that(way, text):

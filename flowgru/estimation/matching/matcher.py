@@ -4,12 +4,10 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
 
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
@@ -19,6 +17,7 @@ from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
 from flowgru.estimation.matching.initial_flow import InitialFlow, carried_along, with_memory
 from flowgru.estimation.matching.plan import Plan, Plans
+from flowgru.estimation.matching.records import Direction, EncodedFrame, PairResult, Prepared, Refined
 from flowgru.estimation.matching.steps import begin, beside, finish, grey_of
 from flowgru.estimation.matching.tiles import Tile, blend, check_tiles, tile_layout
 from flowgru.grid import PaddingMode
@@ -28,61 +27,8 @@ from flowgru.model.prediction import FlowPrediction
 from flowgru.model.recorded import RecordedMatches
 from flowgru.types import Images, Levels
 
-
-class Prepared(NamedTuple):
-    """A frame before it is encoded."""
-
-    image: Images | Levels
-    """The frame itself, by which it is known again."""
-    picture: Images
-    """The picture at the computed size, on the network's device."""
-    grey: Grey | None
-    """What the steps around the network compare, see grey_of."""
-
-
-class EncodedFrame(NamedTuple):
-    """A frame as pairs with it are computed."""
-
-    image: Images | Levels
-    grey: Grey | None
-    plan: Plan
-    tiles: list[Any]
-    """What the network has encoded, tile by tile; mostly one."""
-
-
-class Direction(NamedTuple):
-    """One way through a pair."""
-
-    first: EncodedFrame
-    second: EncodedFrame
-    start: InitialFlow
-    backward: bool
-
-
-class Refined(NamedTuple):
-    """What comes of one direction, at the frames' size."""
-
-    flow: Float[Tensor, "2 H W"]
-    confidence: Float[Tensor, "H W"] | None
-    num_refinements: int
-    carried: InitialFlow | None
-    last_update: Float[Tensor, "2 H W"] | None = None
-
-
-class PairResult(NamedTuple):
-    """What there is to know of a pair, in the frames' own pixels; see PairFlow."""
-
-    forward: Float[Tensor, "2 H W"]
-    backward: Float[Tensor, "2 H W"] | None
-    confidence: Float[Tensor, "H W"] | None
-    num_refinements: int
-    initial_flows: tuple[str, ...]
-    """Where the forward flow began, and the backward flow if there is one."""
-    carried: tuple[InitialFlow | None, ...]
-    """Where the next pair begins where it goes on, by direction: with warm_start at the flow carried along, and with what a
-    network with a memory goes on with. None without both, and where nothing leads on."""
-    last_update: Float[Tensor, "2 H W"] | None = None
-    """What the last refinement has added to the forward flow, before any polish; None without last_update."""
+MIN_SIDE_OF_A_SCALE = 96
+"""Pixels on the shorter side of a picture below which it is not refined at half its size first."""
 
 
 class PairMatcher:
@@ -131,6 +77,22 @@ class PairMatcher:
         self.padding: PaddingMode = padding
         self.device = network.device
         self.plans = Plans(network, way, tiles=tiles, resize=resize, shrink=on_lack == "shrink", can_resize=can_resize)
+        self.at_half_size: PairMatcher | None = None
+        """What refines the flow at half the size first, where the way has more than one scale."""
+        if way.scales > 1:
+            rows, columns = tiles
+            self.at_half_size = PairMatcher(
+                network,
+                way.coarser(),
+                backward=backward,
+                resize=0.5,
+                precision=precision,
+                tiles=((rows + 1) // 2, (columns + 1) // 2),  # of as many pixels
+                stop_below=stop_below,
+                padding=padding,
+                remembers=remembers,
+                cuda_graph=cuda_graph,
+            )
         self.encoded: deque[EncodedFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
         self.recorded: RecordedMatches | None = None
@@ -165,8 +127,13 @@ class PairMatcher:
                 if not lacks_memory(error):
                     raise
             # Only here has the error let go of what it held.
-            if self.recorded is None or not self.recorded.release():
+            if not self._release():
                 notice = self.plans.shrink(size)
+
+    def _release(self) -> bool:
+        """Gives back the memory of recorded matches; whether there were any."""
+        at_half_size = self.at_half_size is not None and self.at_half_size._release()
+        return (self.recorded is not None and self.recorded.release()) or at_half_size
 
     def _attempt(
         self,
@@ -193,8 +160,11 @@ class PairMatcher:
         if isinstance(after, Prepared):
             after = self._encode(after, plan, with_context=with_context)
         starts = [start() for start in begun]
-        forward = self._refine(Direction(before, after, starts[0], backward=False), size)
-        backward = self._refine(Direction(after, before, starts[1], backward=True), size) if self.backward else None
+        begins = self._refined_at_half_size(before, after, starts, with_context=with_context)
+        forward = self._refine(Direction(before, after, starts[0], begins[0], backward=False), size)
+        backward = None
+        if self.backward:
+            backward = self._refine(Direction(after, before, starts[1], begins[1], backward=True), size)
         if with_context:
             new = [each for each, old in ((before, known[0]), (after, known[1])) if old is None]
             self.encoded.extend([*encoded, *new])
@@ -207,6 +177,22 @@ class PairMatcher:
             (forward.carried,) if backward is None else (forward.carried, backward.carried),
             forward.last_update,
         )
+
+    def _refined_at_half_size(
+        self, before: EncodedFrame, after: EncodedFrame, starts: Sequence[InitialFlow], *, with_context: bool
+    ) -> Sequence[InitialFlow]:
+        """Where the refinements of each direction begin: at what they make of the initial flow at half the size.
+
+        At the initial flow itself where there is one scale, where half a picture would be too small, and where the flow of
+        the pair before was carried along.
+        """
+        too_small = min(before.picture.shape[2:]) < 2 * MIN_SIDE_OF_A_SCALE
+        if self.at_half_size is None or too_small or any(start.coarse for start in starts):
+            return starts
+        given = [start._replace(memory=None) for start in starts]
+        found = self.at_half_size._attempt(before.picture, after.picture, given, with_context=with_context)
+        flows = [found.forward] if found.backward is None else [found.forward, found.backward]
+        return [start._replace(flow=flow[None]) for start, flow in zip(starts, flows, strict=True)]
 
     def _prepare(self, image: Images | Levels) -> Prepared:
         picture = as_images(image.to(self.device, non_blocking=True))
@@ -236,7 +222,7 @@ class PairMatcher:
                 self.network.encode(tile.cut(frame.picture), with_context=with_context, padding=self.padding)
                 for tile in tile_layout(height, width, *plan.tiles)
             ]
-        return EncodedFrame(frame.image, frame.grey, plan, tiles)
+        return EncodedFrame(frame.image, frame.picture, frame.grey, plan, tiles)
 
     def _refine(self, pair: Direction, size: tuple[int, ...]) -> Refined:
         """One direction, brought to the frames' `size`."""
@@ -263,7 +249,7 @@ class PairMatcher:
 
     def _match_tile(self, pair: Direction, number: int, tile: Tile) -> FlowPrediction:
         """The flow of one tile after the last refinement; also after the one before, where the last update is asked for."""
-        start, iterations = pair.start, self.way.iterations
+        start, iterations = pair.begins, self.way.iterations
         more: dict[str, Any] = {"stop_below": self.stop_below} if self.recorded is None else {}
         if self.has_memory and not pair.backward:
             more["memory"] = start.memory[number] if start.memory else None

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.config.way import COMPUTED, resolve_way
+from flowgru.config.way import COMPUTED, MAX_SCALES, resolve_way
 from flowgru.data.formats.picture_kinds import picture_tensor
 from flowgru.errors import RequestError, sides, size_text
 from flowgru.estimation.matching.initial_flow import GivenFlows
@@ -34,6 +34,8 @@ def estimate_flow(
     initial_flow: Any = None,
     hold: Any = None,
     polish: Any = None,
+    scales: Any = None,
+    coarse_iterations: Any = None,
     warm_start: bool = False,
     tiles: tuple[int, int] = (1, 1),
     stop_below: Any = None,
@@ -49,7 +51,10 @@ def estimate_flow(
     where it is not known.
     hold: refinements before them that settle the hidden state and leave the flow where it is.
     polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
-    Each of these four is as the model's card says where it is None, else 12, "zero", 0 and False.
+    scales: sizes of the pictures at which the flow is refined one after the other, each half as large as the next.
+    coarse_iterations: refinements at each of these sizes but the full one.
+    Each of these six is as the model's card says where it is None, else 12, "zero", 0, False, 1 and as iterations; where
+    initial_flow is "zero", scales is 1 unless it is given.
     warm_start: begin each refinement at the previous pair's flow, carried along by itself; the first pair, a pair across a
     cut and the one after it begin at initial_flow.
     tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
@@ -61,7 +66,7 @@ def estimate_flow(
     """
     _require_known(initial_flow, "a flow for each pair")
     given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow))
-    wanted = checked_way(iterations, initial_flow, hold, polish)
+    wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     stream = open_stream(frames)
     network = opened(model)
@@ -79,6 +84,8 @@ def estimate_pairs(
     initial_flow: Any = None,
     hold: Any = None,
     polish: Any = None,
+    scales: Any = None,
+    coarse_iterations: Any = None,
     tiles: tuple[int, int] = (1, 1),
     stop_below: Any = None,
 ) -> Float[Tensor, "*B 2 H W"]:
@@ -89,7 +96,7 @@ def estimate_pairs(
     initial_flow: "dis", "zero", or one flow for each pair. The other arguments and the errors are those of estimate_flow.
     """
     _require_known(initial_flow, "a flow for each pair")
-    wanted = checked_way(iterations, initial_flow, hold, polish)
+    wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     firsts, several = several_pictures(first, "first")
     seconds, several_seconds = several_pictures(second, "second")
@@ -142,7 +149,9 @@ def _require_known(initial_flow: Any, otherwise: str) -> None:
         raise RequestError(f"initial_flow is {initial_flow!r}: expected dis, zero, or {otherwise}")
 
 
-def checked_way(iterations: Any, initial_flow: Any, hold: Any, polish: Any) -> dict[str, Any]:
+def checked_way(
+    iterations: Any, initial_flow: Any, hold: Any, polish: Any, scales: Any, coarse_iterations: Any
+) -> dict[str, Any]:
     """The settings of a way that make sense by themselves."""
     if polish is not None and not isinstance(polish, bool):
         raise RequestError(f"polish is {polish!r}: expected True, False or None")
@@ -151,6 +160,10 @@ def checked_way(iterations: Any, initial_flow: Any, hold: Any, polish: Any) -> d
         "initial_flow": initial_flow if _is_computed(initial_flow) else "given",
         "hold": None if hold is None else whole_number("hold", hold, 0),
         "polish": polish,
+        "scales": None if scales is None else whole_number("scales", scales, 1, MAX_SCALES),
+        "coarse_iterations": None
+        if coarse_iterations is None
+        else whole_number("coarse_iterations", coarse_iterations, 1),
     }
 
 

@@ -139,12 +139,13 @@ class ExportedFlow:
         tile_shape: tuple[int, int] | None = None,
         after: int = 0,
         graph: bool = False,
+        scales: int = 1,
         plan: MatchPlan | None = None,
     ) -> MemoryEstimate:
         """What a pair of that size takes at least: the correlation of all pairs of pixels, which is most of it when large.
 
         tile_shape: (height, width) of the tiles that are computed one after the other.
-        after: bytes that are taken once its flow is there. graph: changes nothing here.
+        after: bytes that are taken once its flow is there. graph, scales: change next to nothing here.
         """
         height, width = tile_shape or (height, width)
         padding = padding_for(height, width)
