@@ -156,6 +156,9 @@ class TrainConfig:
     """The flows at which the refinements begin."""
     hold: int = 0
     """Largest number of refinements that leave the flow where it begins, before all others; each step has 0 to `hold`."""
+    coarse_first: float = 0.0
+    """Share of the steps whose refinements begin where the network itself comes to on the pictures at half their size, from
+    the same initial flow and without gradient; for a model that is used with more than one of estimate's `scales`."""
     gamma: float = 0.8
     """Weight of a refinement's error relative to the next one's in the loss."""
     max_flow: float = 400.0
@@ -230,6 +233,7 @@ class TrainConfig:
         require(0 <= self.workers <= MAX_PROCESSES, "workers", self.workers, f"from 0 to {MAX_PROCESSES}")
         require(self.batch_size <= MAX_BATCH, "batch_size", self.batch_size, f"at most {MAX_BATCH}")
         require_seed("seed", self.seed)
+        require(0 <= self.coarse_first <= 1, "coarse_first", self.coarse_first, "a share, from 0 to 1")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")
 
@@ -258,5 +262,6 @@ class TrainConfig:
             require(self.batch_size % pairs == 0, "batch_size", self.batch_size, whole)
         if self.network.memory and self.part == "all":
             require(pairs > 1, "data.clip_frames", frames, "3 or more with network.memory: a single pair has no past")
+            require(not self.coarse_first, "coarse_first", self.coarse_first, "0 with network.memory")
             # A refinement without gradient hides the state that the memory adds to.
             require(not self.no_grad_iterations, "no_grad_iterations", self.no_grad_iterations, "0 with network.memory")

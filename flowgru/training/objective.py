@@ -5,18 +5,20 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
 from flowgru.errors import lacks_memory
+from flowgru.estimation.geometry import resize_flow
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.layers.graphs import Graphs
 from flowgru.model.prediction import FlowPrediction
 from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import DrawnRefinements, Run, drawn_refinements
-from flowgru.types import Flow, Valid
+from flowgru.types import CoarseFlow, Flow, Valid
 
 MAX_LOG_SCALE = 10.0
 """Largest logarithm, in pixels, of the wide Laplace distribution's scale (SEA-RAFT's var_max)."""
@@ -99,7 +101,7 @@ def gradient_graphs(fabric: Fabric, network: nn.Module, config: TrainConfig) -> 
     """What records `gradient` as CUDA graphs, one for each kind of step; None on a CPU, and with several processes."""
     if fabric.device.type != "cuda" or fabric.world_size > 1:
         return None
-    most = NUM_LAYOUTS * (config.hold + 1) * (config.no_grad_iterations + 1)
+    most = NUM_LAYOUTS * (config.hold + 1) * (config.no_grad_iterations + 1) * (1 + (config.coarse_first > 0))
     return Graphs(fabric.device, each="step", most=most, agree=_agree, trained=network)
 
 
@@ -152,7 +154,7 @@ def _add_gradient(
         part.first,
         part.second,
         iterations=config.iterations,
-        initial_coarse=part.coarse_start(),
+        initial_coarse=_coarse_start(network, part, config, drawn),
         hold=drawn.hold,
         no_grad_iterations=drawn.no_grad_iterations,
         pairs_in_clip=config.pairs_in_clip,
@@ -160,3 +162,25 @@ def _add_gradient(
     loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
     fabric.backward(loss)
     return loss.detach(), endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid)
+
+
+def _coarse_start(
+    network: nn.Module, part: FlowBatch, config: TrainConfig, drawn: DrawnRefinements
+) -> CoarseFlow | None:
+    """Where the refinements begin, in coarse pixels: at the initial flow, or where that leads at half the size."""
+    if not drawn.coarse_first:
+        return part.coarse_start()
+    height, width = (side // 2 for side in part.first.shape[2:])
+    halve = partial(F.interpolate, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    start = part.initial_flow
+    begun = None if start is None else part._replace(initial_flow=resize_flow(start, (height, width))).coarse_start()
+    with torch.no_grad():
+        found = network(
+            halve(part.first),
+            halve(part.second),
+            iterations=1,
+            initial_coarse=begun,
+            hold=drawn.hold,
+            no_grad_iterations=config.iterations + drawn.no_grad_iterations - 1,
+        )
+    return part._replace(initial_flow=resize_flow(found.flows[-1], part.first.shape[2:])).coarse_start()

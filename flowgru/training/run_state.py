@@ -176,11 +176,14 @@ class DrawnRefinements(NamedTuple):
     """Leave the flow where it begins: 0..config.hold, each as likely."""
     no_grad_iterations: int
     """Run without gradient: none in half of the steps, else 1..config.no_grad_iterations."""
+    coarse_first: bool
+    """Whether others come before all of these, on the pictures at half their size."""
 
 
 def drawn_refinements(config: TrainConfig, step: int) -> DrawnRefinements:
     """The numbers of a step, a function of seed and step."""
-    draw = torch.rand(3, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
+    draw = torch.rand(4, generator=torch.Generator().manual_seed(config.seed * 1_000_003 + step))
     hold, most = config.hold, config.no_grad_iterations
     without_gradient = 0 if draw[0] < 0.5 or not most else 1 + int(draw[1] * most)
-    return DrawnRefinements(min(int(draw[2] * (hold + 1)), hold), without_gradient)
+    held = min(int(draw[2] * (hold + 1)), hold)
+    return DrawnRefinements(held, without_gradient, bool(draw[3] < config.coarse_first))

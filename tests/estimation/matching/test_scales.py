@@ -51,16 +51,16 @@ def test_two_scales_are_their_definition(network, pair, initial_flow):
     starts = {"dis": dis_start(pair[0][0], pair[1][0])[None], "zero": None, "given": torch.full((1, 2, *SIZE), 2.0)}
     start = starts[initial_flow]
     given = start if initial_flow == "given" else initial_flow
-    found = estimate_pairs(*pair, network, initial_flow=given, scales=2, **SHORT)
+    found = estimate_pairs(pair[0], pair[1], network, initial_flow=given, scales=2, **SHORT)
     torch.testing.assert_close(found, by_hand(network, pair, start), rtol=1e-4, atol=1e-5)
-    at_once = estimate_pairs(*pair, network, initial_flow=given, scales=1, **SHORT)
+    at_once = estimate_pairs(pair[0], pair[1], network, initial_flow=given, scales=1, **SHORT)
     assert (found - at_once).abs().max() > 1e-3
 
 
 def test_the_gate_compares_with_the_initial_flow_and_not_with_that_of_half_the_size(network, pair, monkeypatch):
     seen = []
     monkeypatch.setattr("flowgru.data.polish.gate", lambda first, second, flow, start: seen.append(start) or flow)
-    estimate_pairs(*pair, network, initial_flow="dis", scales=2, polish=True, **SHORT)
+    estimate_pairs(pair[0], pair[1], network, initial_flow="dis", scales=2, polish=True, **SHORT)
     expected = dis_start(pair[0][0], pair[1][0]).permute(1, 2, 0)
     torch.testing.assert_close(torch.from_numpy(seen[0]), expected)
 
@@ -73,9 +73,9 @@ def test_a_picture_too_small_to_be_halved_has_one_scale(network):
 
 
 def test_a_third_scale_is_one_more_only_where_the_picture_is_large_enough(network, pair):
+    first, second = map(doubled, pair)
     two, three, four = (
-        estimate_pairs(*map(doubled, pair), network, initial_flow="zero", scales=scales, **SHORT)
-        for scales in (2, 3, 4)
+        estimate_pairs(first, second, network, initial_flow="zero", scales=scales, **SHORT) for scales in (2, 3, 4)
     )
     assert (two - three).abs().max() > 1e-3 and torch.equal(three, four)
 
@@ -125,18 +125,18 @@ def test_a_pair_that_begins_at_the_flow_before_is_not_halved(network, pair):
 
 
 def test_resized_frames_are_halved_from_the_size_that_is_computed(network, pair):
-    large = [doubled(each) for each in pair]
+    first, second = map(doubled, pair)
     matcher = PairMatcher(network, Way(2, hold=1, scales=2), resize=0.5)
-    found = matcher.match(*large).forward
-    expected = PairMatcher(network, Way(2, hold=1, scales=2)).match(*(smaller(each, SIZE) for each in large)).forward
+    found = matcher.match(first, second).forward
+    expected = PairMatcher(network, Way(2, hold=1, scales=2)).match(smaller(first, SIZE), smaller(second, SIZE)).forward
     torch.testing.assert_close(found[None], resize_flow(expected[None], (400, 432)), rtol=1e-4, atol=1e-5)
 
 
 def test_half_the_size_is_computed_in_tiles_of_as_many_pixels(network, pair):
-    large = [doubled(each) for each in pair]
+    first, second = map(doubled, pair)
     matcher = PairMatcher(network, Way(1, scales=2), tiles=(2, 3))
     assert matcher.at_half_size is not None and matcher.at_half_size.plans.plan.tiles == (1, 2)
-    assert matcher.match(*large).forward.isfinite().all()
+    assert matcher.match(first, second).forward.isfinite().all()
 
 
 def test_a_lack_of_memory_at_half_the_size_makes_the_plan_for_the_whole_smaller(network, pair, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_lack_of_memory_at_half_the_size_makes_the_plan_for_the_whole_smaller(
 
     monkeypatch.setattr(half, "_attempt", lacking)
     with pytest.warns(UserWarning, match=r"frames of 200x216 .* with the correlation on demand"):
-        matcher.match(*pair)
+        matcher.match(pair[0], pair[1])
     assert plans == ["auto", "on_demand"]
 
 
@@ -167,7 +167,7 @@ def test_the_smaller_sizes_have_a_number_of_refinements_of_their_own(network, pa
     match = network.match
     network.match = lambda *given, **more: counts.append((more["iterations"], more["hold"])) or match(*given, **more)
     try:
-        PairMatcher(network, Way(1, hold=2, scales=2, coarse_iterations=3)).match(*pair)
+        PairMatcher(network, Way(1, hold=2, scales=2, coarse_iterations=3)).match(pair[0], pair[1])
     finally:
         del network.match
     assert counts == [(3, 2), (1, 2)]
@@ -176,7 +176,7 @@ def test_the_smaller_sizes_have_a_number_of_refinements_of_their_own(network, pa
 @pytest.mark.parametrize("scales", [0, 7, 1.5, "2"])
 def test_no_number_of_scales_is_refused_in_one_line(network, pair, scales):
     with pytest.raises(RequestError, match=r"scales is .*from 1 to 6"):
-        estimate_pairs(*pair, network, scales=scales)
+        estimate_pairs(pair[0], pair[1], network, scales=scales)
     if type(scales) is int:
         with pytest.raises(RequestError, match=r"scales is .*: it must be from 1 to 6"):
             replace(Way(), scales=scales)

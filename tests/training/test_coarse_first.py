@@ -1,0 +1,72 @@
+"""Steps whose refinements begin where the network itself comes to at half the size, as estimation with two scales does."""
+
+from dataclasses import replace
+
+import pytest
+import tiny_run
+import torch
+from lightning.fabric import Fabric
+
+from flowgru.config import SyntheticSettings
+from flowgru.config.way import Way
+from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.errors import RequestError
+from flowgru.estimation.matching.initial_flow import InitialFlow
+from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.training.feeding.sampler import collate
+from flowgru.training.objective import _add_gradient
+from flowgru.training.run_state import DrawnRefinements, drawn_refinements
+
+CONFIG = replace(tiny_run.TINY, iterations=2, hold=2, coarse_first=0.5, no_grad_iterations=1)
+SIZE = (200, 216)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    settings = SyntheticSettings(height=SIZE[0], width=SIZE[1], photos=None, num_textures=4, seed=7, most_speed=9.0)
+    sample = SyntheticPairs(settings)[0]
+    return collate([sample._replace(initial_flow=torch.full((2, *SIZE), 3.0))])
+
+
+def error_of(network, batch, drawn: DrawnRefinements) -> float:
+    network.zero_grad(set_to_none=True)
+    _, errors = _add_gradient(Fabric(accelerator="cpu"), network, CONFIG, drawn, *batch.tensors)
+    return float(errors[0])
+
+
+def test_a_step_goes_the_way_of_an_estimation_with_two_scales(network, batch):
+    first, second = (each.float() / 255 if each.dtype == torch.uint8 else each for each in (batch.first, batch.second))
+    for drawn, scales in ((DrawnRefinements(1, 0, True), 2), (DrawnRefinements(1, 0, False), 1)):
+        matcher = PairMatcher(network, Way(2, "given", 1, False, scales))
+        flow = matcher.match(first, second, [InitialFlow("given", batch.initial_flow)]).forward[None]
+        expected = (flow - batch.flow).norm(dim=1)[batch.valid].mean()
+        assert error_of(network, batch, drawn) == pytest.approx(float(expected), rel=1e-4)
+    assert error_of(network, batch, DrawnRefinements(1, 0, True)) != error_of(
+        network, batch, DrawnRefinements(1, 0, False)
+    )
+
+
+def test_what_is_found_at_half_the_size_has_no_gradient(network, batch, monkeypatch):
+    recorded = []
+    encode = type(network).encode
+    monkeypatch.setattr(
+        type(network),
+        "encode",
+        lambda *given, **more: recorded.append(torch.is_grad_enabled()) or encode(*given, **more),
+    )
+    error_of(network, batch, DrawnRefinements(0, 1, True))
+    assert recorded and recorded == sorted(recorded) and {*recorded} == {False, True}
+
+
+def test_the_share_of_such_steps_is_drawn_and_changes_no_other_number():
+    drawn = [drawn_refinements(CONFIG, step) for step in range(2000)]
+    assert 0.45 < sum(each.coarse_first for each in drawn) / 2000 < 0.55
+    without = [drawn_refinements(replace(CONFIG, coarse_first=0.0), step) for step in range(2000)]
+    assert not any(each.coarse_first for each in without)
+    assert [each[:2] for each in without] == [each[:2] for each in drawn]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(RequestError, match=r"coarse_first is .*a share, from 0 to 1"):
+        replace(CONFIG, coarse_first=share)
