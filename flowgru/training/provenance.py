@@ -34,8 +34,8 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
 def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, Any]:
     """What the model file of a run in `folder` says of itself; `how` is what its command says besides.
 
-    A network that was measured from the flow of DIS is to be used so, and polished; held_out_epe_per_image
-    is of the network's own flow, before that.
+    A network that was measured from the flow of DIS is to be used so, and polished, and with two scales where it was trained
+    for them; held_out_epe_per_image is of the network's own flow at one scale, before that.
     """
     first = next(iter(run.validation.values()))
     started = [errors for name, errors in run.validation.items() if name.endswith(FROM_DIS)]
@@ -44,6 +44,7 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, 
         "network": asdict(config.network),
         "iterations": min(errors, key=errors.__getitem__),
         **({"initial_flow": "dis", "hold": config.hold, "polish": True} if started else {}),
+        **({"scales": 2} if started and config.coarse_first else {}),
         "held_out_epe_per_image": {
             name: {str(count): round(error, 3) for count, error in errors.items()}
             for name, errors in run.validation.items()

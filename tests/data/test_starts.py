@@ -34,6 +34,7 @@ STARTED = replace(
     TINY,
     starts=MIXED,
     hold=3,
+    coarse_first=0.5,
     optimizer=OptimizerConfig(schedule="constant", warmup_steps=2, decay_steps=2, ema_decay=0.9),
     validation=replace(TINY.validation, initial_flows=("zero", "dis")),
 )
@@ -174,7 +175,7 @@ def test_a_run_from_starts_is_measured_from_zero_and_from_dis(whole):
     assert set(validation) == {"synthetic", "synthetic from dis"}
     assert validation["synthetic"] != validation["synthetic from dis"]
     card = load_model(whole / "model.safetensors", "cpu").card
-    assert (card["initial_flow"], card["hold"], card["polish"]) == ("dis", 3, True)
+    assert (card["initial_flow"], card["hold"], card["polish"], card["scales"]) == ("dis", 3, True, 2)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
