@@ -1,0 +1,91 @@
+"""What each part of a model's way to a flow adds, on real pairs: one row for each part, on top of those before it.
+
+python benchmarks/parts.py [--model default] [--root datasets] [--sets middlebury sintel kitti2012 chairs]
+
+The first rows are zero flow and the classical methods, the next the network alone after 12 refinements from zero. Then come
+the parts of the way that the model's card says, one after the other. Each set has the mean of its pairs' end-point errors
+(epe_per_image, px), and on how many of its pairs the row is better than DIS.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from reporting import add_root, arguments, begin, circumstances, parsed
+
+from flowgru.benchmarking.timing import Table
+from flowgru.config.way import Way, resolve_way
+from flowgru.data.classical import dis_flow, dis_or_zero, farneback_flow, grey_levels
+from flowgru.data.formats.images import to_levels
+from flowgru.data.polish import gate
+from flowgru.data.sets.layouts import padding_mode
+from flowgru.data.sets.opening import open_dataset
+from flowgru.evaluation.evaluate import Estimator, Samples, evaluate, network_estimator, picture_estimator
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.loading import load_model
+
+SETS = ("middlebury", "sintel", "kitti2012", "chairs")
+
+DIS = "DIS"
+
+
+def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
+    """The rows of a set by what they are called, the way of the model's card last."""
+    way = resolve_way(network.card)
+    without = replace(way, polish=False, scales=1, coarse_iterations=None, hold=0)
+
+    def of(way: Way) -> Estimator:
+        return network_estimator(network, way, padding=padding_mode(name))
+
+    yield DIS, picture_estimator(dis_flow)
+    yield "zero flow", picture_estimator(lambda first, second: np.zeros((*first.shape[:2], 2), np.float32))
+    yield "Farneback", picture_estimator(farneback_flow)
+    yield "the network alone, from zero, 12 refinements", of(Way(12))
+    yield f"the network, {without.iterations} refinements from {way.initial_flow}", of(without)
+    yield f"+ {way.hold} held refinements", of(replace(without, hold=way.hold))
+    if way.scales > 1:
+        yield f"+ {way.scales} scales", of(replace(way, polish=False))
+    if way.polish and way.initial_flow == "dis":
+        yield "+ gate", gated(of(replace(way, polish=False)))
+    yield "+ variational refinement: the model's way", of(way)
+
+
+def gated(estimator: Estimator) -> Estimator:
+    """The estimator's flow and DIS's, through the gate alone."""
+
+    def estimate(first, second, start=None, /):
+        found = estimator(first, second, start)
+        one, other = (grey_levels(to_levels(each[0])) for each in (first, second))
+        begun = dis_or_zero(one, other)
+        if begun is None:
+            return found
+        chosen = gate(one, other, np.ascontiguousarray(found.flow[0].permute(1, 2, 0).numpy()), begun)
+        return found._replace(flow=found.flow.new_tensor(chosen).permute(2, 0, 1)[None])
+
+    return estimate
+
+
+def measured(name: str, pairs: Samples, network: FlowNetwork, say: Callable[..., None]) -> None:
+    """Says the rows of a set."""
+    of_dis = np.zeros(len(pairs))
+    for row, estimator in rows(network, name):
+        errors = np.array([pair.metrics["epe_per_image"] for pair in evaluate(estimator, pairs).pairs])
+        of_dis = errors if row == DIS else of_dis
+        say(name, row, float(errors.mean()), f"{int((errors < of_dis).sum())} of {len(errors)}")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--sets", nargs="+", default=SETS)
+    add_root(parser)
+    given = parsed(parser)
+    network = load_model(given.model, begin(given))
+    said = circumstances(network.device, model=given.model, way=resolve_way(network.card), unit="px")
+    table = Table("Parts of a way", said, ["set", "row", "epe_per_image", "better than DIS"], lines=given.json)
+    for name in given.sets:
+        measured(name, open_dataset(name, given.root), network, table.add)
+
+
+if __name__ == "__main__":
+    main()
