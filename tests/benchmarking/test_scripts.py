@@ -6,7 +6,6 @@ import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -16,7 +15,6 @@ from paths import ROOT
 
 from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.sets.opening import open_dataset
-from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.exported import formats
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
@@ -269,27 +267,3 @@ def test_pairs_for_a_fine_tuning_are_listed_and_of_two_kinds(script, tmp_path, m
     old = open_dataset(str(tmp_path / "old_held_out_pairs.csv"), ".")[0]
     still = [(pair.flow == 0).all(dim=0).float().mean().item() for pair in (*sets["my_pairs"], old)]
     assert min(still[:2]) > 0.3  # a background that stands still
-
-
-def test_each_part_of_a_way_is_a_row_on_top_of_those_before_it(script, tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    way = {"iterations": 1, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2}
-    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru"))
-    write_model_file(tmp_path / "a.safetensors", network.state_dict(), {"network": asdict(network.config), **way})
-    parts = script("parts", "--model", tmp_path / "a.safetensors", "--sets", "one", "--json", tmp_path / "a.jsonl")
-    settings = SyntheticSettings(height=200, width=208, photos=None, num_textures=4, speed=(2.0, 6.0))
-    monkeypatch.setattr(parts, "open_dataset", lambda *_: SyntheticPairs(settings, length=2))
-    parts.main()
-    lines = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    found = {row["row"]: row for row in lines}
-    assert [*found][3:] == [
-        "the network alone, from zero, 12 refinements",
-        "the network, 1 refinements from dis",
-        "+ 1 held refinements",
-        "+ 2 scales",
-        "+ gate",
-        "+ variational refinement: the model's way",
-    ]
-    errors = [row["epe_per_image"] for row in found.values()]
-    assert len({*errors}) == len(errors) and found["DIS"]["better than DIS"] == "0 of 2"
-    assert found["zero flow"]["epe_per_image"] > found["DIS"]["epe_per_image"]

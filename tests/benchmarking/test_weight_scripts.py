@@ -1,0 +1,63 @@
+"""The scripts of benchmarks/ that say how good weights are."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from flowgru.config import NetworkConfig, SyntheticSettings
+from flowgru.config.way import Way
+from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.model_file import write_model_file
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A file of random weights whose card has every part of a way."""
+    torch.manual_seed(0)
+    way = {"iterations": 1, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2}
+    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru"))
+    write_model_file(tmp_path / "a.safetensors", network.state_dict(), {"network": asdict(network.config), **way})
+    return tmp_path / "a.safetensors"
+
+
+def said_rows(path):
+    return [json.loads(line)["row"] for line in path.read_text().splitlines()]
+
+
+def test_each_part_of_a_way_is_a_row_on_top_of_those_before_it(script, model, tmp_path, monkeypatch):
+    parts = script("parts", "--model", model, "--sets", "one", "--json", tmp_path / "a.jsonl")
+    settings = SyntheticSettings(height=200, width=208, photos=None, num_textures=4, speed=(2.0, 6.0))
+    monkeypatch.setattr(parts, "open_dataset", lambda *_: SyntheticPairs(settings, length=2))
+    parts.main()
+    found = {row["row"]: row for row in said_rows(tmp_path / "a.jsonl")}
+    assert [*found][3:] == [
+        "the network alone, from zero, 12 refinements",
+        "the network, 1 refinements from dis",
+        "+ 1 held refinements",
+        "+ 2 scales",
+        "+ gate",
+        "+ variational refinement: the model's way",
+    ]
+    errors = [row["epe_per_image"] for row in found.values()]
+    assert len({*errors}) == len(errors) and found["DIS"]["better than DIS"] == "0 of 2"
+    assert found["zero flow"]["epe_per_image"] > found["DIS"]["epe_per_image"]
+
+
+def test_weights_are_compared_pair_by_pair_with_the_first_ones_and_with_the_first_way(
+    script, model, tmp_path, monkeypatch
+):
+    words = ("--pairs", 2, "--height", 128, "--width", 136, "--varied", "--json", tmp_path / "a.jsonl")
+    paired = script("paired_models", model, model, *words)
+    monkeypatch.setattr(paired, "WAYS", (Way(1, "dis"), Way(2)))
+    paired.main()
+    found = said_rows(tmp_path / "a.jsonl")
+    assert [row["way"] for row in found] == 2 * [
+        "initial flow of DIS > 1 refinement",
+        "the network alone, 2 refinements",
+    ]
+    assert [row["ratio"] for row in found] == 4 * [1.0] and {row["better pairs"] for row in found} == {0}
+    assert found[0]["ratio to the first row"] == 1.0 != found[1]["ratio to the first row"]
+    assert found[1]["ratio to the first row"] == pytest.approx(found[3]["ratio to the first row"])
