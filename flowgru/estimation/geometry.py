@@ -2,6 +2,7 @@
 
 import warnings
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -44,8 +45,9 @@ def resize_flow(flow: Float[Tensor, "B 2 h w"], size: tuple[int, ...]) -> Float[
     height, width = flow.shape[2:]
     if (height, width) == tuple(size):
         return flow
-    scale = flow.new_tensor([size[1] / width, size[0] / height])[:, None, None]
-    return F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False) * scale
+    u, v = F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False).split(1, dim=1)
+    # By numbers, not by a tensor of both: a GPU would be waited for, and a graph of it could not be recorded.
+    return torch.cat([u * (size[1] / width), v * (size[0] / height)], dim=1)
 
 
 def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H W"]) -> Bool[Tensor, "H W"]:

@@ -182,8 +182,11 @@ def test_the_statistics_of_batch_norm_forget_a_step_that_was_left_out(monkeypatc
         assert all(torch.equal(value, before[name]) for name, value in weights.items())
 
 
-@pytest.mark.parametrize(("preset", "started"), [("compact", True), ("large", False)])
-def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, started):
+@pytest.mark.parametrize(
+    ("preset", "started", "coarse_first"),
+    [("compact", True, False), ("compact", True, True), ("large", False, False), ("large", False, True)],
+)
+def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, started, coarse_first):
     """Fake tensors have no values: whoever reads one fails. The backward pass and the norm are left out."""
     config = replace(TINY, network=NetworkConfig(preset, "conv_min_gru"))
     with fake_cuda():
@@ -213,7 +216,7 @@ def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, starte
         )
         read = []
         monkeypatch.setattr(step, "HostCopy", lambda values: read.append(values))
-        monkeypatch.setattr(objective, "drawn_refinements", lambda *_: run_state.DrawnRefinements(1, 1))
+        monkeypatch.setattr(objective, "drawn_refinements", lambda *_: run_state.DrawnRefinements(1, 1, coarse_first))
         with Waits(), torch.device("cpu"):  # what is made there and sent is seen
             taken = step.training_step(fabric, network, run, config, batch, (signal.SIGTERM,))
     assert taken.late and [values.device.type for values in read] == ["cuda"]

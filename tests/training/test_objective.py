@@ -123,7 +123,7 @@ class Small(FlowNetwork):
         torch.nn.Module.__init__(self)
         self.norm, self.conv = torch.nn.BatchNorm2d(3), torch.nn.Conv2d(6, 2, 3, padding=1)
 
-    def forward(self, first, second, *, iterations, initial_coarse, hold, no_grad_iterations, pairs_in_clip):
+    def forward(self, first, second, *, iterations, initial_coarse, hold, no_grad_iterations, pairs_in_clip=1):
         flow = self.conv(torch.cat([self.norm(first), self.norm(second)], dim=1)) * (1 + hold + no_grad_iterations)
         if initial_coarse is not None:
             flow = flow + initial_coarse.mean()
@@ -182,6 +182,8 @@ def steps(fabric, run, network, config=DRAWN, *, until=20, **options):
         ({"precision": "bf16"}, {}),
         ({}, {"bad": (0, 5, 9, 10, 15)}),
         ({"freeze_batch_norm": True}, {}),
+        ({"coarse_first": 1.0}, {"start": True}),
+        ({"coarse_first": 1.0}, {}),
     ],
 )
 def test_steps_that_are_replayed_have_the_same_bits(recorder, changes, options):
