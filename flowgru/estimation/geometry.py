@@ -1,4 +1,4 @@
-"""What is done to an estimated flow: brought to another size, and checked against the way back."""
+"""What is done to pictures and to flow around the network: brought to another size, and checked against the way back."""
 
 import warnings
 
@@ -38,6 +38,11 @@ def warn_of_distortion(size: tuple[int, ...], resize: tuple[int, int] | float | 
 def _change_of_aspect(size: tuple[int, ...], other: tuple[int, ...]) -> float:
     ratio = other[0] * size[1] / (other[1] * size[0])
     return max(ratio, 1 / ratio)
+
+
+def resize_picture(picture: Float[Tensor, "B 3 h w"], size: tuple[int, ...]) -> Float[Tensor, "B 3 H W"]:
+    """The picture at another size."""
+    return F.interpolate(picture, tuple(size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def resize_flow(flow: Float[Tensor, "B 2 h w"], size: tuple[int, ...]) -> Float[Tensor, "B 2 H W"]:

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
 from flowgru.errors import lacks_memory
-from flowgru.estimation.geometry import resize_flow
+from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.layers.graphs import Graphs
 from flowgru.model.prediction import FlowPrediction
@@ -170,14 +169,12 @@ def _coarse_start(
     """Where the refinements begin, in coarse pixels: at the initial flow, or where that leads at half the size."""
     if not drawn.coarse_first:
         return part.coarse_start()
-    height, width = (side // 2 for side in part.first.shape[2:])
-    halve = partial(F.interpolate, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    start = part.initial_flow
-    begun = None if start is None else part._replace(initial_flow=resize_flow(start, (height, width))).coarse_start()
+    half, start = computed_size(part.first.shape[2:], 0.5), part.initial_flow
+    begun = None if start is None else part._replace(initial_flow=resize_flow(start, half)).coarse_start()
     with torch.no_grad():
         found = network(
-            halve(part.first),
-            halve(part.second),
+            resize_picture(part.first, half),
+            resize_picture(part.second, half),
             iterations=1,
             initial_coarse=begun,
             hold=drawn.hold,

@@ -14,9 +14,10 @@ from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
 from flowgru.errors import InputFileError, RequestError, sides, size_text
-from flowgru.grid import splat
+from flowgru.estimation.matching.tiles import Tile
+from flowgru.grid import PaddingMode, padding_for, splat
 from flowgru.kinds import described, flow_tensor
-from flowgru.model.initial_flow import fill_unknown
+from flowgru.model.initial_flow import coarse_flow, fill_unknown
 from flowgru.types import CoarseFlow, Features, Flow
 
 
@@ -48,6 +49,12 @@ def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
     """DIS's flow, or zero where the pictures are too small or thin for it."""
     flow = dis_or_zero(first, second)
     return ZERO if flow is None else InitialFlow("dis", _as_tensor(flow))
+
+
+def coarse_of_tiles(flow: Flow, tiles: Sequence[Tile], padding: PaddingMode) -> tuple[CoarseFlow, ...]:
+    """A flow of the whole picture as InitialFlow.coarse; where it is not finite, it stays so."""
+    paddings = [padding_for(tile.height, tile.width, padding) for tile in tiles]
+    return tuple(coarse_flow(tile.cut(flow), added) for tile, added in zip(tiles, paddings, strict=True))
 
 
 def carried_along(coarse: Sequence[CoarseFlow], *, backward: bool) -> InitialFlow | None:

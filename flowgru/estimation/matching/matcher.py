@@ -14,8 +14,8 @@ from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
-from flowgru.estimation.geometry import computed_size, resize_flow, warn_of_distortion
-from flowgru.estimation.matching.initial_flow import InitialFlow, carried_along, with_memory
+from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture, warn_of_distortion
+from flowgru.estimation.matching.initial_flow import InitialFlow, carried_along, coarse_of_tiles, with_memory
 from flowgru.estimation.matching.plan import Plan, Plans
 from flowgru.estimation.matching.records import Direction, EncodedFrame, PairResult, Prepared, Refined
 from flowgru.estimation.matching.steps import begin, beside, finish, grey_of
@@ -27,7 +27,7 @@ from flowgru.model.prediction import FlowPrediction
 from flowgru.model.recorded import RecordedMatches
 from flowgru.types import Images, Levels
 
-MIN_SIDE_OF_A_SCALE = 96
+MIN_SIDE_TO_HALVE = 192
 """Pixels on the shorter side of a picture below which it is not refined at half its size first."""
 
 
@@ -80,14 +80,11 @@ class PairMatcher:
         self.at_half_size: PairMatcher | None = None
         """What refines the flow at half the size first, where the way has more than one scale."""
         if way.scales > 1:
-            rows, columns = tiles
             self.at_half_size = PairMatcher(
                 network,
                 way.coarser(),
                 backward=backward,
-                resize=0.5,
                 precision=precision,
-                tiles=((rows + 1) // 2, (columns + 1) // 2),  # of as many pixels
                 stop_below=stop_below,
                 padding=padding,
                 remembers=remembers,
@@ -119,7 +116,9 @@ class PairMatcher:
         size, notice = tuple(first.shape[2:]), ""
         while True:
             try:
-                result = self._attempt(first, second, starts, with_context=with_context or self.backward)
+                result = self._attempt(
+                    first, second, starts, self.plans.of(size), with_context=with_context or self.backward
+                )
                 if notice:
                     warnings.warn(notice, stacklevel=2)
                 return result
@@ -131,7 +130,8 @@ class PairMatcher:
                 notice = self.plans.shrink(size)
 
     def _release(self) -> bool:
-        """Gives back the memory of recorded matches; whether there were any."""
+        """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
+        self.encoded.clear()
         at_half_size = self.at_half_size is not None and self.at_half_size._release()
         return (self.recorded is not None and self.recorded.release()) or at_half_size
 
@@ -140,12 +140,12 @@ class PairMatcher:
         first: Images | Levels,
         second: Images | Levels,
         starts: Sequence[InitialFlow | None],
+        plan: Plan,
         *,
         with_context: bool,
     ) -> PairResult:
-        """The pair by the plan for its size."""
-        size = tuple(first.shape[2:])
-        plan, encoded = self.plans.of(size), [*self.encoded]
+        """The pair by that plan."""
+        size, encoded = tuple(first.shape[2:]), [*self.encoded]
         self.encoded.clear()
         usable = {id(each.image): each for each in encoded if each.plan == plan}
         known = usable.get(id(first)), usable.get(id(second))
@@ -160,7 +160,7 @@ class PairMatcher:
         if isinstance(after, Prepared):
             after = self._encode(after, plan, with_context=with_context)
         starts = [start() for start in begun]
-        begins = self._refined_at_half_size(before, after, starts, with_context=with_context)
+        begins = self._refined_at_half_size(before, after, starts, size, with_context=with_context)
         forward = self._refine(Direction(before, after, starts[0], begins[0], backward=False), size)
         backward = None
         if self.backward:
@@ -179,20 +179,31 @@ class PairMatcher:
         )
 
     def _refined_at_half_size(
-        self, before: EncodedFrame, after: EncodedFrame, starts: Sequence[InitialFlow], *, with_context: bool
+        self,
+        before: EncodedFrame,
+        after: EncodedFrame,
+        starts: Sequence[InitialFlow],
+        size: tuple[int, ...],
+        *,
+        with_context: bool,
     ) -> Sequence[InitialFlow]:
         """Where the refinements of each direction begin: at what they make of the initial flow at half the size.
 
         At the initial flow itself where there is one scale, where half a picture would be too small, and where the flow of
         the pair before was carried along.
         """
-        too_small = min(before.picture.shape[2:]) < 2 * MIN_SIDE_OF_A_SCALE
-        if self.at_half_size is None or too_small or any(start.coarse for start in starts):
+        first, second = before.half, after.half
+        if self.at_half_size is None or first is None or second is None or any(start.coarse for start in starts):
             return starts
-        given = [start._replace(memory=None) for start in starts]
-        found = self.at_half_size._attempt(before.picture, after.picture, given, with_context=with_context)
-        flows = [found.forward] if found.backward is None else [found.forward, found.backward]
-        return [start._replace(flow=flow[None]) for start, flow in zip(starts, flows, strict=True)]
+        half, computed = tuple(first.shape[2:]), computed_size(size, self.resize)
+        flows = [None if start.flow is None else resize_flow(start.flow, half) for start in starts]
+        given = [start._replace(flow=flow, memory=None) for start, flow in zip(starts, flows, strict=True)]
+        plan = before.plan.at_half_size(*half)
+        found = self.at_half_size._attempt(first, second, given, plan, with_context=with_context)
+        ends = [found.forward] if found.backward is None else [found.forward, found.backward]
+        layout = tile_layout(*computed, *before.plan.tiles)
+        begins = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.padding) for end in ends]
+        return [start._replace(flow=None, coarse=coarse) for start, coarse in zip(starts, begins, strict=True)]
 
     def _prepare(self, image: Images | Levels) -> Prepared:
         picture = as_images(image.to(self.device, non_blocking=True))
@@ -200,7 +211,7 @@ class PairMatcher:
         if size == image.shape[2:]:
             return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU
         warn_of_distortion(image.shape[2:], self.resize)
-        picture = F.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
+        picture = resize_picture(picture, size)
         return Prepared(image, picture, grey_of(self.way, picture))
 
     def _start(self, start: InitialFlow | None, greys: tuple[Grey | None, Grey | None], plan: Plan) -> InitialFlow:
@@ -222,7 +233,9 @@ class PairMatcher:
                 self.network.encode(tile.cut(frame.picture), with_context=with_context, padding=self.padding)
                 for tile in tile_layout(height, width, *plan.tiles)
             ]
-        return EncodedFrame(frame.image, frame.picture, frame.grey, plan, tiles)
+        halved = self.at_half_size is not None and min(height, width) >= MIN_SIDE_TO_HALVE
+        half = resize_picture(frame.picture, computed_size((height, width), 0.5)) if halved else None
+        return EncodedFrame(frame.image, half, frame.grey, plan, tiles)
 
     def _refine(self, pair: Direction, size: tuple[int, ...]) -> Refined:
         """One direction, brought to the frames' `size`."""

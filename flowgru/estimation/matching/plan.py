@@ -7,6 +7,7 @@ import torch
 from flowgru.config.way import Way
 from flowgru.errors import MachineError, sides, size_text
 from flowgru.estimation.geometry import computed_size
+from flowgru.estimation.matching.tiles import most_tiles
 from flowgru.model.buffers import release
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.pair_network import PairNetwork
@@ -21,6 +22,14 @@ class Plan(NamedTuple):
     match: MatchPlan
     tiles: tuple[int, int]
     """Rows and columns."""
+
+    def at_half_size(self, height: int, width: int) -> "Plan":
+        """The plan for the same pictures at half the size, height x width: in tiles of at most as many pixels each.
+
+        They are fewer where these would be too small.
+        """
+        rows, columns = self.tiles
+        return self._replace(tiles=(most_tiles(height, (rows + 1) // 2), most_tiles(width, (columns + 1) // 2)))
 
 
 class Plans:

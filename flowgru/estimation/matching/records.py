@@ -26,8 +26,8 @@ class EncodedFrame(NamedTuple):
     """A frame as pairs with it are computed."""
 
     image: Images | Levels
-    picture: Images
-    """The picture at the computed size, on the network's device."""
+    half: Images | None
+    """The picture at half the computed size, on the network's device; None where no flow is refined at it."""
     grey: Grey | None
     plan: Plan
     tiles: list[Any]

@@ -52,6 +52,11 @@ def tile_layout(height: int, width: int, rows: int, columns: int) -> list[Tile]:
     return [Tile(top, left, tile_height, tile_width) for top in tops for left in lefts]
 
 
+def most_tiles(length: int, count: int) -> int:
+    """At most `count`, and only as many as leave MIN_TILE_SIDE to each tile along a side of `length` pixels."""
+    return next((few for few in range(count, 1, -1) if _spread(length, few)[1] >= MIN_TILE_SIDE), 1)
+
+
 def blend(
     values: list[Float[Tensor, "B C h w"]], tiles: list[Tile], height: int, width: int
 ) -> Float[Tensor, "B C H W"]:

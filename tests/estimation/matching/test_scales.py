@@ -13,9 +13,10 @@ from torch import Tensor
 from flowgru import estimate_flow, estimate_pairs
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way
+from flowgru.data.formats.images import level_tensor
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.errors import RequestError
+from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.geometry import resize_flow
 from flowgru.estimation.matching.matcher import PairMatcher
 
@@ -132,29 +133,75 @@ def test_resized_frames_are_halved_from_the_size_that_is_computed(network, pair)
     torch.testing.assert_close(found[None], resize_flow(expected[None], (400, 432)), rtol=1e-4, atol=1e-5)
 
 
-def test_half_the_size_is_computed_in_tiles_of_as_many_pixels(network, pair):
-    first, second = map(doubled, pair)
-    matcher = PairMatcher(network, Way(1, scales=2), tiles=(2, 3))
-    assert matcher.at_half_size is not None and matcher.at_half_size.plans.plan.tiles == (1, 2)
-    assert matcher.match(first, second).forward.isfinite().all()
+@pytest.mark.parametrize(
+    ("size", "tiles", "at_half_size"),
+    [((400, 432), (2, 3), (1, 2)), ((200, 330), (1, 3), (1, 1)), ((416, 200), (4, 1), (1, 1))],
+)
+def test_half_the_size_is_computed_in_tiles_of_as_many_pixels_that_are_not_too_small(
+    network, pair, size, tiles, at_half_size
+):
+    heights = []
+    encode = network.encode
+    network.encode = lambda picture, **more: heights.append(picture.shape[2]) or encode(picture, **more)
+    try:
+        first, second = (smaller(each, size) for each in pair)
+        found = PairMatcher(network, Way(1, scales=2), tiles=tiles).match(first, second)
+    finally:
+        del network.encode
+    assert len(heights) == 2 * (tiles[0] * tiles[1] + at_half_size[0] * at_half_size[1])
+    assert found.forward.isfinite().all()
 
 
-def test_a_lack_of_memory_at_half_the_size_makes_the_plan_for_the_whole_smaller(network, pair, monkeypatch):
-    matcher = PairMatcher(network, Way(1, scales=2))
-    half, plans = matcher.at_half_size, []
-    assert half is not None
-    attempt = half._attempt
+def test_a_lack_of_memory_at_half_the_size_makes_the_plans_for_both_sizes_smaller(network, pair, monkeypatch):
+    matcher, plans = PairMatcher(network, Way(1, scales=2)), []
+    match = network.match
 
     def lacking(*given: Any, **more: Any) -> Any:
-        plans.append(matcher.plans.of(SIZE).match.correlation)
-        if len(plans) == 1:
+        plans.append(more["plan"].correlation)
+        if plans == ["auto"]:
             raise MemoryError
-        return attempt(*given, **more)
+        return match(*given, **more)
 
-    monkeypatch.setattr(half, "_attempt", lacking)
+    monkeypatch.setattr(network, "match", lacking)
     with pytest.warns(UserWarning, match=r"frames of 200x216 .* with the correlation on demand"):
         matcher.match(pair[0], pair[1])
-    assert plans == ["auto", "on_demand"]
+    assert plans == ["auto", "on_demand", "on_demand"]
+
+
+def test_a_lack_of_memory_at_full_size_lets_go_of_what_is_encoded_at_half_the_size(network, pair, monkeypatch):
+    matcher = PairMatcher(network, Way(1, scales=2), on_lack="fail")
+    match, half = network.match, matcher.at_half_size
+    assert half is not None
+
+    def lacking(first: Any, *given: Any, **more: Any) -> Any:
+        if first.picture_shape[2] == SIZE[0]:
+            raise MemoryError
+        return match(first, *given, **more)
+
+    monkeypatch.setattr(network, "match", lacking)
+    with pytest.raises(MachineError):
+        matcher.match(pair[0], pair[1], with_context=True)
+    assert not half.encoded
+
+
+@pytest.mark.parametrize(("scales", "size"), [(1, None), (2, (100, 108))])
+def test_of_a_frame_that_is_remembered_only_half_the_size_is_kept_as_a_picture(network, scales, size):
+    frames = [level_tensor(frame)[None] for frame in noisy_frames(2, *SIZE)]
+    matcher = PairMatcher(network, Way(1, scales=scales), backward=True, remembers=2)
+    matcher.match(frames[0], frames[1], with_context=True)
+    for frame, given in zip(matcher.encoded, frames, strict=True):
+        kept = [each for each in frame if isinstance(each, Tensor) and each is not given]
+        assert frame.image is given and [tuple(each.shape[2:]) for each in kept] == ([size] if size else [])
+    if matcher.at_half_size is not None:
+        assert [each.image for each in matcher.at_half_size.encoded] == [each.half for each in matcher.encoded]
+
+
+def test_a_flow_of_half_the_size_that_is_not_finite_is_none_at_full_size_either(network, pair):
+    with network.flow_head.register_forward_hook(lambda head, given, change: change * torch.nan):
+        alone, halved = (
+            estimate_pairs(pair[0], pair[1], network, initial_flow="zero", scales=each, **SHORT) for each in (1, 2)
+        )
+    assert alone.isnan().all() and halved.isnan().all()
 
 
 def test_what_more_scales_keep_is_expected(network):
