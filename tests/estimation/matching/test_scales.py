@@ -19,6 +19,8 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.geometry import resize_flow
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.model.correlation.all_pairs import pyramid_bytes
+from flowgru.model.correlation.choice import MatchPlan
 
 SIZE = (200, 216)
 SHORT: dict[str, Any] = dict(iterations=2, hold=1)
@@ -205,8 +207,21 @@ def test_a_flow_of_half_the_size_that_is_not_finite_is_none_at_full_size_either(
 
 
 def test_what_more_scales_keep_is_expected(network):
-    one, two, three = (network.expected_memory(1080, 1920, scales=scales).num_bytes for scales in (1, 2, 3))
+    plan = MatchPlan("on_demand")
+    one, two, three = (network.expected_memory(1080, 1920, scales=each, plan=plan).num_bytes for each in (1, 2, 3))
     assert one < two < three < 1.5 * one and (two - one) / 4 == pytest.approx(three - two, rel=0.01)
+
+
+def test_the_correlation_of_all_pairs_at_half_the_size_is_expected(network):
+    """Where the whole is too large for it, and computed on demand."""
+    pyramid = pyramid_bytes(1, 88, 155, network.sizes.correlation_levels)
+    expected = [
+        network.expected_memory(1400, 2480, scales=scales, plan=MatchPlan(memory_budget=budget))
+        for scales, budget in ((1, pyramid), (2, pyramid), (2, pyramid - 1))
+    ]
+    assert [each.method for each in expected] == 3 * ["on_demand"]
+    one, two, on_demand = (each.num_bytes for each in expected)
+    assert on_demand - one < pyramid / 4 and two - one > pyramid / 2
 
 
 def test_the_smaller_sizes_have_a_number_of_refinements_of_their_own(network, pair):
