@@ -175,6 +175,22 @@ def test_a_pyramid_takes_over_the_memory_of_the_last_one_unless_that_is_in_use()
 
 
 @torch.no_grad()
+def test_pyramids_of_the_whole_and_of_half_the_size_take_turns_in_the_same_memory():
+    whole, half, tiny = (torch.randn(2, 1, 8, *size) for size in ((24, 32), (12, 16), (6, 8)))
+    release()
+    places = []
+    for features in (whole, half, whole, half):
+        pyramid = AllPairsCorrelation(features[0], features[1], 2, 2)
+        expected = torch.einsum("bchw,bcij->bhwij", features[0], features[1]) / 8**0.5
+        torch.testing.assert_close(pyramid.pyramid[0].reshape(expected.shape), expected)
+        places.append([volume.data_ptr() for volume in pyramid.pyramid])
+        del pyramid
+    assert places == 4 * places[:1] and idle_bytes() > 4 * (24 * 32) ** 2
+    AllPairsCorrelation(tiny[0], tiny[1], 2, 2)
+    assert idle_bytes() < 4 * (12 * 16) ** 2
+
+
+@torch.no_grad()
 def test_what_is_kept_counts_as_free_and_goes_where_it_is_not_needed():
     features = torch.randn(2, 1, 8, 60, 80)
     release()
