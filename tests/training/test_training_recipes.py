@@ -239,6 +239,16 @@ def test_fine_tuning_keeps_the_default_network_and_watches_both_kinds():
     assert config.starts.dis > 0.5 and config.hold == 3 and config.validation.initial_flows[0] == "dis"
 
 
+def test_the_head_of_confidence_is_trained_for_the_way_on_which_the_default_is_used():
+    parser, configs = TaskParser("flowgru train", train_command), []
+    for name in ("default", "default_confidence"):
+        words = ["--config", str(ROOT / f"configs/{name}.yaml"), "--output", "run", "--init-from", "default"]
+        configs.append(parser.parse(words)["config"])
+    default, head = configs
+    for name in ("network", "starts", "hold", "coarse_first"):
+        assert getattr(head, name) == getattr(default, name), name
+
+
 @pytest.mark.slow
 def test_fine_tuning_runs_on_pairs_of_ones_own(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
