@@ -27,7 +27,8 @@ class ExportSettings:
     """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
     warm_start: bool | None = None
     """The file takes where the refinement begins as a third input, initial_flow [1, 2, H/8, W/8] in pixels / 8, which
-    estimate's --initial-flow and --warm-start need; without the option where the model's card names an initial flow."""
+    estimate's --initial-flow, --scales and --warm-start need; without the option where the model's card names an initial
+    flow."""
     overwrite: bool = False
     """Replace files that are already there."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flowgru.config.choices import CorrelationMethod, Precision
-from flowgru.config.require import require_device
+from flowgru.config.require import require_device, require_effect
 from flowgru.config.way import COMPUTED, Way, check_way, resolve_way
 from flowgru.errors import RequestError
 
@@ -39,14 +39,16 @@ class ModelSettings:
     polish: bool | None = None
     """Two last steps without learning: the gate, which in each pixel takes the initial flow where the two pictures agree
     better under it than under the network's flow (from zero there is no gate), and OpenCV's variational refinement,
-    which smooths the flow and fits it to the pictures. The way to a flow thus is: initial flow > held refinements >
-    refinements > gate > variational refinement. Without it what the model's card says, else no."""
+    which smooths the flow and fits it to the pictures. The way to a flow thus is: initial flow > held refinements and
+    refinements at each smaller size > held refinements > refinements > gate > variational refinement. Without it what the
+    model's card says, else no."""
     warm_start: bool = False
     """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across the cuts
     of a clip, not in the pair after one, and not where a pair does not begin with the picture that ended the one before."""
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
-    0.05 is hardly seen in the error. --iterations stays the most there are."""
+    0.05 is hardly seen in the error. --iterations stays the most there are. At a smaller size it ends that size's
+    refinement, by that size's pixels."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda, cuda:1."""
     precision: Precision = "32"
@@ -88,8 +90,8 @@ class ModelSettings:
         return None if self.initial_flow in (None, *COMPUTED) else self.initial_flow
 
     def way(self, card: Mapping[str, Any]) -> Way:
-        """The way to a flow of the model with this card."""
-        return resolve_way(
+        """The way to a flow of the model with this card. RequestError where a setting has no effect on it."""
+        way = resolve_way(
             card,
             iterations=self.iterations,
             initial_flow=self.initial_flow,
@@ -98,6 +100,9 @@ class ModelSettings:
             scales=self.scales,
             coarse_iterations=self.coarse_iterations,
         )
+        one_scale = "where the flow is refined at one scale, as here without --scales 2"
+        require_effect(self.coarse_iterations is None or way.scales > 1, "--coarse-iterations", one_scale)
+        return way
 
     def given(self) -> list[str]:
         """Those that are not as they are without options, as options are written."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowgru import estimate_flow, load_model
 from flowgru.config import SyntheticSettings
+from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.starts import dis_start
@@ -39,6 +40,16 @@ def test_a_start_at_zero_has_one_scale_unless_more_are_asked_for():
     assert resolve_way(card, **ALONE) == resolve_way(card, **ALONE, coarse_iterations=5) == Way(6)
     assert resolve_way(card, scales=1) == Way(6, "dis", 3, True)
     assert resolve_way(card, **ALONE, scales=3) == Way(6, "zero", 0, False, 3, 4)
+
+
+def test_a_number_of_refinements_at_smaller_sizes_is_refused_where_there_are_none():
+    assert ModelSettings(coarse_iterations=4).way({"scales": 2}) == Way(scales=2, coarse_iterations=4)
+    assert ModelSettings(coarse_iterations=4, scales=3).way({}) == Way(scales=3, coarse_iterations=4)
+    refused: list[tuple[dict[str, Any], dict[str, Any]]]
+    refused = [({}, {}), ({"scales": 1}, {"scales": 2}), ({"initial_flow": "zero"}, {"scales": 2})]
+    for given, card in refused:
+        with pytest.raises(RequestError, match=r"^--coarse-iterations has no effect where .* at one scale"):
+            ModelSettings(coarse_iterations=4, **given).way(card)
 
 
 @pytest.mark.parametrize(
