@@ -22,9 +22,11 @@ def flows(folder):
         (["--backward", "--warm-start", "--initial-flow", "dis", "--polish"], 5),
         (["--no-overlap", "--no-cuda-graph", "--correlation", "on_demand", "--resize", "0.9"], 0),
         (["--stop-below", "0.01", "--hold", "1"], 0),
+        (["--scales", "2", "--initial-flow", "dis", "--coarse-iterations", "1"], 4),
     ],
 )
-def test_an_estimation_gives_the_flows_of_a_cpu(folder, estimate, tmp_path, options, num_replayed):
+def test_an_estimation_gives_the_flows_of_a_cpu(folder, estimate, tmp_path, monkeypatch, options, num_replayed):
+    monkeypatch.setattr("flowgru.estimation.matching.matcher.MIN_SIDE_TO_HALVE", min(SIZE))
     words = [str(folder), "--iterations", 2, "--end", 4, *options]
     assert estimate(*words, "--output", tmp_path / "cpu") == 0
     with cuda_with_values() as graphs:
