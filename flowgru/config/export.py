@@ -18,8 +18,8 @@ class ExportSettings:
     model: str = "default"
     """default, raft_large, raft_small, or a file of weights."""
     iterations: int | None = None
-    """Refinements: so many times the network corrects each flow, fixed in the file; without it the number in the model's
-    card, else 12."""
+    """Refinements: so many times the network corrects each flow, fixed in the file, for all sizes of estimate's
+    --scales; without it the number in the model's card, the largest where it has one for smaller sizes too, else 12."""
     hold: int | None = None
     """Held refinements: so many before the others, fixed in the file too, which let the network's memory settle and leave
     the flow as it is; without it the number in the model's card, else 0."""

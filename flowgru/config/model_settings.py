@@ -20,7 +20,8 @@ class ModelSettings:
     """default, raft_large, raft_small, a file of weights, an exported model (.onnx, .xml), or hf://owner/name, a model on
     the Hugging Face Hub."""
     iterations: int | None = None
-    """Refinements: so many times the network corrects each flow; without it the number in the model's card, else 12."""
+    """Refinements: so many times the network corrects each flow, at full size; without it the number in the model's card,
+    else 12. Where a card for several scales is used at one, it is the card's largest number, also of --coarse-iterations."""
     initial_flow: str | None = None
     """The initial flow, at which the refinements of each pair begin: dis (the flow of OpenCV's DIS), zero, or a folder of
     flow files that are named as the results, with backward flows among them where these are computed too; without it

@@ -79,7 +79,8 @@ def resolve_way(
     """Each setting as it is given, else as the model's card says, else as RAFT has it (12, zero, 0, no polish, 1 scale).
 
     An initial_flow that is neither dis nor zero stands for given flows. Where an initial flow of zero is asked for, there is
-    one scale unless more are asked for, too. RequestError where the card says no sense.
+    one scale unless more are asked for, too. Where only one of the card's scales is used, it has as many refinements as the
+    card says for any of them, unless a number is asked for. RequestError where the card says no sense.
     """
     card = card or {}
     said = {name: card.get(name, value) for name, value in asdict(Way()).items()}
@@ -97,13 +98,17 @@ def resolve_way(
     ):
         if not sound:
             raise RequestError(f"the model's card has {name} {stored_text(said[name])}: expected {expected}")
+    most, scales_of_card = max(said["iterations"], said["coarse_iterations"] or 0), said["scales"]
     if initial_flow is not None:
         said["initial_flow"] = initial_flow if initial_flow in COMPUTED else "given"
         said["scales"] = 1 if initial_flow == "zero" else said["scales"]
     wanted = {"iterations": iterations, "hold": hold, "polish": polish, "scales": scales}
     wanted |= {"coarse_iterations": coarse_iterations}
     said |= {name: value for name, value in wanted.items() if value is not None}
-    return Way(**{**said, "coarse_iterations": said["coarse_iterations"] if said["scales"] != 1 else None})
+    if said["scales"] == 1:
+        said["coarse_iterations"] = None
+        said["iterations"] = most if iterations is None and scales_of_card > 1 else said["iterations"]
+    return Way(**said)
 
 
 def require_scales(name: str, value: int) -> None:

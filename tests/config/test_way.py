@@ -42,6 +42,16 @@ def test_a_start_at_zero_has_one_scale_unless_more_are_asked_for():
     assert resolve_way(card, **ALONE, scales=3) == Way(6, "zero", 0, False, 3, 4)
 
 
+def test_one_of_several_scales_has_the_largest_number_of_refinements_of_the_card():
+    """Few refinements at full size are enough where more have come before them, and only there."""
+    card = {**GOOD, "iterations": 2, "scales": 2, "coarse_iterations": 6}
+    assert resolve_way(card) == Way(2, "dis", 3, True, 2, 6)
+    assert resolve_way(card, **ALONE) == Way(6)
+    assert resolve_way(card, scales=1) == Way(6, "dis", 3, True)
+    assert resolve_way(card, **ALONE, iterations=3) == Way(3)
+    assert resolve_way({**card, "scales": 1}) == Way(2, "dis", 3, True)
+
+
 def test_a_number_of_refinements_at_smaller_sizes_is_refused_where_there_are_none():
     assert ModelSettings(coarse_iterations=4).way({"scales": 2}) == Way(scales=2, coarse_iterations=4)
     assert ModelSettings(coarse_iterations=4, scales=3).way({}) == Way(scales=3, coarse_iterations=4)

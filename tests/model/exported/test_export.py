@@ -18,6 +18,7 @@ from flowgru.estimation import exporting
 from flowgru.model.exported import formats
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.model_file import write_model_file
 
 pytest.importorskip("onnxruntime", reason="needs the extra export")
 
@@ -152,6 +153,20 @@ def test_a_network_that_cannot_be_traced_is_one_line(model, tmp_path, capsys, mo
     assert main(["export", "--model", model, "--output", str(tmp_path / "new.onnx")]) == 2
     assert "small with conv_gru cannot be exported as onnx: 'aten.strange" in only_error(capsys)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "expected"), [([], "3 held and 6"), (["--iterations", "1"], "3 held and 1")])
+def test_a_file_has_the_largest_number_of_refinements_of_all_scales(
+    network, tmp_path, capsys, monkeypatch, words, expected
+):
+    card = {"iterations": 2, "initial_flow": "dis", "hold": 3, "scales": 2, "coarse_iterations": 6}
+    said = {"network": {"preset": "small", "operator": "conv_gru"}, **card}
+    write_model_file(tmp_path / "model.safetensors", network.state_dict(), said)
+    monkeypatch.setattr(exporting, "trace", lambda exportable, _: {}[exportable.iterations])
+    words = ["--model", str(tmp_path / "model.safetensors"), "--output", str(tmp_path / "new.onnx"), *words]
+    assert main(["export", *words]) == 2
+    written = capsys.readouterr()
+    assert f"{expected} refinement" in written.out and expected.split()[-1] in written.err
 
 
 PYRAMID = """

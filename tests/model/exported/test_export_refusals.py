@@ -131,6 +131,21 @@ def lying(path, card: str, outputs: dict[str, list[int | str]]) -> None:
     onnx.save(file, path)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--scales", "2"], "--scales 2 cannot be kept by x.onnx: it was exported without the input initial_flow"),
+        (["--coarse-iterations", "5"], "--coarse-iterations 5 cannot be kept by x.onnx: it always does 1"),
+        (["--coarse-iterations", "1"], "--coarse-iterations has no effect where the flow is refined at one scale"),
+    ],
+)
+def test_scales_that_a_file_cannot_have_are_refused(pair, output, tmp_path, capsys, words, said):
+    card = f'{{"iterations": 1, "network": {NETWORK}, "license": "CC0-1.0", "export": {{"max_size": 256}}}}'
+    lying(tmp_path / "x.onnx", card, {"flow": [1, 2, 136, 152], "coarse_flow": [1, 2, 17, 19]})
+    assert estimate(tmp_path / "x.onnx", *pair, "--output", output, *words) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1] and not output.exists()
+
+
 @pytest.mark.parametrize("card", LIES, ids=range(len(LIES)))
 def test_a_card_that_lies_is_one_line(pair, output, tmp_path, capsys, card):
     lying(tmp_path / "x.onnx", card, {"flow": [1, 2, 8, 8], "coarse_flow": [1, 2, 1, 1]})
