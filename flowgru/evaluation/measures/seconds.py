@@ -106,7 +106,7 @@ def time_section(
     columns = [
         Column("set"), Column("pairs"), Column("size", "px"), Column("wall_median", "s"), Column("wall_mean", "s"),
         Column("cpu_mean", "s"), Column("threads"), Column("precision"), Column("iterations"), Column("initial_flow"),
-        Column("correlation"), Column("device"),
+        Column("correlation"), Column("device"), Column("way"),
     ]  # fmt: skip
     return Section("--time", "Seconds of a pair", [MeasuredTable("time", says, columns, rows)], notes=notes)
 
@@ -114,7 +114,7 @@ def time_section(
 def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network: PairNetwork | None) -> list[Value]:
     """What the seconds depend on; of a method that is no network there is not all of it."""
     if way is None or network is None:
-        return [num_threads(), None, None, None, None, str(timed.device)]
+        return [num_threads(), None, None, None, None, str(timed.device), None]
     correlation = network.plan.correlation
     if correlation == "auto" and settings.rows_and_columns() == (1, 1):
         height, width = statistics.median_low(timed.sizes)
@@ -124,4 +124,4 @@ def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network:
         with torch.no_grad():
             correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"
     threads = torch.get_num_threads()
-    return [threads, settings.precision, way.iterations, way.initial_flow, correlation, str(timed.device)]
+    return [threads, settings.precision, way.iterations, way.initial_flow, correlation, str(timed.device), str(way)]

@@ -98,10 +98,11 @@ def test_a_busy_machine_is_named(monkeypatch):
 
 
 def test_the_seconds_of_a_network_say_what_they_depend_on(monkeypatch):
-    network, way = FlowNetwork(NetworkConfig()), Way(5, "dis")
+    network, way = FlowNetwork(NetworkConfig()), Way(5, "dis", 1, scales=2)
     timed = timed_pairs(monkeypatch, [None, None])
     section = seconds.time_section([("made", timed)], ModelSettings(precision="bf16"), way, network)
-    assert section.tables[0].rows[0][6:] == [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu"]
+    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way)]
+    assert section.tables[0].rows[0][6:] == conditions and len(section.tables[0].columns) == 13
 
 
 @pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])
