@@ -66,6 +66,14 @@ def test_the_share_of_such_steps_is_drawn_and_changes_no_other_number():
     assert [each[:2] for each in without] == [each[:2] for each in drawn]
 
 
+def test_a_run_from_before_there_were_such_steps_goes_on_with_its_numbers():
+    """Three numbers were drawn for each step then: the first two say how many have no gradient, the third how many hold."""
+    for step in range(200):
+        draw = torch.rand(3, generator=torch.Generator().manual_seed(CONFIG.seed * 1_000_003 + step))
+        expected = min(int(draw[2] * 3), 2), 0 if draw[0] < 0.5 else 1
+        assert drawn_refinements(CONFIG, step)[:2] == expected
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(RequestError, match=r"coarse_first is .*a share, from 0 to 1"):
