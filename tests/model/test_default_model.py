@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from paths import ROOT
 
 from flowgru.config import SyntheticSettings
-from flowgru.config.way import Way
+from flowgru.config.way import Way, resolve_way
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.opening import open_dataset
@@ -21,6 +22,11 @@ FARNEBACK = {"middlebury": 1.21, "sintel": 13.5, "kitti2012": 22.9, "chairs": 3.
 @pytest.fixture(scope="module")
 def network():
     return load_model("default", "cpu")
+
+
+@pytest.mark.parametrize("page", ["docs/estimate.md", "docs/model_card.md"])
+def test_the_pages_name_the_way_that_its_card_says(network, page):
+    assert str(resolve_way(network.card)) in " ".join((ROOT / page).read_text("utf-8").split())
 
 
 def held_out(height: int, width: int) -> SyntheticPairs:
