@@ -262,7 +262,8 @@ class PairMatcher:
 
     def _match_tile(self, pair: Direction, number: int, tile: Tile) -> FlowPrediction:
         """The flow of one tile after the last refinement; also after the one before, where the last update is asked for."""
-        start, iterations = pair.begins, self.way.iterations
+        start, wanted = pair.begins, self._iterations(pair)
+        iterations = wanted
         more: dict[str, Any] = {"stop_below": self.stop_below} if self.recorded is None else {}
         if self.has_memory and not pair.backward:
             more["memory"] = start.memory[number] if start.memory else None
@@ -281,7 +282,12 @@ class PairMatcher:
                 plan=pair.first.plan.match,
                 **more,
             )
-        return prediction._replace(num_refinements=prediction.num_refinements + self.way.iterations - iterations)
+        return prediction._replace(num_refinements=prediction.num_refinements + wanted - iterations)
+
+    def _iterations(self, pair: Direction) -> int:
+        """Refinements at full size: the larger number of the way's sizes where a pair was not refined at half the size."""
+        halved = self.at_half_size is None or pair.begins is not pair.start
+        return self.way.iterations if halved else max(self.way.iterations, self.way.coarse_iterations or 0)
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16

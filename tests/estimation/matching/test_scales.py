@@ -224,15 +224,31 @@ def test_the_correlation_of_all_pairs_at_half_the_size_is_expected(network):
     assert on_demand - one < pyramid / 4 and two - one > pyramid / 2
 
 
-def test_the_smaller_sizes_have_a_number_of_refinements_of_their_own(network, pair):
-    counts = []
+def counts_of(network, way, frames, **settings):
+    """Refinements and held refinements of every match on a clip."""
+    counts, starts = [], [None]
     match = network.match
     network.match = lambda *given, **more: counts.append((more["iterations"], more["hold"])) or match(*given, **more)
     try:
-        PairMatcher(network, Way(1, hold=2, scales=2, coarse_iterations=3)).match(pair[0], pair[1])
+        matcher = PairMatcher(network, way, **settings)
+        for first, second in pairwise(frames):
+            starts = matcher.match(first, second, starts, with_context=True).carried
     finally:
         del network.match
-    assert counts == [(3, 2), (1, 2)]
+    return counts
+
+
+def test_the_smaller_sizes_have_a_number_of_refinements_of_their_own(network, pair):
+    assert counts_of(network, Way(1, hold=2, scales=2, coarse_iterations=3), pair) == [(3, 2), (1, 2)]
+
+
+def test_a_pair_that_is_not_halved_has_the_larger_number_of_refinements(network, pair):
+    way = Way(1, hold=2, scales=2, coarse_iterations=3)
+    small = [smaller(each, (184, 200)) for each in pair]
+    assert counts_of(network, way, small) == [(3, 2)]
+    assert counts_of(network, replace(way, iterations=4), small) == [(4, 2)]
+    frames = [*pair, pair[0]]
+    assert counts_of(network, way, frames, warm_start=True) == [(3, 2), (1, 2), (3, 2)]
 
 
 @pytest.mark.parametrize("scales", [0, 7, 1.5, "2"])
