@@ -159,7 +159,7 @@ def open_model(settings: ModelSettings) -> Method:
     said = {
         "model": settings.model,
         "way": str(way),
-        **asdict(way),
+        **{name: value for name, value in asdict(way).items() if value is not None},
         **({} if way.initial_flow != "given" else {"initial_flow": settings.initial_flow}),
         "warm_start": settings.warm_start,
         "device": str(network.device),

@@ -41,7 +41,7 @@ def test_evaluate_names_the_way_and_where_each_pair_began(set_of_two, model, tmp
     assert main([*words, *FULL, "--output", str(tmp_path / "dis")]) == 0
     title = " ".join(capsys.readouterr().out.split())
     assert "way initial flow of DIS > 2 held refinements > 2 refinements > gate > variational refinement" in title
-    assert "polish true, warm_start false, " in title
+    assert "polish true, scales 1, warm_start false, " in title
     rows = rows_of(tmp_path / "dis")
     assert [*rows[0]][:3] == ["pair", "set", "epe"] and [*rows[0]][-1] == "initial_flow"
     assert [row["initial_flow"] for row in rows] == ["dis", "dis"]
