@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_frames
 from flowgru.errors import FlowgruError, MachineError, RequestError, size_text
+from flowgru.estimation.geometry import resize_picture
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
@@ -180,7 +180,7 @@ class Benchmark:
                 f"--clip {settings.clip} has {len(images)} frames here: 2 or more of one size are needed"
             )
         frames = torch.stack(images)
-        return frames if size is None else F.interpolate(frames, size, mode="bilinear", antialias=True)
+        return frames if size is None else resize_picture(frames, size)
 
 
 def _estimation(case: Case, network: FlowNetwork, frames: Images) -> Callable[[], object]:

@@ -33,11 +33,10 @@ class Way:
     """Refinements at each size but the full one; None for as many as there."""
 
     def __post_init__(self) -> None:
-        coarse = self.iterations if self.coarse_iterations is None else self.coarse_iterations
         for name, value, least in (
             ("iterations", self.iterations, 1),
             ("hold", self.hold, 0),
-            ("coarse_iterations", coarse, 1),
+            ("coarse_iterations", self.iterations_at_smaller_sizes, 1),
         ):
             require_refinements(name, value, least)
         require_scales("scales", self.scales)
@@ -52,17 +51,27 @@ class Way:
         gate = [] if self.initial_flow == "zero" else ["gate"]
         return " > ".join([*steps, *gate, "variational refinement"])
 
+    @property
+    def iterations_at_smaller_sizes(self) -> int:
+        """Refinements at each size but the full one."""
+        return self.iterations if self.coarse_iterations is None else self.coarse_iterations
+
+    @property
+    def most_iterations(self) -> int:
+        """Refinements at the size that has most of them."""
+        return max(self.iterations, self.iterations_at_smaller_sizes)
+
     def coarser(self) -> "Way":
         """What is done at half the size of the pictures first, at the same initial flow; for more scales than one."""
-        coarse = self.coarse_iterations or self.iterations
-        return replace(self, scales=self.scales - 1, iterations=coarse, initial_flow="given", polish=False)
+        count = self.iterations_at_smaller_sizes
+        return replace(self, scales=self.scales - 1, iterations=count, initial_flow="given", polish=False)
 
     def _refinements(self, count: int) -> list[str]:
         held = [counted(self.hold, "held refinement")] if self.hold else []
         return [*held, counted(count, "refinement")]
 
     def _smaller_sizes(self) -> list[str]:
-        work = " and ".join(self._refinements(self.coarse_iterations or self.iterations))
+        work = " and ".join(self._refinements(self.iterations_at_smaller_sizes))
         return [f"{work} at 1/{2**scale} of the size" for scale in range(self.scales - 1, 0, -1)]
 
 
@@ -102,8 +111,13 @@ def resolve_way(
     if initial_flow is not None:
         said["initial_flow"] = initial_flow if initial_flow in COMPUTED else "given"
         said["scales"] = 1 if initial_flow == "zero" else said["scales"]
-    wanted = {"iterations": iterations, "hold": hold, "polish": polish, "scales": scales}
-    wanted |= {"coarse_iterations": coarse_iterations}
+    wanted = {
+        "iterations": iterations,
+        "hold": hold,
+        "polish": polish,
+        "scales": scales,
+        "coarse_iterations": coarse_iterations,
+    }
     said |= {name: value for name, value in wanted.items() if value is not None}
     if said["scales"] == 1:
         said["coarse_iterations"] = None

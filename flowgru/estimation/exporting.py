@@ -48,7 +48,7 @@ def export_network(settings: ExportSettings) -> None:
     way = resolve_way(network.card, iterations=settings.iterations, hold=settings.hold)
     starts = way.initial_flow != "zero" if settings.warm_start is None else settings.warm_start
     if settings.iterations is None:  # the file has one number of refinements for all sizes
-        way = replace(way, iterations=max(way.iterations, way.coarse_iterations or 0))
+        way = replace(way, iterations=way.most_iterations)
     way = replace(way, coarse_iterations=None)
     if not starts:
         way = replace(way, initial_flow="zero", scales=1)

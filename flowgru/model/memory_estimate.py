@@ -87,13 +87,10 @@ class _Refined(NamedTuple):
     rows: int
     columns: int
     """Of the maps at an eighth of the resolution."""
+    cells: int
+    """Bytes of one channel there."""
     refining: int
     """Bytes at its peak."""
-
-    @property
-    def cells(self) -> int:
-        """Bytes of one channel there."""
-        return 4 * self.rows * self.columns
 
 
 def _at_one_size(sizes: NetworkSizes, height: int, width: int, device: torch.device, plan: MatchPlan) -> _Refined:
@@ -112,4 +109,4 @@ def _at_one_size(sizes: NetworkSizes, height: int, width: int, device: torch.dev
         refining += pyramid_bytes(1, rows, columns, sizes.correlation_levels) + cells * sizes.feature_size
     else:
         refining += int(cells * sizes.feature_size * 2.5) + WORKING_BYTES
-    return _Refined(method, rows, columns, refining)
+    return _Refined(method, rows, columns, cells, refining)

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from benchmark_rows import rows
+from benchmark_rows import rows, rows_without_times
 from paths import ROOT
 
 from flowgru.config import NetworkConfig, SyntheticSettings
@@ -127,7 +127,7 @@ def test_launches_are_counted_with_and_without_the_kernels(script, tmp_path):
         "launches", "--networks", "compact", "--iterations", 1, "--size", "128x128", "--json", tmp_path / "a.jsonl"
     )
     launches.main()
-    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    found = rows_without_times(tmp_path / "a.jsonl")
     assert [row["what"] for row in found] == [
         *["training, forward", "training, backward", "training, whole step", "estimation"] * 2,
         "estimation",
@@ -147,7 +147,7 @@ def test_generated_pairs_are_counted_and_timed_one_by_one_and_in_batches(script,
     few = ("--size", "64x80", "--num-textures", 2, "--batch", 4, "--batches", 1, "--json", tmp_path / "a.jsonl")
     generation = script("generation", *few)
     generation.main()
-    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    found = rows_without_times(tmp_path / "a.jsonl")
     assert [row["form"] for row in found] == ["one by one", "drawn", "painted", "start of DIS"]
     assert all(row["measured ms"] > 0 for row in found)
     alone, together = found[0], found[2]
@@ -165,7 +165,7 @@ def test_all_operators_are_in_the_list(script, tmp_path):
 def test_tracks_are_compared_with_exact_ones_both_ways(script, tmp_path, model, capsys):
     words = ("--clips", 2, "--frames", 4, "--size", "64x64", "--grid", 3, "--strides", 1, 2, "--photos", "")
     script("tracks", "--model", model, *words, "--json", tmp_path / "a.jsonl").main()
-    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    found = rows_without_times(tmp_path / "a.jsonl")
     assert [row["followed by"] for row in found] == ["flows from frame to frame", "chains over 1, 2"]
     assert all(0 <= float(row["within 16 px, %"]) <= 100 and float(row["occlusion accuracy, %"]) > 0 for row in found)
     assert "within 4 px, chosen chains minus plain chaining: " in (said := capsys.readouterr().out) and "95 %" in said
@@ -183,7 +183,7 @@ def test_a_memory_over_time_is_measured_beside_none_and_a_warm_start(script, tmp
         write_model_file(models[-1], network.state_dict(), card)
     words = ("--clips", 2, "--frames", 3, "--size", "64x64", "--iterations", 1, "--photos", "", "--textures", 2)
     script("memory_over_time", *models, *words, "--root", tmp_path, "--json", tmp_path / "a.jsonl").main()
-    found = [json.loads(line)["row"] for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    found = rows_without_times(tmp_path / "a.jsonl")
     rows_of_both = ["each pair for itself", "warm start", "memory", "memory and warm start"]
     for model, expected in zip(models, (rows_of_both[:2], rows_of_both), strict=True):
         of_model = [row for row in found if row["model"] == model]

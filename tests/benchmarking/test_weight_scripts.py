@@ -1,10 +1,10 @@
 """The scripts of benchmarks/ that say how good weights are."""
 
-import json
 from dataclasses import asdict
 
 import pytest
 import torch
+from benchmark_rows import rows_without_times
 
 from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.config.way import Way
@@ -23,16 +23,12 @@ def model(tmp_path):
     return tmp_path / "a.safetensors"
 
 
-def said_rows(path):
-    return [json.loads(line)["row"] for line in path.read_text().splitlines()]
-
-
 def test_each_part_of_a_way_is_a_row_on_top_of_those_before_it(script, model, tmp_path, monkeypatch):
     parts = script("parts", "--model", model, "--sets", "one", "--json", tmp_path / "a.jsonl")
     settings = SyntheticSettings(height=200, width=208, photos=None, num_textures=4, speed=(2.0, 6.0))
     monkeypatch.setattr(parts, "open_dataset", lambda *_: SyntheticPairs(settings, length=2))
     parts.main()
-    found = {row["row"]: row for row in said_rows(tmp_path / "a.jsonl")}
+    found = {row["row"]: row for row in rows_without_times(tmp_path / "a.jsonl")}
     assert [*found][3:] == [
         "the network alone, from zero, 12 refinements",
         "the network, 1 refinements from dis",
@@ -53,7 +49,7 @@ def test_weights_are_compared_pair_by_pair_with_the_first_ones_and_with_the_firs
     paired = script("paired_models", model, model, *words)
     monkeypatch.setattr(paired, "WAYS", (Way(1, "dis"), Way(2)))
     paired.main()
-    found = said_rows(tmp_path / "a.jsonl")
+    found = rows_without_times(tmp_path / "a.jsonl")
     assert [row["way"] for row in found] == 2 * [
         "initial flow of DIS > 1 refinement",
         "the network alone, 2 refinements",

@@ -286,8 +286,8 @@ class PairMatcher:
 
     def _iterations(self, pair: Direction) -> int:
         """Refinements at full size: the larger number of the way's sizes where a pair was not refined at half the size."""
-        halved = self.at_half_size is None or pair.begins is not pair.start
-        return self.way.iterations if halved else max(self.way.iterations, self.way.coarse_iterations or 0)
+        left_out = self.at_half_size is not None and pair.begins is pair.start
+        return self.way.most_iterations if left_out else self.way.iterations
 
     def _autocast(self) -> torch.autocast:
         dtype = torch.float16 if self.precision == "16" else torch.bfloat16
