@@ -26,7 +26,7 @@ from torchvision.models.optical_flow import raft_large
 from flowgru.benchmarking.timing import Table
 from flowgru.config import NetworkConfig
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training.objective import sequence_loss
+from flowgru.training.losses import sequence_loss
 
 BYTES_A_SECOND = 0.7 * 3.35e12
 FLOAT32, TF32, HALF = 0.6 * 67e12, 0.35 * 495e12, 0.35 * 989e12

@@ -34,7 +34,7 @@ from flowgru.processes.fabric import connect
 from flowgru.scan import triton_kernels
 from flowgru.training.engine import begin_run
 from flowgru.training.feeding.sampler import FlowBatch
-from flowgru.training.objective import sequence_loss
+from flowgru.training.losses import sequence_loss
 from flowgru.training.run_state import make_optimizer
 from flowgru.training.step import training_step
 

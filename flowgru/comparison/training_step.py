@@ -8,7 +8,7 @@ import torch
 from flowgru.config import TrainConfig
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.feeding.sampler import FlowBatch
-from flowgru.training.objective import loss_of
+from flowgru.training.losses import loss_of
 
 PRECISION = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 

@@ -15,7 +15,7 @@ from flowgru.grid import sample_windows, window_offsets
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.operators import UPDATE_OPERATORS, make_operator, option_names
-from flowgru.training.objective import mixture_loss, sequence_loss
+from flowgru.training.losses import mixture_loss, sequence_loss
 
 PRECISIONS = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 

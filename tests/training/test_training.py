@@ -26,7 +26,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import read_card, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.training.feeding.sampler import collate
-from flowgru.training.objective import sequence_loss
+from flowgru.training.losses import sequence_loss
 from flowgru.training.run import train
 from flowgru.training.run_state import drawn_refinements
 

@@ -18,7 +18,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError, RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training.objective import sequence_loss
+from flowgru.training.losses import sequence_loss
 
 DENSE = AugmentationSettings(64, 96, log2_scale=(-0.2, 0.6), eraser_sides=(10, 20))
 SPARSE = replace(DENSE, sparse=True, stretching=0.0, vertical_flip=0.0, asymmetric=0.0)

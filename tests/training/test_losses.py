@@ -1,0 +1,51 @@
+"""The losses are the published ones."""
+
+import pytest
+import torch
+from torch.distributions import Laplace
+
+from flowgru.evaluation.metrics import endpoint_error
+from flowgru.training.losses import mixture_loss, sequence_loss
+
+
+def test_sequence_loss_is_the_weighted_sum_of_masked_means():
+    flows = (torch.zeros(1, 2, 2, 2), torch.full((1, 2, 2, 2), 3.0))
+    target = torch.tensor([[[[1.0, 2.0], [500.0, 4.0]], [[0.0, 0.0], [0.0, float("nan")]]]])
+    valid = torch.tensor([[[True, True], [True, False]]])
+    # Counted are (1, 0) and (2, 0); 500 is too long and the last pixel unknown; the mean runs over all 8 values.
+    expected = 0.5 * (1 + 2) / 8 + (2 + 3 + 1 + 3) / 8
+    assert sequence_loss(flows, target, valid, gamma=0.5).item() == pytest.approx(expected)
+
+
+def test_mixture_loss_is_the_negative_log_likelihood_of_two_laplace_distributions():
+    flows = tuple(torch.randn(2, 2, 2, 3, 4))
+    target, valid = torch.randn(2, 2, 3, 4), torch.rand(2, 3, 4) < 0.7
+    mixtures = tuple(3 * torch.randn(2, 2, 3, 3, 4))
+    expected = torch.zeros(())
+    for weight, flow, mixture in zip((0.8, 1.0), flows, mixtures, strict=True):
+        wide, narrow = mixture[:, :2].softmax(dim=1)[:, :, None].unbind(1)
+        scale = mixture[:, 2:].clamp(0, 10).exp()
+        likelihood = wide * Laplace(flow, scale.expand_as(flow)).log_prob(target).exp()
+        likelihood = likelihood + narrow * Laplace(flow, torch.ones_like(flow)).log_prob(target).exp()
+        expected = expected - weight * likelihood.log()[valid[:, None].expand_as(flow)].mean()
+    torch.testing.assert_close(mixture_loss(flows, mixtures, target, valid), expected)
+
+
+def test_mixture_loss_has_finite_gradients_where_nothing_is_counted_and_far_off():
+    flow = torch.full((1, 2, 2, 2), 300.0, requires_grad=True)
+    mixture = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    target = torch.full((1, 2, 2, 2), float("nan"))
+    valid = torch.zeros(1, 2, 2, dtype=torch.bool)
+    for known in (False, True):
+        if known:
+            target, valid = torch.zeros(1, 2, 2, 2), ~valid
+        loss = mixture_loss((flow,), (mixture,), target, valid)
+        gradients = torch.autograd.grad(loss, (flow, mixture))
+        assert loss.isfinite() and all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_endpoint_error_counts_valid_pixels_only():
+    flow = torch.zeros(2, 2, 1, 2)
+    target = torch.tensor([[[[3.0, 100.0]], [[4.0, 100.0]]], [[[6.0, 0.0]], [[8.0, 0.0]]]])
+    valid = torch.tensor([[[True, False]], [[True, True]]])
+    assert endpoint_error(flow, target, valid).tolist() == [5.0, 5.0]
