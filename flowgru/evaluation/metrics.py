@@ -70,7 +70,7 @@ METRICS = {
 
 def endpoint_error(flow: Flow, target: Flow, valid: Valid) -> Float[Tensor, "B"]:
     """Mean distance between estimated and true flow, in pixels, over the valid pixels of each picture; NaN without any."""
-    error = (flow.double() - target.double()).norm(dim=1)
+    error = torch.hypot(*(flow.double() - target.double()).unbind(1))
     return torch.where(valid, error, 0).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
 
 

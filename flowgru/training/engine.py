@@ -159,7 +159,7 @@ def begin_run(
     average = ExponentialMovingAverage(network.state_dict(), settings.ema_decay)
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
     graphs = gradient_graphs(fabric, network, config) if cuda_graph and not compile else None
-    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs)
+    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs, compiled=compile)
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)

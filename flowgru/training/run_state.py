@@ -68,6 +68,8 @@ class Run:
     """Where the weights that it began with come from; empty for random ones."""
     graphs: Graphs | None = None
     """What its steps' gradients are recorded by; None where each kernel is started by itself."""
+    compiled: bool = False
+    """Whether torch.compile makes its steps faster."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""

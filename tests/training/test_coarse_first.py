@@ -15,6 +15,7 @@ from flowgru.errors import RequestError
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.training.feeding.sampler import collate
+from flowgru.training.losses import loss_of
 from flowgru.training.objective import _add_gradient
 from flowgru.training.run_state import DrawnRefinements, drawn_refinements
 
@@ -31,7 +32,7 @@ def batch():
 
 def error_of(network, batch, drawn: DrawnRefinements) -> float:
     network.zero_grad(set_to_none=True)
-    _, errors = _add_gradient(Fabric(accelerator="cpu"), network, CONFIG, drawn, *batch.tensors)
+    _, errors = _add_gradient(Fabric(accelerator="cpu"), network, CONFIG, drawn, loss_of, *batch.tensors)
     return float(errors[0])
 
 

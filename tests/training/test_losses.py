@@ -1,11 +1,17 @@
-"""The losses are the published ones."""
+"""The losses are the published ones, compiled or not."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny_run import TINY
 from torch.distributions import Laplace
 
+from flowgru.config import NetworkConfig
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.training.losses import mixture_loss, sequence_loss
+from flowgru.model.prediction import FlowPrediction
+from flowgru.training.feeding.sampler import FlowBatch
+from flowgru.training.losses import compiled_loss, loss_of, mixture_loss, sequence_loss
 
 
 def test_sequence_loss_is_the_weighted_sum_of_masked_means():
@@ -49,3 +55,22 @@ def test_endpoint_error_counts_valid_pixels_only():
     target = torch.tensor([[[[3.0, 100.0]], [[4.0, 100.0]]], [[[6.0, 0.0]], [[8.0, 0.0]]]])
     valid = torch.tensor([[[True, False]], [[True, True]]])
     assert endpoint_error(flow, target, valid).tolist() == [5.0, 5.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["l1", "mixture"])
+def test_a_compiled_loss_has_the_value_and_the_gradients_of_the_plain_one(name):
+    values = [torch.randn(2, channels, 16, 24, requires_grad=True) for channels in (2, 2, 3, 3)]
+    prediction = FlowPrediction((values[0], values[1]), values[0][..., ::8, ::8], mixtures=(values[2], values[3]))
+    target, valid = 2 * torch.randn(2, 2, 16, 24), torch.rand(2, 16, 24) < 0.7
+    target[0, :, 0, 0], target[1, :, 1, 1] = float("nan"), 1e4
+    network = NetworkConfig("compact", "conv_gru", confidence=name == "mixture")
+    config = replace(TINY, network=network, loss=name)
+    batch = FlowBatch(*torch.rand(2, 2, 3, 16, 24), target, valid, ())
+    found = []
+    for loss in (loss_of, compiled_loss()):
+        value = loss(prediction, batch, config)
+        gradients = torch.autograd.grad(value, values, allow_unused=True)
+        found.append([value.detach(), *(each for each in gradients if each is not None)])
+    assert len(found[0]) == (5 if name == "mixture" else 3)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-8)
