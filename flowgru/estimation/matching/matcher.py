@@ -4,10 +4,9 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 
 from flowgru.config.choices import Precision
 from flowgru.config.way import Way
@@ -15,16 +14,14 @@ from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture, warn_of_distortion
-from flowgru.estimation.matching.initial_flow import InitialFlow, carried_along, coarse_of_tiles, with_memory
+from flowgru.estimation.matching.initial_flow import InitialFlow, coarse_of_tiles
 from flowgru.estimation.matching.plan import Plan, Plans
-from flowgru.estimation.matching.records import Direction, EncodedFrame, PairResult, Prepared, Refined
-from flowgru.estimation.matching.steps import begin, beside, finish, grey_of
-from flowgru.estimation.matching.tiles import Tile, blend, check_tiles, tile_layout
+from flowgru.estimation.matching.records import Direction, EncodedFrame, PairResult, Prepared
+from flowgru.estimation.matching.refiner import Refiner
+from flowgru.estimation.matching.steps import begin, beside, grey_of
+from flowgru.estimation.matching.tiles import check_tiles, tile_layout
 from flowgru.grid import PaddingMode
-from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.pair_network import PairNetwork
-from flowgru.model.prediction import FlowPrediction
-from flowgru.model.recorded import RecordedMatches
 from flowgru.types import Images, Levels
 
 MIN_SIDE_TO_HALVE = 192
@@ -65,17 +62,23 @@ class PairMatcher:
         check_tiles(tiles)
         self.network = network
         self.way = way
-        self.warm_start = warm_start
         self.backward = backward
         self.resize = resize
-        self.precision: Precision = precision
-        self.last_update = last_update
-        self.has_memory = isinstance(network, FlowNetwork) and network.temporal_memory is not None
-        self.goes_on = warm_start or self.has_memory
-        """Whether a pair has something of the pair before it, where it goes on after that."""
-        self.stop_below = stop_below
         self.padding: PaddingMode = padding
         self.device = network.device
+        self.refiner = Refiner(
+            network,
+            way,
+            warm_start=warm_start,
+            resize=resize,
+            precision=precision,
+            stop_below=stop_below,
+            padding=padding,
+            cuda_graph=cuda_graph,
+            last_update=last_update,
+        )
+        self.goes_on = warm_start or self.refiner.has_memory
+        """Whether a pair has something of the pair before it, where it goes on after that."""
         self.plans = Plans(network, way, tiles=tiles, resize=resize, shrink=on_lack == "shrink", can_resize=can_resize)
         self.at_half_size: PairMatcher | None = None
         """What refines the flow at half the size first, where the way has more than one scale."""
@@ -92,9 +95,6 @@ class PairMatcher:
             )
         self.encoded: deque[EncodedFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
-        self.recorded: RecordedMatches | None = None
-        if cuda_graph and stop_below is None and self.device.type == "cuda" and isinstance(network, FlowNetwork):
-            self.recorded = RecordedMatches(network)
 
     @torch.inference_mode()
     def match(
@@ -133,7 +133,7 @@ class PairMatcher:
         """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
         self.encoded.clear()
         at_half_size = self.at_half_size is not None and self.at_half_size._release()
-        return (self.recorded is not None and self.recorded.release()) or at_half_size
+        return (self.refiner.recorded is not None and self.refiner.recorded.release()) or at_half_size
 
     def _attempt(
         self,
@@ -161,10 +161,10 @@ class PairMatcher:
             after = self._encode(after, plan, with_context=with_context)
         starts = [start() for start in begun]
         begins = self._refined_at_half_size(before, after, starts, size, with_context=with_context)
-        forward = self._refine(Direction(before, after, starts[0], begins[0], backward=False), size)
+        forward = self.refiner.refine(Direction(before, after, starts[0], begins[0], backward=False), size)
         backward = None
         if self.backward:
-            backward = self._refine(Direction(after, before, starts[1], begins[1], backward=True), size)
+            backward = self.refiner.refine(Direction(after, before, starts[1], begins[1], backward=True), size)
         if with_context:
             new = [each for each, old in ((before, known[0]), (after, known[1])) if old is None]
             self.encoded.extend([*encoded, *new])
@@ -228,67 +228,7 @@ class PairMatcher:
 
     def _encode(self, frame: Prepared, plan: Plan, *, with_context: bool) -> EncodedFrame:
         height, width = frame.picture.shape[2:]
-        with self._autocast():
-            tiles = [
-                self.network.encode(tile.cut(frame.picture), with_context=with_context, padding=self.padding)
-                for tile in tile_layout(height, width, *plan.tiles)
-            ]
+        tiles = self.refiner.encode(frame.picture, plan.tiles, with_context=with_context)
         halved = self.at_half_size is not None and min(height, width) >= MIN_SIDE_TO_HALVE
         half = resize_picture(frame.picture, computed_size((height, width), 0.5)) if halved else None
         return EncodedFrame(frame.image, half, frame.grey, plan, tiles)
-
-    def _refine(self, pair: Direction, size: tuple[int, ...]) -> Refined:
-        """One direction, brought to the frames' `size`."""
-        computed = computed_size(size, self.resize)
-        layout = tile_layout(*computed, *pair.first.plan.tiles)
-        outputs, coarse, remembered, most = [], [], [], 0
-        with_update = self.last_update and not pair.backward
-        for number, tile in enumerate(layout):
-            prediction = self._match_tile(pair, number, tile)
-            confidence = [] if prediction.confidence is None else [prediction.confidence[:, None]]
-            before = [prediction.flows[-2]] if with_update else []
-            outputs.append(torch.cat([prediction.flows[-1], *before, *confidence], dim=1).float())
-            coarse.append(prediction.coarse.float())
-            remembered.append(prediction.memory)
-            most = max(most, prediction.num_refinements)
-        own, *others = blend(outputs, layout, *computed).split(2, dim=1)
-        update = resize_flow(own - others.pop(0), size)[0] if with_update else None
-        confidence = F.interpolate(others[0], size, mode="bilinear")[0, 0] if others else None
-        flow = finish(self.way, own, pair.start, pair.first.grey, pair.second.grey)
-        carried = carried_along(coarse, backward=pair.backward) if self.warm_start else None
-        if self.has_memory and not pair.backward:
-            carried = with_memory(carried, remembered)
-        return Refined(resize_flow(flow, size)[0], confidence, most, carried, update)
-
-    def _match_tile(self, pair: Direction, number: int, tile: Tile) -> FlowPrediction:
-        """The flow of one tile after the last refinement; also after the one before, where the last update is asked for."""
-        start, wanted = pair.begins, self._iterations(pair)
-        iterations = wanted
-        more: dict[str, Any] = {"stop_below": self.stop_below} if self.recorded is None else {}
-        if self.has_memory and not pair.backward:
-            more["memory"] = start.memory[number] if start.memory else None
-        with_update = self.last_update and not pair.backward
-        if with_update and iterations > 2:  # those before give no flow: each takes the memory of a picture
-            more["no_grad_iterations"], iterations = iterations - 2, 2
-        with self._autocast():
-            prediction = (self.recorded or self.network).match(
-                pair.first.tiles[number],
-                pair.second.tiles[number],
-                iterations=iterations,
-                initial_flow=None if start.flow is None else tile.cut(start.flow),
-                initial_coarse=start.coarse[number] if start.coarse else None,
-                hold=self.way.hold,
-                final_only=not with_update,
-                plan=pair.first.plan.match,
-                **more,
-            )
-        return prediction._replace(num_refinements=prediction.num_refinements + wanted - iterations)
-
-    def _iterations(self, pair: Direction) -> int:
-        """Refinements at full size: the larger number of the way's sizes where a pair was not refined at half the size."""
-        left_out = self.at_half_size is not None and pair.begins is pair.start
-        return self.way.most_iterations if left_out else self.way.iterations
-
-    def _autocast(self) -> torch.autocast:
-        dtype = torch.float16 if self.precision == "16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "32")
