@@ -20,7 +20,8 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import gate
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
-from flowgru.evaluation.evaluate import Estimator, Samples, evaluate, network_estimator, picture_estimator
+from flowgru.errors import counted
+from flowgru.evaluation.evaluate import Estimate, Estimator, Samples, evaluate, network_estimator, picture_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 
@@ -41,20 +42,32 @@ def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
     yield "zero flow", picture_estimator(lambda first, second: np.zeros((*first.shape[:2], 2), np.float32))
     yield "Farneback", picture_estimator(farneback_flow)
     yield "the network alone, from zero, 12 refinements", of(Way(12))
-    yield f"the network, {without.iterations} refinements from {way.initial_flow}", of(without)
-    yield f"+ {way.hold} held refinements", of(replace(without, hold=way.hold))
+    yield f"the network, {counted(without.iterations, 'refinement')} from {way.initial_flow}", of(without)
+    network_flows: list[Estimate] = []
+    held = kept(of(replace(without, hold=way.hold)), [] if way.scales > 1 else network_flows)
+    yield f"+ {counted(way.hold, 'held refinement')}", held
     if way.scales > 1:
-        yield f"+ {way.scales} scales", of(replace(way, polish=False))
+        yield f"+ {way.scales} scales", kept(of(replace(way, polish=False)), network_flows)
     if way.polish and way.initial_flow == "dis":
-        yield "+ gate", gated(of(replace(way, polish=False)))
+        yield "+ gate", gated(iter(network_flows))
     yield "+ variational refinement: the model's way", of(way)
 
 
-def gated(estimator: Estimator) -> Estimator:
-    """The estimator's flow and DIS's, through the gate alone."""
+def kept(estimator: Estimator, found: list[Estimate]) -> Estimator:
+    """The estimator, whose flows are also appended to `found`."""
 
     def estimate(first, second, start=None, /):
-        found = estimator(first, second, start)
+        found.append(estimator(first, second, start))
+        return found[-1]
+
+    return estimate
+
+
+def gated(network_flows: Iterator[Estimate]) -> Estimator:
+    """The network's flows of the same pairs and DIS's, through the gate alone."""
+
+    def estimate(first, second, start=None, /):
+        found = next(network_flows)
         one, other = (grey_levels(to_levels(each[0])) for each in (first, second))
         begun = dis_or_zero(one, other)
         if begun is None:

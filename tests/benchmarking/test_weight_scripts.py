@@ -31,8 +31,8 @@ def test_each_part_of_a_way_is_a_row_on_top_of_those_before_it(script, model, tm
     found = {row["row"]: row for row in rows_without_times(tmp_path / "a.jsonl")}
     assert [*found][3:] == [
         "the network alone, from zero, 12 refinements",
-        "the network, 1 refinements from dis",
-        "+ 1 held refinements",
+        "the network, 1 refinement from dis",
+        "+ 1 held refinement",
         "+ 2 scales",
         "+ gate",
         "+ variational refinement: the model's way",
