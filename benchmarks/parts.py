@@ -24,6 +24,7 @@ from flowgru.errors import counted
 from flowgru.evaluation.evaluate import Estimate, Estimator, Samples, evaluate, network_estimator, picture_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
+from flowgru.types import Flow
 
 SETS = ("middlebury", "sintel", "kitti2012", "chairs")
 
@@ -31,7 +32,11 @@ DIS = "DIS"
 
 
 def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
-    """The rows of a set by what they are called, the way of the model's card last."""
+    """The rows of a set by what they are called, the way of the model's card last.
+
+    Each must be evaluated once, on the same pairs in the same order, before the next one is asked for: the gate chooses from
+    the flows of the row before it, which are kept in memory.
+    """
     way = resolve_way(network.card)
     without = replace(way, polish=False, scales=1, coarse_iterations=None, hold=0)
 
@@ -43,37 +48,39 @@ def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
     yield "Farneback", picture_estimator(farneback_flow)
     yield "the network alone, from zero, 12 refinements", of(Way(12))
     yield f"the network, {counted(without.iterations, 'refinement')} from {way.initial_flow}", of(without)
-    network_flows: list[Estimate] = []
-    held = kept(of(replace(without, hold=way.hold)), [] if way.scales > 1 else network_flows)
-    yield f"+ {counted(way.hold, 'held refinement')}", held
+    network_flows: list[Flow] = []
+    held = of(replace(without, hold=way.hold))
+    yield f"+ {counted(way.hold, 'held refinement')}", kept(held, network_flows)
     if way.scales > 1:
+        network_flows.clear()
         yield f"+ {way.scales} scales", kept(of(replace(way, polish=False)), network_flows)
     if way.polish and way.initial_flow == "dis":
-        yield "+ gate", gated(iter(network_flows))
+        yield "+ gate", gated(network_flows)
     yield "+ variational refinement: the model's way", of(way)
 
 
-def kept(estimator: Estimator, found: list[Estimate]) -> Estimator:
-    """The estimator, whose flows are also appended to `found`."""
+def kept(estimator: Estimator, flows: list[Flow]) -> Estimator:
+    """The estimator, whose flows are also appended to `flows`."""
 
     def estimate(first, second, start=None, /):
-        found.append(estimator(first, second, start))
-        return found[-1]
+        found = estimator(first, second, start)
+        flows.append(found.flow.cpu())
+        return found
 
     return estimate
 
 
-def gated(network_flows: Iterator[Estimate]) -> Estimator:
-    """The network's flows of the same pairs and DIS's, through the gate alone."""
+def gated(network_flows: list[Flow]) -> Estimator:
+    """The network's flows, which it takes out of the list, and DIS's of the same pairs, through the gate alone."""
 
     def estimate(first, second, start=None, /):
-        found = next(network_flows)
+        flow = network_flows.pop(0)
         one, other = (grey_levels(to_levels(each[0])) for each in (first, second))
         begun = dis_or_zero(one, other)
         if begun is None:
-            return found
-        chosen = gate(one, other, np.ascontiguousarray(found.flow[0].permute(1, 2, 0).numpy()), begun)
-        return found._replace(flow=found.flow.new_tensor(chosen).permute(2, 0, 1)[None])
+            return Estimate(flow)
+        chosen = gate(one, other, np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), begun)
+        return Estimate(flow.new_tensor(chosen).permute(2, 0, 1)[None])
 
     return estimate
 

@@ -19,6 +19,11 @@ LEAST_ARRIVAL = 0.25
 """Share of a pixel that must arrive by a forward warp, for what has arrived to be taken for the pixel."""
 
 
+def lengths(vectors: Float[Tensor, "*batch 2 H W"]) -> Float[Tensor, "*batch H W"]:
+    """How long each vector is, in the unit of its components: for a flow, in pixels."""
+    return torch.hypot(*vectors.unbind(-3))  # on a CPU torch's norm over two values takes many times as long
+
+
 def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "1 2 H W"]:
     """The coordinates of every pixel, on the device and in the precision of `like`."""
     y = torch.arange(height, device=like.device, dtype=like.dtype)

@@ -28,6 +28,7 @@ from flowgru.estimation.geometry import resize_picture
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
+from flowgru.grid import lengths
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
@@ -165,7 +166,7 @@ class Benchmark:
                 speed_ratio(times["pair 0"], times[f"pair {index}"]),
                 1 / video,
                 peaks[index],
-                (flows[index] - flows[0]).norm(dim=0).mean().item() if index else None,
+                lengths(flows[index] - flows[0]).mean().item() if index else None,
             )
         return table
 

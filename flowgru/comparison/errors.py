@@ -13,7 +13,7 @@ from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.untextured import untextured_depth
 from flowgru.evaluation.validation import validate
-from flowgru.grid import PaddingMode
+from flowgru.grid import PaddingMode, lengths
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.types import Flow
 
@@ -62,7 +62,7 @@ class _PartErrors:
         masks = self._masks(index, pair)
         self._pixels = {name: self._pixels[name] + int(mask.sum()) for name, mask in masks.items()}
         for column, flow in enumerate(flows):
-            errors = (flow[0].detach().cpu().double() - target).norm(dim=0).nan_to_num(nan=math.inf)
+            errors = lengths(flow[0].detach().cpu().double() - target).nan_to_num(nan=math.inf)
             for name, mask in masks.items():
                 self._sums[name][column] += errors[mask].sum()
 
@@ -76,7 +76,7 @@ class _PartErrors:
         }
 
     def _masks(self, index: int, pair: FlowSample) -> dict[str, Bool[Tensor, "H W"]]:
-        valid, length = pair.valid.cpu(), pair.flow.cpu().norm(dim=0)
+        valid, length = pair.valid.cpu(), lengths(pair.flow.cpu())
         depth = torch.zeros_like(length)
         if isinstance(self._generated, SyntheticPairs):
             depth = untextured_depth(self._generated, index)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
+from flowgru.grid import lengths
 from flowgru.types import Flow, Valid
 
 PIXEL_THRESHOLDS = (1, 3, 5)
@@ -70,7 +71,7 @@ METRICS = {
 
 def endpoint_error(flow: Flow, target: Flow, valid: Valid) -> Float[Tensor, "B"]:
     """Mean distance between estimated and true flow, in pixels, over the valid pixels of each picture; NaN without any."""
-    error = torch.hypot(*(flow.double() - target.double()).unbind(1))
+    error = lengths(flow.double() - target.double())
     return torch.where(valid, error, 0).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
 
 
@@ -93,14 +94,14 @@ class FlowErrors:
             )
         valid = sample.valid.cpu()
         target = sample.flow.detach().cpu().double()
-        error = (flow.detach().cpu().double() - target).norm(dim=0)
+        error = lengths(flow.detach().cpu().double() - target)
         given = valid | (target != 0).any(dim=0)  # readers put 0 where there is no true flow
         self._add("epe_all_pixels", error[given])
         if not valid.any():
             warnings.warn(f"{sample.name} has no pixel with valid flow: it is left out", stacklevel=2)
             return
 
-        error, length = error[valid], target.norm(dim=0)[valid]
+        error, length = error[valid], lengths(target)[valid]
         self._add("epe", error)
         self._add("epe_per_image", error.mean()[None])
         for threshold in PIXEL_THRESHOLDS:
@@ -118,7 +119,7 @@ class FlowErrors:
 
     def update_static(self, flow: Float[Tensor, "2 h w"]) -> None:
         """Adds the flow that was estimated from a picture to itself."""
-        self._add("static_flow", flow.detach().cpu().double().norm(dim=0))
+        self._add("static_flow", lengths(flow.detach().cpu().double()))
 
     def merge(self, other: "FlowErrors") -> None:
         """Adds all that another one has gathered."""

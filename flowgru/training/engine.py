@@ -32,6 +32,7 @@ from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
 from flowgru.training.feeding.loader import batches
 from flowgru.training.feeding.pairs import FROM_DIS
 from flowgru.training.feeding.sampler import FlowBatch, painted
+from flowgru.training.losses import compiled_loss, loss_of
 from flowgru.training.objective import gradient_graphs
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
@@ -159,7 +160,8 @@ def begin_run(
     average = ExponentialMovingAverage(network.state_dict(), settings.ema_decay)
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
     graphs = gradient_graphs(fabric, network, config) if cuda_graph and not compile else None
-    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs, compiled=compile)
+    loss = compiled_loss() if compile else loss_of
+    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs, loss=loss)
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)

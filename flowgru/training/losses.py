@@ -1,4 +1,4 @@
-"""What training makes small: the losses of RAFT and of SEA-RAFT."""
+"""What training minimises: the losses of RAFT and of SEA-RAFT."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flowgru.config import TrainConfig
+from flowgru.grid import lengths
 from flowgru.model.prediction import FlowPrediction
 from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.types import Flow, Valid
+
+Loss = Callable[[FlowPrediction, FlowBatch, TrainConfig], Float[Tensor, ""]]
 
 MAX_LOG_SCALE = 10.0
 """Largest logarithm, in pixels, of the wide Laplace distribution's scale (SEA-RAFT's var_max)."""
@@ -26,9 +29,9 @@ def loss_of(prediction: FlowPrediction, batch: FlowBatch, config: TrainConfig) -
 
 
 @cache
-def compiled_loss() -> Callable[..., Float[Tensor, ""]]:
-    """`loss_of` as torch.compile makes it: on a CPU in 0.4 of the time, because each map is read and written once."""
-    return torch.compile(loss_of, dynamic=False)
+def compiled_loss() -> Loss:
+    """`loss_of` as one graph of torch.compile."""
+    return torch.compile(loss_of, dynamic=False, fullgraph=True)
 
 
 def sequence_loss(
@@ -82,7 +85,7 @@ def mixture_loss(
 
 def _counted(target: Flow, valid: Valid, max_flow: float) -> tuple[Bool[Tensor, "B 1 H W"], Flow]:
     """Which pixels count, and the target with 0 in the others."""
-    counted = (valid & (torch.hypot(*target.unbind(1)) < max_flow))[:, None]
+    counted = (valid & (lengths(target) < max_flow))[:, None]
     return counted, torch.where(counted, target, 0)
 
 

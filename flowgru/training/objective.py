@@ -1,4 +1,4 @@
-"""The gradient of what training makes small."""
+"""The gradient of what training minimises."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +12,8 @@ from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.layers.graphs import Graphs
-from flowgru.model.prediction import FlowPrediction
 from flowgru.training.feeding.sampler import FlowBatch
-from flowgru.training.losses import compiled_loss, loss_of
+from flowgru.training.losses import Loss
 from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import DrawnRefinements, Run, drawn_refinements
 from flowgru.types import CoarseFlow
@@ -60,8 +59,7 @@ def _gradient_of_parts(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "B"]]:
     run.optimizer.zero_grad(set_to_none=True)
     drawn, num_parts = drawn_refinements(config, run.step), config.gradient_accumulation_steps
-    loss_now = compiled_loss() if run.compiled else loss_of
-    add = partial(_add_gradient, fabric, network, config, drawn, loss_now)
+    add = partial(_add_gradient, fabric, network, config, drawn, run.loss)
     loss, errors = torch.zeros((), dtype=torch.float64, device=fabric.device), []
     for number in range(num_parts):
         tensors = batch.part(number, num_parts).tensors
@@ -77,7 +75,7 @@ def _add_gradient(
     network: nn.Module,
     config: TrainConfig,
     drawn: DrawnRefinements,
-    loss_of: Callable[[FlowPrediction, FlowBatch, TrainConfig], Float[Tensor, ""]],
+    loss_of: Loss,
     *tensors: Tensor,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "B"]]:
     """Adds the gradient of a part of a batch; returns its share of the loss, and each pair's error.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from flowgru.config import OptimizerConfig, TrainConfig
 from flowgru.layers.graphs import Graphs
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.training.losses import Loss, loss_of
 
 
 class ExponentialMovingAverage:
@@ -68,8 +69,8 @@ class Run:
     """Where the weights that it began with come from; empty for random ones."""
     graphs: Graphs | None = None
     """What its steps' gradients are recorded by; None where each kernel is started by itself."""
-    compiled: bool = False
-    """Whether torch.compile makes its steps faster."""
+    loss: Loss = loss_of
+    """What its steps minimise, compiled or not."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""

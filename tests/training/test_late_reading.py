@@ -22,6 +22,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine, objective, run_state, step
 from flowgru.training.feeding.sampler import FlowBatch, collate
+from flowgru.training.losses import loss_of
 from flowgru.training.run import train
 from flowgru.training.step import MAX_SKIPPED_STEPS, Diverged
 
@@ -52,7 +53,7 @@ def whole(tmp_path_factory) -> Path:
 
 def poison(monkeypatch, steps):
     """Makes the loss of these steps, counted from 0, infinite; returns what was asked for, and what was read."""
-    taken, real, real_loss = [], engine.training_step, objective.loss_of
+    taken, real, real_loss = [], engine.training_step, engine.loss_of
     at = 0
 
     def noted(*inputs):
@@ -68,7 +69,7 @@ def poison(monkeypatch, steps):
         return step.TakenStep(read, late=found.late)
 
     monkeypatch.setattr(engine, "training_step", noted)
-    monkeypatch.setattr(objective, "loss_of", lambda *inputs: real_loss(*inputs) + (math.inf if at in steps else 0.0))
+    monkeypatch.setattr(engine, "loss_of", lambda *inputs: real_loss(*inputs) + (math.inf if at in steps else 0.0))
     return taken
 
 
@@ -169,13 +170,12 @@ def test_the_statistics_of_many_norms_are_kept_and_put_back_by_few_copies():
     assert len(launched) <= 2 + 2 * 2 * 3 and len(before) == 45, launched
 
 
-def test_the_statistics_of_batch_norm_forget_a_step_that_was_left_out(monkeypatch, as_on_cuda):
+def test_the_statistics_of_batch_norm_forget_a_step_that_was_left_out(as_on_cuda):
     config = replace(TINY, network=NetworkConfig("large", "conv_gru"))
     fabric = Fabric(accelerator="cpu", devices=1)
     run, wrapped = engine.begin_run(fabric, config, lambda: FlowNetwork(config.network), None, compile=False)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    loss_of = objective.loss_of
-    monkeypatch.setattr(objective, "loss_of", lambda *inputs: loss_of(*inputs) * math.nan)
+    run.loss = lambda *inputs: loss_of(*inputs) * math.nan
     taken = step.training_step(fabric, wrapped, run, config, collate([SyntheticPairs(TINY.data)[0]]))
     assert taken.late and taken.read().loss is None
     for weights in (run.network.state_dict(), run.average.weights):

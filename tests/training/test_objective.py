@@ -21,6 +21,7 @@ from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.processes.fabric import connect
 from flowgru.training import engine, objective, run_state, step
 from flowgru.training.feeding.sampler import FlowBatch
+from flowgru.training.losses import compiled_loss, loss_of
 from flowgru.training.ranks import Fabric
 from flowgru.training.run import train
 
@@ -174,7 +175,7 @@ def test_a_whole_run_has_the_same_bits(tmp_path, recorder):
 def test_where_memory_lacks_the_graphs_give_theirs_back_and_the_step_begins_anew(recorder, monkeypatch):
     config = replace(DRAWN, gradient_accumulation_steps=2, hold=0)
     expected = steps(*begun(config, cuda_graph=False), config)
-    real, lacks = objective.loss_of, []
+    real, lacks = engine.loss_of, []
 
     def lacking(*given):
         if recorder.num_replayed == 6 and not lacks:
@@ -182,7 +183,7 @@ def test_where_memory_lacks_the_graphs_give_theirs_back_and_the_step_begins_anew
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(*given)
 
-    monkeypatch.setattr(objective, "loss_of", lacking)
+    monkeypatch.setattr(engine, "loss_of", lacking)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         found = steps(*begun(config), config)
@@ -194,7 +195,7 @@ def test_a_lack_of_memory_without_graphs_is_an_error(recorder, monkeypatch):
     def lacking(*given):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(objective, "loss_of", lacking)
+    monkeypatch.setattr(engine, "loss_of", lacking)
     with pytest.raises(torch.OutOfMemoryError):
         steps(*begun())
 
@@ -210,8 +211,8 @@ def test_only_a_single_gpu_records_and_not_what_is_compiled(monkeypatch):
     fabric, found = connect(torch.device("cpu"), 1, "32"), []
     for compile, cuda_graph in ((False, True), (True, True), (False, False)):
         run, _ = engine.begin_run(fabric, DRAWN, Small, None, compile=compile, cuda_graph=cuda_graph)
-        found.append(run.graphs)
-    assert found == [graphs, None, None]
+        found.append((run.graphs, run.loss))
+    assert found == [(graphs, loss_of), (None, compiled_loss()), (None, loss_of)]
 
 
 def test_the_command_has_a_switch_for_the_graphs(tmp_path, monkeypatch):

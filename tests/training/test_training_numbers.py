@@ -15,8 +15,9 @@ from flowgru.errors import MachineError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training import engine, objective, step
+from flowgru.training import engine, step
 from flowgru.training.feeding.sampler import collate
+from flowgru.training.losses import loss_of
 from flowgru.training.run import train
 
 
@@ -47,19 +48,18 @@ def overflowing(loss):
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_on(monkeypatch, poison):
+def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_on(poison):
     plugin = MixedPrecision("bf16-mixed", "cpu")  # the scaler is all that differs from 16-mixed
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
     run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
-    real = objective.loss_of
 
     def poisoned(prediction, batch, config):
-        loss = real(prediction, batch, config)
+        loss = loss_of(prediction, batch, config)
         return loss + math.inf if poison == "loss" else overflowing(loss)
 
-    monkeypatch.setattr(objective, "loss_of", poisoned)
+    run.loss = poisoned
     batch = collate([SyntheticPairs(TINY.data)[0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch's about a schedule whose first step was skipped
@@ -67,18 +67,17 @@ def test_a_skipped_step_in_sixteen_bit_changes_no_weight_and_the_next_one_goes_o
     assert skipped.loss is None and skipped.lowered_scale == (None if poison == "loss" else 512.0)
     assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
     assert run.scaler is not None and run.scaler.get_scale() == (1024.0 if poison == "loss" else 512.0)
-    monkeypatch.setattr(objective, "loss_of", real)
+    run.loss = loss_of
     assert step.training_step(fabric, wrapped, run, TINY, batch).read().loss is not None
     assert any(not torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
 
 
-def test_an_overflow_is_the_scales_fault_until_the_scale_is_one(monkeypatch):
+def test_an_overflow_is_the_scales_fault_until_the_scale_is_one():
     plugin = MixedPrecision("bf16-mixed", "cpu")
     plugin.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[plugin])
     run, wrapped = engine.begin_run(fabric, TINY, lambda: FlowNetwork(TINY.network), None, compile=False)
-    real = objective.loss_of
-    monkeypatch.setattr(objective, "loss_of", lambda *inputs: overflowing(real(*inputs)))
+    run.loss = lambda *inputs: overflowing(loss_of(*inputs))
     batch = collate([SyntheticPairs(TINY.data)[0]])
     results = [step.training_step(fabric, wrapped, run, TINY, batch).read() for _ in range(2)]
     assert [result.lowered_scale for result in results] == [1.0, None]  # the scale is a half after the second

@@ -60,7 +60,6 @@ class PairMatcher:
         flow after both, and no stop_below.
         """
         check_tiles(tiles)
-        self.network = network
         self.way = way
         self.backward = backward
         self.resize = resize
@@ -133,7 +132,7 @@ class PairMatcher:
         """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
         self.encoded.clear()
         at_half_size = self.at_half_size is not None and self.at_half_size._release()
-        return (self.refiner.recorded is not None and self.refiner.recorded.release()) or at_half_size
+        return self.refiner.release() or at_half_size
 
     def _attempt(
         self,

@@ -21,7 +21,7 @@ from flowgru.types import Images
 
 
 class Refiner:
-    """A network with all that is the same for each pair that it refines."""
+    """Refines one direction of a pair; holds the network and the settings that are the same for every pair."""
 
     def __init__(
         self,
@@ -50,6 +50,10 @@ class Refiner:
         self.recorded: RecordedMatches | None = None
         if cuda_graph and stop_below is None and self.device.type == "cuda" and isinstance(network, FlowNetwork):
             self.recorded = RecordedMatches(network)
+
+    def release(self) -> bool:
+        """Gives back the memory of recorded matches; whether there were any."""
+        return self.recorded is not None and self.recorded.release()
 
     def encode(self, picture: Images, tiles: tuple[int, int], *, with_context: bool) -> list[Any]:
         """What the network computes of each tile of a frame alone."""

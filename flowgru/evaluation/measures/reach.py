@@ -17,6 +17,7 @@ from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import estimated, mean_distance
 from flowgru.evaluation.measures.temporal import NUM_TEXTURES, SEED
+from flowgru.grid import lengths
 from flowgru.model.memory import forget_peak, peak_memory, used_memory
 from flowgru.types import Flow
 
@@ -38,10 +39,10 @@ class ReachBins:
     def add(self, sample: FlowSample, flow: Flow) -> None:
         """Adds the valid pixels of one pair."""
         valid, target = sample.valid.cpu(), sample.flow.cpu().double()
-        errors = (flow[0].detach().cpu().double() - target).norm(dim=0)[valid]
+        errors = lengths(flow[0].detach().cpu().double() - target)[valid]
         errors = errors.nan_to_num(nan=math.inf, posinf=math.inf)
         edges = torch.tensor(EDGES, dtype=torch.float64)
-        places = torch.bucketize(target.norm(dim=0)[valid], edges, right=True) - 1
+        places = torch.bucketize(lengths(target)[valid], edges, right=True) - 1
         self._sums.index_add_(0, places, errors)
         self._counts.index_add_(0, places, torch.ones_like(errors))
         self._far.index_add_(0, places, (errors > 3).double())
@@ -142,7 +143,7 @@ def _measured(
     estimator: Estimator, device: torch.device, pair: FlowSample
 ) -> tuple[str, float, float | None, float | None, float | None, float | None]:
     """A line of the table; its seconds and what follows are None where memory did not suffice."""
-    length = float(pair.flow.double().norm(dim=0).mean())
+    length = float(lengths(pair.flow.double()).mean())
     try:
         forget_peak(device)
         before, began = used_memory(device), time.perf_counter()

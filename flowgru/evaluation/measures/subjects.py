@@ -15,7 +15,7 @@ from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import InputFileError
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Estimator, GivenStart, NetworkEstimator
-from flowgru.grid import PaddingMode
+from flowgru.grid import PaddingMode, lengths
 from flowgru.model.pair_network import PairNetwork
 
 
@@ -84,6 +84,6 @@ def estimated_clip(estimator: Estimator, frames: Iterable[Float[Tensor, "3 H W"]
 
 def mean_distance(one: Float[Tensor, "2 H W"], other: Float[Tensor, "2 H W"], where: Tensor | None = None) -> float:
     """Mean length of the difference of two flows in pixels, infinite where one is not finite; NaN over no pixel."""
-    lengths = (one.double() - other.double()).norm(dim=0)
-    lengths = lengths if where is None else lengths[where]
-    return float(lengths.nan_to_num(nan=torch.inf, posinf=torch.inf).mean()) if lengths.numel() else float("nan")
+    distance = lengths(one.double() - other.double())
+    distance = distance if where is None else distance[where]
+    return float(distance.nan_to_num(nan=torch.inf, posinf=torch.inf).mean()) if distance.numel() else float("nan")

@@ -17,7 +17,7 @@ from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
 from flowgru.evaluation.trust import distance_of_bins, kept_errors, sparsification_error
-from flowgru.grid import backward_warp
+from flowgru.grid import backward_warp, lengths
 from flowgru.model.exported.flow import ExportedFlow
 
 SIGNS = {
@@ -81,7 +81,7 @@ class TrustMeasure:
             return
         places = places[:: max(1, -(-len(places) // PIXELS_A_PAIR))]
         flow, signs = self._signs(pair)
-        error = (flow - sample.flow).norm(dim=0).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        error = lengths(flow - sample.flow).nan_to_num(nan=torch.inf, posinf=torch.inf)
         kept.errors.append(error.flatten()[places].double())
         for name in SIGNS:
             if (sign := signs.get(name)) is not None:
@@ -101,9 +101,9 @@ class TrustMeasure:
             if found.confidence is not None:
                 signs["confidence"] = -found.confidence.cpu()
             if found.last_update is not None:
-                signs["last update"] = found.last_update.cpu().norm(dim=0)
+                signs["last update"] = lengths(found.last_update.cpu())
         if backward is not None:
-            signs["forward-backward"] = (flow + backward_warp(backward[None], flow[None])[0][0]).norm(dim=0)
+            signs["forward-backward"] = lengths(flow + backward_warp(backward[None], flow[None])[0][0])
         if max(first.shape) <= LONGEST:
             greys = [grey_levels(to_levels(picture)) for picture in (first, second)]
             array = np.ascontiguousarray(flow.permute(1, 2, 0).numpy(), np.float32)
