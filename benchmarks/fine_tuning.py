@@ -1,4 +1,4 @@
-"""Pairs for a fine-tuning: of a new kind, which the default does badly, and of the kind that it was trained on.
+"""Pairs for a fine-tuning: of a new kind, and of the kind that the default weights of version 0.1.0 were trained on.
 
 python benchmarks/fine_tuning.py --output FOLDER [--pairs 200] [--held-out 32] [--size 256x320]
 
@@ -20,7 +20,7 @@ from flowgru.data.formats.images import write_image
 from flowgru.data.synthetic.pairs import SyntheticPairs
 
 DRAWINGS = {"plain": 1.0, "thin": 0.2}
-"""The settings in which the new kind differs; the default's training had neither."""
+"""The settings in which the new kind differs; the training of the default weights of version 0.1.0 had neither."""
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     given = parsed(parser)
     torch.set_num_threads(given.threads)
     height, width = size_of(given.size)
-    # As in configs/synthetic_long.yaml, by which the default was trained.
+    # As in configs/synthetic_long.yaml, by which the default weights of version 0.1.0 were trained.
     old = {"height": height, "width": width, "photos": given.photos or None, "speed": (0.4, 60.0)}
     for name, settings, seed, count in (
         ("my_pairs", {**old, **DRAWINGS}, 3_000_017, given.pairs),
