@@ -1,5 +1,6 @@
 """`flowgru estimate` begins where it is asked to, and says where that was."""
 
+import copy
 import json
 
 import numpy as np
@@ -42,7 +43,7 @@ def flows_of(out) -> list[dict]:
 
 def test_dis_hold_and_polish_are_what_the_options_say(estimate, network, pair, output):
     assert estimate(*pair, *FULL, "--backward") == 0
-    way = Way(1, "dis", 2, True)
+    way, network = Way(1, "dis", 2, True), copy.deepcopy(network).for_inference()
     for name, (first, second) in (("a", pair), ("a_backward", pair[::-1])):
         frames = image(first), image(second)
         begun = InitialFlow("dis", dis_start(frames[0][0], frames[1][0])[None])

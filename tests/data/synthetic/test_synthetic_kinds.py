@@ -154,8 +154,10 @@ def test_wires_and_patterns_are_drawn_only_where_asked_for():
 def test_what_is_not_asked_for_changes_no_pair():
     everything_off = replace(SMALL, motion_blur=0.0, fog=0.0, plain=0.0, thin=0.0, patterns=0.0, untextured=0.0)
     assert torch.equal(SyntheticPairs(everything_off)[3].first, SyntheticPairs(SMALL)[3].first)
-    # As of before these kinds: levels summed over a pair, which any other draw changes.
-    assert int((SyntheticPairs(SMALL)[3].first.double() * 255).sum().round()) == 2_740_880
+    # As of before these kinds: levels summed over a picture, which another draw changes. Processors differ in a few levels.
+    levels = [int((SyntheticPairs(SMALL)[index].first.double() * 255).sum().round()) for index in range(4)]
+    assert abs(levels[3] - 2_740_880) < 50
+    assert all(abs(levels[3] - other) > 5_000 for other in levels[:3])
 
 
 def test_photographs_may_come_from_several_places(tmp_path):

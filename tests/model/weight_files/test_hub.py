@@ -198,8 +198,11 @@ def test_the_hub_is_asked_by_a_process_that_has_imported_nothing_of_it(tmp_path)
         "import flowgru\n"
         "flowgru.load_model('hf://me/walk', 'cpu')"
     )
-    last = run_alone(code, tmp_path).stderr.splitlines()[-1]
-    assert last.startswith("flowgru.errors.MachineError: the Hub cannot be asked for me/walk ("), last
+    lines = run_alone(code, tmp_path).stderr.splitlines()  # PyTorch's compiler may have the last word as a process ends
+    errors = [line for line in lines if line.startswith("flowgru.errors.")]
+    assert len(errors) == 1 and errors[0].startswith(
+        "flowgru.errors.MachineError: the Hub cannot be asked for me/walk ("
+    ), lines
 
 
 def test_a_hub_that_never_answers_is_waited_for_no_longer(place, monkeypatch):
