@@ -160,15 +160,12 @@ def upsample_convex(values: Float[Tensor, "B C h w"], mask: Features) -> Float[T
     """Coarse values at the picture's size: each pixel a learned convex combination of 3x3 coarse neighbours (RAFT, 3.3).
 
     mask [B, 9*64, h, w] holds, for each of the 8x8 pixels in a coarse pixel, one score per neighbour; their softmax are
-    the weights. Numerator and denominator come from one batched matrix product, with one more component of ones:
-    broadcasting over [B, C, 9, 8, 8, h, w] and torch's softmax over an inner axis each cost several times as much.
+    the weights. The sums are one batched matrix product: broadcasting over [B, C, 9, 8, 8, h, w] is several times slower.
     """
     batch, channels, height, width = values.shape
     cells = height * width
-    scores = mask.permute(0, 2, 3, 1).reshape(batch, cells, 9, 64)
-    weights = (scores - scores.detach().amax(dim=2, keepdim=True)).exp()
+    weights = mask.permute(0, 2, 3, 1).reshape(batch, cells, 9, 64).softmax(dim=2)
     neighbours = F.unfold(values, kernel_size=3, padding=1).reshape(batch, channels, 9, cells).permute(0, 3, 1, 2)
-    factors = torch.cat([neighbours, torch.ones_like(neighbours[:, :, :1])], dim=2)
-    summed = factors.contiguous() @ weights  # of any other layout, a batch is copied matrix by matrix
-    blocks = (summed[:, :, :-1] / summed[:, :, -1:]).reshape(batch, height, width, channels, 8, 8)
+    summed = neighbours.contiguous() @ weights  # of any other layout, a batch is copied matrix by matrix
+    blocks = summed.reshape(batch, height, width, channels, 8, 8)
     return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, 8 * height, 8 * width)
