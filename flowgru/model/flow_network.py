@@ -162,11 +162,14 @@ class FlowNetwork(nn.Module):
             hidden, memory = self.temporal_memory(hidden, context, before, pairs_in_clip=pairs_in_clip)
         elif memory is not None:
             raise RequestError("memory is given, and this network has none: leave it out")
-        state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
         gate = self.gate(first.features, second.features)
-        flow, state = self.refine_without_gradient(flow, correlation, state, gate, no_grad_iterations)
-        steps = self.refinements(correlation, flow, state, gate, iterations, stop_below)
-        del state  # each refinement makes a new one
+        motion, state = self.hold(flow, correlation, self.operator.begin(hidden, context), hold)
+        with torch.no_grad():
+            for _ in range(no_grad_iterations):
+                flow, _, state = self.refine(flow.detach(), correlation, state, gate, motion)
+                motion = None  # the flow is another one now
+        steps = self.refinements(correlation, gate, flow, state, motion, iterations, stop_below)
+        del state, motion  # each refinement makes new ones
         outputs, num_refinements = [], 0
         for flow, hidden in steps:
             num_refinements += 1
@@ -215,40 +218,34 @@ class FlowNetwork(nn.Module):
         """Which part of each change of the flow counts: all of it, but for frames of next to no texture."""
         return texture_gate(first, second) if self.config.texture_gate else None
 
-    def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> Any:
-        """The operator's state after `count` refinements that leave the flow where it is.
+    def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> tuple[Features | None, Any]:
+        """The operator's state after `count` refinements that leave the flow where it is, and the flow's motion features.
 
-        What they see is the same in each, so the look-up and the motion features are computed once.
+        What they see is the same in each, and in the refinement after them, so the motion features are computed once; None
+        where they are not needed, or of no use: a compiled refinement is one graph with its look-up.
         """
         if not count:
-            return state
+            return None, state
         motion = self.look_up(flow, correlation)
         for _ in range(count):
             _, state = self.operator.step(motion, state)
-        return state
-
-    def refine_without_gradient(
-        self, flow: CoarseFlow, correlation: Correlation, state: Any, gate: Gate | None, count: int
-    ) -> tuple[CoarseFlow, Any]:
-        """The flow and the operator's state after `count` refinements that record no gradient."""
-        with torch.no_grad():
-            for _ in range(count):
-                flow, _, state = self.refine(flow.detach(), correlation, state, gate)
-        return flow, state
+        return None if self.compiled_parts else motion, state
 
     def refinements(
         self,
         correlation: Correlation,
+        gate: Gate | None,
         flow: CoarseFlow,
         state: Any,
-        gate: Gate | None,
+        motion: Features | None,
         count: int,
         stop_below: float | None,
     ) -> Iterator[tuple[CoarseFlow, Features]]:
         """The flow, and what the heads read, after each of `count` refinements, or until one moves it too little."""
         for _ in range(count):
             before = flow.detach()  # gradients stop between refinements (RAFT, section 3.3)
-            flow, hidden, state = self.refine(before, correlation, state, gate)
+            flow, hidden, state = self.refine(before, correlation, state, gate, motion)
+            motion = None
             yield flow, hidden
             if stop_below is not None and update_length(flow - before) < stop_below:
                 break
@@ -272,10 +269,18 @@ class FlowNetwork(nn.Module):
         return padding.remove(full), padding.remove(mixture)
 
     def refine(
-        self, flow: CoarseFlow, correlation: Correlation, state: Any, gate: Gate | None = None
+        self,
+        flow: CoarseFlow,
+        correlation: Correlation,
+        state: Any,
+        gate: Gate | None = None,
+        motion: Features | None = None,
     ) -> tuple[CoarseFlow, Features, Any]:
-        """One refinement: the flow after it, what the heads read, and the operator's next state."""
-        hidden, state = self.operator.step(self.look_up(flow, correlation), state)
+        """One refinement: the flow after it, what the heads read, and the operator's next state.
+
+        `motion`: the motion features of `flow`, where they are known already.
+        """
+        hidden, state = self.operator.step(self.look_up(flow, correlation) if motion is None else motion, state)
         change = self.flow_head(hidden)
         if gate is not None:
             change = gate * change
