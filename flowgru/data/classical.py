@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from flowgru.data.polish import Grey, lack_of_memory_named
+from flowgru.data.polish import GREY_LEVELS, Grey, lack_of_memory_named
 from flowgru.errors import RequestError, size_text
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -52,13 +52,14 @@ def dis_or_zero(first: Grey, second: Grey, *, fast: bool = False) -> PictureFlow
     """The flow of DIS that a network begins at, from grey pictures of one size; None, which stands for zero, where they
     are too small or thin for it.
 
-    It is that of dis_flow, but for more variational refinement: START_ITERATIONS. MemoryError where memory lacks.
+    It is that of dis_flow, but for its variational refinement: START_ITERATIONS of it, in which grey levels have the weight
+    GREY_LEVELS. MemoryError where memory lacks.
     """
     if min(first.shape) < MIN_DIS_SIDE:
         return None
     try:
         with lack_of_memory_named():
-            return _searched(first, second, fast, None if fast else START_ITERATIONS)
+            return _searched(first, second, fast, is_start=not fast)
     except cv2.error:  # on some thin pictures no level of its pyramid is large enough
         return None
 
@@ -110,12 +111,13 @@ def _grey_pair(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     return grey_levels(first), grey_levels(second)
 
 
-def _searched(first: Grey, second: Grey, fast: bool, iterations: int | None = None) -> PictureFlow:
-    """`iterations` of variational refinement take the place of the preset's."""
+def _searched(first: Grey, second: Grey, fast: bool, *, is_start: bool = False) -> PictureFlow:
+    """`is_start`: the variational refinement is that of a start, and not the preset's."""
     preset = cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
     search = cv2.DISOpticalFlow.create(preset)
-    if iterations is not None:
-        search.setVariationalRefinementIterations(iterations)
+    if is_start:
+        search.setVariationalRefinementIterations(START_ITERATIONS)
+        search.setVariationalRefinementDelta(GREY_LEVELS)
     # An array given for the flow, even of zeros, would start the search otherwise.
     flow = search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return np.asarray(flow, np.float32)

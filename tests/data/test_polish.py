@@ -32,11 +32,13 @@ def error(flow, truth) -> float:
 
 
 def plain_census_gain(first, one, other) -> np.ndarray:
-    """All 48 neighbours in turn, without the constant factor that changes no choice."""
+    """Every second one of the 48 neighbours in turn, without the constant factor that changes no choice."""
     height, width = first.shape
     pictures = [np.pad(each.astype(np.float64), 3, mode="edge") for each in (first, one, other)]
     total = np.zeros((height, width))
     for y, x in itertools.product(range(7), range(7)):
+        if (y + x) % 2:
+            continue
         changes = [each[y : y + height, x : x + width] - each[3:-3, 3:-3] for each in pictures]
         signs = [change / np.sqrt(0.81 + change**2) for change in changes]
         distances = [(signs[0] - sign) ** 2 for sign in signs[1:]]
@@ -44,7 +46,7 @@ def plain_census_gain(first, one, other) -> np.ndarray:
     return total / 0.1
 
 
-@pytest.mark.parametrize("height", [1, 2, 31, 32, 33, 70])
+@pytest.mark.parametrize("height", [1, 2, 31, 63, 64, 65, 70])
 def test_the_gate_chooses_as_its_plain_definition(height):
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 256, (2, height, 45), np.uint8)
@@ -52,7 +54,7 @@ def test_the_gate_chooses_as_its_plain_definition(height):
     initial = flow + generator.normal(0, 3, flow.shape).astype(np.float32)
     gain = plain_census_gain(first, warp_grey(second, flow), warp_grey(second, initial))
     better = cv2.blur(gain, (15, 15), borderType=cv2.BORDER_REPLICATE) < 0
-    near = np.linalg.norm(flow - initial, axis=2) < 4
+    near = np.linalg.norm(flow - initial, axis=2) < 2
     expected = np.where((better & near)[..., None], initial, flow)
     found = gate(first, second, flow, initial)
     assert (found != expected).any(axis=2).mean() < 0.001 and (better & near).any() and not (better & near).all()
@@ -60,11 +62,11 @@ def test_the_gate_chooses_as_its_plain_definition(height):
 
 def test_the_gate_takes_the_better_of_two_flows_that_are_near(sample):
     first, second, truth, _ = sample
-    wrong = truth + np.float32(1.5)
+    wrong = truth + np.float32(1.2)
     for flow, initial in ((wrong, truth), (truth, wrong)):
         right = (gate(first, second, flow, initial) == truth).all(axis=2).mean()
         assert right > 0.85
-    far = truth + np.float32(4.0)
+    far = truth + np.float32(2.0)
     assert (gate(first, second, far, truth) == far).all()
 
 
@@ -76,13 +78,15 @@ def test_the_gate_keeps_a_flow_that_is_not_finite_and_never_takes_one(sample):
     assert np.isfinite(gate(first, second, truth + np.float32(1), broken)).all()
 
 
-def test_variational_refinement_is_opencvs_done_twice_and_leaves_its_input_alone(sample):
+def test_variational_refinement_is_opencvs_that_goes_further_done_twice_and_leaves_its_input_alone(sample):
     first, second, truth, dis = sample
     given = dis.copy()
     refined = refine_variational(first, second, given)
     assert np.array_equal(given, dis) and error(refined, truth) < error(dis, truth)
     expected = dis.copy()
     opencv = cv2.VariationalRefinement.create()
+    opencv.setDelta(1.0)
+    opencv.setOmega(1.95)
     for _ in range(2):
         expected = opencv.calc(first, second, expected)
     assert np.array_equal(refined, expected)
@@ -104,7 +108,7 @@ def test_a_flow_that_is_not_finite_stays_as_it_is(sample):
 
 def test_polish_has_a_gate_only_where_there_is_an_initial_flow(sample, monkeypatch):
     first, second, truth, dis = sample
-    wrong = truth + np.float32(2)
+    wrong = truth + np.float32(1.2)
     assert error(polish(first, second, wrong, dis), truth) < 0.6 * error(wrong, truth)
     monkeypatch.setattr(polishing, "gate", lambda *_: pytest.fail("there is nothing to choose from"))
     assert np.array_equal(polish(first, second, wrong, None), refine_variational(first, second, wrong))
@@ -162,7 +166,7 @@ def test_a_lack_of_memory_is_told_and_no_reason_to_start_at_zero(monkeypatch):
 def test_the_gate_takes_the_flow_of_the_smaller_census_error():
     draws = np.random.default_rng(0)
     first, second = draws.integers(0, 256, (2, 40, 50), np.uint8)
-    flow, other = draws.uniform(-1, 1, (2, 40, 50, 2)).astype(np.float32)
+    flow, other = draws.uniform(-0.7, 0.7, (2, 40, 50, 2)).astype(np.float32)
     taken = (gate(first, second, flow, other) == other).all(axis=2)
     apart = census_error(first, second, flow) - census_error(first, second, other)
     clear = np.abs(apart) > 1e-4
