@@ -7,6 +7,9 @@ that neither training nor its validation used. Each way to a flow is a row, name
 first model on the same way, and to the first row of all.
 """
 
+import argparse
+from dataclasses import replace
+
 import numpy as np
 from reporting import arguments, begin, circumstances, parsed
 
@@ -18,11 +21,12 @@ from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 
+COUNTS = ((3, 6, 4), (1, 6, 4), (1, 6, 3), (1, 6, 2), (1, 4, 3), (1, 4, 2), (0, 6, 3))
+"""Held refinements, refinements at half the size and at full size, of ways with two scales."""
+
 WAYS = (
     Way(6, "dis", 3, polish=True),
-    Way(4, "dis", 3, polish=True),
-    *(Way(iterations, "dis", 3, polish=True, scales=2, coarse_iterations=6) for iterations in (1, 2, 3, 4)),
-    Way(6, "dis", 3),
+    *(Way(full, "dis", hold, polish=True, scales=2, coarse_iterations=half) for hold, half, full in COUNTS),
     Way(12),
 )
 """The ways that are compared."""
@@ -42,9 +46,18 @@ def ratio(found: np.ndarray, before: np.ndarray) -> float:
     return float(np.exp(np.log((found + NEAR_NOTHING) / (before + NEAR_NOTHING)).mean()))
 
 
-def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("models", nargs="+")
+def held_out_pairs(given: argparse.Namespace) -> SyntheticPairs:
+    """What add_pairs asks for."""
+    settings = SyntheticSettings(
+        height=given.height, width=given.width, seed=2_000_003, photos="skimage", speed=tuple(given.speed)
+    )
+    if given.varied:
+        settings = replace(settings, motion_blur=0.1, fog=0.1, plain=0.08, thin=0.1, patterns=0.25)
+    return SyntheticPairs(settings, length=given.pairs)
+
+
+def add_pairs(parser: argparse.ArgumentParser) -> None:
+    """Options that say on which generated pairs weights are compared."""
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--height", type=int, default=440)
     parser.add_argument("--width", type=int, default=1024)
@@ -52,16 +65,15 @@ def main() -> None:
         "--speed", type=float, nargs=2, default=(0.2, 60.0), help="of the fastest layer, px, from and to"
     )
     parser.add_argument("--varied", action="store_true", help="with fog, motion blur, plain areas, wires and patterns")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("models", nargs="+")
+    add_pairs(parser)
     given = parsed(parser)
     device = begin(given)
-    settings = SyntheticSettings(
-        height=given.height, width=given.width, seed=2_000_003, photos="skimage", speed=tuple(given.speed)
-    )
-    if given.varied:
-        settings = SyntheticSettings(
-            **{**vars(settings), "motion_blur": 0.1, "fog": 0.1, "plain": 0.08, "thin": 0.1, "patterns": 0.25}
-        )
-    pairs = SyntheticPairs(settings, length=given.pairs)
+    pairs = held_out_pairs(given)
     said = circumstances(
         device, pairs=given.pairs, size=f"{given.height}x{given.width} px", speed=given.speed, varied=given.varied
     )

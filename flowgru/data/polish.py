@@ -32,7 +32,7 @@ _OFFSETS = [
 Every second pixel of the window, as on a chessboard: all of them choose as well, and take twice as long.
 """
 
-_PASSES = 2
+PASSES = 2
 """How often the second picture is warped in a variational refinement; OpenCV itself does it once."""
 
 _STRIP = 64
@@ -42,7 +42,7 @@ GREY_LEVELS = 1.0
 """Weight with which a variational refinement wants grey levels to agree: OpenCV's own is 5, and 10 that of their gradients,
 which light, shadow and exposure change less."""
 
-_OVER_RELAXATION = 1.95
+OVER_RELAXATION = 1.95
 """Of each step of the variational refinement's solver; OpenCV's own is 1.6. Few steps are done, and lead further so."""
 
 
@@ -53,8 +53,11 @@ def polish(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFl
     return refine_variational(first, second, flow)
 
 
-def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow) -> PictureFlow:
-    """For each pixel, takes the flow under which the pictures look more alike; `flow` where the two differ by 2 px.
+def gate(
+    first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow, *, max_choice: float = MAX_CHOICE
+) -> PictureFlow:
+    """For each pixel, takes the flow under which the pictures look more alike; `flow` where the two differ by `max_choice`
+    pixels or more.
 
     Likeness is the soft census of every second one of 7x7 pixels (Meister et al. 2018, "UnFlow"; the form of Liu et al.
     2019, "DDFlow"), averaged over 15x15 pixels. `flow` is also kept where one of the flows is not finite, and where both
@@ -65,7 +68,7 @@ def gate(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow
     pictures = [first.astype(np.float32), warp_grey(second, flow), warp_grey(second, initial_flow)]
     worse = cv2.blur(_census_gain(*pictures), (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
     apart = flow - initial_flow
-    near = np.einsum("hwc,hwc->hw", apart, apart) < MAX_CHOICE**2
+    near = np.einsum("hwc,hwc->hw", apart, apart) < max_choice**2
     return np.where((near & (worse < 0))[..., None], initial_flow, flow)
 
 
@@ -81,7 +84,15 @@ def census_error(first: Grey, second: Grey, flow: PictureFlow) -> Float32[np.nda
     return cv2.blur(distance, (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
 
 
-def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureFlow:
+def refine_variational(
+    first: Grey,
+    second: Grey,
+    flow: PictureFlow,
+    *,
+    passes: int = PASSES,
+    grey_levels: float = GREY_LEVELS,
+    over_relaxation: float = OVER_RELAXATION,
+) -> PictureFlow:
     """The flow moved towards a smooth one under which the pictures' grey levels and gradients agree.
 
     Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it, but with
@@ -94,12 +105,12 @@ def refine_variational(first: Grey, second: Grey, flow: PictureFlow) -> PictureF
     refinement.setFixedPointIterations(5)
     refinement.setSorIterations(5)
     refinement.setAlpha(20.0)
-    refinement.setDelta(GREY_LEVELS)
+    refinement.setDelta(grey_levels)
     refinement.setGamma(10.0)
-    refinement.setOmega(_OVER_RELAXATION)
+    refinement.setOmega(over_relaxation)
     refined = np.array(flow, np.float32, order="C")
     with lack_of_memory_named():
-        for _ in range(_PASSES):
+        for _ in range(passes):
             refined = np.asarray(refinement.calc(first, second, refined), np.float32)
     return refined
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.errors import RequestError, counted
-from flowgru.grid import Padding
+from flowgru.grid import Padding, lengths
 from flowgru.types import CoarseFlow, Features, Flow
 
 
@@ -48,7 +48,7 @@ class FlowPrediction(NamedTuple):
 
 def update_length(update: CoarseFlow) -> float:
     """How far a refinement has moved the flow, in pixels of the picture: the mean over its area, the largest of a batch."""
-    return 8 * update.norm(dim=1).flatten(1).mean(dim=1).max().item()
+    return 8 * lengths(update).flatten(1).mean(dim=1).max().item()
 
 
 def check_counts(**counts: int) -> None:

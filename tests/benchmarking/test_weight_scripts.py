@@ -57,3 +57,13 @@ def test_weights_are_compared_pair_by_pair_with_the_first_ones_and_with_the_firs
     assert [row["ratio"] for row in found] == 4 * [1.0] and {row["better pairs"] for row in found} == {0}
     assert found[0]["ratio to the first row"] == 1.0 != found[1]["ratio to the first row"]
     assert found[1]["ratio to the first row"] == pytest.approx(found[3]["ratio to the first row"])
+
+
+def test_each_choice_in_the_polish_is_a_row_beside_the_polish_as_it_is(script, model, tmp_path):
+    words = ("--model", model, "--pairs", 1, "--height", 128, "--width", 136, "--json", tmp_path / "a.jsonl")
+    script("polish", *words).main()
+    found = {row["row"]: row for row in rows_without_times(tmp_path / "a.jsonl")}
+    assert found["the polish as it is"]["ratio"] == 1.0
+    errors = [row["mean, px"] for row in found.values()]
+    assert len({*errors}) == len(errors) == 13
+    assert found["DIS as a way begins"]["mean, px"] < found["no polish"]["mean, px"]
