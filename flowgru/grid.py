@@ -159,8 +159,8 @@ def upsample_bilinear(values: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C H 
 def upsample_convex(values: Float[Tensor, "B C h w"], mask: Features) -> Float[Tensor, "B C H W"]:
     """Coarse values at the picture's size: each pixel a learned convex combination of 3x3 coarse neighbours (RAFT, 3.3).
 
-    mask [B, 9*64, h, w] holds, for each of the 8x8 pixels in a coarse pixel, one score per neighbour; their softmax are
-    the weights. The sums are one batched matrix product: broadcasting over [B, C, 9, 8, 8, h, w] is several times slower.
+    mask [B, 9*64, h, w] holds, for each of the 8x8 pixels in a coarse pixel, one score per neighbour; their softmax
+    gives the weights. The sums are one batched matrix product: broadcasting over [B, C, 9, 8, 8, h, w] is much slower.
     """
     batch, channels, height, width = values.shape
     cells = height * width

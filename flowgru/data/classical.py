@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from flowgru.data.polish import GREY_LEVELS, Grey, lack_of_memory_named
+from flowgru.data.polish import BRIGHTNESS_WEIGHT, Grey, lack_of_memory_named
 from flowgru.errors import RequestError, size_text
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -52,8 +52,8 @@ def dis_or_zero(first: Grey, second: Grey, *, fast: bool = False) -> PictureFlow
     """The flow of DIS that a network begins at, from grey pictures of one size; None, which stands for zero, where they
     are too small or thin for it.
 
-    It is that of dis_flow, but for its variational refinement: START_ITERATIONS of it, in which grey levels have the weight
-    GREY_LEVELS. MemoryError where memory lacks.
+    Without `fast`, its variational refinement differs from that of dis_flow: it has START_ITERATIONS, and the weight of
+    brightness constancy is BRIGHTNESS_WEIGHT. MemoryError where memory lacks.
     """
     if min(first.shape) < MIN_DIS_SIDE:
         return None
@@ -117,7 +117,7 @@ def _searched(first: Grey, second: Grey, fast: bool, *, is_start: bool = False) 
     search = cv2.DISOpticalFlow.create(preset)
     if is_start:
         search.setVariationalRefinementIterations(START_ITERATIONS)
-        search.setVariationalRefinementDelta(GREY_LEVELS)
+        search.setVariationalRefinementDelta(BRIGHTNESS_WEIGHT)
     # An array given for the flow, even of zeros, would start the search otherwise.
     flow = search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return np.asarray(flow, np.float32)

@@ -14,9 +14,9 @@ from flowgru.errors import RequestError
 Grey = UInt8[np.ndarray, "H W"]
 PictureFlow = Float32[np.ndarray, "H W 2"]
 
-MAX_CHOICE = 2.0
-"""Difference of two flows in pixels from which on gate does not choose: blurred and occluded pixels that move far look
-wrong under the right flow, too."""
+MAX_DISTANCE = 2.0
+"""Distance of two flows in pixels below which the gate chooses. From there on it would choose wrongly: blurred and occluded
+pixels that move far look wrong under the right flow, too."""
 
 LONGEST = 32766
 """Longest side in pixels of a picture that OpenCV can warp."""
@@ -29,21 +29,22 @@ _OFFSETS = [
 ]
 """Half of the census's neighbours: the other half compares the same two pixels the other way round.
 
-Every second pixel of the window, as on a chessboard: all of them choose as well, and take twice as long.
+Those whose x + y is even, like one colour of a chessboard: all 48 of the window choose no better and take twice as long.
 """
 
 PASSES = 2
 """How often the second picture is warped in a variational refinement; OpenCV itself does it once."""
 
 _STRIP = 64
-"""Rows that are compared at a time: what belongs to them stays in the processor's cache."""
+"""Rows that are compared at a time: what belongs to all rows at once would not stay in the processor's cache."""
 
-GREY_LEVELS = 1.0
-"""Weight with which a variational refinement wants grey levels to agree: OpenCV's own is 5, and 10 that of their gradients,
-which light, shadow and exposure change less."""
+BRIGHTNESS_WEIGHT = 1.0
+"""Weight of brightness constancy in a variational refinement; OpenCV's default is 5. The weight of gradient constancy stays
+10: light, shadow and exposure change gradients less."""
 
 OVER_RELAXATION = 1.95
-"""Of each step of the variational refinement's solver; OpenCV's own is 1.6. Few steps are done, and lead further so."""
+"""Over-relaxation factor of the variational refinement's solver (SOR); OpenCV's default is 1.6. There are only 5 iterations,
+and a larger factor moves the flow further in them."""
 
 
 def polish(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow | None) -> PictureFlow:
@@ -54,10 +55,10 @@ def polish(first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFl
 
 
 def gate(
-    first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow, *, max_choice: float = MAX_CHOICE
+    first: Grey, second: Grey, flow: PictureFlow, initial_flow: PictureFlow, *, max_distance: float = MAX_DISTANCE
 ) -> PictureFlow:
-    """For each pixel, takes the flow under which the pictures look more alike; `flow` where the two differ by `max_choice`
-    pixels or more.
+    """For each pixel, takes the flow under which the pictures look more alike; `flow` where the two are
+    `max_distance` pixels or more apart.
 
     Likeness is the soft census of every second one of 7x7 pixels (Meister et al. 2018, "UnFlow"; the form of Liu et al.
     2019, "DDFlow"), averaged over 15x15 pixels. `flow` is also kept where one of the flows is not finite, and where both
@@ -68,7 +69,7 @@ def gate(
     pictures = [first.astype(np.float32), warp_grey(second, flow), warp_grey(second, initial_flow)]
     worse = cv2.blur(_census_gain(*pictures), (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
     apart = flow - initial_flow
-    near = np.einsum("hwc,hwc->hw", apart, apart) < max_choice**2
+    near = np.einsum("hwc,hwc->hw", apart, apart) < max_distance**2
     return np.where((near & (worse < 0))[..., None], initial_flow, flow)
 
 
@@ -90,14 +91,14 @@ def refine_variational(
     flow: PictureFlow,
     *,
     passes: int = PASSES,
-    grey_levels: float = GREY_LEVELS,
+    brightness_weight: float = BRIGHTNESS_WEIGHT,
     over_relaxation: float = OVER_RELAXATION,
 ) -> PictureFlow:
     """The flow moved towards a smooth one under which the pictures' grey levels and gradients agree.
 
-    Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it, but with
-    a smaller weight of grey levels and more over-relaxation, and the second picture is warped anew once. A flow that is not
-    finite everywhere comes back as it is.
+    Brox et al. 2004, "High Accuracy Optical Flow Estimation Based on a Theory for Warping", as OpenCV has it, but
+    with less weight of brightness constancy and more over-relaxation; it is done `passes` times, each with a new warp. A
+    flow that is not finite everywhere comes back as it is.
     """
     if max(first.shape) > LONGEST or not np.isfinite(flow).all():
         return flow
@@ -105,7 +106,7 @@ def refine_variational(
     refinement.setFixedPointIterations(5)
     refinement.setSorIterations(5)
     refinement.setAlpha(20.0)
-    refinement.setDelta(grey_levels)
+    refinement.setDelta(brightness_weight)
     refinement.setGamma(10.0)
     refinement.setOmega(over_relaxation)
     refined = np.array(flow, np.float32, order="C")
@@ -142,7 +143,7 @@ def _census_gain(
     height, width = first.shape
     around = [(0, 0), (_CENSUS, _CENSUS), (_CENSUS, _CENSUS)]
     pictures = torch.from_numpy(np.pad(np.stack([first, one, other]), around, mode="edge"))
-    gain = torch.zeros(pictures.shape[1:])
+    gain = pictures.new_zeros(pictures.shape[1:])
     for top in range(0, height + _CENSUS, _STRIP):
         rows = min(_STRIP, height + _CENSUS - top)
         strip = pictures[:, top : top + rows + _CENSUS]

@@ -219,14 +219,14 @@ class FlowNetwork(nn.Module):
         return texture_gate(first, second) if self.config.texture_gate else None
 
     def hold(self, flow: CoarseFlow, correlation: Correlation, state: Any, count: int) -> tuple[Features | None, Any]:
-        """The operator's state after `count` refinements that leave the flow where it is, and the flow's motion features.
+        """The motion features of the flow, and the operator's state after `count` refinements that leave the flow as it is.
 
-        What they see is the same in each, and in the refinement after them, so the motion features are computed once; None
-        where they are not needed, or of no use: a compiled refinement is one graph with its look-up.
+        What they see is the same in each, and in the refinement after them. The features are None where that one computes
+        them itself: without held refinements, and in a compiled network, whose refinement is one graph with its look-up.
         """
         if not count:
             return None, state
-        motion = self.look_up(flow, correlation)
+        motion = self.look_up(flow.detach(), correlation)
         for _ in range(count):
             _, state = self.operator.step(motion, state)
         return None if self.compiled_parts else motion, state

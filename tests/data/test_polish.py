@@ -46,7 +46,7 @@ def plain_census_gain(first, one, other) -> np.ndarray:
     return total / 0.1
 
 
-@pytest.mark.parametrize("height", [1, 2, 31, 63, 64, 65, 70])
+@pytest.mark.parametrize("height", [1, 2, 31, 61, 62, 64, 126])
 def test_the_gate_chooses_as_its_plain_definition(height):
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 256, (2, height, 45), np.uint8)
@@ -109,7 +109,8 @@ def test_a_flow_that_is_not_finite_stays_as_it_is(sample):
 def test_polish_has_a_gate_only_where_there_is_an_initial_flow(sample, monkeypatch):
     first, second, truth, dis = sample
     wrong = truth + np.float32(1.2)
-    assert error(polish(first, second, wrong, dis), truth) < 0.6 * error(wrong, truth)
+    refined = error(refine_variational(first, second, wrong), truth)
+    assert error(polish(first, second, wrong, dis), truth) < 0.9 * refined < 0.9 * error(wrong, truth)
     monkeypatch.setattr(polishing, "gate", lambda *_: pytest.fail("there is nothing to choose from"))
     assert np.array_equal(polish(first, second, wrong, None), refine_variational(first, second, wrong))
 

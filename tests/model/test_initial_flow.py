@@ -69,11 +69,22 @@ def test_held_refinements_settle_the_hidden_state_and_look_up_once():
 
 def test_held_refinements_are_trained():
     network = make().train()
-    motions = []
+    motions, states, step = [], [], network.operator.step
     network.motion_encoder.register_forward_hook(lambda module, inputs, motion: motions.append(motion))
+    network.operator.step = lambda motion, state: states.append(step(motion, state)) or states[-1]
     prediction = network(*torch.rand(2, 1, 3, *SIZE), iterations=1, hold=2)
-    (gradient,) = torch.autograd.grad(prediction.coarse.sum(), motions[:1])
-    assert gradient.any()
+    (gradient,) = torch.autograd.grad(prediction.coarse.sum(), [states[0][1].hidden])
+    assert gradient.any() and len(motions) == 1 and len(states) == 3
+
+
+@torch.no_grad()
+def test_refinements_without_gradient_go_on_as_those_with_it_after_held_ones():
+    network, frames = make(), torch.rand(2, 1, 3, *SIZE)
+    start, motions = torch.randn(1, 2, 17, 18), []
+    network.motion_encoder.register_forward_hook(lambda module, inputs, motion: motions.append(motion))
+    expected = network(*frames, iterations=3, hold=2, initial_coarse=start).coarse
+    found = network(*frames, iterations=1, no_grad_iterations=2, hold=2, initial_coarse=start).coarse
+    assert torch.equal(found, expected) and len(motions) == 6
 
 
 @pytest.mark.parametrize(
