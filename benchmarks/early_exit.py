@@ -182,8 +182,8 @@ class Lengths:
     def run(self, pair: FlowSample, iterations: int) -> tuple[torch.Tensor, ...]:
         plain = self.network.refine
 
-        def refine(flow, correlation, state, gate=None):
-            after, hidden, state = plain(flow, correlation, state, gate)
+        def refine(flow, correlation, state, gate=None, motion=None):
+            after, hidden, state = plain(flow, correlation, state, gate, motion)
             self.found.append(update_length(after - flow))
             return after, hidden, state
 

@@ -236,7 +236,8 @@ def test_fine_tuning_keeps_the_default_network_and_watches_both_kinds():
     assert config.optimizer.learning_rate <= OptimizerConfig().learning_rate / 4
     assert {part.name for part in config.sets} == {"my_pairs.csv", "synthetic"}
     assert config.validation.sets == ("my_held_out_pairs.csv", "synthetic")
-    assert config.starts.dis > 0.5 and config.hold == 3 and config.validation.initial_flows[0] == "dis"
+    assert config.starts.dis > 0.5 and config.hold == load_model("default", "cpu").card["hold"]
+    assert config.validation.initial_flows[0] == "dis"
 
 
 def test_the_head_of_confidence_is_trained_for_the_way_on_which_the_default_is_used():
