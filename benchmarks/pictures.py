@@ -1,6 +1,6 @@
 """One picture of several flows of generated pairs, a column for each pair, all in the colours of one scale.
 
-python benchmarks/pictures.py --output results/default_way.png [--before OLD.safetensors] [--indices 1 4 9]
+python benchmarks/pictures.py --output results/default_way.jpg [--before OLD.safetensors] [--indices 1 4 9]
 
 From above: the first frame; the exact flow; DIS; the network of --before alone, 24 refinements from zero; the model on
 the way that its card says. The pairs have a seed that neither training nor its validation used.
