@@ -8,7 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowgru.config import NetworkConfig
-from flowgru.model.flow_network import FlowNetwork, inference_layout
+from flowgru.layers.convolution import inference_layout
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import forget_peak, peak_memory
 from flowgru.operators.base import UpdateOperator
 

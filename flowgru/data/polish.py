@@ -68,9 +68,10 @@ def gate(
         return flow
     pictures = [first.astype(np.float32), warp_grey(second, flow), warp_grey(second, initial_flow)]
     worse = cv2.blur(_census_gain(*pictures), (2 * _MEAN + 1,) * 2, borderType=cv2.BORDER_REPLICATE)
-    apart = flow - initial_flow
-    near = np.einsum("hwc,hwc->hw", apart, apart) < max_distance**2
-    return np.where((near & (worse < 0))[..., None], initial_flow, flow)
+    # Torch shares this among threads, numpy does not.
+    ours, theirs = torch.from_numpy(flow), torch.from_numpy(initial_flow)
+    near = torch.linalg.vector_norm(ours - theirs, dim=2) < max_distance
+    return torch.where((near & (torch.from_numpy(worse) < 0))[..., None], theirs, ours).numpy()
 
 
 def census_error(first: Grey, second: Grey, flow: PictureFlow) -> Float32[np.ndarray, "H W"]:

@@ -80,6 +80,7 @@ class Estimation:
             warm_start=settings.warm_start,
             backward=settings.backward,
             resize=settings.size_to_compute(),
+            confidence=settings.confidence,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.reports: list[ClipReport] = []
@@ -220,7 +221,7 @@ class Estimation:
         ):
             for pair in pairs:
                 self._say_compiled(pair)
-                given = PairToWrite(pair, with_confidence=settings.confidence, goes_on=self.matcher.goes_on)
+                given = PairToWrite(pair, goes_on=self.matcher.goes_on)
                 do(partial(write, given))
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")

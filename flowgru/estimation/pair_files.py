@@ -29,7 +29,7 @@ COARSE, MEMORY = "", "memory_"
 class PairToWrite:
     """What one pair gives, on its way from the device that computed it into files."""
 
-    def __init__(self, pair: PairFlow, *, with_confidence: bool, goes_on: bool) -> None:
+    def __init__(self, pair: PairFlow, *, goes_on: bool) -> None:
         """goes_on: what the next pair has of this one is kept too."""
         self.pair = pair
         self._flows = {"": HostCopy(pair.forward)}
@@ -37,7 +37,7 @@ class PairToWrite:
         if pair.backward is not None:
             self._flows["_backward"] = HostCopy(pair.backward)
             self._pictures["_occlusion"] = HostCopy(255 * occlusion_mask(pair.forward, pair.backward).byte())
-        if pair.confidence is not None and with_confidence:
+        if pair.confidence is not None:
             self._pictures["_confidence"] = HostCopy((pair.confidence * 255).round().byte())
         self._carried = {
             f"{part}{direction}_{tile}": HostCopy(values.float())

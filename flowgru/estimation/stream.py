@@ -44,7 +44,7 @@ class PairFlow(NamedTuple):
     backward: Float[Tensor, "2 H W"] | None
     """The flow from the second to the first frame, where it was asked for."""
     confidence: Float[Tensor, "H W"] | None = None
-    """How sure the network is of the forward flow, see FlowPrediction; None where it does not say."""
+    """How sure the network is of the forward flow, see FlowPrediction; None where it does not say, or nobody asks."""
     num_refinements: int = 0
     """Number of refinements of the forward flow, in the tile that took most."""
     initial_flows: tuple[str, ...] = ()
@@ -107,6 +107,7 @@ def pair_flows(
     tiles: tuple[int, int] = (1, 1),
     stop_below: float | None = None,
     on_lack: Literal["shrink", "fail"] = "shrink",
+    confidence: bool = False,
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
@@ -120,6 +121,7 @@ def pair_flows(
 
     on_lack: where memory does not suffice, "shrink" tries the pair again with the correlation on demand, then in 2x2 tiles,
     with a warning, and further pairs of that size as well. MachineError where that does not help, or where it is "fail".
+    confidence: also how sure the network is of each forward flow, where it has a mixture head.
 
     A network with a memory (network.memory) carries it from each forward flow to the next, and begins anew with it in the
     same places.
@@ -136,6 +138,7 @@ def pair_flows(
         tiles=tiles,
         stop_below=stop_below,
         on_lack=on_lack,
+        confidence=confidence,
     )
     return matched_flows(frames, matcher, given=given)
 

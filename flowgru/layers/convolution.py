@@ -49,6 +49,11 @@ def repeat_edges(values: Float[Tensor, "B C H W"], rows: int, columns: int) -> F
     return torch.cat([above.expand(-1, -1, rows, -1), values, below.expand(-1, -1, rows, -1)], dim=2)
 
 
+def inference_layout(device: torch.device) -> torch.memory_format:
+    """How weights and maps lie in memory where the device convolves them fastest."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
 def pays(input: Tensor, weight: Tensor) -> bool:
     """Whether minimal filtering is possible and faster.
 

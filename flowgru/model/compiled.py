@@ -31,7 +31,8 @@ class CompiledPart:
         kind = first.device.type
         precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_num_threads()
-        key = (first.shape, precision, *modes, *map(type, others))
+        kinds = [each if isinstance(each, bool) else type(each) for each in others]
+        key = (first.shape, precision, *modes, *kinds)
         if key in self.known:
             return self.function(*given)
         from torch._dynamo import config

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, pixel_grid
-from flowgru.layers.convolution import filtering_bytes
+from flowgru.layers.convolution import filtering_bytes, inference_layout
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
 from flowgru.model.encoders import Encoder, padded
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
@@ -73,6 +73,7 @@ class FlowNetwork(nn.Module):
         plan: MatchPlan | None = None,
         memory: Features | None = None,
         pairs_in_clip: int = 1,
+        confidence: bool = True,
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
@@ -83,7 +84,8 @@ class FlowNetwork(nn.Module):
         the price of a few. `stop_below` ends the refinement early, see update_length. `padding` says where pictures of an
         awkward size grow; `plan` how matches are computed, else it is the network's own plan. `memory` is what the
         prediction of the pair before gave as such, where the network has one, and each `pairs_in_clip` neighbours of the
-        batch are the pairs of one clip, in their order. RequestError where the pictures, or the start, have another size.
+        batch are the pairs of one clip, in their order. `confidence`: also compute how sure it is of the flow, where it has
+        a mixture head. RequestError where the pictures, or the start, have another size.
         """
         if first.shape != second.shape:
             raise RequestError(
@@ -101,6 +103,7 @@ class FlowNetwork(nn.Module):
             plan=plan,
             memory=memory,
             pairs_in_clip=pairs_in_clip,
+            confidence=confidence,
         )
 
     def for_inference(self) -> "FlowNetwork":
@@ -138,6 +141,7 @@ class FlowNetwork(nn.Module):
         plan: MatchPlan | None = None,
         memory: Features | None = None,
         pairs_in_clip: int = 1,
+        confidence: bool = True,
     ) -> FlowPrediction:
         """`forward` for frames that are already encoded."""
         check_counts(iterations=iterations, hold=hold, no_grad_iterations=no_grad_iterations)
@@ -168,17 +172,18 @@ class FlowNetwork(nn.Module):
             for _ in range(no_grad_iterations):
                 flow, _, state = self.refine(flow.detach(), correlation, state, gate, motion)
                 motion = None  # the flow is another one now
+        confidence = confidence and self.mixture_head is not None
         steps = self.refinements(correlation, gate, flow, state, motion, iterations, stop_below)
         del state, motion  # each refinement makes new ones
         outputs, num_refinements = [], 0
         for flow, hidden in steps:
             num_refinements += 1
             if not final_only:
-                outputs.append(self.upsample(flow, hidden, first.padding))
+                outputs.append(self.upsample(flow, hidden, first.padding, confidence))
         if final_only:
-            outputs.append(self.upsample(flow, hidden, first.padding))
+            outputs.append(self.upsample(flow, hidden, first.padding, confidence))
         flows, mixtures = zip(*outputs, strict=True)
-        if self.mixture_head is None:
+        if not confidence:
             return FlowPrediction(flows, flow, num_refinements=num_refinements, memory=memory)
         return FlowPrediction(flows, flow, narrow_share(mixtures[-1]), mixtures, num_refinements, memory)
 
@@ -255,17 +260,19 @@ class FlowNetwork(nn.Module):
         grid = pixel_grid(*flow.shape[-2:], like=flow)
         return self.motion_encoder(flow, correlation.lookup(grid + flow))
 
-    def read_out(self, hidden: Features, flow: CoarseFlow) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
-        """The flow of the padded picture in pixels and what the mixture head says of its error: no channels without one."""
+    def read_out(self, hidden: Features, flow: CoarseFlow, confidence: bool) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+        """The flow of the padded picture in pixels, and what the mixture head says of its error: no channels without it."""
         values = 8 * flow
-        if self.mixture_head is not None:
+        if confidence and self.mixture_head is not None:
             values = torch.cat([values, self.mixture_head(hidden)], dim=1)
         values = self.upsampler(hidden, values)
         return values[:, :2], values[:, 2:]
 
-    def upsample(self, flow: CoarseFlow, hidden: Features, padding: Padding) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
+    def upsample(
+        self, flow: CoarseFlow, hidden: Features, padding: Padding, confidence: bool
+    ) -> tuple[Flow, Float[Tensor, "B _ H W"]]:
         """`read_out` without the padding."""
-        full, mixture = self.read_out(hidden, flow)
+        full, mixture = self.read_out(hidden, flow, confidence)
         return padding.remove(full), padding.remove(mixture)
 
     def refine(
@@ -291,8 +298,3 @@ class FlowNetwork(nn.Module):
 def joins_frames(network: FlowNetwork, device: torch.device) -> bool:
     """Whether both frames of a pair are encoded in one pass: half the launches, where a GPU trains and keeps both anyway."""
     return network.training and device.type == "cuda"
-
-
-def inference_layout(device: torch.device) -> torch.memory_format:
-    """How weights and maps lie in memory where the device convolves them fastest."""
-    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format

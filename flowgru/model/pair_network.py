@@ -43,6 +43,7 @@ class PairNetwork(Protocol):
         final_only: bool = False,
         stop_below: float | None = None,
         plan: MatchPlan | None = None,
+        confidence: bool = True,
     ) -> FlowPrediction:
         """The flow between two frames that are encoded, see FlowNetwork.forward."""
         ...

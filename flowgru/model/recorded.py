@@ -42,6 +42,7 @@ class RecordedMatches:
         no_grad_iterations: int = 0,
         plan: MatchPlan | None = None,
         memory: Features | None = None,
+        confidence: bool = True,
     ) -> FlowPrediction:
         """See FlowNetwork.match; a refinement that may end early is no graph."""
         device = self._network.device
@@ -51,7 +52,8 @@ class RecordedMatches:
         if self._network.temporal_memory is not None:
             hidden_size = self._network.sizes.hidden_size
             given += (torch.zeros_like(first.context[:, :hidden_size]) if memory is None else memory,)
-        paddings, options = (first.padding, second.padding), (iterations, hold, final_only, no_grad_iterations, plan)
+        paddings = first.padding, second.padding
+        options = iterations, hold, final_only, no_grad_iterations, plan, confidence
         return self._graphs.call((paddings, options), partial(_match, self._network, paddings, options), given)
 
     def release(self) -> bool:
@@ -65,7 +67,7 @@ def _agree(found: FlowPrediction, expected: FlowPrediction) -> bool:
 
 def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) -> FlowPrediction:
     features, context, others, start, *memory = given
-    iterations, hold, final_only, no_grad_iterations, plan = options
+    iterations, hold, final_only, no_grad_iterations, plan, confidence = options
     return network.match(
         EncodedFrame(features, context, paddings[0]),
         EncodedFrame(others, None, paddings[1]),
@@ -76,4 +78,5 @@ def _match(network: FlowNetwork, paddings: Any, options: Any, *given: Tensor) ->
         no_grad_iterations=no_grad_iterations,
         plan=plan,
         memory=memory[0] if memory else None,
+        confidence=confidence,
     )

@@ -63,7 +63,7 @@ def track(
     positions = given_points(points, *first.image.shape[2:])
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    matcher = PairMatcher(network, way, backward=True, tiles=tiles, remembers=strides[-1] + 1)
+    matcher = PairMatcher(network, way, backward=True, tiles=tiles, remembers=strides[-1] + 1, confidence=True)
 
     def all_frames() -> Iterator[StreamFrame]:
         yield first

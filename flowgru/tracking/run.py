@@ -49,7 +49,12 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     if settings.device == "auto" and network.device.type == "cpu":
         warn("computing on the CPU: no CUDA device was found")
     matcher = open_matcher(
-        network, settings, backward=True, resize=settings.size_to_compute(), remembers=settings.strides[-1] + 1
+        network,
+        settings,
+        backward=True,
+        resize=settings.size_to_compute(),
+        remembers=settings.strides[-1] + 1,
+        confidence=True,
     )
     is_new = not folder.exists()
     make_folders([folder])

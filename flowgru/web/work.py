@@ -146,7 +146,8 @@ def estimated(
     yield Counted(0, total)
     frames = clip_stream(SmallFrames(source, limits.max_megapixels))
     latest: tuple[Frame, Path] | None = None
-    for pair in pair_flows(frames, network, settings.way(network.card), backward=wishes.backward, resize=size):
+    way = settings.way(network.card)
+    for pair in pair_flows(frames, network, way, backward=wishes.backward, resize=size, confidence=True):
         latest = _write(pair, clip, latest)
         yield Counted(len(clip.pairs), total)
     if not clip.pairs:
@@ -181,7 +182,7 @@ class SmallFrames(FrameSource):
 
 def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
     """Writes a pair's flows, and its frames for the eye; `latest` is the frame that was written last, and where."""
-    PairToWrite(pair, with_confidence=True, goes_on=False).write(clip.folder, extension=".flo", overwrite=False)
+    PairToWrite(pair, goes_on=False).write(clip.folder, extension=".flo", overwrite=False)
     frames = clip.folder / "frames"
     number = len(clip.pairs)
     if latest is None or latest[0] is not pair.first:

@@ -7,17 +7,21 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from calls import count_calls
 from estimates import SIZE
 from media import noisy_frames, write_clip
 
+from flowgru.config import NetworkConfig
 from flowgru.config.way import Way
 from flowgru.data.formats.images import level_tensor, to_tensor
 from flowgru.data.starts import dis_start
 from flowgru.data.video.frames import open_frames
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.geometry import warn_of_distortion
+from flowgru.estimation.public.flows import estimate_pairs
 from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
 from flowgru.grid import splat
+from flowgru.model.flow_network import FlowNetwork
 
 
 def test_tiles_have_their_part_of_one_initial_flow_and_the_polish_comes_after_blending(network, monkeypatch):
@@ -37,6 +41,20 @@ def test_tiles_have_their_part_of_one_initial_flow_and_the_polish_comes_after_bl
     ((flow, begun),) = polished
     assert flow.shape == (136, 320, 2) and np.array_equal(begun, whole.permute(1, 2, 0).numpy())
     assert found.initial_flows == ("dis",)
+
+
+@pytest.mark.parametrize("confidence", [False, True])
+def test_how_sure_the_network_is_is_computed_once_a_pair_and_only_where_it_is_asked_for(confidence):
+    network = FlowNetwork(NetworkConfig("compact", confidence=True)).eval()
+    frames = [torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 for frame in noisy_frames(3, 192, 200)]
+    calls = count_calls(mixture=network.mixture_head, upsampler=network.upsampler)
+    stream = [StreamFrame(frame, 0) for frame in frames]
+    found = list(pair_flows(stream, network, Way(1, scales=2), backward=True, confidence=confidence))
+    assert (calls["mixture"], calls["upsampler"]) == (2 * confidence, 8)  # of two pairs, two directions and two sizes
+    plain = estimate_pairs(frames[0], frames[1], network, iterations=1, scales=2)
+    torch.testing.assert_close(found[0].forward, plain[0], rtol=0, atol=1e-5)
+    sure = [pair.confidence for pair in found if pair.confidence is not None]
+    assert [each.shape for each in sure] == [(192, 200)] * 2 * confidence and all(each.std() > 0 for each in sure)
 
 
 def test_a_warm_start_replaces_the_initial_flow_but_for_the_first_pair_and_at_a_cut(network):

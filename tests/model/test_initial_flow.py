@@ -1,12 +1,12 @@
 """A refinement begins at any flow in pixels of the picture, and holds it if asked to."""
 
 import inspect
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from calls import count_calls
 
 from flowgru.config import NetworkConfig
 from flowgru.errors import RequestError
@@ -52,10 +52,8 @@ def test_the_start_is_looked_up():
 @torch.no_grad()
 def test_held_refinements_settle_the_hidden_state_and_look_up_once():
     network, frames = make(), torch.rand(2, 1, 3, *SIZE)
-    start, calls = torch.randn(1, 2, 17, 18), Counter()
-    for name, module in (("look_up", network.motion_encoder), ("flow", network.flow_head)):
-        module.register_forward_hook(lambda *_, name=name: calls.update([name]))
-    steps = []
+    start, steps = torch.randn(1, 2, 17, 18), []
+    calls = count_calls(look_up=network.motion_encoder, flow=network.flow_head)
     step = network.operator.step
     network.operator.step = lambda motion, state: (steps.append((motion, state)), step(motion, state))[1]
     held = network(*frames, iterations=2, initial_coarse=start, hold=3)

@@ -1,12 +1,12 @@
 """The network takes any picture, refines as RAFT does, and does nothing twice."""
 
 import inspect
-from collections import Counter
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
+from calls import count_calls
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.config.network import check_preset
@@ -23,14 +23,6 @@ USUAL_OPERATOR = {"large": "seq_conv_gru", "small": "conv_gru", "compact": "conv
 
 def make(preset: Any = "compact", operator: str | None = None) -> FlowNetwork:
     return FlowNetwork(NetworkConfig(preset, operator or USUAL_OPERATOR[preset])).eval()
-
-
-def count_calls(**modules):
-    """How often each module is called from now on."""
-    calls = Counter()
-    for name, module in modules.items():
-        module.register_forward_hook(lambda *_, name=name: calls.update([name]))
-    return calls
 
 
 @each_preset
@@ -149,6 +141,20 @@ def test_final_only_upsamples_once_and_changes_no_value(no_grad_iterations):
     assert calls == {"mask": 1, "upsampler": 1, "refinement": 4 + no_grad_iterations}
     assert len(final.flows) == 1 and torch.equal(final.flows[0], every.flows[-1])
     assert torch.equal(final.coarse, every.coarse)
+
+
+def test_how_sure_it_is_is_left_out_where_nobody_asks():
+    network, frames = FlowNetwork(NetworkConfig("compact", confidence=True)).eval(), torch.rand(2, 1, 3, 40, 48)
+    calls = count_calls(mixture=network.mixture_head, upsampler=network.upsampler)
+    with torch.no_grad():
+        sure = network(*frames, iterations=3, final_only=True)
+        assert calls == {"mixture": 1, "upsampler": 1}
+        plain = network(*frames, iterations=3, final_only=True, confidence=False)
+    assert calls == {"mixture": 1, "upsampler": 2}
+    assert sure.confidence is not None and len(sure.mixtures) == 1
+    assert plain.confidence is None and plain.mixtures == ()
+    torch.testing.assert_close(plain.flows[0], sure.flows[0], rtol=0, atol=1e-5)
+    assert torch.equal(plain.coarse, sure.coarse)
 
 
 @each_preset

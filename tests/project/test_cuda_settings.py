@@ -16,7 +16,8 @@ from flowgru.config import NetworkConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.validation import validate
 from flowgru.layers.arithmetic import arithmetic, convolutions
-from flowgru.model.flow_network import FlowNetwork, inference_layout
+from flowgru.layers.convolution import inference_layout
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.training import engine
 from flowgru.training.feeding import loader
 from flowgru.training.feeding.sampler import collate

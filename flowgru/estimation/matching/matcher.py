@@ -48,6 +48,7 @@ class PairMatcher:
         remembers: int = 1,
         cuda_graph: bool = True,
         last_update: bool = False,
+        confidence: bool = False,
     ) -> None:
         """Most of the arguments are those of pair_flows.
 
@@ -58,6 +59,7 @@ class PairMatcher:
         cuda_graph: on a CUDA device, matches are recorded, see RecordedMatches; but not with stop_below.
         last_update: each result says what its last refinement has added. It takes two refinements, a network that gives the
         flow after both, and no stop_below.
+        confidence: each result says how sure the network is of the forward flow, where it has a mixture head.
         """
         check_tiles(tiles)
         self.way = way
@@ -75,6 +77,7 @@ class PairMatcher:
             padding=padding,
             cuda_graph=cuda_graph,
             last_update=last_update,
+            confidence=confidence,
         )
         self.goes_on = warm_start or self.refiner.has_memory
         """Whether a pair has something of the pair before it, where it goes on after that."""

@@ -35,6 +35,7 @@ class Refiner:
         padding: PaddingMode,
         cuda_graph: bool,
         last_update: bool,
+        confidence: bool,
     ) -> None:
         """The arguments are those of PairMatcher."""
         self.network = network
@@ -45,6 +46,7 @@ class Refiner:
         self.stop_below = stop_below
         self.padding: PaddingMode = padding
         self.last_update = last_update
+        self.confidence = confidence
         self.device = network.device
         self.has_memory = isinstance(network, FlowNetwork) and network.temporal_memory is not None
         self.recorded: RecordedMatches | None = None
@@ -107,6 +109,7 @@ class Refiner:
                 hold=self.way.hold,
                 final_only=not with_update,
                 plan=pair.first.plan.match,
+                confidence=self.confidence and not pair.backward,
                 **more,
             )
         return prediction._replace(num_refinements=prediction.num_refinements + wanted - iterations)

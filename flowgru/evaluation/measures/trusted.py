@@ -62,6 +62,7 @@ class TrustMeasure:
             tiles=settings.rows_and_columns(),
             stop_below=settings.stop_below,
             can_resize=False,
+            confidence=True,
             last_update=way.iterations > 1 and gives_all_flows and settings.stop_below is None,
         )
 

@@ -68,7 +68,7 @@ class ExportableFlow(nn.Module):
             carried = self._hold(network.look_up(start, correlation), constant, carried)
         begin = (torch.zeros((), dtype=torch.int64), *map(_plain, (start, hidden, *carried)))
         _, flow, hidden, *_ = while_loop(unfinished, refined, begin)
-        upsampled, mixture = network.read_out(hidden, flow)
+        upsampled, mixture = network.read_out(hidden, flow, confidence=True)
         return upsampled, flow, *([] if network.mixture_head is None else [narrow_share(mixture)])
 
     def _hold(self, motion: Features, constant: list[Tensor], carried: list[Tensor]) -> list[Tensor]:

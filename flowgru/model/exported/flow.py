@@ -79,8 +79,9 @@ class ExportedFlow:
         final_only: bool = True,
         stop_below: float | None = None,
         plan: MatchPlan | None = None,
+        confidence: bool = True,
     ) -> FlowPrediction:
-        """The flow of a pair.
+        """The flow of a pair, and how sure the file is of it where it says so and `confidence` is asked for.
 
         RequestError for other numbers of refinements, or a start or a plan, that the file does not have.
         """
@@ -102,11 +103,11 @@ class ExportedFlow:
         elif initial_coarse is not None or initial_flow is not None:
             raise RequestError(f"{self.path.name} cannot begin at a flow: export it again with --warm-start")
         found = self._run(inputs)
-        confidence = found.get("confidence")
-        if confidence is not None:
-            confidence = first.padding.remove(confidence[:, None])[:, 0]
+        sure = found.get("confidence") if confidence else None
+        if sure is not None:
+            sure = first.padding.remove(sure[:, None])[:, 0]
         return FlowPrediction(
-            (first.padding.remove(found["flow"]),), found["coarse_flow"], confidence, num_refinements=self.iterations
+            (first.padding.remove(found["flow"]),), found["coarse_flow"], sure, num_refinements=self.iterations
         )
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
