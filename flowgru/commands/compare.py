@@ -15,6 +15,7 @@ def compare(
     steps: int | None = None,
     jobs: int = 1,
     device: str = "auto",
+    compile: bool = False,
 ) -> None:
     """Trains and measures update operators under one recipe; called again it goes on where it stopped.
 
@@ -25,6 +26,8 @@ def compare(
     steps: Short for --training.steps.
     jobs: Trainings at a time, each in a process with its share of the threads; all times are taken afterwards.
     device: auto (CUDA where there is one), cpu, cuda, cuda:1.
+    compile: Let torch.compile make the trainings faster, as `train --compile` does; the first steps of each then take
+        minutes, and all times are taken without it.
     """
     if steps is not None and config.minutes is not None:
         raise RequestError(f"--steps is {steps} and --minutes {config.minutes:g}: give one of them")
@@ -35,4 +38,4 @@ def compare(
     require(jobs <= MAX_PROCESSES, "--jobs", jobs, f"{MAX_PROCESSES} or less")
     from flowgru.comparison.run import run_comparison  # imports torch, which --help does without
 
-    run_comparison(config, Path(output), operators, jobs, device)
+    run_comparison(config, Path(output), operators, jobs, device, compile=compile)

@@ -36,8 +36,11 @@ class Comparison:
         folder: ComparisonFolder,
         device: torch.device,
         jobs: int,
+        *,
+        compile: bool,
     ) -> None:
-        self.config, self.planned, self.folder, self.device, self.jobs = config, planned, folder, device, jobs
+        self.config, self.planned, self.folder, self.device = config, planned, folder, device
+        self.jobs, self.compile = jobs, compile
         self.sets = measured_sets(config)
         self.num_threads = torch.get_num_threads()
         for name in ("initial", *(f"{one.folder}/seed{seed}" for one in planned for seed in config.seeds)):
@@ -71,7 +74,7 @@ class Comparison:
             Job(
                 one.folder,
                 steps_per_second,
-                (run_config(self.config, one.network, seed, 1, self._initial(seed)), str(self.device)),
+                (run_config(self.config, one.network, seed, 1, self._initial(seed)), str(self.device), self.compile),
                 self.folder.path / one.folder / "speed.txt",
             )
             for one in unknown
@@ -97,7 +100,7 @@ class Comparison:
                 folder, length = self.folder.path / one.folder / f"seed{seed}", self._noted(one.folder)[0].steps
                 assert length is not None, "they are chosen before"
                 run = run_config(self.config, one.network, seed, length, self._initial(seed))
-                arguments = (self.config, run, folder, str(self.device), missing)
+                arguments = (self.config, run, folder, str(self.device), self.compile, missing)
                 queue.append(Job(f"{one.folder}/seed{seed}", train_and_measure, arguments, folder / JOB_OUTPUT))
                 steps[queue[-1].name] = length
         failures: dict[str, FlowgruError] = {}

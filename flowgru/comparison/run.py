@@ -17,7 +17,13 @@ from flowgru.training.feeding.pairs import training_pairs
 
 
 def run_comparison(
-    config: ComparisonConfig, output: Path, operators: tuple[str, ...], jobs: int, device: str = "auto"
+    config: ComparisonConfig,
+    output: Path,
+    operators: tuple[str, ...],
+    jobs: int,
+    device: str = "auto",
+    *,
+    compile: bool = False,
 ) -> None:
     """Trains and measures what is missing, and writes the report.
 
@@ -33,7 +39,7 @@ def run_comparison(
     refuse_broken(planned)
     with folder:
         describe(folder, planned, where, operators)
-        comparison = Comparison(config, planned, folder, where, jobs)
+        comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
         comparison.measure_zero_flow()
         comparison.choose_steps()
         failures = comparison.train()

@@ -33,7 +33,7 @@ VALIDATION = "validation_epe_per_image"
 
 
 def train_and_measure(
-    config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, sets: tuple[str, ...]
+    config: ComparisonConfig, run: TrainConfig, folder: Path, device: str, compile: bool, sets: tuple[str, ...]
 ) -> list[RunMeasurement]:
     """Trains, or goes on with training, and measures the errors on `sets`.
 
@@ -45,7 +45,7 @@ def train_and_measure(
 
     if not (folder / WEIGHTS).exists():
         try:
-            train(run, str(folder), device=device)
+            train(run, str(folder), device=device, compile=compile)
         except Diverged as diverged:
             print(f"diverged: {diverged}", flush=True)
             nothing = diverged_errors(config.iterations)
@@ -106,13 +106,13 @@ def zero_error(config: ComparisonConfig, name: str) -> float:
     return float(torch.cat(errors).nanmean())
 
 
-def steps_per_second(run: TrainConfig, device: str) -> float:
+def steps_per_second(run: TrainConfig, device: str, compile: bool) -> float:
     """How fast a training goes, once it is under way."""
     validation = replace(run.validation, sets=(SYNTHETIC,), pairs=1, height=128, width=128, iterations=(1,))
     steps = WARM_UP_STEPS + TIMED_STEPS
     short = replace(run, validation=validation, steps=steps, log_every=WARM_UP_STEPS, checkpoint_every=steps)
     with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
-        train(short, folder, device=device)
+        train(short, folder, device=device, compile=compile)
         rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
     return TIMED_STEPS / sum(WARM_UP_STEPS / rate for rate in rates[1:])
 

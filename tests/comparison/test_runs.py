@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from comparisons import TINY
+from comparisons import TINY, words
 
+from flowgru.cli import main
 from flowgru.comparison.errors import PARTS
 from flowgru.comparison.plan import reference_network, run_config
 from flowgru.comparison.runs import measured_pairs, measured_sets, train_and_measure, zero_error
@@ -52,11 +53,29 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
 
     monkeypatch.setattr("flowgru.comparison.runs.train", diverge)
     run = run_config(TINY, NetworkConfig(), 1, 5, Path("initial"))
-    measured = train_and_measure(TINY, run, tmp_path, "cpu", ("synthetic",))
+    measured = train_and_measure(TINY, run, tmp_path, "cpu", False, ("synthetic",))
     assert [one.of_row("r", "a")[:-1] for one in measured] == [
         ("r", "a", 1, measure, "synthetic", count, None) for measure in ("epe_per_image", *PARTS) for count in (1, 3)
     ]
     assert all(math.isnan(one.value) for one in measured)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("length", ["--steps=1", "--minutes=1"])
+def test_the_trainings_are_compiled_where_it_is_asked_for(tmp_path, monkeypatch, compile, length):
+    class Asked(Exception):
+        pass
+
+    def train(_config, _output, *, device, compile):
+        raise Asked(device, compile)
+
+    monkeypatch.setattr("flowgru.comparison.runs.train", train)
+    monkeypatch.setattr(
+        "flowgru.comparison.comparison.run_jobs", lambda jobs, **_: jobs[0].function(*jobs[0].arguments)
+    )
+    with pytest.raises(Asked) as asked:
+        main([*words(tmp_path / "results", "--debug", length), *["--compile"] * compile])
+    assert asked.value.args == ("cpu", compile)
 
 
 def test_errors_are_measured_from_every_initial_flow():

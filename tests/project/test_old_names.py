@@ -52,7 +52,8 @@ def test_a_comparison_and_evaluate_have_one_number_under_one_name(tmp_path, monk
     write_model_file(tmp_path / "model.safetensors", FlowNetwork(TINY.network).state_dict(), {})
     network, pairs = load_model(tmp_path / "model.safetensors", "cpu"), UnevenPairs()
     monkeypatch.setattr(runs, "measured_pairs", lambda *_: pairs)
-    found = {one.measure: one.value for one in runs.train_and_measure(config, TINY, tmp_path, "cpu", ("synthetic",))}
+    measured = runs.train_and_measure(config, TINY, tmp_path, "cpu", False, ("synthetic",))
+    found = {one.measure: one.value for one in measured}
     expected = evaluate(network_estimator(network, Way(1)), pairs).metrics
     assert "epe_per_image" in found and abs(expected["epe"] - expected["epe_per_image"]) > 0.1
     assert len(found) > 1 and found == {name: pytest.approx(expected[name], rel=1e-5) for name in found}
