@@ -1,16 +1,14 @@
 """What a report shows of the parts of pictures, of every number of refinements, and of equal time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 
+from flowgru.comparison.equal_time import EQUAL_TIME, equal_time
 from flowgru.comparison.errors import PARTS, WHOLE
 from flowgru.comparison.report.numbers import RegimeNumbers
 from flowgru.comparison.report.text import NONE, estimate_text, number_text, seeds_estimate
 from flowgru.comparison.statistics import paired_difference
 from flowgru.view.report.html import Cell, details, element, table
-
-EQUAL_TIME = 0.5
-"""The time at which learning curves are read, as a share of that of the slowest row's whole training."""
 
 
 def part_sections(numbers: RegimeNumbers, data_set: str) -> Iterator[str]:
@@ -34,31 +32,25 @@ def part_sections(numbers: RegimeNumbers, data_set: str) -> Iterator[str]:
         yield details(f"{what} on {data_set}: after every number of refinements", parts)
 
 
-def equal_time(numbers: RegimeNumbers) -> Iterator[str]:
+def equal_time_section(numbers: RegimeNumbers) -> Iterator[str]:
     """The held-out learning curves of all rows, read at one time."""
     results, regime = numbers.results, numbers.regime
-    times = {row: results.value(regime, row, "ms_per_training_step") for row in numbers.rows}
-    ends = {row: _last_step(numbers, row) for row in numbers.rows}
-    whole = {row: time * ends[row] for row, time in times.items() if time is not None and ends[row]}
-    if not whole:
+    read = equal_time(results, regime)
+    if read is None:
         return
-    limit = EQUAL_TIME * max(whole.values())
     rows: list[list[Cell]] = []
     for row in numbers.rows:
-        time = times[row]
-        step = None if time is None else min(limit / time, float(ends[row]))
+        step = read.steps[row]
         cells = [NONE if step is None else f"{step:,.0f}"]
         for data_set, count in results.validated:
-            curves = results.curve(regime, row, "validation_epe_per_image", data_set, count).items()
-            read = {seed: value for seed, curve in curves if (value := _read(curve, step)) is not None}
-            cells.append(str(estimate_text(seeds_estimate(read))))
-        rows.append([row, number_text(time), *cells])
+            cells.append(str(estimate_text(seeds_estimate(read.errors(results, regime, row, data_set, count)))))
+        rows.append([row, number_text(results.value(regime, row, "ms_per_training_step")), *cells])
     yield element("h3", "At equal time")
     caption = (
         f"The error on the validation pairs at the time at which the slowest row has done {EQUAL_TIME:.0%} of its steps "
-        f"({limit / 1000:,.0f} s of forward and backward passes), between two validations by a straight line; a row that "
-        "ends before is read at its end. Under a schedule that falls with the steps, a row that is further has a lower rate "
-        "too."
+        f"({read.milliseconds / 1000:,.0f} s of forward and backward passes), between two validations by a straight line; a "
+        "row that ends before is read at its end. Under a schedule that falls with the steps, a row that is further has a "
+        "lower rate too."
     )
     header = [f"EPE per image on {data_set}, {count} refinements [px]" for data_set, count in results.validated]
     yield table(caption, ["row", "ms / training step", "steps", *header], rows)
@@ -87,24 +79,3 @@ def _differences(numbers: RegimeNumbers, data_set: str, measure: str, what: str,
         "Green: the first row is better, red: worse, and the interval excludes 0."
     )
     return table(caption, ["rows", *map(str, counts)], rows)
-
-
-def _last_step(numbers: RegimeNumbers, row: str) -> int:
-    """The last step that a validation of the row was made at, with any seed; 0 without one."""
-    results = numbers.results
-    curves = [
-        curve
-        for data_set, count in results.validated
-        for curve in results.curve(numbers.regime, row, "validation_epe_per_image", data_set, count).values()
-    ]
-    return max((step for curve in curves for step in curve), default=0)
-
-
-def _read(curve: Mapping[int, float], step: float | None) -> float | None:
-    """The value at a step, by a straight line between its neighbours; None before the first and after the last."""
-    before = max((known for known in curve if step is not None and known <= step), default=None)
-    after = min((known for known in curve if step is not None and known >= step), default=None)
-    if before is None or after is None or step is None:
-        return None
-    share = (step - before) / (after - before) if after > before else 0.0
-    return (1 - share) * curve[before] + share * curve[after] if share else curve[before]

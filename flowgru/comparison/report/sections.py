@@ -7,7 +7,7 @@ from typing import Any
 
 from flowgru.comparison.record import RowRecord
 from flowgru.comparison.report.numbers import RegimeNumbers
-from flowgru.comparison.report.parts import equal_time, part_sections
+from flowgru.comparison.report.parts import equal_time_section, part_sections
 from flowgru.comparison.report.text import NONE, count_text, estimate_text, joined, number_text
 from flowgru.comparison.results import Results
 from flowgru.comparison.statistics import Estimate, pareto_front
@@ -33,7 +33,7 @@ class RegimeReport(RegimeNumbers):
         if curves := self._training_curves():
             yield element("h3", "Training")
             yield curves
-        yield from equal_time(self)
+        yield from equal_time_section(self)
         for data_set in self.results.sets:
             parts = list(self._set_parts(data_set))
             yield from parts if data_set == self.main_set else [details(f"{data_set}: refinements, differences", parts)]
