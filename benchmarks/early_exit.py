@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reporting import add_root, arguments, begin, parsed, size_of
+from reporting import add_root, arguments, begin, looks_of, parsed, size_of
 
 from flowgru.benchmarking.timing import Table, conditions, median_ms
 from flowgru.comparison.record import ABOUT, read_record
@@ -110,8 +110,7 @@ def generated_pairs(folders: list[Path], size: str, count: int) -> SyntheticPair
     height, width = size_of(size)
     looks: dict[str, object] = {"speed": (0.5, 20.0)}
     if folders and (about := folders[0] / ABOUT).is_file():
-        looks = read_record(about).config["training"]["data"]
-        looks = {name: tuple(value) if isinstance(value, list) else value for name, value in looks.items()}
+        looks = looks_of(read_record(about))
     settings = SyntheticSettings(**{**looks, "height": height, "width": width, "seed": HELD_OUT_SEED})
     return SyntheticPairs(settings, length=count)
 

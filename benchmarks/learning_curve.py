@@ -3,10 +3,11 @@
 python benchmarks/learning_curve.py runs/default [--seen 41600] [--until N]
 
 For each set and number of refinements that the run validates: the error at the first and at the last validation, the
-exponent b of the power law error = a * pairs**-b that fits all of them best (least squares of the logarithms), and what the
-law says of ten times as many pairs, each with its 95 % interval (Student's t). The law has no floor, which every real curve
-has: more pairs give at most so much. --seen: pairs that the weights had seen before the run. --until: leave later steps out,
-such as those of a falling learning rate.
+exponent b of the power law error = a * pairs**-b that fits all of them best (least squares of the logarithms), and where the
+law's line is at ten times as many pairs, each with its 95 % interval (Student's t). Both intervals take the validations for
+independent, and they are not: they share their pairs, and weights change slowly. So they are too narrow. The law has no
+floor either, which every real curve has: more pairs give at most so much. --seen: pairs that the weights had seen before the
+run. --until: leave later steps out, such as those of a falling learning rate.
 """
 
 import math
@@ -65,14 +66,15 @@ def main() -> None:
             continue
         for name, errors in (line.get("validation_epe_per_image") or {}).items():
             for count, error in errors.items():
-                curves.setdefault((name, count), []).append((given.seen + batch_size * line["step"], error))
+                if error is not None:  # it was not finite
+                    curves.setdefault((name, count), []).append((given.seen + batch_size * line["step"], error))
+    if min((len(points) for points in curves.values()), default=0) < 3:
+        parser.error(f"{given.run} has been validated less than 3 times: a law needs 3 points")
     columns = ["pairs", "refinements", "validations", "first", "last", "exponent", f"with {TIMES} times as many pairs"]
     table = Table(
         "The learning curve", circumstances(device, run=given.run, seen=given.seen), columns, lines=given.json
     )
     for (name, count), points in curves.items():
-        if len(points) < 3:
-            parser.error(f"{given.run} has been validated {len(points)} times: a law needs 3 points")
         pairs, errors = ([float(value) for value in each] for each in zip(*points, strict=True))
         law = fitted(pairs, errors)
         table.add(

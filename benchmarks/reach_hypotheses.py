@@ -1,10 +1,11 @@
 """What a comparison of configs/reach_study.yaml says of the hypotheses in results/operators_at_reach.md, by the rules there.
 
-python benchmarks/reach_hypotheses.py runs/reach_study [--encoders runs/reach_from_conv_gru ...]
+python benchmarks/reach_hypotheses.py runs/reach_study [--encoders FOLDER ...] [--ideas FOLDER]
 
-Each line is an interval that a rule asks for: the mean over the seeds and half its 95 % interval, as a share of the mean
-error of the row that is subtracted. A rule that is neither met nor broken leaves its hypothesis undecided. --encoders: the
-folder of a comparison that began with other encoders, held against the study.
+Each line is a difference that a rule asks for: the mean over the seeds and half its 95 % interval, in pixels and as a share
+of the mean error of the row that is subtracted. A hypothesis that no rule decides is undecided. --encoders: the folder of a
+comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose rows are
+compared with the study's row without a scan.
 """
 
 import math
@@ -16,140 +17,180 @@ from typing import NamedTuple
 from flowgru.comparison.equal_time import equal_time
 from flowgru.comparison.errors import WHOLE
 from flowgru.comparison.results import Results, read_results
-from flowgru.comparison.statistics import Estimate, mean_interval
+from flowgru.comparison.statistics import mean_interval
 
 REGIME = "equal_parameters"
+ROWS = ("conv_gru", "seq_conv_gru", "conv_min_gru_no_scan", "conv_min_gru", "min_gru", "conv_lstm")
 ZERO, DIS = "synthetic", "synthetic from dis"
 INSIDE, FAST = "epe_untextured_128", "epe_s40_plus"
 SCAN = "conv_min_gru", "conv_min_gru_no_scan"
 
 
-class Gain(NamedTuple):
-    """One row's error less another's, by seed, as a share of the other's mean error."""
+class Difference(NamedTuple):
+    """Errors less other errors by seed, in pixels; with both from the same seed, what it does to both cancels out."""
 
     text: str
     by_seed: dict[int, float]
+    base: float | None
+    """The mean of what is subtracted, of which it is a share; None where a share would say nothing."""
+
+    @property
+    def mean(self) -> float:
+        """In pixels; NaN where a seed has diverged or none is known."""
+        return mean_interval([*self.by_seed.values()]).mean if self.by_seed else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its 95 % interval; without bounds where there is no interval."""
-        mean, half, *_ = self.estimate
-        return (-math.inf, math.inf) if half is None else (mean - half, mean + half)
+        """The 95 % interval in pixels; without bounds where there is none."""
+        half = mean_interval([*self.by_seed.values()]).half_width if self.by_seed else None
+        return (-math.inf, math.inf) if half is None else (self.mean - half, self.mean + half)
 
     @property
-    def estimate(self) -> Estimate:
-        """The mean over the seeds."""
-        return mean_interval([*self.by_seed.values()])
+    def shares(self) -> tuple[float, float]:
+        """The same as a share of the base."""
+        assert self.base is not None
+        low, high = self.interval
+        return low / self.base, high / self.base
 
     def __str__(self) -> str:
-        mean, half, *_ = self.estimate
-        return f"{self.text}: {mean:+.1%}" + ("" if half is None else f" ± {half:.1%}")
+        low, high = self.interval
+        half = "" if math.isinf(high) else f" ± {(high - low) / 2:.3f}"
+        share = ""
+        if self.base is not None:
+            spread = "" if math.isinf(high) else f" ± {(high - low) / 2 / self.base:.1%}"
+            share = f" ({self.mean / self.base:+.1%}{spread})"
+        return f"{self.text}: {self.mean:+.3f}{half} px{share}, {len(self.by_seed)} seeds"
 
-    def less(self, other: "Gain", text: str) -> "Gain":
-        """This one less the other, by seed."""
-        return Gain(text, {seed: value - other.by_seed[seed] for seed, value in self.by_seed.items()})
+
+def subtracted(text: str, one: dict[int, float], other: dict[int, float]) -> Difference:
+    """The difference of the errors of two rows, over the seeds that both have."""
+    shared = sorted(one.keys() & other.keys())
+    base = sum(other[seed] for seed in shared) / len(shared) if shared else math.nan
+    return Difference(text, {seed: one[seed] - other[seed] for seed in shared}, base)
 
 
-def gain(results: Results, rows: tuple[str, str], measure: str, data_set: str, count: int) -> Gain:
+def difference(results: Results, rows: tuple[str, str], measure: str, data_set: str, count: int) -> Difference:
     """The first row's error less the second's after `count` refinements."""
     one, other = (results.by_seed(REGIME, row, data_set, count, measure) for row in rows)
-    shared = sorted(one.keys() & other.keys())
-    mean = sum(other[seed] for seed in shared) / len(shared)
-    text = f"{rows[0]} - {rows[1]}, {measure}, {data_set}, {count} refinements"
-    return Gain(text, {seed: (one[seed] - other[seed]) / mean for seed in shared})
+    return subtracted(f"{rows[0]} - {rows[1]}, {measure}, {data_set}, {count} refinements", one, other)
+
+
+def between(text: str, one: Difference, other: Difference, *, as_shares: bool = False) -> Difference:
+    """One difference less another, by seed; as shares of their bases, 1 in place of a pixel, where that is asked for."""
+    factors = [1 / each.base if as_shares and each.base else 1.0 for each in (one, other)]
+    shared = sorted(one.by_seed.keys() & other.by_seed.keys())
+    values = {seed: factors[0] * one.by_seed[seed] - factors[1] * other.by_seed[seed] for seed in shared}
+    return Difference(text, values, 1.0 if as_shares else None)
 
 
 class Verdict(NamedTuple):
     """What the study says of one hypothesis."""
 
     number: str
-    gains: tuple[Gain, ...]
+    differences: tuple[Difference, ...]
     supported: bool
     refuted: bool
+    decided: bool = True
+    """The ground under it holds."""
 
     def __str__(self) -> str:
         said = {(True, False): "supported", (False, True): "refuted", (False, False): "undecided"}
         word = said.get((self.supported, self.refuted), "supported, and refuted by the other rule")
-        return "\n".join([f"{self.number}: {word}", *(f"    {each}" for each in self.gains)])
+        word = word if self.decided else "not decided, since there is nothing to fill"
+        return "\n".join([f"{self.number}: {word}", *(f"    {each}" for each in self.differences)])
 
 
-def verdicts(results: Results) -> Iterator[Verdict]:
-    """The hypotheses in their order."""
-    inside = {count: gain(results, SCAN, INSIDE, ZERO, count) for count in (2, 32)}
-    low, high = inside[2].interval
-    filled = high < 0
-    yield Verdict("1, the scan fills from afar", (inside[2],), filled, low > -0.05)
-    fast = gain(results, SCAN, FAST, ZERO, 2)
-    difference = inside[2].less(fast, "the difference of both")
-    low, high = difference.interval
-    yield Verdict("2, and nowhere else", (inside[2], fast, difference), high < 0, low > 0)
-    near = gain(results, SCAN, WHOLE, DIS, 4)
-    low, high = near.interval
+def to_fill(results: Results) -> tuple[bool, str]:
+    """The ground under hypotheses 1, 2 and 4: whether there is something to fill, and what says so."""
+    first, last = (results.by_seed(REGIME, SCAN[1], ZERO, count, INSIDE) for count in (1, 12))
+    holds = bool(first) and all(value > last[seed] for seed, value in first.items())
+    texts = (", ".join(f"{value:.2f}" for value in each.values()) for each in (first, last))
+    return holds, (
+        f"Without the scan, 128 px inside, after 1 and after 12 refinements, by seed: {' px; '.join(texts)} px. "
+        f"There is {'something' if holds else 'nothing'} to fill."
+    )
+
+
+def verdicts(results: Results, *, something: bool) -> Iterator[Verdict]:
+    """The hypotheses in their order. something: there is something to fill."""
+    inside = {count: difference(results, SCAN, INSIDE, ZERO, count) for count in (2, 32)}
+    filled, excluded = inside[2].interval[1] < 0, inside[2].shares[0] > -0.05
+    yield Verdict("1, the scan fills from afar", (inside[2],), filled, excluded, something)
+    fast = difference(results, SCAN, FAST, ZERO, 2)
+    shares = between("the first share less the second", inside[2], fast, as_shares=True)
+    low, high = shares.interval
+    yield Verdict("2, and nowhere else", (inside[2], fast, shares), high < 0, low > 0, something)
+    near = difference(results, SCAN, WHOLE, DIS, 4)
+    low, high = near.shares
     yield Verdict("3, from DIS it is worth nothing", (near,), low >= -0.02 and high <= 0.02, low > 0 or high < 0)
     if filled:
-        difference = inside[2].less(inside[32], "the difference of both")
-        low, high = difference.interval
-        kept = inside[32].interval[1] < -0.05
-        yield Verdict("4, more refinements give it too", (*inside.values(), difference), high < 0, low > 0 or kept)
-    cheap = [gain(results, ("min_gru", "conv_gru"), WHOLE, start, 12) for start in (ZERO, DIS)]
-    enough, worse = (each.interval[1] < 0.03 for each in cheap), (each.interval[0] > 0 for each in cheap)
-    yield Verdict("5, cheap gates are enough", (*cheap,), all(enough), any(worse))
-    separable = gain(results, ("seq_conv_gru", "conv_gru"), WHOLE, ZERO, 12)
-    low, high = separable.interval
-    yield Verdict("6, separable kernels are better", (separable,), high < 0, low > -0.02)
+        less = between("the first less the second", inside[2], inside[32])
+        low, high = less.interval
+        kept = inside[32].shares[1] < -0.05
+        yield Verdict("4, more refinements give it too", (*inside.values(), less), high < 0, low > 0 or kept, something)
+    cheap = [difference(results, ("min_gru", "conv_gru"), WHOLE, start, 12) for start in (ZERO, DIS)]
+    enough, worse = all(each.shares[1] < 0.03 for each in cheap), any(each.interval[0] > 0 for each in cheap)
+    yield Verdict("5, cheap gates are enough", (*cheap,), enough, worse)
+    separable = difference(results, ("seq_conv_gru", "conv_gru"), WHOLE, ZERO, 12)
+    better, excluded = separable.interval[1] < 0, separable.shares[0] > -0.02
+    yield Verdict("6, separable kernels are better", (separable,), better, excluded)
     yield at_equal_time(results)
 
 
 def at_equal_time(results: Results) -> Verdict:
     """Hypothesis 7: at equal time, the cheapest operator has the lowest error on the validation pairs."""
-    read = equal_time(results, REGIME)
-    assert read is not None, "the comparison has no learning curves or no times yet"
-    errors = {row: read.errors(results, REGIME, row, ZERO, 12) for row in results.rows(REGIME)}
-    means = {row: mean_interval([*each.values()]).mean for row, each in errors.items()}
-    first, second = sorted(means, key=means.__getitem__)[:2]
-    other = second if first == "min_gru" else first
-    cheapest = Gain(
-        f"min_gru - {other}, {WHOLE} on the validation pairs, 12 refinements, at equal time",
-        {seed: (value - errors[other][seed]) / means[other] for seed, value in errors["min_gru"].items()},
-    )
-    low, high = cheapest.interval
-    is_first = first == "min_gru"
+    read = equal_time(results, REGIME, ROWS)
+    errors = {} if read is None else {row: read.errors(results, REGIME, row, ZERO, 12) for row in ROWS}
+    text = f"{WHOLE} on the validation pairs, 12 refinements, at equal time"
+    others = [
+        subtracted(f"min_gru - {row}, {text}", errors["min_gru"], each)
+        for row, each in errors.items()
+        if row != "min_gru"
+    ]
+    complete = bool(others) and all(math.isfinite(each.mean) for each in others)
+    # The nearest other row is the second where min_gru is the first.
+    nearest = max(others, key=lambda each: each.mean, default=None) if complete else None
+    supported = nearest is not None and nearest.interval[1] < 0
     return Verdict(
-        "7, at equal time the cheapest is best", (cheapest,), is_first and high < 0, not is_first and low > 0
-    )
-
-
-def there_is_something_to_fill(results: Results) -> str:
-    """The ground under hypotheses 1, 2 and 4."""
-    after = [results.by_seed(REGIME, SCAN[1], ZERO, count, INSIDE) for count in (1, 12)]
-    holds = all(value > after[1][seed] for seed, value in after[0].items())
-    texts = (", ".join(f"{each[seed]:.2f}" for seed in each) for each in after)
-    return f"Without the scan, 128 px inside, after 1 and 12 refinements, by seed: {' px and '.join(texts)} px. " + (
-        "There is something to fill." if holds else "There is nothing to fill: 1, 2 and 4 are not decided."
+        "7, at equal time the cheapest is best", (*others,), supported, any(each.interval[0] > 0 for each in others)
     )
 
 
 def against_encoders(results: Results, other: Results, name: str) -> Iterator[str]:
     """Whether encoders that were trained with another operator change the study's differences."""
     for rows in (("conv_min_gru", "conv_gru"), SCAN):
-        ours, theirs = (gain(each, rows, WHOLE, ZERO, 4) for each in (results, other))
-        mean, (low, high) = theirs.estimate.mean, ours.interval
-        refuted = mean * ours.estimate.mean < 0 and not low <= mean <= high
-        yield f"{name}: {theirs}, in the study {str(ours).rpartition(': ')[2]}: {'refuted' if refuted else 'not refuted'}"
+        ours, theirs = (difference(each, rows, WHOLE, ZERO, 4) for each in (results, other))
+        low, high = ours.interval
+        refuted = theirs.mean * ours.mean < 0 and not low <= theirs.mean <= high
+        yield f"{name}: {'refuted' if refuted else 'not refuted'}\n    {theirs}\n    in the study: {ours}"
+
+
+def ideas_of(results: Results, other: Results) -> Iterator[Difference]:
+    """What each row of other ideas gives against the study's row without a scan, with the same seeds."""
+    for row in other.rows(REGIME):
+        for measure, data_set, count in ((INSIDE, ZERO, 2), (INSIDE, ZERO, 12), (WHOLE, ZERO, 12), (WHOLE, DIS, 4)):
+            one = other.by_seed(REGIME, row, data_set, count, measure)
+            base = results.by_seed(REGIME, SCAN[1], data_set, count, measure)
+            yield subtracted(f"{row} - {SCAN[1]}, {measure}, {data_set}, {count} refinements", one, base)
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--encoders", type=Path, action="append", default=[])
+    parser.add_argument("--ideas", type=Path)
     given = parser.parse_args()
     results = read_results(given.folder)
-    print(there_is_something_to_fill(results))
-    for verdict in verdicts(results):
+    something, ground = to_fill(results)
+    print(ground)
+    for verdict in verdicts(results, something=something):
         print(verdict)
     for folder in given.encoders:
         for line in against_encoders(results, read_results(folder), folder.name):
             print(line)
+    if given.ideas is not None:
+        for each in ideas_of(results, read_results(given.ideas)):
+            print(each)
 
 
 if __name__ == "__main__":

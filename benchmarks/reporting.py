@@ -5,12 +5,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowgru.benchmarking.timing import CLOCKS, device_text
+from flowgru.comparison.record import ComparisonRecord
 from flowgru.config.renamed import NamesOfToday
 
 
@@ -59,6 +61,12 @@ def size_of(text: str) -> tuple[int, int]:
     """HEIGHTxWIDTH as numbers."""
     height, width = map(int, text.split("x"))
     return height, width
+
+
+def looks_of(record: ComparisonRecord) -> dict[str, Any]:
+    """How the pairs of a comparison look: the settings of SyntheticSettings by name."""
+    given = record.config["training"]["data"]
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def furthest(found: Tensor, expected: Tensor) -> float:

@@ -2,20 +2,20 @@
 
 python benchmarks/scan_gates.py runs/reach_study [--row conv_min_gru] [--seed 0] [--pairs 24]
 
-The first table has the mean of A, what a coarse pixel lets through, and the weight in the scan of all that comes from 1, 4
-and 16 coarse pixels away or more: the product of as many A, which is exact. Both are means over channels and directions, far
-inside areas without texture and where there is texture, after 1, 2, 4 and 12 refinements from zero flow. In the second
-table nothing is carried beyond blocks of 16, 4 and 1 coarse pixels: the error of the same weights, in pixels.
+The first table has the mean of A, what a coarse pixel lets through, in the 1st, 2nd, 4th and 12th refinement from zero flow,
+and the weight in the scan of all that comes from 1, 4 and 16 coarse pixels away or more: the product of as many A, which is
+exact. Both are means over channels and directions and then over pairs, 64 px inside areas without texture and where there is
+texture. In the second table nothing is carried beyond blocks of 16, 4 and 1 coarse pixels: the error of the same weights, in
+pixels.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from reporting import arguments, begin, circumstances, parsed
+from reporting import arguments, begin, circumstances, looks_of, parsed
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table
@@ -26,6 +26,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.untextured import untextured_depth
 from flowgru.model.weight_files.loading import load_model
 from flowgru.operators import conv_min_gru
+from flowgru.operators.conv_min_gru import ConvMinGRU
 from flowgru.training.checkpoints.store import WEIGHTS
 
 REGIME, DEEP = "equal_parameters", 64
@@ -78,9 +79,10 @@ def gate_rows(network, pairs: SyntheticPairs) -> Iterator[tuple]:
         places = {f"{DEEP} px inside areas without texture": depth >= DEEP, "with texture": depth == 0}
         seen: list[tuple[Tensor, Routes]] = []
         with torch.inference_mode(), scans(lambda decay, routes, seen=seen: seen.append((decay, routes)) or decay):
-            network(pair.first[None], pair.second[None], iterations=REFINEMENTS[-1], final_only=True)
+            frames = (each[None].to(network.device) for each in pair[:2])
+            network(*frames, iterations=REFINEMENTS[-1], final_only=True)
         for count in REFINEMENTS:
-            decay, routes = seen[count - 1]
+            decay, routes = seen[count - 1][0].cpu(), seen[count - 1][1]
             for name, place in places.items():
                 if not place.any():
                     continue
@@ -88,11 +90,6 @@ def gate_rows(network, pairs: SyntheticPairs) -> Iterator[tuple]:
                 sums[name, count].append([each[:, place].nanmean().item() for each in values])  # pyright: ignore
     for (name, count), values in sorted(sums.items()):
         yield name, count, *torch.tensor(values).nanmean(dim=0).tolist()
-
-
-def _as_settings(data: dict[str, Any]) -> dict[str, Any]:
-    """The values as settings have them; JSON has no tuples."""
-    return {name: tuple(each) if isinstance(each, list) else each for name, each in data.items()}
 
 
 def main() -> None:
@@ -105,13 +102,14 @@ def main() -> None:
     device = begin(given)
     record = read_record(given.folder / ABOUT)
     network = load_model(given.folder / record.rows[REGIME][given.row].folder / f"seed{given.seed}" / WEIGHTS, device)
-    data = record.config["training"]["data"] | {
-        name: record.config["test"][name] for name in ("seed", "height", "width")
-    }
-    settings = SyntheticSettings(**_as_settings(data))
+    operator = network.operator
+    if not isinstance(operator, ConvMinGRU) or not operator.scan or operator.form == "chain":
+        parser.error(f"{given.row} has no scan along rows and columns: choose a conv_min_gru that has one")
+    test = {name: record.config["test"][name] for name in ("seed", "height", "width")}
+    settings = SyntheticSettings(**(looks_of(record) | test))
     pairs = SyntheticPairs(settings, length=given.pairs)
     said = circumstances(device, row=given.row, seed=given.seed, pairs=given.pairs)
-    columns = ["where", "refinement", "mean A", *(f"from {distance} away or more" for distance in DISTANCES)]
+    columns = ["where", "in refinement", "mean A", *(f"from {distance} away or more" for distance in DISTANCES)]
     gates = Table("What the gates let through", said, columns, lines=given.json)
     for row in gate_rows(network, pairs):
         gates.add(*row)

@@ -1,9 +1,10 @@
 """Other things that a scan over space could carry, as rows of the comparison of configs/reach_study.yaml.
 
-python benchmarks/scan_ideas.py --output runs/reach_study --seeds 0 --jobs 2 --compile
+python benchmarks/scan_ideas.py --output runs/scan_ideas --seeds 0 --jobs 2 --compile
+python benchmarks/reach_hypotheses.py runs/reach_study --ideas runs/scan_ideas
 
-Each is a conv_min_gru of the form "cand" with one thing changed, and has as many parameters as the other rows. The options
-are those of `flowgru compare`; in the folder of the study its rows join those that are there.
+Each is made of a conv_min_gru of the form "cand", and has as many parameters as the rows of the study. The options are those
+of `flowgru compare`. The folder is another one than the study's: plain `flowgru compare` does not know these rows.
 """
 
 import json
@@ -27,13 +28,6 @@ LONG = 64.0
 """Coarse pixels over which the slowest channels carry at first, in place of 8."""
 
 
-class Longer(ConvMinGRU):
-    """The scan begins with a reach of LONG: a gate that is nearly shut has next to no gradient, and may never open."""
-
-    def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
-        super().__init__(hidden_size, motion_size, context_size, form="cand", reach=LONG)
-
-
 class Coarser(ConvMinGRU):
     """The scan runs over cells of 2x2 coarse pixels, at 1/16 of the picture's size: the same gates reach twice as far."""
 
@@ -41,14 +35,16 @@ class Coarser(ConvMinGRU):
         super().__init__(hidden_size, motion_size, context_size, form="cand")
 
     def _scanned(self, decay: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+        height, width = value.shape[2:]
         cells = [F.avg_pool2d(each, 2, ceil_mode=True) for each in (decay, value)]
         found = scan_over_space(cells[0], cells[1], self.routes)
-        return F.interpolate(found, value.shape[2:], mode="bilinear")
+        # Of an odd number of rows the last cell has one, and is upsampled as if it had two.
+        return F.interpolate(found, scale_factor=2, mode="bilinear")[..., :height, :width]
 
 
 class OfThePicture(ConvMinGRU):
     """What a pixel lets through depends on the picture alone, and is known once a pair: it may stop at edges, and not at bad
-    matches. The reach begins at LONG."""
+    matches. Its reach begins at LONG, as that of the row `longer` does, with which it is to be compared."""
 
     def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
         super().__init__(hidden_size, motion_size, context_size, form="cand", reach=LONG)
@@ -81,7 +77,7 @@ class OfMatches(ConvMinGRU):
         m' = m + W s,    s_p = A_p s_{p-1} + (1 - A_p) m_p,    A = sigma(V context), once a pair; W is zero at first
 
     as stereo methods aggregate costs along paths (Hirschmueller 2008, "Stereo Processing by Semiglobal Matching and Mutual
-    Information"). The scan over the candidate is left out.
+    Information"). The candidate travels no more: it is the row conv_min_gru_no_scan with that aggregation before it.
     """
 
     def __init__(self, hidden_size: int, motion_size: int, context_size: int) -> None:
@@ -102,17 +98,24 @@ class OfMatches(ConvMinGRU):
         return hidden, GuidedState(inner, state.decay)
 
 
-IDEAS = {"longer": Longer, "coarser": Coarser, "of_the_picture": OfThePicture, "of_matches": OfMatches}
+OWN = {"coarser": Coarser, "of_the_picture": OfThePicture, "of_matches": OfMatches}
 
-UPDATE_OPERATORS.update(IDEAS)  # here, so that the processes of a comparison know them too
+UPDATE_OPERATORS.update(OWN)  # here, so that the processes of a comparison know them too
+
+IDEAS = [
+    # A gate that is nearly shut has next to no gradient, and may never open: the reach begins at LONG.
+    {"name": "longer", "operator": "conv_min_gru", "options": {"form": "cand", "reach": LONG}},
+    *({"name": name, "operator": name} for name in OWN),
+]
+"""The rows."""
 
 
 def words() -> list[str]:
-    """The command of the comparison: the study's recipe, with the ideas as further rows."""
+    """The command of the comparison: the study's recipe, and its reference, which is only trained where it is asked for."""
     with open(CONFIG, encoding="utf-8") as file:
-        rows = yaml.safe_load(file)["rows"]
-    rows += [{"name": name, "operator": name} for name in IDEAS]
-    chosen = [] if "--operators" in sys.argv else ["--operators", ",".join(IDEAS)]
+        study = yaml.safe_load(file)
+    rows = [row for row in study["rows"] if row["name"] == study["reference"]] + IDEAS
+    chosen = [] if "--operators" in sys.argv else ["--operators", ",".join(row["name"] for row in IDEAS)]
     return ["compare", "--config", CONFIG, "--rows", json.dumps(rows), *chosen, *sys.argv[1:]]
 
 

@@ -64,7 +64,8 @@ def main() -> None:
         truth = exact_tracks(settings, index, given.frames, points)
         clip = render_clip(settings, index, given.frames)
         frames = [StreamFrame(frame[None], number) for number, frame in enumerate(clip.frames)]
-        matcher = RememberingMatcher(network, resolve_way(network.card), backward=True, remembers=given.frames)
+        way = resolve_way(network.card)
+        matcher = RememberingMatcher(network, way, backward=True, remembers=given.frames, confidence=True)
         for name, strides in rows.items():
             found[name].append(scores(truth, [each.points for each in follow(frames, points, matcher, strides)]))
             print(index, name, *(f"{share:.1f}" for share in found[name][-1]), file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """The held-out learning curves of all rows of a comparison, read at one time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from flowgru.comparison.results import Results
@@ -26,9 +26,9 @@ class EqualTime(NamedTuple):
         return {seed: value for seed, curve in curves if (value := _read(curve, step)) is not None}
 
 
-def equal_time(results: Results, regime: str) -> EqualTime | None:
-    """Where the curves of a regime are read; None without curves or times."""
-    rows = results.rows(regime)
+def equal_time(results: Results, regime: str, rows: Sequence[str] = ()) -> EqualTime | None:
+    """Where the curves of a regime are read, of these rows or of all; None without curves or times."""
+    rows = rows or results.rows(regime)
     times = {row: results.value(regime, row, "ms_per_training_step") for row in rows}
     ends = {row: _last_step(results, regime, row) for row in rows}
     whole = [time * ends[row] for row, time in times.items() if time is not None and ends[row]]

@@ -33,7 +33,12 @@ def refuse_broken(planned: Sequence[PlannedRow]) -> None:
 
 
 def describe(
-    folder: ComparisonFolder, planned: Sequence[PlannedRow], device: torch.device, operators: Sequence[str]
+    folder: ComparisonFolder,
+    planned: Sequence[PlannedRow],
+    device: torch.device,
+    operators: Sequence[str],
+    *,
+    compile: bool,
 ) -> None:
     """Notes, and says, what is compared and where."""
     for one in planned:
@@ -53,4 +58,5 @@ def describe(
     }
     command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
     command += ["--operators", ",".join(operators)] if operators else []
+    command += ["--compile"] if compile else []
     folder.note(machine=machine, command=shlex.join(command), commit=commit(), date=time.strftime("%Y-%m-%d"))

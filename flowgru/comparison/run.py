@@ -38,7 +38,7 @@ def run_comparison(
     folder = ComparisonFolder(output, config)
     refuse_broken(planned)
     with folder:
-        describe(folder, planned, where, operators)
+        describe(folder, planned, where, operators, compile=compile)
         comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
         comparison.measure_zero_flow()
         comparison.choose_steps()

@@ -65,7 +65,15 @@ def pair_errors(
         first, second, target, valid = (values[None].to(device) for values in pair[:4])
         start = None if pair.initial_flow is None else pair.initial_flow[None].to(device)
         hold = getattr(data, "hold", 0)
-        flows = network(first, second, iterations=iterations[-1], initial_flow=start, hold=hold, padding=padding).flows
+        flows = network(
+            first,
+            second,
+            iterations=iterations[-1],
+            initial_flow=start,
+            hold=hold,
+            padding=padding,
+            confidence=False,
+        ).flows
         for column, count in enumerate(iterations):
             error = endpoint_error(flows[count - 1], target, valid)[0]
             errors[index, column] = error.nan_to_num(nan=torch.inf) if valid.any() else error

@@ -56,8 +56,9 @@ class CompiledPart:
 def compile_for_inference(network: FlowNetwork, backend: str = "inductor") -> FlowNetwork:
     """Lets torch.compile make the network's estimates faster, and returns it; its flow differs by rounding only.
 
-    One graph for each encoder, for a whole refinement with its look-up, and for the read-out, made in the first call for
-    each size of pictures. It can be trained no more. MachineError, in the first call, where there is no compiler.
+    One graph for each encoder, for a whole refinement with its look-up, and for the read-out with and without confidence,
+    made in the first call for each size of pictures. It can be trained no more. MachineError, in the first call, where there
+    is no compiler.
     """
     cast(Any, network).to(memory_format=torch.channels_last)  # torch 2.11's types lack memory_format
     encoders = ((encoder, "forward") for encoder in (network.feature_encoder, network.context_encoder))

@@ -37,9 +37,11 @@ class FlowPrediction(NamedTuple):
     coarse: CoarseFlow
     """The last flow before upsampling, over the padded picture: where the next pair of a video can start."""
     confidence: Float[Tensor, "B H W"] | None = None
-    """How sure the network is, in [0, 1]: the weight of the error's narrow distribution (1 px); None if it does not say."""
+    """How sure the network is, in [0, 1]: the weight of the error's narrow distribution (1 px); None if it does not
+    say, or nobody asks."""
     mixtures: tuple[Float[Tensor, "B 3 H W"], ...] = ()
-    """One for each of the flows: what MixtureHead says of its error, at the picture's size; empty without one."""
+    """One for each of the flows: what MixtureHead says of its error, at the picture's size; empty without
+    one, and where nobody asks."""
     num_refinements: int = 0
     """How many there were, without the held ones and those without gradient."""
     memory: Features | None = None

@@ -53,7 +53,8 @@ class RecordedMatches:
             hidden_size = self._network.sizes.hidden_size
             given += (torch.zeros_like(first.context[:, :hidden_size]) if memory is None else memory,)
         paddings = first.padding, second.padding
-        options = iterations, hold, final_only, no_grad_iterations, plan, confidence
+        says = confidence and self._network.mixture_head is not None
+        options = iterations, hold, final_only, no_grad_iterations, plan, says
         return self._graphs.call((paddings, options), partial(_match, self._network, paddings, options), given)
 
     def release(self) -> bool:

@@ -192,7 +192,15 @@ class RunLog:
         pair = sample.first[None].to(device), sample.second[None].to(device)
         padding = padding_mode(name.removesuffix(FROM_DIS))
         start = None if sample.initial_flow is None else sample.initial_flow[None].to(device)
-        found = network(*pair, iterations=iterations, initial_flow=start, hold=hold, final_only=True, padding=padding)
+        found = network(
+            *pair,
+            iterations=iterations,
+            initial_flow=start,
+            hold=hold,
+            final_only=True,
+            padding=padding,
+            confidence=False,
+        )
         flow = found.flows[-1][0].cpu()
         longest = max(sample.flow[:, sample.valid].norm(dim=0).max().item(), 1.0) if sample.valid.any() else 1.0
         truth = torch.where(sample.valid, sample.flow, torch.nan)

@@ -35,7 +35,8 @@ def test_a_run_is_read_from_its_log(script, tmp_path, monkeypatch, capsys):
         {"step": step, "validation_epe_per_image": {"synthetic": {"6": (100 + 4 * step) ** -0.5}}}
         for step in (100, 200, 400)
     ]
-    lines += [{"step": 300, "loss": 1.0}, {"step": 500, "validation_epe_per_image": {"synthetic": {"6": 9.0}}}]
+    lines += [{"step": 300, "loss": 1.0}, {"step": 350, "validation_epe_per_image": {"synthetic": {"6": None}}}]
+    lines += [{"step": 500, "validation_epe_per_image": {"synthetic": {"6": 9.0}}}]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "config.yaml").write_text("batch_size: 4\n")
     words = [tmp_path, "--seen", 100, "--until", 400, "--threads", 1, "--json", tmp_path / "a.jsonl"]
@@ -45,7 +46,8 @@ def test_a_run_is_read_from_its_log(script, tmp_path, monkeypatch, capsys):
     (row,) = rows_without_times(tmp_path / "a.jsonl")
     assert (row["validations"], row["exponent"]) == (3, "0.500 ± 0.000")
     assert row["last"] == "0.024 px at 1,700"
-    monkeypatch.setattr(sys, "argv", ["learning_curve", str(tmp_path), "--until", "200"])
-    with pytest.raises(SystemExit):
-        main()
-    assert "has been validated 2 times: a law needs 3 points" in capsys.readouterr().err
+    for until in ("200", "50"):
+        monkeypatch.setattr(sys, "argv", ["learning_curve", str(tmp_path), "--until", until])
+        with pytest.raises(SystemExit):
+            main()
+        assert "has been validated less than 3 times: a law needs 3 points" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_nothing_is_carried_into_another_block(gates, block):
         assert (distances()[:, None].expand_as(carried)[carried] == block - 1).any()
 
 
-def test_a_row_of_a_comparison_is_measured_with_and_without_its_scan(gates, monkeypatch, tmp_path):
+def test_a_row_of_a_comparison_is_measured_with_and_without_its_scan(gates, monkeypatch, tmp_path, capsys):
     network = FlowNetwork(NetworkConfig("compact", "conv_min_gru", options={"form": "cand"}))
     assert isinstance(network.operator, ConvMinGRU)
     network.operator.carried.weight.data.normal_()  # of a new operator it is 0
@@ -75,11 +75,21 @@ def test_a_row_of_a_comparison_is_measured_with_and_without_its_scan(gates, monk
     gates.main()
     found = rows_without_times(tmp_path / "a.jsonl")
     let_through = [row for row in found if "mean A" in row]
-    assert [(row["where"], row["refinement"]) for row in let_through] == [
+    assert [(row["where"], row["in refinement"]) for row in let_through] == [
         (where, count) for where in ("64 px inside areas without texture", "with texture") for count in (1, 2, 4, 12)
     ]
     for row in let_through:
         assert 1 > row["mean A"] > 0.4 and row["from 1 away or more"] == pytest.approx(row["mean A"], abs=0.05)
         assert row["from 1 away or more"] > row["from 4 away or more"] > row["from 16 away or more"] > 0
+    about.rows["equal_parameters"]["other"] = RowRecord("conv_min_gru", folder="runs/b")
+    (tmp_path / ABOUT).write_text(about.as_text())
+    (tmp_path / "runs/b/seed0").mkdir(parents=True)
+    other = FlowNetwork(NetworkConfig("compact", "conv_min_gru", options={"scan": False}))
+    card = {"network": asdict(other.config)}
+    write_model_file(tmp_path / "runs/b/seed0/model.safetensors", other.state_dict(), card)
+    monkeypatch.setattr(sys, "argv", ["scan_gates", str(tmp_path), "--row", "other"])
+    with pytest.raises(SystemExit):
+        gates.main()
+    assert "other has no scan along rows and columns" in capsys.readouterr().err
     errors = [row["epe_per_image, 12 refinements"] for row in found if "carried within blocks of" in row]
     assert len(errors) == 4 and len({*errors}) == 4

@@ -1,14 +1,15 @@
 """The runs of a comparison begin alike, and one that diverges is measured as such."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from comparisons import TINY, words
+from comparisons import TINY
 
-from flowgru.cli import main
+from flowgru.commands.compare import compare
 from flowgru.comparison.errors import PARTS
 from flowgru.comparison.plan import reference_network, run_config
 from flowgru.comparison.runs import measured_pairs, measured_sets, train_and_measure, zero_error
@@ -61,8 +62,8 @@ def test_a_training_that_diverges_has_errors_that_are_not_finite(tmp_path, monke
 
 
 @pytest.mark.parametrize("compile", [False, True])
-@pytest.mark.parametrize("length", ["--steps=1", "--minutes=1"])
-def test_the_trainings_are_compiled_where_it_is_asked_for(tmp_path, monkeypatch, compile, length):
+@pytest.mark.parametrize("minutes", [None, 1.0])
+def test_the_trainings_are_compiled_where_it_is_asked_for(tmp_path, monkeypatch, compile, minutes):
     class Asked(Exception):
         pass
 
@@ -74,8 +75,10 @@ def test_the_trainings_are_compiled_where_it_is_asked_for(tmp_path, monkeypatch,
         "flowgru.comparison.comparison.run_jobs", lambda jobs, **_: jobs[0].function(*jobs[0].arguments)
     )
     with pytest.raises(Asked) as asked:
-        main([*words(tmp_path / "results", "--debug", length), *["--compile"] * compile])
+        compare(replace(TINY, minutes=minutes), str(tmp_path / "results"), device="cpu", compile=compile)
     assert asked.value.args == ("cpu", compile)
+    command = json.loads((tmp_path / "results/comparison.json").read_text())["command"]
+    assert command.endswith(" --compile") == compile
 
 
 def test_errors_are_measured_from_every_initial_flow():

@@ -187,6 +187,13 @@ def test_what_cannot_be_compiled_is_an_error_of_the_machine():
         CompiledPart(lambda values: values + 1, broken)(torch.rand(3))
 
 
+def test_a_part_is_compiled_for_each_value_of_a_switch():
+    part, values = CompiledPart(lambda values, switch: values + 1 if switch else values, "eager"), torch.rand(3)
+    for switch in (True, False, True):
+        assert torch.equal(part(values, switch), values + switch)
+    assert len(part.known) == 2
+
+
 def test_a_loaded_model_is_compiled_where_that_is_asked_for():
     plain, compiled = (load_model(device="cpu", compile=compile) for compile in (False, True))
     assert not plain.compiled_parts and len(compiled.compiled_parts) == 4

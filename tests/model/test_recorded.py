@@ -27,7 +27,7 @@ def network():
 
 def flows(network, graphs, frames, way=WAY, **options):
     """The flows of a clip; `graphs` None computes each pair anew."""
-    matcher = PairMatcher(network, way, **options)
+    matcher = PairMatcher(network, way, **{"confidence": True, **options})
     matcher.refiner.recorded = None if graphs is None else RecordedMatches(network, graphs)
     return list(matched_flows((StreamFrame(level_tensor(frame)[None], 0) for frame in frames), matcher))
 
@@ -36,9 +36,10 @@ def flows(network, graphs, frames, way=WAY, **options):
     ("way", "options", "num_recorded", "num_replayed"),
     [
         (WAY, {}, 1, 4),
-        (WAY, {"backward": True, "warm_start": True}, 1, 9),
+        (WAY, {"backward": True, "warm_start": True}, 2, 8),
         (Way(1, "dis", 2, polish=True), {"precision": "bf16"}, 1, 4),
         (Way(1, "zero", 0), {"tiles": (1, 2)}, 1, 9),
+        (WAY, {"backward": True, "confidence": False}, 1, 9),
     ],
 )
 def test_a_clip_has_the_same_bits_and_its_second_match_is_recorded(network, way, options, num_recorded, num_replayed):

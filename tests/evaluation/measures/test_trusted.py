@@ -123,9 +123,11 @@ def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish, 
     way = Way(4, initial_flow="dis", hold=1, polish=polish)
     upsample, kept = network.upsample, []
     monkeypatch.setattr(network, "upsample", lambda *given: (kept.append(1), upsample(*given))[1])
-    found = PairMatcher(network, way, tiles=tiles, backward=True, last_update=True).match(first, second)
+    found = PairMatcher(network, way, tiles=tiles, backward=True, last_update=True, confidence=True).match(
+        first, second
+    )
     assert len(kept) == (2 + 1) * tiles[1] and found.num_refinements == 4  # 1 of the way back
-    plain = PairMatcher(network, way, tiles=tiles, backward=True).match(first, second)
+    plain = PairMatcher(network, way, tiles=tiles, backward=True, confidence=True).match(first, second)
     bare = replace(way, polish=False)
     last, before = (
         PairMatcher(network, way, tiles=tiles).match(first, second).forward
