@@ -18,6 +18,7 @@ from flowgru.comparison.equal_time import equal_time
 from flowgru.comparison.errors import WHOLE
 from flowgru.comparison.results import Results, read_results
 from flowgru.comparison.statistics import mean_interval
+from flowgru.errors import counted
 
 REGIME = "equal_parameters"
 ROWS = ("conv_gru", "seq_conv_gru", "conv_min_gru_no_scan", "conv_min_gru", "min_gru", "conv_lstm")
@@ -59,7 +60,7 @@ class Difference(NamedTuple):
         if self.base is not None:
             spread = "" if math.isinf(high) else f" ± {(high - low) / 2 / self.base:.1%}"
             share = f" ({self.mean / self.base:+.1%}{spread})"
-        return f"{self.text}: {self.mean:+.3f}{half} px{share}, {len(self.by_seed)} seeds"
+        return f"{self.text}: {self.mean:+.3f}{half} px{share}, {counted(len(self.by_seed), 'seed')}"
 
 
 def subtracted(text: str, one: dict[int, float], other: dict[int, float]) -> Difference:

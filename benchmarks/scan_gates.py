@@ -82,12 +82,11 @@ def gate_rows(network, pairs: SyntheticPairs) -> Iterator[tuple]:
             frames = (each[None].to(network.device) for each in pair[:2])
             network(*frames, iterations=REFINEMENTS[-1], final_only=True)
         for count in REFINEMENTS:
-            decay, routes = seen[count - 1][0].cpu(), seen[count - 1][1]
+            decay, routes = seen[count - 1]
+            maps = [decay[0].cpu(), *(weight_beyond(decay.cpu(), routes, distance) for distance in DISTANCES)]
             for name, place in places.items():
-                if not place.any():
-                    continue
-                values = [decay[0], *(weight_beyond(decay, routes, distance) for distance in DISTANCES)]
-                sums[name, count].append([each[:, place].nanmean().item() for each in values])  # pyright: ignore
+                if place.any():
+                    sums[name, count].append([each[:, place].nanmean().item() for each in maps])  # pyright: ignore
     for (name, count), values in sorted(sums.items()):
         yield name, count, *torch.tensor(values).nanmean(dim=0).tolist()
 

@@ -9,21 +9,22 @@ of `flowgru compare`. The folder is another one than the study's: plain `flowgru
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
 from flowgru.cli import main
+from flowgru.config_file import read_value
 from flowgru.layers import Conv2d
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.operators.conv_min_gru import ConvMinGRU, MinState
 from flowgru.operators.spatial_scan import STRAIGHT, scan_over_space, starting_logits
 from flowgru.types import Features
 
-CONFIG = "configs/reach_study.yaml"
+CONFIG = Path("configs/reach_study.yaml")
 LONG = 64.0
 """Coarse pixels over which the slowest channels carry at first, in place of 8."""
 
@@ -112,11 +113,10 @@ IDEAS = [
 
 def words() -> list[str]:
     """The command of the comparison: the study's recipe, and its reference, which is only trained where it is asked for."""
-    with open(CONFIG, encoding="utf-8") as file:
-        study = yaml.safe_load(file)
+    study = read_value(CONFIG.read_text(encoding="utf-8"))
     rows = [row for row in study["rows"] if row["name"] == study["reference"]] + IDEAS
     chosen = [] if "--operators" in sys.argv else ["--operators", ",".join(row["name"] for row in IDEAS)]
-    return ["compare", "--config", CONFIG, "--rows", json.dumps(rows), *chosen, *sys.argv[1:]]
+    return ["compare", "--config", str(CONFIG), "--rows", json.dumps(rows), *chosen, *sys.argv[1:]]
 
 
 if __name__ == "__main__":

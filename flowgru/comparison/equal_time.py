@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from flowgru.comparison.measurements import VALIDATION
 from flowgru.comparison.results import Results
 
 EQUAL_TIME = 0.5
 """The time at which learning curves are read, as a share of that of the slowest row's whole training."""
-
-VALIDATED = "validation_epe_per_image"
 
 
 class EqualTime(NamedTuple):
@@ -21,7 +20,7 @@ class EqualTime(NamedTuple):
 
     def errors(self, results: Results, regime: str, row: str, data_set: str, count: int) -> dict[int, float]:
         """By seed, the row's error on a validated set after `count` refinements; a straight line between two validations."""
-        curves = results.curve(regime, row, VALIDATED, data_set, count).items()
+        curves = results.curve(regime, row, VALIDATION, data_set, count).items()
         step = self.steps[row]
         return {seed: value for seed, curve in curves if (value := _read(curve, step)) is not None}
 
@@ -45,7 +44,7 @@ def _last_step(results: Results, regime: str, row: str) -> int:
     curves = [
         curve
         for data_set, count in results.validated
-        for curve in results.curve(regime, row, VALIDATED, data_set, count).values()
+        for curve in results.curve(regime, row, VALIDATION, data_set, count).values()
     ]
     return max((step for curve in curves for step in curve), default=0)
 

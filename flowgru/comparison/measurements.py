@@ -12,6 +12,9 @@ from flowgru.errors import InputFileError
 from flowgru.files.atomic import write_file
 from flowgru.files.bounded import read_bytes
 
+VALIDATION = "validation_epe_per_image"
+"""The measure of the held-out learning curves."""
+
 
 class Measurement(NamedTuple):
     """One number of one trained network, or of one untrained operator where `seed` is empty."""

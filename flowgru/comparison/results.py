@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flowgru.comparison.measurements import Measurement, read_measurements
+from flowgru.comparison.measurements import VALIDATION, Measurement, read_measurements
 from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.console import printable
 from flowgru.errors import InputFileError
@@ -92,7 +92,7 @@ class Results:
     @cached_property
     def validated(self) -> list[tuple[str, int]]:
         """The sets and numbers of refinements of the held-out learning curves."""
-        found = {(m.set, m.iterations) for m in self.measurements if m.measure == "validation_epe_per_image"}
+        found = {(m.set, m.iterations) for m in self.measurements if m.measure == VALIDATION}
         return sorted((name, count) for name, count in found if count is not None)
 
     def iterations(self, measure: str = "epe_per_image", data_set: str | None = None) -> list[int]:

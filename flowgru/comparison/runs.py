@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from flowgru.benchmarking.costs import peak_mib
 from flowgru.comparison.errors import diverged_errors, measure_errors
-from flowgru.comparison.measurements import RunMeasurement
+from flowgru.comparison.measurements import VALIDATION, RunMeasurement
 from flowgru.config import ComparisonConfig, NetworkConfig, TrainConfig
 from flowgru.console import progress
 from flowgru.data.sample import FlowSample
@@ -29,7 +29,6 @@ from flowgru.training.run_log import read_log
 from flowgru.training.step import Diverged
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
-VALIDATION = "validation_epe_per_image"
 
 
 def train_and_measure(

@@ -22,13 +22,10 @@ def ideas(script, monkeypatch):
     return script("scan_ideas")
 
 
-def steps(operator, *, constant: bool = False):
-    """The hidden states of two refinements of random maps, or of maps of one value each."""
+def steps(operator):
+    """The hidden states of two refinements of random maps."""
     torch.manual_seed(1)
-    hidden, motion, context = (
-        torch.randn(2, size, 1, 1) if constant else torch.randn(2, size, 6, 10) for size in SIZES
-    )
-    hidden, motion, context = (each.expand(-1, -1, 6, 10).contiguous() for each in (hidden, motion, context))
+    hidden, motion, context = (torch.randn(2, size, 6, 10) for size in SIZES)
     state = operator.begin(hidden, context)
     found = []
     for _ in range(2):
