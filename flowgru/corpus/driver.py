@@ -14,16 +14,16 @@ import torch
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.console import progress, say, warn
-from flowgru.corpus.engine import opened_engine
 from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.packing import Packing
 from flowgru.corpus.parquet import write_parquet
-from flowgru.corpus.slurm import job_settings
 from flowgru.corpus.staging import num_deaths
 from flowgru.corpus.tables import ManifestRow
 from flowgru.corpus.tasks import REFUSED, Died, Job, Lost, Outcome, PackTask, Task, Workers
 from flowgru.corpus.work import estimate_clip
+from flowgru.corpus.workers.engine import opened_engine
+from flowgru.corpus.workers.slurm import job_settings
 from flowgru.errors import InputFileError, MachineError, RequestError, counted
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.model.pair_network import PairNetwork

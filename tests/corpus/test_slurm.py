@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from flowgru.corpus.slurm import job_settings, parsed_options, threads_of_job
+from flowgru.corpus.workers.slurm import job_settings, parsed_options, threads_of_job
 from flowgru.errors import RequestError
 
 OPTIONS = "partition=gpu,account=vision,gres=gpu:1,cpus-per-task=4,mem=16G,time=12:00:00,nodelist=a1,a2"

@@ -16,8 +16,8 @@ from paths import ROOT
 
 from flowgru.cli import main
 from flowgru.config.corpus import CorpusSettings
-from flowgru.corpus import engine
 from flowgru.corpus.tasks import Lost
+from flowgru.corpus.workers import engine
 from flowgru.errors import MachineError
 
 pytestmark = pytest.mark.timeout(600)
@@ -49,7 +49,7 @@ def do(task):
 
 if __name__ == "__main__":
     from flowgru.cli import main
-    from flowgru.corpus import engine
+    from flowgru.corpus.workers import engine
     engine.free_memory = lambda device: 2 * 2**30
     driver.deciding_settings = lambda settings: {"write": ["half"]}
     real = driver.run_corpus

@@ -17,8 +17,8 @@ from distributed import Client, Future, KilledWorker, LocalCluster
 from flowgru.config.corpus import CorpusSettings
 from flowgru.config.require import MAX_PROCESSES
 from flowgru.console import warn
-from flowgru.corpus.slurm import job_settings, slurm_cluster, threads_of_job
 from flowgru.corpus.tasks import Died, Job, Lost
+from flowgru.corpus.workers.slurm import job_settings, slurm_cluster, threads_of_job
 from flowgru.errors import MachineError, counted, one_line
 from flowgru.model.memory import free_memory
 from flowgru.processes.signals import Stopped, stop_signals
