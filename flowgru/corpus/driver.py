@@ -22,7 +22,7 @@ from flowgru.corpus.staging import num_deaths
 from flowgru.corpus.tables import ManifestRow
 from flowgru.corpus.tasks import REFUSED, Died, Job, Lost, Outcome, PackTask, Task, Workers
 from flowgru.corpus.work import estimate_clip
-from flowgru.corpus.workers.engine import opened_engine
+from flowgru.corpus.workers.opening import opened_engine
 from flowgru.corpus.workers.slurm import job_settings
 from flowgru.errors import InputFileError, MachineError, RequestError, counted
 from flowgru.estimation.opening import is_exported, open_network

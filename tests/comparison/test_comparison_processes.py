@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import is_alive, spawned
 from comparisons import RECIPE, words
 from safetensors.torch import load_file
 
@@ -37,22 +38,6 @@ def started(tmp_path):
         process.kill()
 
 
-def children(process: subprocess.Popen) -> list[int]:
-    """The processes of a comparison that train."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True
-    ).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def wait_until(holds, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not holds():
@@ -67,10 +52,10 @@ def test_two_operators_and_seeds_go_on_after_a_kill_to_the_same_bits(tmp_path, s
     hurt = started(tmp_path / "hurt")
     run = tmp_path / "hurt/runs/equal_width/conv_gru/seed0"
     wait_until(lambda: any(run.glob("step-*")))
-    workers = children(hurt)
-    assert len(workers) == 2
+    begun = spawned(hurt.pid)
+    assert len(begun) == 2
     hurt.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, workers)), 60)
+    wait_until(lambda: not any(map(is_alive, begun)), 60)
     again = started(tmp_path / "hurt")
     out, error = again.communicate(timeout=900)
     assert again.returncode == 0, error
@@ -91,11 +76,11 @@ def test_a_signal_saves_all_trainings_and_leaves_no_process(tmp_path, started, n
     process = started(tmp_path / "results", "--steps", "3000", "--training.checkpoint-every", "3000")
     logs = [tmp_path / f"results/runs/equal_width/{name}/seed0/log.jsonl" for name in ("conv_gru", "control")]
     wait_until(lambda: all(log.exists() and log.stat().st_size for log in logs))
-    workers = children(process)
+    begun = spawned(process.pid)
     process.send_signal(number)
     _, error = process.communicate(timeout=600)
     assert process.returncode == 128 + number and "the same command goes on from here" in error
-    assert not any(map(is_alive, workers))
+    assert not any(map(is_alive, begun))
     assert all(len([*log.parent.glob("step-*")]) == 1 for log in logs)
 
 

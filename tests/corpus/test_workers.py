@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from children import is_alive, spawned
 from distributed import Client, Future
 from estimates import names
 from paths import ROOT
@@ -17,7 +18,7 @@ from paths import ROOT
 from flowgru.cli import main
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus.tasks import Lost
-from flowgru.corpus.workers import engine
+from flowgru.corpus.workers import engine, opening
 from flowgru.errors import MachineError
 
 pytestmark = pytest.mark.timeout(600)
@@ -49,8 +50,8 @@ def do(task):
 
 if __name__ == "__main__":
     from flowgru.cli import main
-    from flowgru.corpus.workers import engine
-    engine.free_memory = lambda device: 2 * 2**30
+    from flowgru.corpus.workers import opening
+    opening.free_memory = lambda device: 2 * 2**30
     driver.deciding_settings = lambda settings: {"write": ["half"]}
     real = driver.run_corpus
     driver.run_corpus = lambda inputs, settings: real(inputs, settings, work=do)
@@ -100,21 +101,6 @@ def write_list(folder: Path, seconds: dict[str, float]) -> None:
     (folder / "list.csv").write_text("\n".join(lines) + "\n")
 
 
-def worker_pids(driver: Driver) -> list[int]:
-    found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(driver.process.pid)], capture_output=True, text=True, check=True
-    )
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "spawn_main" in line]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
-
-
 def test_a_worker_of_dask_does_the_clips(videos, model, tmp_path, capfd):
     pytest.importorskip("distributed", reason="needs the extra corpus")
     words = ["corpus", str(videos / "walk"), "--output", str(tmp_path / "out"), "--model", model, "--device", "cpu"]
@@ -127,13 +113,13 @@ def test_a_worker_of_dask_does_the_clips(videos, model, tmp_path, capfd):
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
-    monkeypatch.setattr(engine, "CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(opening, "CONNECT_TIMEOUT_S", 0.5)
     settings = CorpusSettings(output="out", scheduler="tcp://127.0.0.1:9")
     with (
         pytest.raises(
             MachineError, match=r"no scheduler answers at tcp://127.0.0.1:9 .*start one with `dask scheduler`"
         ),
-        engine.opened_engine(settings),
+        opening.opened_engine(settings),
     ):
         pass
 
@@ -165,13 +151,13 @@ def test_without_slurm_and_without_the_extra_it_is_one_line(videos, model, tmp_p
 
 
 def test_the_cores_are_shared_among_the_workers(monkeypatch):
-    monkeypatch.setattr(engine, "_num_cores", lambda: 16)
+    monkeypatch.setattr(opening, "_num_cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for workers, expected in ((None, (8, 2)), (3, (3, 5)), (40, (40, 1))):
-        assert engine.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
+        assert opening.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
-    assert engine.num_local_workers(CorpusSettings(output="out")) == (4, 4)
-    assert engine.num_local_workers(CorpusSettings(output="out", device="cpu")) == (8, 2)
+    assert opening.num_local_workers(CorpusSettings(output="out")) == (4, 4)
+    assert opening.num_local_workers(CorpusSettings(output="out", device="cpu")) == (8, 2)
 
 
 @pytest.mark.parametrize(
@@ -186,10 +172,10 @@ def test_the_cores_are_shared_among_the_workers(monkeypatch):
     ],
 )
 def test_each_worker_has_the_threads_that_openmp_is_told_of(monkeypatch, said, workers, expected):
-    monkeypatch.setattr(engine, "_num_cores", lambda: 16)
+    monkeypatch.setattr(opening, "_num_cores", lambda: 16)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert engine.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
+    assert opening.num_local_workers(CorpusSettings(output="out", workers=workers)) == expected
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
@@ -206,11 +192,11 @@ def test_a_driver_that_is_killed_leaves_no_process_and_is_gone_on_with(tmp_path)
     write_list(tmp_path, {f"c{number}": 0.2 for number in range(20)})
     first = Driver(tmp_path, "--workers", "2")
     first.until(5)
-    workers = worker_pids(first)
+    begun = spawned(first.process.pid)
     first.process.kill()
     first.process.wait()
     patience = time.monotonic() + 30
-    while any(map(is_alive, workers)):
+    while any(map(is_alive, begun)):
         assert time.monotonic() < patience
         time.sleep(0.1)
     before = {row["id"]: row for row in rows(tmp_path / "out")}
@@ -226,7 +212,7 @@ def test_a_worker_that_is_killed_is_replaced_and_a_clip_that_kills_its_workers_i
     write_list(tmp_path, {bad: 0.1} | {f"c{number}": 0.3 for number in range(12)})
     driver = Driver(tmp_path, "--workers", "1")
     driver.until(4)
-    os.kill(worker_pids(driver)[0], signal.SIGKILL)
+    os.kill(spawned(driver.process.pid)[0], signal.SIGKILL)
     code, errors = driver.ended()
     found = {row["id"]: row for row in rows(tmp_path / "out")}
     (said,) = [line for line in errors if " died while " not in line]  # a line each

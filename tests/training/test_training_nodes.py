@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from children import children
 from tiny_run import log_lines, write_config
 
 from flowgru.cli import main
@@ -72,10 +73,7 @@ class Nodes:
     def kill(self, number: int) -> None:
         """Ends a whole machine at once: its torchrun, and the process that this has started."""
         agent = self.processes[number]
-        found = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(agent.pid)], capture_output=True, text=True, check=True
-        )
-        for pid in [*map(int, found.stdout.split()), agent.pid]:
+        for pid in [*children(agent.pid), agent.pid]:
             os.kill(pid, signal.SIGKILL)
 
     def ended(self, number: int) -> tuple[int, list[str]]:
