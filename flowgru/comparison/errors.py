@@ -62,7 +62,7 @@ class _PartErrors:
         masks = self._masks(index, pair)
         self._pixels = {name: self._pixels[name] + int(mask.sum()) for name, mask in masks.items()}
         for column, flow in enumerate(flows):
-            errors = lengths(flow[0].detach().cpu().double() - target).nan_to_num(nan=math.inf)
+            errors = lengths(flow[0].detach().cpu().double() - target).nan_to_num(nan=math.inf, posinf=math.inf)
             for name, mask in masks.items():
                 self._sums[name][column] += errors[mask].sum()
 

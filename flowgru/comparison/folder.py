@@ -14,7 +14,7 @@ from flowgru.comparison.results import MEASUREMENTS
 from flowgru.config import ComparisonConfig
 from flowgru.config.flatten import completed, flatten
 from flowgru.errors import InputFileError, MachineError, RequestError, value_text
-from flowgru.files.atomic import write_file
+from flowgru.files.atomic import remove_leftovers, write_file
 from flowgru.files.json_text import json_text, parse_json
 from flowgru.files.own_folders import KeptFolders, refuse_foreign
 from flowgru.files.writer_lock import WriterLock
@@ -51,6 +51,7 @@ class ComparisonFolder:
             raise MachineError(
                 f"cannot write to {self.path}: {error.strerror or error}; name another --output"
             ) from None
+        remove_leftovers(self.path)
         self._kept = KeptFolders([self.path])
         self._read()  # another process may have written since
         self.record.config = self._settings

@@ -54,10 +54,10 @@ class Results:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds that were asked for; those that were measured where the configuration does not say."""
+        """The seeds that were asked for by the last call, and those that were measured by it or by an earlier one."""
         asked = self.setting("seeds")
         measured = {m.seed for m in self.measurements if m.seed is not None}
-        return sorted(asked if isinstance(asked, list) else measured)
+        return sorted(measured.union(asked) if isinstance(asked, list) else measured)
 
     def setting(self, *path: str) -> Any:
         """A setting of the configuration by its names from the outermost level in; None where there is none."""

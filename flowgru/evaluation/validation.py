@@ -76,7 +76,7 @@ def pair_errors(
         ).flows
         for column, count in enumerate(iterations):
             error = endpoint_error(flows[count - 1], target, valid)[0]
-            errors[index, column] = error.nan_to_num(nan=torch.inf) if valid.any() else error
+            errors[index, column] = error.nan_to_num(nan=torch.inf, posinf=torch.inf) if valid.any() else error
         if watch is not None:
             watch(index, pair, [flows[count - 1] for count in iterations])
     return errors

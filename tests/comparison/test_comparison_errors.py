@@ -32,8 +32,10 @@ def test_the_error_of_a_part_is_that_of_all_its_pixels(monkeypatch):
     assert isinstance(pairs, SyntheticPairs)
     network = FlowNetwork(NetworkConfig())
     zero = torch.zeros(1, 2, 192, 256)
-    monkeypatch.setattr(network, "forward", lambda *_, **__: SimpleNamespace(flows=[zero, zero + 3, zero + torch.nan]))
-    found = measure_errors(network, pairs, (1, 2, 3), "sintel")
+    monkeypatch.setattr(
+        network, "forward", lambda *_, **__: SimpleNamespace(flows=[zero, zero + 3, zero + torch.nan, zero + torch.inf])
+    )
+    found = measure_errors(network, pairs, (1, 2, 3, 4), "sintel")
     samples = [pairs[index] for index in range(3)]
     lengths = torch.stack([sample.flow.norm(dim=0) for sample in samples]).double()
     depth = torch.stack([untextured_depth(pairs, index) for index in range(3)])
@@ -48,8 +50,9 @@ def test_the_error_of_a_part_is_that_of_all_its_pixels(monkeypatch):
         assert found[name, 2] == pytest.approx(
             torch.stack([(sample.flow - 3).norm(dim=0) for sample in samples])[mask].mean().item(), rel=1e-5
         )
-        assert found[name, 3] == torch.inf
+        assert found[name, 3] == found[name, 4] == torch.inf
     assert found["epe_per_image", 1] == pytest.approx(lengths.mean().item(), rel=1e-6)
+    assert found["epe_per_image", 3] == found["epe_per_image", 4] == torch.inf
 
 
 def test_a_part_without_pixels_has_no_error(monkeypatch):
