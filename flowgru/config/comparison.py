@@ -99,10 +99,9 @@ class ComparisonConfig:
         require(bool(self.iterations) and ascending, "iterations", self.iterations, "ascending, from 1")
         require_refinements("iterations", self.iterations[-1])
         require(self.test.pairs > 0 or bool(self.sets), "test.pairs", 0, "1 or more where `sets` is empty")
-        seeds = {self.training.validation.seed, *(self.training.data.seed + seed for seed in self.seeds)}
-        require(
-            self.test.seed not in seeds,
-            "test.seed",
-            self.test.seed,
-            "another seed than those of training.data (plus the runs' seeds) and training.validation",
-        )
+        trained = {self.training.data.seed + seed for seed in self.seeds}
+        validation = self.training.validation.seed
+        others = "another seed than those of training.data (plus the runs' seeds)"
+        require(validation not in trained, "training.validation.seed", validation, others)
+        also = f"{others} and training.validation"
+        require(self.test.seed not in {validation, *trained}, "test.seed", self.test.seed, also)

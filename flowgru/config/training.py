@@ -216,6 +216,7 @@ class TrainConfig:
         ):
             require(getattr(self, name) > 0, name, getattr(self, name), "1 or more")
         self._check_clips()
+        self._check_seeds()
         if self.generate_on == "cuda":
             given = "stage" if self.stage else "sets" if self.sets else None
             require(given is None, "generate_on", self.generate_on, f"cpu where `{given}` is given")
@@ -246,6 +247,13 @@ class TrainConfig:
     def pairs_in_clip(self) -> int:
         """How many neighbours in a batch are the pairs of one generated clip, in their order; 1 for single pairs."""
         return self.data.clip_frames - 1
+
+    def _check_seeds(self) -> None:
+        """That no generated pair is both trained on and measured."""
+        trains = not self.parts or any(part.name == "synthetic" for part in self.parts)
+        if trains and "synthetic" in self.validation.sets:
+            others = f"another seed than data.seed, {self.data.seed}: these pairs are held out"
+            require(self.validation.seed != self.data.seed, "validation.seed", self.validation.seed, others)
 
     def _check_clips(self) -> None:
         """What clips of several pairs, and a memory that is trained on them, need."""

@@ -64,8 +64,15 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, 
 
 def commit() -> str:
     """The commit of the code that runs; 'unknown' outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
+
+    def said(*words: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        said(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # else the package lies in a checkout of something else
+        return said("describe", "--always", "--dirty")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

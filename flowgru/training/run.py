@@ -64,10 +64,11 @@ def train(
     fabric = connect(device_of_option(device), devices, config.precision)
     _require_whole_parts(config, fabric.world_size)
     folder, num_before = Path(output), None
+    resume = _place_of(resume, folder)
+    is_named = resume not in ("auto", "never")
     if fabric.is_global_zero:
         refuse_foreign_folder(folder)
-        resume = _place_of(resume, folder)
-        begun_in = folder if resume in ("auto", "never") else Path(resume).parent
+        begun_in = Path(resume).parent if is_named else folder
         num_before = noted_steps(begun_in)
         if minutes is not None and num_before is not None:
             config, minutes = replace(config, steps=num_before), None
@@ -76,8 +77,8 @@ def train(
     validation_data = validation_pairs(config)
 
     # What is wrong with the request is said before the folder is made.
-    named = None if resume in ("auto", "never") else named_checkpoint(Path(resume), config)
-    begins = named is None and not CheckpointStore(folder).checkpoints()
+    named = named_checkpoint(Path(resume), config) if is_named and fabric.is_global_zero else None
+    begins = not is_named and not CheckpointStore(folder).checkpoints()
     source = load_model(config.init_from, device="cpu") if begins and config.init_from is not None else None
     origin = origin_of(config.init_from, source.card) if source is not None and config.init_from is not None else None
     with ExitStack() as stack:

@@ -27,6 +27,7 @@ CONFIGS = ROOT / "configs"
         (["--reference", "gru"], "reference is 'gru': it must be one of the rows conv_gru, control"),
         (["--sets", "sintl"], "did you mean"),
         (["--test.seed", "0"], "test.seed is 0: it must be another seed"),
+        (["--training.validation.seed", "0"], "validation.seed is 0: it must be another seed"),
         (["--iterations", "4,2"], "ascending"),
         (["--training.precision", "16"], "precision is 16 and the device cpu: 16 needs a GPU"),
         (["--training.generate_on", "cuda"], "generate_on is cuda, and no CUDA device was found"),

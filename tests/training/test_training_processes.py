@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,13 @@ import torch
 from interpreter import run_alone
 from lightning_fabric import Fabric
 from paths import HELPERS
-from tiny_run import log_lines, new_run, write_config
+from tiny_run import TINY, log_lines, new_run, write_config
 
 from flowgru.errors import MachineError, RequestError
 from flowgru.processes.fabric import connect
 from flowgru.training import ranks as processes
+from flowgru.training import run
+from flowgru.training.run import train
 
 DIES_ONCE = """
 import os, signal, sys
@@ -105,6 +109,18 @@ def test_after_a_run_of_several_processes_a_script_goes_on_in_one_and_makes_no_o
     assert sorted(path.parent.name for path in tmp_path.glob("*/model.safetensors")) == ["first", "third"]
 
 
+def test_every_process_takes_the_bare_name_of_a_checkpoint_as_one_in_the_output_folder(tmp_path, monkeypatch):
+    """Those that are not the first one know of the checkpoint by it, and read none."""
+    output = tmp_path / "out"
+    train(replace(TINY, steps=1), str(output), device="cpu")
+    fabric = SimpleNamespace(is_global_zero=False, world_size=1, launch=lambda: sys.exit("launched"))
+    monkeypatch.setattr(run, "connect", lambda *_: fabric)
+    monkeypatch.setattr(run, "together", lambda _: nullcontext())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="launched"):
+        train(replace(TINY, steps=1, init_from="nowhere.safetensors"), str(output), resume="step-00000001")
+
+
 def test_one_gpu_cannot_be_named_for_several_processes():
     with pytest.raises(RequestError, match="--device is cuda:1 for 2 processes"):
         connect(torch.device("cuda:1"), 2, "32")
@@ -124,6 +140,8 @@ FIRST = """
 import subprocess, sys, time
 from types import SimpleNamespace as Namespace
 from flowgru.training import ranks as processes
+from flowgru.training import run
+from flowgru.training.run import train
 processes.GRACE_S = 0.5
 dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(CODE)"])
 launcher = Namespace(procs=[dead])
@@ -135,6 +153,8 @@ STARTER = """
 import subprocess, sys
 from types import SimpleNamespace as Namespace
 from flowgru.training import ranks as processes
+from flowgru.training import run
+from flowgru.training.run import train
 with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=None))):
     subprocess.run([sys.executable, "-c", *sys.argv[1:]])
 """
@@ -144,6 +164,8 @@ import os, sys, time
 from types import SimpleNamespace as Namespace
 parent = os.getppid()
 from flowgru.training import ranks as processes
+from flowgru.training import run
+from flowgru.training.run import train
 def wait():
     print("waits", flush=True)
     while os.getppid() == parent:

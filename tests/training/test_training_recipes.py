@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.parser import TaskParser
+from flowgru.training import provenance
 from flowgru.training.feeding.pairs import training_pairs, validation_pairs
 from flowgru.training.provenance import licence
 from flowgru.training.run import train
@@ -215,6 +217,26 @@ def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
     with pytest.raises(RequestError, match=said):
         train(replace(TINY, **changes), str(tmp_path / "run"), device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_held_out_pairs_are_no_pairs_of_the_training():
+    alike = replace(TINY.validation, seed=TINY.data.seed)
+    with pytest.raises(RequestError, match=r"validation\.seed is 0: it must be another seed than data.seed, 0"):
+        replace(TINY, validation=alike)
+    assert replace(TINY, stage="chairs", validation=alike).validation.seed == TINY.data.seed
+
+
+def test_the_commit_of_a_checkout_that_is_not_of_this_package_is_not_taken_for_its_own(tmp_path, monkeypatch):
+    package = tmp_path / "venv/provenance.py"
+    package.parent.mkdir()
+    package.touch()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(package))
+    assert provenance.commit() == "unknown"
+    subprocess.run([*git, "add", "-f", str(package)], check=True)
+    assert provenance.commit().endswith("-dirty")
 
 
 def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path):

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from flowgru.errors import FlowgruError, MachineError, RequestError, counted, one_line
-from flowgru.files.atomic import write_file
+from flowgru.files.atomic import remove_leftovers, write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.weight_files.model_file import STATE_FILE, WEIGHTS, weights_as_bytes
@@ -69,6 +70,7 @@ class CheckpointStore:
                 f"cannot write to {self.directory}: {error.strerror or error}; name another --output"
             ) from None
         # The lock is ours, so whatever is staged belongs to a process that died.
+        remove_leftovers(self.directory)
         for stale in self.directory.glob(".tmp-step-*"):
             shutil.rmtree(stale, ignore_errors=True)
         return self
@@ -114,11 +116,7 @@ class CheckpointStore:
 
         MachineError where the disk cannot say.
         """
-        for path in self.checkpoints():
-            with contextlib.suppress(RequestError):
-                if read_facts(path).get("best"):
-                    return path
-        return None
+        return _best_of(self.checkpoints())
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, newest first."""
@@ -172,7 +170,7 @@ class CheckpointStore:
         replaced = [path for path in self.checkpoints() if path.suffix == REPLACED]
         older = [path for path in self.checkpoints() if path not in replaced and step_of(path) <= saved]
         try:
-            best = self.best()
+            best = _best_of(older)
         except MachineError:  # any of them may be the best: they are dropped after a later save
             return
         for path in [*replaced, *(path for path in older[self.keep :] if path != best)]:
@@ -184,6 +182,15 @@ class CheckpointStore:
         with contextlib.suppress(OSError):
             os.rename(path, dropped)
         shutil.rmtree(dropped, ignore_errors=True)
+
+
+def _best_of(checkpoints: Sequence[Path]) -> Path | None:
+    """The first one that was saved as the best. MachineError where the disk cannot say."""
+    for path in checkpoints:
+        with contextlib.suppress(RequestError):
+            if read_facts(path).get("best"):
+                return path
+    return None
 
 
 def require_space(directory: Path, weights_bytes: int, keep: int) -> None:

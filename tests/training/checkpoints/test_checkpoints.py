@@ -169,6 +169,14 @@ def test_a_damaged_newer_checkpoint_does_not_displace_what_was_just_saved(tmp_pa
         assert len(store.checkpoints()) == 1
 
 
+def test_a_damaged_newer_checkpoint_does_not_cost_the_best_one(tmp_path):
+    with CheckpointStore(tmp_path, keep=1) as store:
+        (save(store, 20, best=True) / "train.pt").write_bytes(b"")
+        best = save(store, 10, best=True)
+        save(store, 12)
+        assert best in store.checkpoints()
+
+
 def test_steps_are_ordered_as_numbers(tmp_path):
     with CheckpointStore(tmp_path, keep=1) as store:
         save(store, 99_999_999)
