@@ -33,7 +33,8 @@ from flowgru.evaluation.measures.sections import Section
 from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.set_report import MeasuredSet, print_table, refuse_existing, write_results
 from flowgru.evaluation.worst import WorstPairs
-from flowgru.files.own_folders import make_folders
+from flowgru.files.atomic import remove_leftovers
+from flowgru.files.own_folders import make_folders, remove_files
 from flowgru.model.pair_network import PairNetwork
 
 
@@ -64,7 +65,7 @@ def run_evaluation(
     worst: int,
     overwrite: bool,
 ) -> bool:
-    """Measures and reports, see flowgru.commands.evaluate; whether every pair could be read."""
+    """Measures and reports, see flowgru.commands.evaluate; whether everything could be read."""
     words = [word for word in data if is_clip(word)]
     sets = open_datasets([word for word in data if word not in words], root)
     refuse_what_cannot_be(settings, flows, has_truth=bool(sets), clips=words)
@@ -82,6 +83,7 @@ def run_evaluation(
     said = {**method.said, "static_pairs": static}
     if folder is not None:
         make_folders([folder])
+        remove_leftovers(folder)
     if settings.flow_folder is not None:
         flow_folder = FlowFolder(settings.flow_folder)
     subjects = [_subject(pairs, method, flow_folder, flows) for pairs in [*sets, *clips]]
@@ -105,7 +107,10 @@ def run_evaluation(
     left_out = [line for found in measured for line in found.evaluation.left_out]
     for line in left_out:
         warn(f"error: {line}; this pair was left out")
-    return not left_out
+    problems = [problem for clip in clips for problem in clip.problems]
+    for problem in problems:
+        warn(f"error: {problem}")
+    return not left_out and not problems
 
 
 def _write(
@@ -118,7 +123,7 @@ def _write(
     overwrite: bool,
 ) -> None:
     """All files of the evaluation, in place of an earlier one's."""
-    results.remove(results.earlier_files(folder))
+    remove_files(results.earlier_files(folder))
     further = results.sections_report(sections, settings.measures())
     write_results(folder, said, measured, further=further, overwrite=overwrite)
     results.write_sections(folder, sections, overwrite=overwrite)

@@ -23,7 +23,7 @@ from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPair
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
-from flowgru.files.own_folders import refuse_file, refuse_link, remove_empty
+from flowgru.files.own_folders import refuse_file, refuse_link, remove_empty, remove_files
 
 REPORT = "evaluation.json"
 PAIRS = "pairs.csv"
@@ -164,9 +164,9 @@ def write_results(
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)
+    _remove_pictures(folder / WORST)  # before the numbers are new, so that none of them stands beside an old picture
     write_file(folder / REPORT, json_text(report) + "\n", overwrite)
     write_file(folder / PAIRS, _pairs_csv(sets), overwrite)
-    _remove_pictures(folder / WORST)
     for measured in sets:
         pictures = folder / WORST / _file_name(measured.pairs.label)
         refuse_link(pictures, folder)
@@ -211,9 +211,7 @@ def _short(folder: Path) -> str:
 
 def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, whichever sets it measured."""
-    for path in folder.glob("*/[0-9][0-9]*_*.png"):
-        if not path.parent.is_symlink():
-            path.unlink()
+    remove_files(path for path in folder.glob("*/[0-9][0-9]*_*.png") if not path.parent.is_symlink())
     remove_empty([folder, *(path for path in folder.glob("*") if path.is_dir())])
 
 

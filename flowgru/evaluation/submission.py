@@ -15,6 +15,7 @@ from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import open_network
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
+from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import KeptFolders, make_folders, refuse_file, refuse_link
 
 SHOWN_FAULTS = 5
@@ -89,6 +90,8 @@ def _refuse_existing(folder: Path, own: set[str], *, overwrite: bool) -> None:
     refuse_file(folder)
     for name in own:
         refuse_link((folder / name).parent, folder)
+    for place in {(folder / name).parent for name in own}:
+        remove_leftovers(place)
     present = files_in(folder)
     if others := sorted(present - own):
         raise RequestError(f"{folder} already holds {others[0]}, which is no part of a submission: remove it")

@@ -16,9 +16,11 @@ def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "
     The mean error of the pixels that remain once the least confident ones are taken away, relative to that of all pixels,
     as a curve over the share that was taken; minus the same curve where the largest errors are taken away first; the mean
     of this difference over shares from 0 to 1 (Ilg et al. 2018, "Uncertainty Estimates and Multi-Hypotheses Networks for
-    Optical Flow", section 5.1). NaN where there is no pixel or no error.
+    Optical Flow", section 5.1). NaN where there is no pixel or no error, infinite where an error is.
     """
     mean = errors.double().mean()
+    if mean.isinf():
+        return float("inf")
     if not len(errors) or not mean > 0:
         return float("nan")
     taken = (torch.arange(STEPS, dtype=torch.float64) / STEPS * len(errors)).long().to(errors.device)

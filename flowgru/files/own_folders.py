@@ -71,6 +71,15 @@ def make_folders(folders: Sequence[Path]) -> None:
             raise MachineError(f"cannot write into {folder} ({reason}): name another --output") from None
 
 
+def remove_files(files: Iterable[Path]) -> None:
+    """Takes away results of an earlier run, which would be taken for those of this one. MachineError where that fails."""
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise MachineError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
 def remove_empty(folders: Sequence[Path]) -> None:
     """Takes back folders in which nothing was written."""
     for folder in reversed(folders):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,24 @@ def test_pictures_of_sets_that_are_not_measured_again_go(middlebury, tmp_path):
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output, "--overwrite") == 0
     assert sorted(path.name for path in (output / "worst").iterdir()) == ["middlebury", "sintel"]
     assert [path.name for path in (output / "worst/sintel").iterdir()] == ["notes.txt"]
+
+
+def test_old_numbers_stay_where_old_pictures_cannot_go(middlebury, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "out"
+    words = ("middlebury", "--root", middlebury, "--output", output)
+    assert run(*words, "--baseline", "dis") == 0
+    before = (output / "evaluation.json").read_text()
+
+    def refused(path, missing_ok=False, *, real=Path.unlink):
+        if path.suffix == ".png":
+            raise PermissionError(13, "Permission denied")
+        real(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    capsys.readouterr()
+    assert run(*words, "--baseline", "zero", "--overwrite") == 4
+    assert "error: cannot remove" in capsys.readouterr().err.splitlines()[-1]
+    assert (output / "evaluation.json").read_text() == before
 
 
 def test_results_are_written_even_if_nobody_reads_the_table(middlebury, tmp_path):

@@ -26,6 +26,10 @@ def test_without_errors_there_is_no_order(errors):
     assert math.isnan(sparsification_error(errors, torch.rand(len(errors))))
 
 
+def test_an_error_without_bound_leaves_no_finite_order():
+    assert sparsification_error(torch.tensor([1.0, math.inf]), torch.rand(2)) == math.inf
+
+
 def test_true_probabilities_are_calibrated_and_boasts_are_not():
     probability = torch.rand(200_000)
     happened = torch.rand(200_000) < probability

@@ -39,6 +39,8 @@ class ClipPairs(Dataset[FlowSample]):
         self._stream: Iterator[tuple[int, Frame]] = iter(())
         self._held: dict[int, Frame] = {}
         kinds = [(frame.name, frame.segment, frame.image.shape) for frame in source]
+        self.problems = list(source.problems)
+        """One line for each thing that could not be read."""
         self._places = [place for place, (one, two) in enumerate(pairwise(kinds)) if one[1:] == two[1:]]
         folder = Path(self.label)
         self.pairs = [FramePair(kinds[at][0], folder / kinds[at][0], folder / kinds[at + 1][0]) for at in self._places]

@@ -12,7 +12,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.console import progress
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.scene import Scene
-from flowgru.errors import MachineError, sides
+from flowgru.errors import MachineError, RequestError, sides
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import estimated, mean_distance
@@ -106,7 +106,7 @@ def measure_sizes(estimator: Estimator, device: torch.device, sizes: Sequence[tu
         "One generated scene at several sizes, each with its exact flow. true_flow is the mean length of that flow; epe the "
         "mean end-point error over all pixels, and epe_relative its share of the mean length. seconds are those of one "
         "pair, after one at the smallest size that is not counted; memory is by how much the process's memory, or the "
-        "GPU's, rose at most. A dash stands where memory did not suffice."
+        "GPU's, rose at most. A dash stands where memory did not suffice, or the model takes no pictures of that size."
     )
     columns = [
         Column("size", "px"), Column("true_flow", "px"), Column("epe", "px"), Column("epe_relative", "%"),
@@ -142,14 +142,14 @@ def _smaller(picture: Tensor, size: tuple[int, int]) -> Tensor:
 def _measured(
     estimator: Estimator, device: torch.device, pair: FlowSample
 ) -> tuple[str, float, float | None, float | None, float | None, float | None]:
-    """A line of the table; its seconds and what follows are None where memory did not suffice."""
+    """A line of the table; its error and what follows are None where memory or the model refuses."""
     length = float(lengths(pair.flow.double()).mean())
     try:
         forget_peak(device)
         before, began = used_memory(device), time.perf_counter()
         flow = estimated(estimator, pair.first, pair.second)
         seconds, rise = time.perf_counter() - began, peak_memory(device) - before
-    except (MachineError, MemoryError):
+    except (MachineError, MemoryError, RequestError):
         return pair.name, length, None, None, None, None
     error = mean_distance(flow, pair.flow)
     return pair.name, length, error, 100 * error / length if length else None, seconds, rise / MIB

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.console import printable, say, warn
-from flowgru.errors import MachineError, RequestError
+from flowgru.errors import RequestError
 from flowgru.evaluation.measures.sections import MeasuredTable, Section, Value, shown, stored
 from flowgru.evaluation.set_report import REPORT, say_columns
 from flowgru.files.atomic import write_file
@@ -76,15 +76,6 @@ def write_sections(folder: Path, sections: Sequence[Section], *, overwrite: bool
             for chart in section.charts:
                 if (svg := chart_svg(chart)) is not None:
                     write_file(folder / PICTURE, svg, overwrite)
-
-
-def remove(files: Sequence[Path]) -> None:
-    """Takes away the further measures of an earlier run, which would be taken for those of this one."""
-    for path in files:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise MachineError(f"cannot remove {path}: {error.strerror or error}") from error
 
 
 def chart_svg(chart: Any) -> str | None:

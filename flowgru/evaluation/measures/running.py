@@ -1,6 +1,7 @@
 """Which of the further measures an evaluation makes, and of what."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ from flowgru.evaluation.measures.temporal import measure_temporal
 from flowgru.evaluation.measures.trusted import measure_trust
 from flowgru.version import VERSION
 
+OF_CLIPS = {"--corruptions", "--temporal", "--time"}
+"""Measures that say something of frames whose true flow is not known."""
+
 
 class Gathered(NamedTuple):
     """What the measuring of the errors leaves for further measures."""
@@ -39,16 +43,18 @@ def refuse_what_cannot_be(
         raise RequestError(
             f"--flows {flows} holds flows of the data alone, and {' and '.join(estimating)} need others: leave one out"
         )
-    if has_truth:
+    if not clips:
         return
     if flows is not None:
         raise RequestError(
-            f"{clips[0]} has no true flow that --flows {flows} could be measured against: give a data set"
+            f"{clips[0]} has no true flow that --flows {flows} could be measured against: "
+            f"{'leave it out' if has_truth else 'give a data set'}"
         )
-    if not asked - {"--trust"}:
+    if not asked & OF_CLIPS:
         why = "--trust compares errors, which need one" if settings.trust else "errors need one"
         raise RequestError(
-            f"{clips[0]} has no true flow, and {why}: give --corruptions, --temporal or --time, or a data set with flow"
+            f"{clips[0]} has no true flow, and {why}: give --corruptions, --temporal or --time, or "
+            f"{'leave it out' if has_truth else 'a data set with flow'}"
         )
 
 
@@ -100,13 +106,14 @@ def open_sweep(
     """Where the measurements under corruptions are kept while they are made; says so where an earlier run goes on."""
     if folder is None or not settings.corruptions:
         return Sweep()
-    model = Path(settings.model)
+    model, given = Path(settings.model), None if settings.flow_folder is None else Path(settings.flow_folder)
     request = {
         "flowgru": VERSION,
         "method": {name: value for name, value in method.items() if name != "static_pairs"},
         "model file": _stamp([model]) if model.is_file() else None,
         "severity": settings.severity or 2,
-        "data": {subject.label: _stamp(_files(subject)) for subject in subjects},
+        "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
+        "initial flows": None if given is None else _stamp(sorted(given.rglob("*"))),
     }
     sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions()), overwrite=overwrite)
     if sweep.num_known:
@@ -114,13 +121,19 @@ def open_sweep(
     return sweep
 
 
-def _files(subject: Subject) -> list[Path]:
+def _parts(subject: Subject) -> Iterable[object]:
+    """What a data set is made of: of each pair its name and files, or the files of a clip."""
     if isinstance(subject.pairs, FlowPairs):
-        return [file for pair in subject.pairs.pairs for file in (pair.first, pair.second, pair.flow)]
-    return list(subject.pairs.files)
+        return (part for pair in subject.pairs.pairs for part in pair)
+    return subject.pairs.files
 
 
-def _stamp(files: Sequence[Path]) -> str:
-    """What changes where a file is changed: number, bytes and times of all."""
-    stats = [file.stat() for file in files]
-    return f"{len(stats)} files, {sum(each.st_size for each in stats)} bytes, {sum(each.st_mtime_ns for each in stats)}"
+def _stamp(parts: Iterable[object]) -> str:
+    """What changes where one of these does, or their order: of files it reads name, size and time, not what is in them."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part!r}\n".encode("utf-8", "surrogateescape"))
+        if isinstance(part, Path) and part.is_file():
+            facts = part.stat()
+            digest.update(f"{facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

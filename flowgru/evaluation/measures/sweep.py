@@ -83,6 +83,8 @@ class Sweep:
         lines = journal.read()
         old = lines[0].get("request") if lines else None
         if not isinstance(old, dict):
+            if not overwrite:
+                _refuse_foreign(journal.path)
             return
         names = [name for name in {**old, **self._request} if old.get(name) != self._request.get(name)]
         if names:
@@ -103,6 +105,12 @@ class Sweep:
                 f"{journal.path} is of an interrupted sweep that has measured {', '.join(others)} too: give the same "
                 "command again to go on with it, or --overwrite, or another --output"
             )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """RequestError where there is something in a journal's place that no sweep has left."""
+    if path.is_symlink() or path.is_dir() or (path.exists() and path.stat().st_size):
+        raise RequestError(f"{path} is no journal of an interrupted sweep: give --overwrite or another --output")
 
 
 def _line(key: tuple[str, int, str], row: dict[str, Any]) -> dict[str, Any]:

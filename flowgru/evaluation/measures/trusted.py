@@ -22,7 +22,8 @@ from flowgru.model.exported.flow import ExportedFlow
 
 SIGNS = {
     "confidence": "what the model says, read as the probability of an error of at most 1 px",
-    "forward-backward": "distance of the flow from the opposite of the backward flow where it leads [px]",
+    "forward-backward": "distance of the flow from the opposite of the backward flow where it leads [px]; infinite where it "
+    "leaves the picture",
     "last update": "length of what the last refinement changed, before any polish [px]",
     "census": "how unlike the matched pixels look, averaged over 15x15 pixels",
 }
@@ -63,6 +64,7 @@ class TrustMeasure:
             stop_below=settings.stop_below,
             can_resize=False,
             confidence=True,
+            cuda_graph=settings.cuda_graph,
             last_update=way.iterations > 1 and gives_all_flows and settings.stop_below is None,
         )
 
@@ -86,7 +88,7 @@ class TrustMeasure:
         kept.errors.append(error.flatten()[places].double())
         for name in SIGNS:
             if (sign := signs.get(name)) is not None:
-                kept.signs[name].append(sign.nan_to_num(nan=torch.inf).flatten()[places].double())
+                kept.signs[name].append(sign.nan_to_num(nan=torch.inf, posinf=torch.inf).flatten()[places].double())
 
     @torch.inference_mode()
     def _signs(self, pair: Pair) -> tuple[Float[Tensor, "2 H W"], dict[str, Float[Tensor, "H W"]]]:
@@ -104,7 +106,8 @@ class TrustMeasure:
             if found.last_update is not None:
                 signs["last update"] = lengths(found.last_update.cpu())
         if backward is not None:
-            signs["forward-backward"] = lengths(flow + backward_warp(backward[None], flow[None])[0][0])
+            returned, inside = backward_warp(backward[None], flow[None])
+            signs["forward-backward"] = torch.where(inside[0], lengths(flow + returned[0]), torch.inf)
         if max(first.shape) <= LONGEST:
             greys = [grey_levels(to_levels(picture)) for picture in (first, second)]
             array = np.ascontiguousarray(flow.permute(1, 2, 0).numpy(), np.float32)
@@ -165,8 +168,8 @@ def _tables(table: list[list[Value]], bins: list[list[Value]]) -> list[MeasuredT
     ]  # fmt: skip
     bin_says = (
         f"Calibration in {BINS} bins, the most trusted first: of the confidence bins of equal width, of the other signs "
-        "bins of equally many pixels. value is the mean of the sign in the bin, within_1px the share of its pixels with "
-        "an error of at most 1 px."
+        "bins of equally many pixels. value is the mean of the sign in the bin where it is finite, within_1px the share of "
+        "its pixels with an error of at most 1 px."
     )
     bin_columns = [
         Column("set"), Column("sign"), Column("bin"), Column("value"), Column("within_1px"), Column("epe", "px"),
@@ -182,7 +185,7 @@ def _calibration(
     name: str, sign: Float[Tensor, "N"], errors: Float[Tensor, "N"]
 ) -> tuple[float | None, list[tuple[int, float, float, float, float]]]:
     """The calibration error of what is a probability, and of each bin that has pixels its number from 1 on, the mean of the
-    sign, the share within 1 px, the mean error and the share of the pixels."""
+    finite signs, the share within 1 px, the mean error and the share of the pixels."""
     close, is_probability = errors <= CLOSE, name == "confidence"
     if is_probability:
         values = -sign
@@ -196,7 +199,8 @@ def _calibration(
         inside = places == number
         if inside.any():
             shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
-            rows.append((number + 1, values[inside].mean().item(), *shares))
+            finite = values[inside & values.isfinite()]
+            rows.append((number + 1, finite.mean().item() if len(finite) else torch.inf, *shares))
     stated = [(value, within, share) for _, value, within, _, share in rows[::-1]]
     return distance_of_bins(stated) if is_probability else None, rows
 

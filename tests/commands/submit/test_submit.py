@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -156,6 +157,10 @@ def test_flows_are_not_overwritten_unasked(submission, capsys):
     assert run(*words) == 2
     assert "already holds flow/000000_10.png" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in submission.rglob("*.png")} == before
+    assert run(*words, "--overwrite") == 0
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (submission / f"flow/.flowgru-{ended.pid}-0123abcd.png").touch()  # as a process that is killed leaves it
     assert run(*words, "--overwrite") == 0
     (submission / "notes.txt").touch()
     assert run(*words, "--overwrite") == 2

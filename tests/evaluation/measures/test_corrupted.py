@@ -8,10 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from estimates import only_error
+from media import noisy_frames, write_clip
 
 from flowgru.cli import main
 from flowgru.config.evaluation.corruptions import CORRUPTION_NAMES
 from flowgru.data.corruptions.pairs import corrupt_pair
+from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
 from flowgru.evaluation.measures import corrupted
 
@@ -126,6 +129,38 @@ def test_a_sweep_does_not_go_on_with_other_numbers(pairs, tmp_path, monkeypatch,
     assert {float(row["distance"]) for row in rows(out)} == {0}
 
 
+@pytest.mark.parametrize("change", ["order", "direction", "flow"])
+def test_a_sweep_does_not_go_on_with_other_data(pairs, tmp_path, monkeypatch, capsys, change):
+    words = (pairs, "--baseline", "farneback", "--corruptions", "fog,rain", "--output", tmp_path / "out")
+    interrupted(monkeypatch, 2)
+    assert run(*words) == 130
+    head, *lines = pairs.read_text().splitlines()
+    if change == "order":
+        pairs.write_text("\n".join([head, *reversed(lines)]))
+    elif change == "direction":
+        pairs.write_text("\n".join(["second,first,flow", *lines]))
+    else:
+        write_flow(tmp_path / "f1.flo", np.ones((24, 40, 2), np.float32), overwrite=True)
+    interrupted(monkeypatch, 100)
+    capsys.readouterr()
+    assert run(*words) == 2
+    assert "interrupted sweep with another data" in only_error(capsys)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_in_the_journals_place_that_no_sweep_has_left_stays(pairs, tmp_path, capsys, is_link):
+    words = (pairs, "--baseline", "zero", "--corruptions", "fog", "--output", tmp_path / "out")
+    journal = tmp_path / "out/corruptions.jsonl"
+    journal.parent.mkdir()
+    mine = tmp_path / "mine.jsonl" if is_link else journal
+    mine.write_text('{"fog": "mine"}\n')
+    if is_link:
+        journal.symlink_to(mine)
+    assert run(*words) == 2 and "is no journal of an interrupted sweep" in only_error(capsys)
+    assert mine.read_text() == '{"fog": "mine"}\n' and journal.is_symlink() == is_link
+    assert run(*words, "--overwrite") == 0 and len(rows(tmp_path / "out")) == 4
+
+
 def test_a_sweep_of_fewer_corruptions_takes_nothing_away(pairs, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     words = (pairs, "--baseline", "farneback", "--output", out, "--corruptions")
@@ -190,5 +225,17 @@ def test_a_wrong_request_is_one_line(words, said, pairs, capsys):
 )
 def test_errors_of_what_has_no_true_flow_are_refused(words, said, frames, capsys):
     assert run(frames, "--baseline", "zero", *words) == 2
-    error = capsys.readouterr().err
-    assert said in error and len(error.splitlines()) == 1
+    assert said in only_error(capsys)
+
+
+@pytest.mark.parametrize("words", [["--baseline", "zero"], ["--baseline", "zero", "--reach"], ["--flows", "."]])
+def test_a_clip_of_which_nothing_would_be_measured_is_refused_beside_a_set_too(words, pairs, frames, capsys):
+    assert run(pairs, frames, *words) == 2
+    assert f"{frames} has no true flow" in (said := only_error(capsys)) and said.endswith("leave it out")
+
+
+def test_what_could_not_be_read_of_a_clip_is_said(tmp_path, capsys):
+    clip = write_clip(tmp_path / "walk.mkv", noisy_frames(6))
+    clip.write_bytes(clip.read_bytes()[: 2 * clip.stat().st_size // 3])
+    assert run(clip, "--baseline", "zero", "--corruptions", "fog", "--output", tmp_path / "out") == 3
+    assert "the file ends early" in capsys.readouterr().err and rows(tmp_path / "out")

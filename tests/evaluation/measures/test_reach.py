@@ -11,9 +11,10 @@ from flowgru.config import NetworkConfig
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
 from flowgru.data.sample import FlowSample
+from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.evaluation.measures import seconds
-from flowgru.evaluation.measures.reach import ReachBins, scene_pairs
+from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, scene_pairs
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -70,6 +71,16 @@ def test_the_files_have_the_bins_and_the_sizes(pairs, tmp_path):
     with (out / "time.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["pairs"], row["size"], row["precision"]) == ("1", "24x40", "") and int(row["threads"]) >= 1
+
+
+def test_a_size_that_the_model_refuses_is_a_dash_and_the_others_are_measured():
+    def limited(first, second, start=None, /):
+        if first.shape[-1] > 64:
+            raise RequestError("the file takes pictures of up to 64 px")
+        return Estimate(torch.zeros(1, 2, *first.shape[-2:]))
+
+    rows = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)]).rows
+    assert rows[0][2] is not None and rows[1][0] == "96x128" and rows[1][2:] == [None] * 4
 
 
 def test_flows_from_files_have_bins_alone(pairs, tmp_path, capsys):

@@ -17,7 +17,7 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.evaluate import network_estimator, picture_estimator
 from flowgru.evaluation.measures.subjects import Subject
-from flowgru.evaluation.measures.trusted import _calibration, measure_trust
+from flowgru.evaluation.measures.trusted import TrustMeasure, _calibration, measure_trust
 from flowgru.evaluation.trust import calibration_error, kept_errors
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.flow import ExportedFlow
@@ -43,7 +43,7 @@ def test_what_disagrees_with_its_way_back_is_known_to_be_wrong(pairs):
         flow = np.zeros((24, 40, 2), np.float32)
         flow[..., 0] = 2.0 if len(seen) % 2 else -2.0  # each pair is asked for in both directions
         if len(seen) % 2:
-            flow[:, 20:, 1] = np.linspace(1, 6, 20)
+            flow[:, 20:, 0] -= np.linspace(1, 6, 20)
         return flow
 
     data = open_dataset(str(pairs), ".")
@@ -59,6 +59,21 @@ def test_what_disagrees_with_its_way_back_is_known_to_be_wrong(pairs):
     assert len(bins) == 10 and [row[2] for row in bins] == list(range(1, 11))
     assert bins[0][5] == pytest.approx(0) and bins[9][5] == pytest.approx(np.sort(errors)[36:].mean(), abs=0.05)
     assert sum(row[6] for row in bins) == pytest.approx(1)  # pyright: ignore
+
+
+def test_the_way_back_says_nothing_where_the_flow_leaves_the_picture(pairs):
+    """Both ways are 0.5 px to the right: inside, the flow is 1 px from the opposite of the way back."""
+
+    def method(first, second):
+        flow = np.zeros((24, 40, 2), np.float32)
+        flow[..., 0] = 0.5
+        return flow
+
+    subject = Subject(open_dataset(str(pairs), "."), picture_estimator(method), None)
+    found = TrustMeasure(subject, MeasureSettings()).measure().signs["forward-backward"][0]
+    assert found.isinf().sum() == 24 and found[found.isfinite()].tolist() == pytest.approx([1.0] * (24 * 39 - 1))
+    _, rows = _calibration("forward-backward", found, torch.zeros(len(found)))
+    assert [value for _, value, *_ in rows] == pytest.approx([1.0] * 10)
 
 
 def test_a_model_has_all_four_signs(pairs, tmp_path):
