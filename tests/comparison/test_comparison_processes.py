@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import is_alive, spawned
 from comparisons import RECIPE, words
+from interpreter import is_alive, spawned
 from safetensors.torch import load_file
 
 from flowgru.comparison.measurements import read_measurements

@@ -1,6 +1,5 @@
 """The report of a comparison says what was measured, what is missing, and no more than the seeds support."""
 
-import json
 import math
 import re
 import shutil
@@ -124,14 +123,6 @@ def test_one_seed_prints_no_interval_and_says_so(tmp_path):
     assert "There is one seed, so nothing here has an interval" in words(page)
     assert "±" not in page and "±" not in (tmp_path / "table.md").read_text("utf-8")
     assert "1, without interval" in words(page)
-
-
-def test_seeds_of_an_earlier_call_count_as_well(tmp_path):
-    small(tmp_path)
-    about = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
-    about["config"]["seeds"] = [7]
-    (tmp_path / "comparison.json").write_text(json.dumps(about), "utf-8")
-    assert read_results(tmp_path).seeds == [0, 1, 2, 7]
 
 
 def test_the_same_folder_gives_the_same_page(tmp_path):

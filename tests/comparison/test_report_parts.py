@@ -1,5 +1,6 @@
 """The report says where the error is, how rows differ after every number of refinements, and what they are at equal time."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from test_report import TWO, cells
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.report.text import estimate_text
+from flowgru.comparison.results import read_results
 from flowgru.comparison.statistics import mean_interval
 
 ERRORS = {"conv_gru": (3.0, 3.5, 4.1), "conv_min_gru": (2.0, 2.4, 3.2)}
@@ -99,3 +101,11 @@ def test_a_row_whose_time_is_not_known_has_no_error_at_equal_time(tmp_path, miss
     ]
     table = cells(page_with(tmp_path, *lines), "The error on the validation pairs")
     assert table[missing] == ["–", "–", "–"]
+
+
+def test_seeds_of_an_earlier_call_count_as_well(tmp_path):
+    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",), sets=("synthetic",))
+    about = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    about["config"]["seeds"] = [7]
+    (tmp_path / "comparison.json").write_text(json.dumps(about), "utf-8")
+    assert read_results(tmp_path).seeds == [0, 1, 2, 7]

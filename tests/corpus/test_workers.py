@@ -10,9 +10,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from children import is_alive, spawned
 from distributed import Client, Future
 from estimates import names
+from interpreter import is_alive, spawned
 from paths import ROOT
 
 from flowgru.cli import main

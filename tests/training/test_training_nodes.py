@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from children import children
+from interpreter import children
 from tiny_run import log_lines, write_config
 
 from flowgru.cli import main
