@@ -77,7 +77,7 @@ def backward_warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[T
     height, width = flow.shape[-2:]
     target = pixel_grid(height, width, like=flow) + flow
     inside = (target[:, 0] >= 0) & (target[:, 0] <= width - 1) & (target[:, 1] >= 0) & (target[:, 1] <= height - 1)
-    return sample(second, target.permute(0, 2, 3, 1)) * inside[:, None], inside
+    return torch.where(inside[:, None], sample(second, target.permute(0, 2, 3, 1)), 0), inside
 
 
 def forward_warp(
@@ -102,7 +102,9 @@ def forward_warp(
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         inside = inside if taken is None else inside & taken
         index = before + (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-        arrived = arrived.index_add(1, index.flatten(), weighted * (weight * inside).flatten())
+        share = (weight * inside).flatten()
+        # What has no share must not count where it is not finite, and times 0 it would.
+        arrived = arrived.index_add(1, index.flatten(), torch.where(share > 0, weighted * share, 0))
     reached = arrived[-1] > LEAST_ARRIVAL
     mean = torch.where(reached, arrived[:-1] / arrived[-1].clamp(min=LEAST_ARRIVAL), 0)
     return mean.reshape(channels, batch, height, width).transpose(0, 1), reached.reshape(batch, height, width)

@@ -62,7 +62,11 @@ class ExpectedMemory:
         at = f", computed at {sides(computed)}," if computed != size else ""
         say(f"{size_text(size)}{at} on {expected.device}, correlation {expected.method}: expecting {gib:.2f} GiB")
         if expected.num_bytes - used_memory(expected.device) > (free := free_memory(expected.device)):
-            on_demand = "--correlation on_demand, " if network.smaller_plan(network.plan) else ""
+            on_demand = (
+                "--correlation on_demand, "
+                if expected.method != "on_demand" and network.smaller_plan(network.plan)
+                else ""
+            )
             polish = "--no-polish, " if self.way.polish else ""
             recorded = "--no-cuda-graph, " if graph and expected.device.type == "cuda" else ""
             warn(

@@ -60,11 +60,11 @@ def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H
 
     With b the backward flow at the place the forward flow f leads to, |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram,
     Brox and Keutzer 2010, "Dense point trajectories by GPU-accelerated large displacement optical flow", section 3), or
-    that place lies outside the picture.
+    that place lies outside the picture, or a flow is not finite.
     """
     returned, inside = backward_warp(backward[None], forward[None])
     gap = (forward + returned[0]).square().sum(dim=0)
-    return (gap > largest_gap(forward, returned[0], dim=0)) | ~inside[0]
+    return ~(gap <= largest_gap(forward, returned[0], dim=0)) | ~inside[0]
 
 
 def largest_gap(flow: Float[Tensor, "*shape"], back: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*places"]:

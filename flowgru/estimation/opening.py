@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from flowgru.config.model_settings import ModelSettings
-from flowgru.console import say
+from flowgru.console import say, warn
 from flowgru.errors import MachineError, RequestError, counted
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.model.exported.flow import ExportedFlow
@@ -38,6 +38,12 @@ def open_network(settings: ModelSettings) -> PairNetwork:
     ):
         raise MachineError(f"{torch.cuda.get_device_name(device)} cannot compute in bf16: use --precision 16 or 32")
     return load_model(settings.model, device, correlation=settings.correlation, compile=settings.compile)
+
+
+def warn_without_gpu(settings: ModelSettings, network: PairNetwork) -> None:
+    """Says so where a model that a GPU could compute has none."""
+    if settings.device == "auto" and network.device.type == "cpu" and not is_exported(settings.model):
+        warn("computing on the CPU: no CUDA device was found")
 
 
 def open_matcher(network: PairNetwork, settings: ModelSettings, **more: Any) -> PairMatcher:

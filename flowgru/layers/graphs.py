@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from flowgru.errors import lacks_memory, one_line
+from flowgru.errors import one_line
 from flowgru.layers.recorder import CudaRecorder, Recorder, Replay
 
 Found = TypeVar("Found")
@@ -112,12 +112,10 @@ class Graphs:
                     raise RuntimeError("its results are other ones")
         except Exception as error:
             self.release()
-            if not lacks_memory(error):
-                warnings.warn(
-                    f"no CUDA graph can be used here ({one_line(error)}): each {self._each} is computed as with "
-                    "--no-cuda-graph",
-                    stacklevel=2,
-                )
+            warnings.warn(
+                f"no CUDA graph can be used here ({one_line(error)}): each {self._each} is computed as with --no-cuda-graph",
+                stacklevel=2,
+            )
             return
         self._recorded[key] = _Recorded(static, weights, replay, found)
         if len(self._recorded) > self._most:

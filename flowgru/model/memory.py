@@ -3,11 +3,15 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from flowgru.model.buffers import idle_bytes
+
+GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Linux's control groups, and which of them this process is in."""
 
 
 def free_memory(device: torch.device) -> int:
@@ -19,10 +23,22 @@ def free_memory(device: torch.device) -> int:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = [1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])]
-    with contextlib.suppress(OSError, ValueError):  # no control group, or "max"
-        group = Path("/sys/fs/cgroup")
-        available.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    return max(0, min(available)) + idle_bytes()
+    return max(0, min([*available, *_left_of_groups()])) + idle_bytes()
+
+
+def _left_of_groups() -> Iterator[int]:
+    """Bytes that the control group of this process and those around it still allow, each that has a limit."""
+    with contextlib.suppress(OSError, StopIteration):  # no control groups, or those of version 1
+        own = next(line for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::/"))[4:]
+        inside = own if ".." not in own else ""  # as from another namespace of groups
+        for group in (GROUPS / inside, *(GROUPS / inside).parents):
+            with contextlib.suppress(OSError, ValueError):  # no limit there, or "max"
+                limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+                lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+                # What is kept of files that nobody reads any more goes as soon as its memory is needed.
+                yield limit - used + sum(int(number) for name, number in lines if name == "inactive_file")
+            if group == GROUPS:
+                return
 
 
 def used_memory(device: torch.device) -> int:

@@ -18,9 +18,10 @@ class HostCopy:
     """A tensor on its way to the CPU, while its device goes on; one of the CPU is not copied."""
 
     def __init__(self, values: Tensor) -> None:
-        self._values = values.to("cpu", non_blocking=True)
+        on_cuda = values.device.type == "cuda"
+        self._values = values.to("cpu", non_blocking=on_cuda)  # on other devices nothing is known to wait for
         self._copied = None
-        if values.device.type == "cuda":
+        if on_cuda:
             self._copied = torch.cuda.Event()
             self._copied.record(torch.cuda.current_stream(values.device))
 

@@ -19,7 +19,7 @@ from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clips import clip_stream
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.estimation.opening import open_matcher, open_network
+from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead
 from flowgru.files.atomic import atomic_write, remove_leftovers
@@ -46,8 +46,7 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     _check_targets(folder, targets, source, settings)
     points = None if settings.points is None else read_points(settings.points)
     network = open_network(settings)
-    if settings.device == "auto" and network.device.type == "cpu":
-        warn("computing on the CPU: no CUDA device was found")
+    warn_without_gpu(settings, network)
     matcher = open_matcher(
         network,
         settings,

@@ -115,7 +115,7 @@ def test_where_a_graph_cannot_be_used_a_line_says_so_once_and_nothing_changes(fa
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = steps(network, [[False]] * 4, lambda _, values: recorded.call(0, network.add_gradient, (values,)))
-    assert len(said) == (fault != "lacks memory")
+    assert len(said) == 1
     assert all("each step is computed as with --no-cuda-graph" in str(each.message) for each in said)
     assert all("\n" not in str(each.message) for each in said)
     expected = steps(plain, [[False]] * 4, lambda _, values: plain.add_gradient(values))

@@ -21,7 +21,9 @@ from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError, lacks_memory
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.stream import StreamFrame
+from flowgru.model import memory
 from flowgru.model.buffers import idle_bytes
+from flowgru.model.correlation import choice
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
@@ -182,6 +184,29 @@ def network() -> FlowNetwork:
     return network
 
 
+def write_group(folder: Path, limit: str, used: int, cache: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(limit)
+    (folder / "memory.current").write_text(str(used))
+    (folder / "memory.stat").write_text(f"anon {used - cache}\ninactive_file {cache}\n")
+
+
+def test_control_groups_count_what_is_used_and_not_what_is_kept_of_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "OWN_GROUP", own := tmp_path / "cgroup")
+    before = free_memory(CPU)
+    for said, place in (("0::/\n", "."), ("1:cpu:/x\n0::/slice/job\n", "slice/job"), ("0::/../job\n", ".")):
+        own.write_text(said)
+        write_group(tmp_path / "groups" / place, "max\n", 2**20, 0)
+        assert free_memory(CPU) > before / 2
+        write_group(tmp_path / "groups" / place, str(3 * 2**20), 2 * 2**20, 2**19)
+        assert free_memory(CPU) - idle_bytes() == 2**20 + 2**19
+        write_group(tmp_path / "groups" / place, "max\n", 2**20, 0)
+    own.write_text("0::/slice/job\n")
+    write_group(tmp_path / "groups/slice", str(2**20), 2**19, 0)
+    assert free_memory(CPU) - idle_bytes() == 2**19, "the limit of the group around it holds, too"
+
+
 def failing(network: FlowNetwork, monkeypatch: pytest.MonkeyPatch, error: Exception, *, until) -> list[tuple]:
     """Makes `match` lack memory until `until` holds of (correlation, picture shape); returns what was tried."""
     match, tried = network.match, []
@@ -217,6 +242,14 @@ def test_what_does_not_fit_on_demand_is_cut_into_tiles(network, monkeypatch):
         found = list(estimate_flow(frames, network, iterations=1, warm_start=True))
     assert [flow.shape for flow in found] == 2 * [(2, 512, 520)] and all(flow.isfinite().all() for flow in found)
     assert len(tried) == 2 + 2 * 4
+
+
+def test_what_auto_computes_on_demand_already_is_not_tried_again_but_cut(network, monkeypatch):
+    monkeypatch.setattr(choice, "MAX_PYRAMID_BYTES", 0)
+    tried = failing(network, monkeypatch, MemoryError(), until=lambda correlation, shape: shape[0] < 400)
+    with pytest.warns(UserWarning, match="computing in 2x2 tiles"):
+        assert len(list(estimate_flow(noisy_frames(2, 512, 520), network, iterations=1))) == 1
+    assert [correlation for correlation, _ in tried] == ["auto"] * 5
 
 
 def test_what_never_fits_is_one_line_with_the_flags_and_exit_4(tmp_path, monkeypatch, capsys):

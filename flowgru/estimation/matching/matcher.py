@@ -208,7 +208,7 @@ class PairMatcher:
         return [start._replace(flow=None, coarse=coarse) for start, coarse in zip(starts, begins, strict=True)]
 
     def _prepare(self, image: Images | Levels) -> Prepared:
-        picture = as_images(image.to(self.device, non_blocking=True))
+        picture = as_images(image.to(self.device, non_blocking=self.device.type == "cuda"))
         size = computed_size(image.shape[2:], self.resize)
         if size == image.shape[2:]:
             return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU

@@ -7,7 +7,7 @@ import torch
 from flowgru.config.way import Way
 from flowgru.errors import MachineError, sides, size_text
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.matching.tiles import most_tiles
+from flowgru.estimation.matching.tiles import most_tiles, tile_layout
 from flowgru.model.buffers import release
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.pair_network import PairNetwork
@@ -71,14 +71,18 @@ class Plans:
         if not self.may_shrink:
             raise MachineError(lack)
         plan = self.of(size)
-        if (match := self.network.smaller_plan(plan.match)) is not None:
+        tiles = tile_layout(*computed, *plan.tiles)
+        method = self.network.expected_memory(
+            *computed, num_tiles=len(tiles), tile_shape=tiles[0][2:], plan=plan.match
+        ).method
+        if method != "on_demand" and (match := self.network.smaller_plan(plan.match)) is not None:
             self.smaller[size] = plan._replace(match=match)
             return f"{lack}: computing with the correlation on demand (--correlation on_demand)"
         if plan.tiles == (1, 1) and min(computed) >= MIN_SIDE_TO_CUT:
             self.smaller[size] = plan._replace(tiles=(2, 2))
             return f"{lack}: computing in 2x2 tiles (--tiles 2x2)"
         rows, columns = plan.tiles
-        how = " with the correlation on demand" if plan.match.correlation == "on_demand" else ""
+        how = " with the correlation on demand" if method == "on_demand" else ""
         less = ", ".join(["--no-polish"] * self.way.polish + ["--resize 0.5"] * self.can_resize)
         raise MachineError(
             f"{lack}, even in {rows}x{columns} tiles{how}: use {less}{' or ' if less else ''}more tiles, such as "

@@ -15,6 +15,9 @@ from flowgru.grid import backward_warp, forward_warp
 from flowgru.kinds import FIRST, LAST, Form, described, flow_tensor, given_back, given_path, numbers_of, usual_channels
 from flowgru.types import Flow, FlowLike, MaskLike, PictureLike, Valid
 
+LEAST_SHARE = 1e-3
+"""A value that is not finite counts in a warped pixel from this share of it on: less is what rounding leaves."""
+
 
 class Warped(NamedTuple):
     """A picture moved by a flow."""
@@ -69,11 +72,16 @@ def warp(picture: PictureLike, flow: FlowLike, *, forward: bool = False, occlude
     exact = torch.float64 if values.dtype in (torch.float64, torch.int64, torch.uint64, torch.uint32) else torch.float32
     taken = _taken(vectors, occluded, flow_form).to(values.device)
     vectors = vectors.to(values.device, exact).where(taken[:, None], 0)
+    of_batch = of_batch.to(exact)
     if forward:
-        warped, valid = forward_warp(of_batch.to(exact), vectors, taken)
+        warped, valid = forward_warp(of_batch, vectors, taken)
     else:
-        warped, inside = backward_warp(of_batch.to(exact), vectors)
-        warped, valid = warped * taken[:, None], inside & taken
+        warped, inside = backward_warp(of_batch, vectors)
+        if (spoiled := ~of_batch.isfinite()).any():  # with no share in a pixel they spoil it, too: 0 times NaN is NaN
+            clean, _ = backward_warp(of_batch.masked_fill(spoiled, 0), vectors)
+            share, _ = backward_warp(spoiled.to(exact), vectors)
+            warped = torch.where(share > LEAST_SHARE, warped, clean)
+        warped, valid = torch.where(taken[:, None], warped, 0), inside & taken
     form = Form(is_array, channels, flow_form.batched)
     back = given_back(_in_type(warped, values.dtype), form)
     if grey:

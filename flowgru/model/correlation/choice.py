@@ -9,6 +9,7 @@ from flowgru.config.choices import CorrelationMethod
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
 from flowgru.kernels import takes_triton
+from flowgru.kinds import whole_number
 from flowgru.model.buffers import release
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation.compiled import CompiledAllPairs, CompiledOnDemand
@@ -125,5 +126,5 @@ def check_method(method: str, memory_budget: int | None) -> None:
     """RequestError for an unknown method, and for a budget that is none."""
     if method not in get_args(CorrelationMethod):
         raise RequestError(f"unknown correlation {method!r}: choose one of {', '.join(get_args(CorrelationMethod))}")
-    if memory_budget is not None and memory_budget < 1:
-        raise RequestError(f"memory_budget is {memory_budget}: it must be 1 or more, in bytes")
+    if memory_budget is not None:
+        whole_number("memory_budget, in bytes,", memory_budget, 1)

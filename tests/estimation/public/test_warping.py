@@ -43,6 +43,34 @@ def test_a_forward_warp_is_what_a_loop_over_pixels_gives():
         torch.testing.assert_close(found[index], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_stays_in_its_own_pixel(bad, forward):
+    depth = np.arange(30, dtype=np.float32).reshape(5, 6)
+    depth[2, 3] = bad
+    warped, valid = flowgru.warp(depth, np.zeros((5, 6, 2), np.float32), forward=forward)
+    np.testing.assert_allclose(np.asarray(warped), depth, rtol=1e-6, atol=0)
+    assert np.asarray(valid).all()
+
+
+def test_what_takes_no_part_leaves_nothing_behind():
+    depth, flow = np.full((4, 5), np.nan, np.float32), np.zeros((4, 5, 2), np.float32)
+    hidden = np.ones((4, 5), bool)
+    for forward in (True, False):
+        warped, valid = flowgru.warp(depth, flow, forward=forward, occluded=hidden)
+        assert not np.asarray(valid).any() and not np.asarray(warped).any()
+    outside, valid = flowgru.warp(depth, flow + 99)
+    assert not np.asarray(valid).any() and not np.asarray(outside).any()
+
+
+def test_where_a_flow_is_not_finite_a_pixel_is_not_seen():
+    flow = np.zeros((2, 4, 5), np.float32)
+    back = flow.copy()
+    back[:, 1, 2] = np.nan
+    hidden = np.asarray(flowgru.occlusion(flow, back))
+    assert hidden[1, 2] and not hidden[3].any()
+
+
 def test_what_is_carried_along_keeps_its_own_value_where_nothing_arrives():
     values = torch.randn(1, 2, 4, 5)
     carried = splat(values, torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1).expand_as(values))

@@ -1,8 +1,11 @@
 """The look-up on demand is the look-up in the volume of all pairs, in values and gradients, without that volume."""
 
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
+from interpreter import run_alone
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -174,8 +177,13 @@ def test_a_training_does_not_depend_on_what_is_free(monkeypatch: pytest.MonkeyPa
 def test_a_model_is_loaded_with_its_correlation():
     network = load_model(device="cpu", correlation="on_demand", memory_budget=10**6)
     assert network.plan == choice.MatchPlan("on_demand", 10**6)
-    with pytest.raises(RequestError, match="memory_budget is 0: it must be 1 or more"):
-        load_model(device="cpu", memory_budget=0)
+
+
+@pytest.mark.parametrize("budget", ["0", "4e6", "'1GB'"])
+def test_a_budget_that_is_no_number_of_bytes_is_refused_before_any_work(budget):
+    run = run_alone(f"from flowgru import load_model; load_model(device='cpu', memory_budget={budget})")
+    said = r"RequestError: memory_budget, in bytes, is .*: expected a whole number, 1 or more$"
+    assert run.returncode == 1 and re.search(said, run.stderr, re.MULTILINE), run.stderr
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
