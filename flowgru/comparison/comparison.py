@@ -15,13 +15,13 @@ from flowgru.comparison.record import RowRecord
 from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
-from flowgru.console import say
+from flowgru.console import say, warn
 from flowgru.errors import FlowgruError, MachineError, counted
 from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.model.weight_files.transfer import transfer
+from flowgru.model.weight_files.transfer import other_settings, transfer
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.training.checkpoints.resuming import JOB_OUTPUT
 
@@ -172,5 +172,7 @@ class Comparison:
             if self.config.training.init_from is not None:
                 source = load_model(self.config.training.init_from, "cpu")
                 transfer(source, network, parts=self.config.initial_parts)
+                if seed == self.config.seeds[0] and (other := other_settings(source.config, network.config)):
+                    warn(f"{self.config.training.init_from}: {other}")
             write_model_file(path, network.state_dict(), {"network": asdict(network.config)})
         return path

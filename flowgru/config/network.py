@@ -122,6 +122,10 @@ def check_preset(preset: object) -> None:
         raise RequestError(f"unknown preset {preset!r}: {hint}known are {', '.join(PRESETS)}")
 
 
+WITHOUT_WEIGHTS = ("texture_floor", "texture_gate")
+"""Settings of a network, besides its operator's options, of which its weights say nothing."""
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which network: a preset of sizes and the update operator in it."""

@@ -11,14 +11,14 @@ import torch
 from torch.utils.data import Dataset
 
 from flowgru.config import TrainConfig
-from flowgru.console import lines_over_bar
+from flowgru.console import lines_over_bar, warn
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError, counted
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.model.weight_files.model_file import write_model_file
-from flowgru.model.weight_files.transfer import transfer
+from flowgru.model.weight_files.transfer import other_settings, transfer
 from flowgru.processes.fabric import connect
 from flowgru.training.checkpoints.resuming import (
     checkpoint_of,
@@ -222,6 +222,8 @@ def new_network(config: TrainConfig, source: FlowNetwork | None, *, announce: bo
                 f"{config.init_from} lacks {frozen[0]} and {len(frozen) - 1} more weights of this network, which part "
                 "confidence does not train: give the network's settings as its card has them"
             )
+        if announce and (other := other_settings(source.config, config.network)):
+            warn(f"{config.init_from}: {other}")
         if left and announce:
             print(f"not in {config.init_from}, and left at random: {', '.join(left)}", flush=True)
     return network

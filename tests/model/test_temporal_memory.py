@@ -127,11 +127,12 @@ def test_a_saved_network_loads_with_its_memory(tmp_path, with_card):
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
 
 
-def test_a_card_says_true_or_false(tmp_path):
+@pytest.mark.parametrize("setting", ["memory", "confidence", "texture_gate"])
+def test_a_card_says_true_or_false(tmp_path, setting):
     path = tmp_path / "model.safetensors"
-    card = {"network": {"preset": "compact", "operator": "min_gru", "memory": "yes"}}
+    card = {"network": {"preset": "compact", "operator": "min_gru", "memory": True, setting: "yes"}}
     write_model_file(path, trained().state_dict(), card)
-    with pytest.raises(RequestError, match='says memory "yes": expected true or false'):
+    with pytest.raises(RequestError, match=f'says {setting} "yes": expected true or false'):
         load_model(path, "cpu")
 
 

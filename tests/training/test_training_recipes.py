@@ -219,6 +219,19 @@ def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_checkpoint_says_what_network_it_is_of_and_its_weights_what_they_were_trained_with(tmp_path, capsys):
+    network = NetworkConfig("compact", "conv_gru", texture_floor=0.05, texture_gate=True)
+    train(replace(TINY, steps=1, network=network), str(tmp_path / "first"), device="cpu")
+    assert load_model(tmp_path / "first/step-00000001/model.safetensors", "cpu").config == network
+    begun = replace(TINY, steps=1, init_from=str(tmp_path / "first/model.safetensors"))
+    capsys.readouterr()
+    train(replace(begun, network=network), str(tmp_path / "second"), device="cpu")
+    assert "were trained with" not in capsys.readouterr().err
+    train(begun, str(tmp_path / "third"), device="cpu")
+    said = "trained with network.texture_floor 0.05 and network.texture_gate true, and this network has another"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_held_out_pairs_are_no_pairs_of_the_training():
     alike = replace(TINY.validation, seed=TINY.data.seed)
     with pytest.raises(RequestError, match=r"validation\.seed is 0: it must be another seed than data.seed, 0"):

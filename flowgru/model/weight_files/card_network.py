@@ -21,7 +21,7 @@ def network_of_card(card: dict[str, Any], name: str) -> NetworkConfig:
         raise RequestError(
             f"the card of {name} says {stored_text(network)} of its network: expected {' and '.join(sorted(settings))}"
         )
-    for part in ("confidence", "memory"):
+    for part in ("confidence", "memory", "texture_gate"):
         if not isinstance(network.get(part, False), bool):
             said = stored_text(network[part])
             raise RequestError(f"the card of {name} says {part} {said}: expected true or false")

@@ -14,7 +14,8 @@ import torch
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.config.choices import CorrelationMethod
-from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line
+from flowgru.config.network import WITHOUT_WEIGHTS
+from flowgru.errors import MachineError, RequestError, did_you_mean, first_line, one_line, value_text
 from flowgru.files.sealed_folder import MANIFEST
 from flowgru.kinds import given_path
 from flowgru.model.compiled import compile_for_inference
@@ -96,7 +97,12 @@ def load_model(
         warnings.warn(text, stacklevel=2)
     weights = without_duplicates(weights, naming)
     card = dict(card or {})
-    config = network_of_card(card, name) if "network" in card else _nearest_network(weights, naming)
+    if "network" in card:
+        config = network_of_card(card, name)
+    else:
+        config = _nearest_network(weights, naming)
+        if naming == "flowgru":
+            warnings.warn(_assumed(config, name), stacklevel=2)
     network = _filled_network(config, weights, naming, name)
     network.card = {**card, "network": asdict(config)}
     network.plan = plan
@@ -209,6 +215,15 @@ def _nearest_network(weights: Weights, naming: Naming) -> NetworkConfig:
     pairs: Any = itertools.product(PRESETS, UPDATE_OPERATORS)
     return max(
         (NetworkConfig(preset, operator, confidence, memory=memory) for preset, operator in pairs), key=num_shared
+    )
+
+
+def _assumed(config: NetworkConfig, name: str) -> str:
+    """What the weights alone do not tell of a network."""
+    shown = " and ".join(f"{setting} {value_text(getattr(config, setting))}" for setting in WITHOUT_WEIGHTS)
+    return (
+        f"{name} has no card: it is taken for {config.preset} with {config.operator} without options, and with {shown}, of "
+        "which weights say nothing; a file that save_model writes has a card"
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 import torch
 
+from flowgru.config.network import WITHOUT_WEIGHTS, NetworkConfig
+from flowgru.errors import value_text
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -25,3 +27,10 @@ def transfer(source: FlowNetwork, target: FlowNetwork, parts: Collection[str] | 
     for name in fitting:
         wanted[name].copy_(given[name])
     return [name for name in wanted if name not in fitting]
+
+
+def other_settings(source: NetworkConfig, target: NetworkConfig) -> str | None:
+    """A line about settings by which equal weights give another flow in the target than in the source; None without any."""
+    names = [name for name in WITHOUT_WEIGHTS if getattr(source, name) != getattr(target, name)]
+    shown = (f"network.{name} {value_text(getattr(source, name))}" for name in names)
+    return f"its weights were trained with {' and '.join(shown)}, and this network has another" if names else None

@@ -1,6 +1,7 @@
 """Saves a run now and then, on a disk that may refuse."""
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from flowgru.errors import MachineError
@@ -38,7 +39,8 @@ class Saving:
             return None
         state: dict[str, Any] = {**run.state(), "log": self._log.sums if self._log else None}
         try:
-            self._store.save(run.step, run.network.state_dict(), state, best=best)
+            card = {"network": asdict(run.network.config)}
+            self._store.save(run.step, run.network.state_dict(), state, best=best, card=card)
         except MachineError as error:
             return error
         return None

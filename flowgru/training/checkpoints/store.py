@@ -24,7 +24,7 @@ from flowgru.errors import FlowgruError, MachineError, RequestError, counted, on
 from flowgru.files.atomic import remove_leftovers, write_file
 from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
-from flowgru.model.weight_files.model_file import STATE_FILE, WEIGHTS, weights_as_bytes
+from flowgru.model.weight_files.model_file import STATE_FILE, WEIGHTS, model_file_bytes
 from flowgru.model.weight_files.torch_file import check_zip
 
 STATE, CONFIG, LOCK = STATE_FILE, "config.yaml", "run.lock"
@@ -80,10 +80,18 @@ class CheckpointStore:
     ) -> None:
         self._lock.release()
 
-    def save(self, step: int, weights: dict[str, Tensor], state: dict[str, Any], *, best: bool = False) -> Path:
+    def save(
+        self,
+        step: int,
+        weights: dict[str, Tensor],
+        state: dict[str, Any],
+        *,
+        best: bool = False,
+        card: dict[str, Any] | None = None,
+    ) -> Path:
         """Adds the checkpoint of `step`, in place of an earlier one of the same step, and drops those no longer kept.
 
-        state may hold tensors, numbers, texts and containers of them.
+        state may hold tensors, numbers, texts and containers of them. card: says what network the weights are of.
         RequestError for weights that are not finite, MachineError where the disk refuses; then all older checkpoints are
         as they were.
         """
@@ -91,7 +99,7 @@ class CheckpointStore:
         final = self.directory / f"step-{step:08d}"
         staged = self.directory / f".tmp-{final.name}-{os.getpid()}"
         replaced = final.with_name(final.name + REPLACED)
-        files = {WEIGHTS: weights_as_bytes(weights), STATE: _state_as_bytes(state)}
+        files = {WEIGHTS: model_file_bytes(weights, card or {}), STATE: _state_as_bytes(state)}
         try:
             write_sealed(staged, files, {"step": step, "best": best})
             if final.exists():

@@ -65,7 +65,10 @@ def test_our_file_gives_its_network_and_card(tmp_path: Path) -> None:
 def test_a_file_without_a_card_is_recognised_by_its_weights(config: NetworkConfig, tmp_path: Path) -> None:
     weights = our_weights(config)
     torch.save(weights, tmp_path / "weights.pt")
-    network = load_model(str(tmp_path / "weights.pt"), device="cpu")
+    with pytest.warns(
+        UserWarning, match=rf"no card: it is taken for {config.preset} .* and texture_gate false, of which"
+    ):
+        network = load_model(str(tmp_path / "weights.pt"), device="cpu")
     assert network.config == config and same_weights(network, weights)
     assert network.card == {"network": asdict(config)}
 
