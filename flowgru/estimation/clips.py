@@ -19,16 +19,17 @@ from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.journal import SAID_OF_CLIP
 from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
-from flowgru.estimation.opening import is_exported, open_matcher, open_network
+from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
     ClipReport,
     Place,
     clip_folders,
+    expected_flows,
     refuse_clashing_names,
     refuse_still_picture,
     write_summary,
 )
-from flowgru.estimation.pair_files import EarlierFlows, PairToWrite
+from flowgru.estimation.pair_files import EarlierFlows, PairToWrite, read_carried
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
 from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
@@ -64,8 +65,7 @@ class Estimation:
         self.sources, self.place, self.journal = sources, place, place.journal
         self.network = open_network(settings)
         self.device = self.network.device
-        if settings.device == "auto" and self.device.type == "cpu" and not is_exported(settings.model):
-            warn("computing on the CPU: no CUDA device was found")
+        warn_without_gpu(settings, self.network)
         if settings.confidence and not self.network.config.confidence:
             raise RequestError(
                 f"--confidence: the model {settings.model} does not say how sure it is; train one with "
@@ -83,6 +83,8 @@ class Estimation:
             confidence=settings.confidence,
         )
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
+        self.num_written = 0
+        """Flows that this run has written."""
         self.reports: list[ClipReport] = []
         """What became of the clips so far."""
         self.given: dict[str, PairGiven] = {}
@@ -99,6 +101,8 @@ class Estimation:
         new = [folder for folder in folders if not folder.exists()]
         make_folders(folders)
         finished = False
+        if self.matcher.goes_on:
+            self._take_back()
         try:
             self.journal.open(self.place.request)
             for folder in folders:
@@ -115,6 +119,12 @@ class Estimation:
                     f"{counted(num_flows, 'flow')} of this command in {self.place.root}: the same command goes on after them"
                 )
             remove_empty(new)
+
+    def _take_back(self) -> None:
+        """Lets a clip go on no later than where it is known what its next pair begins at."""
+        for name, folder in zip(self.place.names, self.place.folders, strict=True):
+            if name not in self.journal.done:
+                self.journal.cut(name, read_carried(folder, name)[0])
 
     def _run(self, kept: KeptFolders) -> int:
         if self.device.type == "cuda":
@@ -134,10 +144,10 @@ class Estimation:
         kept.check()
         if num_flows:
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
-            num_new, seconds = num_flows - num_before, sum(report.seconds for report in reports) - seconds_before
+            num_new, seconds = self.num_written, sum(report.seconds for report in reports) - seconds_before
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""
             say(
-                f"wrote {counted(max(num_new, 0), 'flow')} into {self.place.root}{rate}, "
+                f"wrote {counted(num_new, 'flow')} into {self.place.root}{rate}, "
                 f"peak memory {peak_memory(self.device) / 2**30:.2f} GiB"
             )
         for problem in problems:
@@ -174,8 +184,6 @@ class Estimation:
         return (rate if fps is None else min(rate, fps)) / self.settings.stride
 
     def _write_video(self, source: FrameSource, video: Path, report: ClipReport) -> None:
-        overwrite = self.journal.may_replace(source.name, video.name)
-        self.journal.writes(source.name, video.name)
         report.colour_scale, arrows = write_side_by_side(
             source,
             [video.with_name(f"{flow['name']}{self.place.extension}") for flow in report.flows],
@@ -183,17 +191,23 @@ class Estimation:
             max_flow=self.settings.max_flow,
             arrows=self.settings.arrows,
             frame_rate=self._frame_rate(source),
-            overwrite=overwrite,
+            begins=partial(self._begins, source.name),
         )
         if arrows is not None:
             report.arrows = str(arrows)
             say(f"{video} has {arrows}")
 
+    def _begins(self, clip: str, name: str) -> bool:
+        """Notes that the files of a pair, or a video, are about to be written; whether they may replace any."""
+        overwrite = self.journal.may_replace(clip, name)
+        self.journal.writes(clip, name)
+        return overwrite
+
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
-        written = EarlierFlows(self.place.root, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
+        written = EarlierFlows(folder, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
         report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
-        num_pairs = self._expected_pairs(source)
+        num_pairs = expected_flows(source, settings)
         num_left = None if num_pairs is None else max(0, num_pairs - len(written.remaining))
         frames = clip_stream(source, stride=settings.stride, fps=settings.fps)
         frames = read_ahead(frames, self.device) if settings.overlap else frames
@@ -205,14 +219,14 @@ class Estimation:
             nonlocal began
             kept.check()
             name = pair.pair.first.name
-            overwrite = self.journal.may_replace(source.name, name)
-            self.journal.writes(source.name, name)
+            overwrite = self._begins(source.name, name)
             record = pair.write(folder, extension=self.place.extension, overwrite=overwrite)
             now = time.perf_counter()
             report.flows.append({**record, "seconds": round(now - began, 4)})
             self.journal.wrote(source.name, report.flows[-1])
+            self.num_written += 1
             if self.matcher.goes_on:
-                pair.write_carried(self.place.root, source.name, len(report.flows))
+                pair.write_carried(folder, source.name, len(report.flows))
             began = now
 
         with (
@@ -225,13 +239,6 @@ class Estimation:
                 do(partial(write, given))
         if not report.flows:
             raise InputFileError(f"{source.name} has no pair of frames: need at least 2 frames of one size")
-
-    def _expected_pairs(self, source: FrameSource) -> int | None:
-        """How many pairs a clip gives, as far as it says how many frames it has; else None."""
-        expected, fps = source.expected_frames, self.settings.fps
-        if fps is not None and expected is not None and source.frame_rate:
-            expected = min(expected, round(expected * fps / source.frame_rate))
-        return None if expected is None else -(-expected // self.settings.stride) - 1
 
     def _say_compiled(self, pair: PairFlow) -> None:
         """Says what compiling for this pair has cost, if it was the first one of its size."""

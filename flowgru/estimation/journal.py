@@ -8,7 +8,8 @@
 The journal is gone once summary.json is there, which then says the same.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from flowgru.files.line_journal import LineJournal, own_text
 JOURNAL = "estimate.jsonl"
 LOCK = "estimate.lock"
 CARRIED = "estimate.carried.npz"
-"""What the next pair goes on with: the coarse flow of the last one with --warm-start, and a network's memory."""
+"""What the next pair of a clip goes on with, in the clip's folder: the coarse flow of the last one with --warm-start, and a
+network's memory."""
 SUMMARY = "summary.json"
 SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
 """What summary.json says of a whole clip that took work."""
@@ -33,7 +35,8 @@ MAX_BYTES = 2**28
 class Journal:
     """The journal of one run: what an earlier run of the same command has written, and what this one adds."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clip_folders: Iterable[Path] = ()) -> None:
+        """clip_folders: where the results of each clip go, and what it hands on to its next pair."""
         self.folder = folder
         self.request: dict[str, Any] | None = None
         """What the earlier run was asked for; None where there was none."""
@@ -47,7 +50,9 @@ class Journal:
         """By clip, what was said of those that were finished."""
         self.begun: dict[str, set[str]] = {}
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
-        self._lines = LineJournal(folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[folder / CARRIED])
+        self._lines = LineJournal(
+            folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[place / CARRIED for place in clip_folders]
+        )
         if not self._read_journal():
             self._read_summary()
 
@@ -138,10 +143,25 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             return
         video = request.get("video")
-        names = {video if isinstance(video, str) else VIDEO}
-        videos = {name: names if clip.get("colour_scale") else set() for name, clip in clips.items()}
+        first = video if isinstance(video, str) else VIDEO
+        videos: dict[str, set[str]] = {name: set() for name in clips}
+        for name, clip in clips.items():
+            folder = self.folder if len(clips) == 1 else self.folder / name
+            if clip.get("colour_scale") and folder.is_dir():
+                videos[name] = {first, *(path.name for path in folder.iterdir() if is_video(path.name, first))}
         self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
         self.request, self.finished = request, len(self.done) == len(clips)
+
+
+def video_of_size(video: Path, number: int) -> Path:
+    """The file with the frames of a clip's number-th size, from 1 on."""
+    return video if number == 1 else video.with_stem(f"{video.stem}_{number}")
+
+
+def is_video(name: str, first: str) -> bool:
+    """Whether it is a name of video_of_size, where that of the first size is `first`."""
+    stem, suffix = (re.escape(part) for part in (Path(first).stem, Path(first).suffix))
+    return re.fullmatch(rf"{stem}(_[1-9]\d*)?{suffix}", name) is not None
 
 
 def require_same(journal: Journal, request: Mapping[str, Any]) -> None:

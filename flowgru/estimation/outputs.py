@@ -13,7 +13,7 @@ from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.journal import SUMMARY, Journal, require_same
+from flowgru.estimation.journal import SUMMARY, Journal, is_video, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
@@ -62,7 +62,7 @@ class Place:
         inputs = [path for source in sources for path in source.paths]
         _refuse_places(self.root, self.folders)
         self.request = _request(sources, settings)
-        self.journal = Journal(self.root)
+        self.journal = Journal(self.root, self.folders)
         if settings.overwrite:
             self.journal.forget()
         require_same(self.journal, self.request)
@@ -188,20 +188,22 @@ def refuse_still_picture(sources: Sequence[FrameSource], settings: EstimateSetti
     name = settings.video_name
     if name is None or Path(name).suffix.lower() not in PICTURE_SUFFIXES:
         return
-    if all(_num_flows(source, settings.stride) == 1 for source in sources):
+    if all(expected_flows(source, settings) == 1 for source in sources):
         raise RequestError(
             f"--video {name}: {sources[0].name} gives one flow, and an animated picture shows two at least; leave --video "
             "out: flowgru view makes a picture of a flow file"
         )
 
 
-def _num_flows(source: FrameSource, stride: int) -> int | None:
-    """How many flows a clip gives; None where it does not say, or cannot be read."""
+def expected_flows(source: FrameSource, settings: EstimateSettings) -> int | None:
+    """How many flows a clip gives; None where it does not say how many frames it has, or cannot be read."""
     try:
-        num_frames = source.expected_frames
+        num_frames, rate = source.expected_frames, source.frame_rate
     except InputFileError:
         return None
-    return None if num_frames is None else (num_frames - 1) // stride
+    if num_frames is not None and settings.fps is not None and rate:
+        num_frames = min(num_frames, round(num_frames * settings.fps / rate))
+    return None if num_frames is None else -(-num_frames // settings.stride) - 1
 
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:
@@ -211,6 +213,11 @@ def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> No
 
 def _results(folder: Path, extension: str, video: str) -> list[Path]:
     """The files in a folder that an estimation could have written."""
-    names = (SUMMARY, VIDEO, video)
     files = (file for file in folder.iterdir() if not file.name.startswith("."))
-    return sorted(file for file in files if file.suffix == extension or file.name in names)
+    return sorted(
+        file
+        for file in files
+        if file.suffix == extension
+        or file.name == SUMMARY
+        or any(is_video(file.name, first) for first in (VIDEO, video))
+    )

@@ -84,11 +84,8 @@ class EarlierFlows:
     """What an earlier run has written of a clip: says of each pair in turn whether its flow is known, see matched_flows."""
 
     def __init__(self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, goes_on: bool) -> None:
-        """into: receives what was said of each of them."""
-        self.carried: Sequence[InitialFlow | None] = ()
-        if goes_on:  # without what was carried along, the next pair would begin where it has not
-            num_carried, self.carried = read_carried(folder, clip)
-            journal.cut(clip, num_carried)
+        """into: receives what was said of each of them. goes_on: whether a pair begins where the one before has led."""
+        self.carried: Sequence[InitialFlow | None] = read_carried(folder, clip)[1] if goes_on else ()
         self.remaining = deque(journal.flows.get(clip, ()))
         self.into = into
 

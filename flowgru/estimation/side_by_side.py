@@ -1,12 +1,13 @@
 """The video of a clip: each frame beside its flow, in colours of one scale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.writer import VideoWriter
+from flowgru.estimation.journal import video_of_size
 from flowgru.view.arrows import Arrows, legible_arrows
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.view.panels import flow_panel
@@ -26,11 +27,12 @@ def write_side_by_side(
     max_flow: float | None,
     arrows: bool,
     frame_rate: float,
-    overwrite: bool,
+    begins: Callable[[str], bool],
 ) -> tuple[float, Arrows | None]:
     """Writes the video in a second reading of the frames; the length in pixels of its strongest colour, and its arrows.
 
-    frame_rate: pairs a second.
+    frame_rate: pairs a second. begins: is told the name of each file before it is written, and says whether it may replace
+    one that is there.
 
     The flows come from their files, so that one scale can be found for the whole clip in constant memory. Where the
     clip changes its size another video begins, called flow_2.mp4 and so on; the arrows are those of its first frame.
@@ -46,8 +48,8 @@ def write_side_by_side(
             if frame.image.shape != shape:
                 current.close()
                 shape, num_videos = frame.image.shape, num_videos + 1
-                path = video if num_videos == 1 else video.with_stem(f"{video.stem}_{num_videos}")
-                writer = current.enter_context(VideoWriter(path, frame_rate, overwrite=overwrite))
+                path = video_of_size(video, num_videos)
+                writer = current.enter_context(VideoWriter(path, frame_rate, overwrite=begins(path.name)))
             flow = read_flow(remaining.pop(frame.name)).flow
             if arrows and style is None:
                 style = legible_arrows(longest, *flow.shape[:2])

@@ -90,6 +90,16 @@ def test_flow_across_a_damaged_frame_is_marked_and_a_new_size_begins_anew(estima
     for name, num_frames in (("flow.mp4", 3), ("flow_2.mp4", 1)):
         with VideoReader(output / name) as video:
             assert len(list(video)) == num_frames
+    before = (output / "flow_2.mp4").read_bytes()
+    assert estimate("fake.mp4", "--video") == 3 and (output / "flow_2.mp4").read_bytes() == before
+
+
+def test_a_video_of_a_further_size_is_not_replaced_unasked(estimate, output, capsys, monkeypatch):
+    monkeypatch.setattr(estimation, "open_frames", lambda *_: [FakeSource()])
+    output.mkdir()
+    (output / "flow_2.mp4").write_text("mine")
+    assert estimate("fake.mp4", "--video") == 2
+    assert "already holds flow_2.mp4" in only_error(capsys) and [*output.iterdir()] == [output / "flow_2.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,13 @@ def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_pa
     assert estimate(*(tmp_path / name for name in names)) == 0
 
 
-@pytest.mark.parametrize("options", [("--video", "flow.gif"), ("--video", "flow.WEBP", "--stride", "2")])
+@pytest.mark.parametrize(
+    "options",
+    [("--video", "flow.gif"), ("--video", "flow.WEBP", "--stride", "2"), ("--video", "flow.gif", "--fps", "1")],
+)
 def test_an_animated_picture_of_one_flow_is_refused_before_any_work(estimate, tmp_path, output, capsys, options):
-    clip = write_clip(tmp_path / "clip.mp4", moving_frames(1 + int(options[-1]) if "--stride" in options else 2, *SIZE))
+    num_frames = {"--stride": 3, "--fps": 20}.get(options[-2], 2)
+    clip = write_clip(tmp_path / "clip.mp4", moving_frames(num_frames, *SIZE))
     assert estimate(clip, *options) == 2
     assert f"{options[1]}: clip gives one flow, and an animated picture shows two at least" in only_error(capsys)
     assert not output.exists()

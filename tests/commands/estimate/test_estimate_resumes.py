@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from estimates import SIZE, PictureDifference, names, only_error
-from media import moving_frames, write_clip
+from media import moving_frames, noisy_frames, write_clip
 
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.estimation.matching.matcher import PairMatcher
@@ -126,6 +126,36 @@ def test_a_clip_that_is_done_is_not_read_again_and_the_others_are(estimate, tmp_
     summary = json.loads((output / "summary.json").read_text())
     assert [len(clip["flows"]) for clip in summary["clips"]] == [3, 3]
     assert all(clip["colour_scale"] for clip in summary["clips"])
+
+
+@pytest.mark.parametrize("number", [4, 6])
+def test_of_several_clips_each_goes_on_from_where_its_own_flow_has_led(estimate, tmp_path, output, stop_after, number):
+    clips = [write_clip(tmp_path / f"{name}.mkv", noisy_frames(6, *SIZE)) for name in ("one", "two")]
+    clips[0].write_bytes(clips[0].read_bytes()[: 2 * clips[0].stat().st_size // 3])
+    words = (*clips, "--warm-start", "--on-error", "skip")
+    assert estimate(*words, "--output", tmp_path / "whole") == 3
+    num_first = len(list((tmp_path / "whole/one").glob("*.flo")))
+    assert 1 < num_first < number
+    stop_after(number)
+    assert estimate(*words) == 130
+    matched = stop_after(None)
+    assert estimate(*words) == 3
+    assert len(matched) == num_first + 5 - number
+    for clip in ("one", "two"):
+        for flow, whole in zip(flows(output / clip), flows(tmp_path / "whole" / clip), strict=True):
+            np.testing.assert_allclose(flow, whole, rtol=0, atol=1e-4)
+    assert not list(output.rglob("*.npz"))
+
+
+def test_what_begins_anew_is_not_called_going_on(estimate, tmp_path, output, capsys):
+    clip = write_clip(tmp_path / "clip.mkv", noisy_frames(8, *SIZE))
+    clip.write_bytes(clip.read_bytes()[: 2 * clip.stat().st_size // 3])
+    assert estimate(clip, "--warm-start") == 3
+    num_flows = len(list(output.glob("*.flo")))
+    capsys.readouterr()
+    assert estimate(clip, "--warm-start") == 3
+    said = capsys.readouterr().out
+    assert "going on after them" not in said and f"wrote {num_flows} flows" in said
 
 
 def test_after_kill_9_torn_lines_locks_and_temporary_files_are_no_hindrance(estimate, folder, output, stop_after):
