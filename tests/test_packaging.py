@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 import yaml
+from packaging.version import parse
 from paths import ROOT
 
 from flowgru.version import VERSION
@@ -20,19 +21,31 @@ def requirement(text: str) -> tuple[str, str]:
     return name, bounds
 
 
-def test_the_citation_is_of_this_release():
+def newest_release() -> str:
+    """The first version in the changelog that has a date."""
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    return re.findall(r"^## (\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)$", text, re.MULTILINE)[0]
+
+
+def test_between_two_releases_the_version_is_that_of_the_next_one_in_development():
+    unreleased = "## Unreleased\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    release, version = parse(newest_release()), parse(VERSION)
+    assert version.is_devrelease and version > release if unreleased else version == release
+
+
+def test_the_citation_is_of_the_newest_release():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert cited["cff-version"] == "1.2.0" and cited["type"] == "software" and cited["message"]
-    assert cited["version"] == VERSION and cited["license"] == PROJECT["license"]
-    assert f"## {VERSION} ({cited['date-released']})" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert cited["version"] == newest_release() and cited["license"] == PROJECT["license"]
+    assert f"## {cited['version']} ({cited['date-released']})" in (ROOT / "CHANGELOG.md").read_text("utf-8")
     for work in [cited, *cited["references"]]:
         assert work["title"] and all(author.get("name") or author.get("family-names") for author in work["authors"])
 
 
 def test_the_conda_recipe_needs_what_the_wheel_needs():
     recipe = yaml.safe_load((ROOT / "recipe/meta.yaml").read_text("utf-8"))
-    assert recipe["package"] == {"name": PROJECT["name"], "version": VERSION}
-    assert recipe["source"]["git_rev"] == f"v{VERSION}"
+    assert recipe["package"] == {"name": PROJECT["name"], "version": newest_release()}
+    assert recipe["source"]["git_rev"] == f"v{newest_release()}"
     expected = {CONDA_NAMES.get(name, name): bounds for name, bounds in map(requirement, PROJECT["dependencies"])}
     found = dict(map(requirement, recipe["requirements"]["run"]))
     assert found == {"python": PROJECT["requires-python"], **expected}

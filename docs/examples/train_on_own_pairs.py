@@ -67,10 +67,12 @@ own, held_out = write_pairs("own", 3, seed=1), write_pairs("held_out", 1, seed=2
 # %%
 crop = AugmentationSettings(height=128, width=128, log2_scale=(0.0, 0.3))
 config = TrainConfig(
-    network=NetworkConfig(preset="compact", operator="conv_min_gru"),
-    init_from="default",
+    network=NetworkConfig("compact", "conv_min_gru", confidence=True, texture_floor=0.05, texture_gate=True),
+    init_from="default",  # whose network this is
     starts=StartShares(zero=0.25, dis=0.75),
-    hold=3,
+    hold=1,
+    coarse_first=0.5,
+    loss="mixture",
     optimizer=OptimizerConfig(learning_rate=5e-5),
     sets=(StageSet(str(own), crop),),  # and StageSet("synthetic", crop), so that the network keeps what it knew
     validation=ValidationConfig(sets=(str(held_out),), every=500, iterations=(6,), initial_flows=("dis",)),

@@ -21,14 +21,13 @@ from flowgru.data.formats.images import write_image
 from flowgru.errors import MachineError, lacks_memory
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.stream import StreamFrame
-from flowgru.model import memory
 from flowgru.model.buffers import idle_bytes
 from flowgru.model.correlation import choice
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation, pyramid_bytes
 from flowgru.model.correlation.choice import CorrelationMethod, MatchPlan
 from flowgru.model.correlation.on_demand import OnDemandCorrelation
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.memory import free_memory, used_memory
+from flowgru.model.memory import used_memory
 
 CPU = torch.device("cpu")
 
@@ -136,21 +135,6 @@ def test_the_memory_of_a_graph_is_counted_where_there_is_one(monkeypatch, capsys
     assert ("--no-cuda-graph, " in capsys.readouterr().err) == recorded
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process inherits the peak of the one that started it")
-def test_the_peak_is_this_processs_own():
-    large = torch.ones(2**28)  # 1 GiB
-    code = "import torch; from flowgru.model.memory import peak_memory; print(peak_memory(torch.device('cpu')))"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
-    )
-    assert 10 * 2**20 < int(run.stdout) < large.nbytes
-
-
-def test_free_memory_is_at_most_what_the_machine_has():
-    assert 0 < free_memory(CPU) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert 10 * 2**20 < used_memory(CPU) < 2**40
-
-
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: f"{type(error).__name__} {error}")
 def test_a_lack_of_memory_is_one_line_from_every_command(error, monkeypatch, capsys):
     def lacking(*_):
@@ -182,29 +166,6 @@ def network() -> FlowNetwork:
         for parameter in network.flow_head.parameters():
             parameter *= 0.1  # random weights give flows far out of the picture
     return network
-
-
-def write_group(folder: Path, limit: str, used: int, cache: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "memory.max").write_text(limit)
-    (folder / "memory.current").write_text(str(used))
-    (folder / "memory.stat").write_text(f"anon {used - cache}\ninactive_file {cache}\n")
-
-
-def test_control_groups_count_what_is_used_and_not_what_is_kept_of_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(memory, "OWN_GROUP", own := tmp_path / "cgroup")
-    before = free_memory(CPU)
-    for said, place in (("0::/\n", "."), ("1:cpu:/x\n0::/slice/job\n", "slice/job"), ("0::/../job\n", ".")):
-        own.write_text(said)
-        write_group(tmp_path / "groups" / place, "max\n", 2**20, 0)
-        assert free_memory(CPU) > before / 2
-        write_group(tmp_path / "groups" / place, str(3 * 2**20), 2 * 2**20, 2**19)
-        assert free_memory(CPU) - idle_bytes() == 2**20 + 2**19
-        write_group(tmp_path / "groups" / place, "max\n", 2**20, 0)
-    own.write_text("0::/slice/job\n")
-    write_group(tmp_path / "groups/slice", str(2**20), 2**19, 0)
-    assert free_memory(CPU) - idle_bytes() == 2**19, "the limit of the group around it holds, too"
 
 
 def failing(network: FlowNetwork, monkeypatch: pytest.MonkeyPatch, error: Exception, *, until) -> list[tuple]:

@@ -101,7 +101,7 @@ def test_a_run_of_before_goes_on_to_the_same_log(tmp_path, monkeypatch):
     train(config, str(tmp_path / "whole"), device="cpu")
     save, step = CheckpointStore.save, engine.training_step
 
-    def save_as_before(store, number, weights, state, *, best):
+    def save_as_before(store, number, weights, state, *, best, card):
         log = {name.replace("epe_per_image", "epe"): value for name, value in state["log"].items()}
         save(store, number, weights, {**state, "log": log}, best=best)
 
