@@ -134,6 +134,10 @@ class Padding(NamedTuple):
     top: int
     bottom: int
 
+    def coarse_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of coarse pixels in a picture that has grown by this from height x width."""
+        return (height + self.top + self.bottom) // 8, (width + self.left + self.right) // 8
+
     def remove(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         """The part of a padded picture that is the picture itself."""
         height, width = values.shape[-2:]

@@ -1,11 +1,17 @@
 """What `flowgru benchmark` measures."""
 
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from flowgru.config.choices import CorrelationMethod, Precision, Preset
-from flowgru.config.require import MAX_PROCESSES, require, require_device, require_effect, require_refinements
+from flowgru.config.require import (
+    MAX_PROCESSES,
+    height_and_width,
+    require,
+    require_device,
+    require_effect,
+    require_refinements,
+)
 from flowgru.errors import RequestError
 
 
@@ -74,6 +80,7 @@ class BenchmarkSettings:
         """--size in pixels."""
         if self.size is None:
             return None
-        if not (found := re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", self.size)):
+        size = height_and_width(self.size)
+        if size is None or not all(size):
             raise RequestError(f"--size is {self.size!r}: expected HEIGHTxWIDTH in pixels, such as 1080x1920")
-        return int(found[1]), int(found[2])
+        return size

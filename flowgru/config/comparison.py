@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.network import OptionValue
-from flowgru.config.require import require, require_minutes, require_once, require_refinements, require_seed
+from flowgru.config.require import (
+    is_ascending,
+    require,
+    require_minutes,
+    require_once,
+    require_refinements,
+    require_seed,
+)
 from flowgru.config.training import TrainConfig
 
 Regime = Literal["equal_width", "equal_parameters"]
@@ -95,8 +102,7 @@ class ComparisonConfig:
         require(known, "initial_parts", self.initial_parts, f"out of {', '.join(SHARED_PARTS)}")
         if self.minutes is not None:
             require_minutes("minutes", self.minutes)
-        ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
-        require(bool(self.iterations) and ascending, "iterations", self.iterations, "ascending, from 1")
+        require(is_ascending(self.iterations), "iterations", self.iterations, "ascending, from 1")
         require_refinements("iterations", self.iterations[-1])
         require(self.test.pairs > 0 or bool(self.sets), "test.pairs", 0, "1 or more where `sets` is empty")
         trained = {self.training.data.seed + seed for seed in self.seeds}

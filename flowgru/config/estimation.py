@@ -7,7 +7,7 @@ from typing import Literal
 
 from flowgru.config.choices import FlowFormat
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import require, require_effect
+from flowgru.config.require import height_and_width, is_ascending, require, require_effect
 from flowgru.errors import RequestError
 
 VIDEO = "flow.mp4"
@@ -137,8 +137,7 @@ LARGEST_GRID = 1000
 
 def check_strides(strides: tuple[int, ...], name: str) -> None:
     """RequestError unless each is a number of frames, above the one before, and the first is 1."""
-    ascending = all(a < b for a, b in zip((0, *strides), strides, strict=False))
-    sound = bool(strides) and all(isinstance(stride, int) for stride in strides) and ascending and strides[0] == 1
+    sound = all(isinstance(stride, int) for stride in strides) and is_ascending(strides) and strides[0] == 1
     shown = ", ".join(map(str, strides)) or "empty"
     require(sound and strides[-1] <= LONGEST_STRIDE, name, shown, f"ascending from 1, up to {LONGEST_STRIDE}")
 
@@ -168,10 +167,9 @@ def size_to_compute(resize: str | None) -> tuple[int, int] | float | None:
     """--resize as (height, width), as a factor, or None. RequestError where it is none of these."""
     if resize is None:
         return None
-    if size := re.fullmatch(r"(\d{1,5})x(\d{1,5})", resize):
-        height, width = int(size[1]), int(size[2])
-        if height and width:
-            return height, width
+    if size := height_and_width(resize):
+        if all(size):
+            return size
     elif re.fullmatch(r"\d*\.?\d+", resize) and 0 < float(resize) <= 16:
         return float(resize)
     raise RequestError(f"--resize is {resize!r}: expected HEIGHTxWIDTH, or a factor above 0 and at most 16")

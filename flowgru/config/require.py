@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from flowgru.errors import RequestError, value_text
 
@@ -25,6 +26,17 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
 def require_once(name: str, values: Sequence[object], expected: str) -> None:
     """RequestError unless there is one value or more, and none is there twice."""
     require(0 < len({*values}) == len(values), name, values, f"{expected}, each once")
+
+
+def is_ascending(numbers: Sequence[int]) -> bool:
+    """Whether there is one number or more, the first is above 0, and each above the one before."""
+    return bool(numbers) and all(a < b for a, b in pairwise((0, *numbers)))
+
+
+def height_and_width(text: str) -> tuple[int, int] | None:
+    """The two numbers of HEIGHTxWIDTH, in pixels; None where it is not written so."""
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def require_effect(holds: bool, name: str, where: str) -> None:

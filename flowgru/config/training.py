@@ -8,7 +8,7 @@ from flowgru.config.augmentation import STAGES, StageSet
 from flowgru.config.choices import Precision
 from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
-from flowgru.config.require import MAX_PROCESSES, require, require_once, require_refinements, require_seed
+from flowgru.config.require import MAX_PROCESSES, is_ascending, require, require_once, require_refinements, require_seed
 from flowgru.config.synthetic import SyntheticSettings
 from flowgru.errors import value_text
 
@@ -82,8 +82,7 @@ class ValidationConfig:
         require_once("validation.sets", self.sets, "one set or more")
         require(self.every > 0, "validation.every", self.every, "1 or more")
         require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
-        ascending = all(a < b for a, b in zip((0, *self.iterations), self.iterations, strict=False))
-        require(bool(self.iterations) and ascending, "validation.iterations", self.iterations, "ascending, from 1")
+        require(is_ascending(self.iterations), "validation.iterations", self.iterations, "ascending, from 1")
         require_refinements("validation.iterations", self.iterations[-1])
         require_seed("validation.seed", self.seed)
         require_once("validation.initial_flows", self.initial_flows, "zero, dis or both")

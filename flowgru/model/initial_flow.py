@@ -26,7 +26,7 @@ def start_from(
     is zero, on `device`. RequestError where both are given, or where the one that is given has another size.
     """
     batch, _, height, width = shape
-    coarse_shape = [batch, 2, (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8]
+    coarse_shape = [batch, 2, *padding.coarse_size(height, width)]
     if initial_flow is not None and initial_coarse is not None:
         raise RequestError(
             "initial_flow and initial_coarse are both given: a refinement begins at one flow, leave one out"

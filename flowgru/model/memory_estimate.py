@@ -95,8 +95,7 @@ class _Refined(NamedTuple):
 
 def _at_one_size(sizes: NetworkSizes, height: int, width: int, device: torch.device, plan: MatchPlan) -> _Refined:
     """The refinement of height x width pixels by the plan."""
-    padding = padding_for(height, width)
-    rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
+    rows, columns = padding_for(height, width).coarse_size(height, width)
     cells = 4 * rows * columns
     method = plan.correlation
     if method == "auto":

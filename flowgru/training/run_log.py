@@ -213,7 +213,7 @@ class RunLog:
         self.console.print(f"warning: {text}")
 
     def close(self) -> None:
-        """Writes what TensorBoard has not written yet."""
+        """Closes TensorBoard's file."""
         if self._board is not None:
             with self._or_without_log():
                 self._board.close()

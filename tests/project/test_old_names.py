@@ -22,7 +22,7 @@ from flowgru.evaluation.evaluate import evaluate, network_estimator, picture_est
 from flowgru.model.exported import formats, runtimes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
-from flowgru.model.weight_files.model_file import read_card, write_model_file
+from flowgru.model.weight_files.model_file import read_weights, write_model_file
 from flowgru.training import engine
 from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.run import train
@@ -128,7 +128,7 @@ def test_cards_from_before_are_read_by_the_names_of_today(tmp_path, monkeypatch)
     write_model_file(tmp_path / "m.safetensors", {"weight": torch.zeros(1)}, card)
     today = {"network": card["network"], "epe_per_image": {"a": 1}, "held_out_epe_per_image": {"b": {}}}
     with pytest.warns(OldName, match=r"m.safetensors: epe is now .*held_back_epe is now"):
-        assert read_card(tmp_path / "m.safetensors") == today
+        assert read_weights(tmp_path / "m.safetensors")[1] == today
     exported = {"iterations": 4, "export": {"max_size": 9}}
     opened = formats.Opened("a runtime", json.dumps({**card, **exported}), [], lambda inputs: inputs)
     monkeypatch.setitem(formats.FORMATS, "onnx", formats.FORMATS["onnx"]._replace(open=lambda path: opened))

@@ -26,7 +26,7 @@ from flowgru.config.flatten import completed
 from flowgru.config.renamed import OldName
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.loading import load_model
-from flowgru.model.weight_files.model_file import read_card, write_model_file
+from flowgru.model.weight_files.model_file import read_weights, write_model_file
 from flowgru.parser import TaskParser
 from flowgru.training import engine
 from flowgru.training.checkpoints.resuming import noted_settings, require_same_config
@@ -144,13 +144,13 @@ def test_a_card_says_the_settings_of_its_training_by_the_names_of_today(tmp_path
     card = {"network": settings["network"], "config": as_before(settings)}
     write_model_file(tmp_path / "m.safetensors", {"weight": torch.zeros(1)}, card)
     with pytest.warns(OldName, match=r"the card of .*m.safetensors: .*settling is now no_grad_iterations"):
-        assert read_card(tmp_path / "m.safetensors") == {"network": settings["network"], "config": settings}
+        assert read_weights(tmp_path / "m.safetensors")[1] == {"network": settings["network"], "config": settings}
 
 
 def test_options_of_an_operator_keep_their_names(tmp_path):
     config = {"network": {"options": {"settling": 3, "precision": "32-true"}}}
     write_model_file(tmp_path / "m.safetensors", {"weight": torch.zeros(1)}, {"config": config})
-    assert read_card(tmp_path / "m.safetensors") == {"config": config}
+    assert read_weights(tmp_path / "m.safetensors")[1] == {"config": config}
 
 
 def test_the_bundled_model_has_no_old_name():

@@ -17,7 +17,7 @@ from flowgru.commands import train as command
 from flowgru.commands.train import train
 from flowgru.config import NetworkConfig, OptimizerConfig
 from flowgru.errors import RequestError
-from flowgru.model.weight_files.model_file import read_card
+from flowgru.model.weight_files.model_file import read_weights
 from flowgru.processes.signals import Stopped
 from flowgru.training import engine, time_limit
 from flowgru.training.checkpoints.store import CheckpointStore
@@ -97,7 +97,7 @@ def test_it_is_the_run_that_so_many_steps_would_have_been(tmp_path, few_steps, s
     train(replace(config, steps=3), str(tmp_path / "planned"), device="cpu")
     assert same(tmp_path / "limited", tmp_path / "planned")
     assert log_lines(tmp_path / "limited") == log_lines(tmp_path / "planned")
-    card = read_card(tmp_path / "limited" / "model.safetensors")
+    card = read_weights(tmp_path / "limited" / "model.safetensors")[1]
     assert card is not None and card["steps"] == card["config"]["steps"] == 3
 
 

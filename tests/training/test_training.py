@@ -23,7 +23,7 @@ from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.model_file import read_card, write_model_file
+from flowgru.model.weight_files.model_file import read_weights, write_model_file
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.losses import sequence_loss
@@ -88,7 +88,7 @@ def test_a_resumed_run_does_not_need_the_weights_it_started_from(tmp_path):
     digest = hashlib.sha256(start.read_bytes()).hexdigest()
     start.unlink()
     train(config, str(tmp_path / "run"), device="cpu")
-    card = read_card(tmp_path / "run" / "model.safetensors")
+    card = read_weights(tmp_path / "run" / "model.safetensors")[1]
     assert card is not None and card["license"] == "HD1K: as its page says"
     assert card["init_from"] == {"name": str(start), "license": card["license"], "sha256": digest}
     found = load_file(tmp_path / "run" / "model.safetensors")
@@ -186,7 +186,7 @@ def test_steps_that_are_not_finite_are_skipped_and_named(tmp_path, monkeypatch, 
 
 def test_the_model_file_says_where_it_comes_from(tmp_path):
     train(replace(TINY, steps=1), str(tmp_path))
-    card = read_card(tmp_path / "model.safetensors")
+    card = read_weights(tmp_path / "model.safetensors")[1]
     assert card is not None
     assert card["network"] == asdict(TINY.network)
     assert (card["steps"], card["seed"], card["license"]) == (1, 0, "BSD-3-Clause")

@@ -1,12 +1,11 @@
 """What `flowgru evaluate` measures besides the errors."""
 
-import re
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from flowgru.config.evaluation.corruptions import ALL, CORRUPTION_NAMES
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import require, require_effect
+from flowgru.config.require import height_and_width, require, require_effect
 from flowgru.errors import RequestError, did_you_mean
 
 HORIZONS = (8, 16, 32)
@@ -81,6 +80,7 @@ class MeasureSettings(ModelSettings):
 
 
 def _size(option: str, text: str) -> tuple[int, int]:
-    if not (found := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)) or min(map(int, found.groups())) < 16:
+    size = height_and_width(text)
+    if size is None or min(size) < 16:
         raise RequestError(f"{option} has {text!r}: expected HEIGHTxWIDTH in pixels, such as 288x512, each 16 or more")
-    return int(found[1]), int(found[2])
+    return size

@@ -23,7 +23,7 @@ class _Header(NamedTuple):
 
 
 def pfm_size(path: Path) -> tuple[int, int]:
-    """Width and height; only the header is read."""
+    """Width and height, from the header; the file must be as long as it says."""
     return _read_header(path)[:2]
 
 

@@ -33,7 +33,7 @@ class FoundSet(NamedTuple):
 
 
 class FlowPairs(Dataset[FlowSample]):
-    """The pairs of one set, in the order of their names; each is read from its files when it is asked for."""
+    """The pairs of one set, in the order of its layout or manifest; each is read from its files when it is asked for."""
 
     def __init__(self, name: str, folder: Path, pairs: list[PairFiles], layout: Layout | None = None) -> None:
         self.name = name

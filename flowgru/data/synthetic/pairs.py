@@ -68,7 +68,7 @@ def draw_pair(settings: SyntheticSettings, number: int, bank: TextureBank) -> Dr
 
 
 class SyntheticPairs(Dataset[FlowSample]):
-    """Generated pairs `first_index`, `first_index + 1`, ...: each a pure function of the settings and its index.
+    """Generated pairs, each a pure function of the settings and its index.
 
     `length` is what len() and iteration say; any index from 0 on can be asked for, and pairs repeat after 2^32. Noise
     is drawn on the device, so another kind of device gives other noise. Raises RequestError when settings.photos are
@@ -80,11 +80,10 @@ class SyntheticPairs(Dataset[FlowSample]):
         settings: SyntheticSettings,
         *,
         length: int = 2**32,
-        first_index: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
         photo_paths(settings.photos)
-        self.settings, self.length, self.first_index = settings, length, first_index
+        self.settings, self.length = settings, length
         self.device = torch.device(device)
 
     def __len__(self) -> int:
@@ -97,7 +96,7 @@ class SyntheticPairs(Dataset[FlowSample]):
         """What there is to paint of a pair, from a bank of the settings' textures. IndexError where there is none."""
         if index < 0:
             raise IndexError(f"synthetic pair {index}: they are numbered from 0")
-        return draw_pair(self.settings, self.first_index + index, bank)
+        return draw_pair(self.settings, index, bank)
 
     def __getitem__(self, index: int) -> FlowSample:
         height, width = self.settings.height, self.settings.width

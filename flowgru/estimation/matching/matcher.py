@@ -16,7 +16,7 @@ from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture, warn_of_distortion
 from flowgru.estimation.matching.initial_flow import InitialFlow, coarse_of_tiles
 from flowgru.estimation.matching.plan import Plan, Plans
-from flowgru.estimation.matching.records import Direction, EncodedFrame, PairResult, Prepared
+from flowgru.estimation.matching.records import Direction, PairResult, Prepared, TiledFrame
 from flowgru.estimation.matching.refiner import Refiner
 from flowgru.estimation.matching.steps import begin, beside, grey_of
 from flowgru.estimation.matching.tiles import check_tiles, tile_layout
@@ -95,7 +95,7 @@ class PairMatcher:
                 remembers=remembers,
                 cuda_graph=cuda_graph,
             )
-        self.encoded: deque[EncodedFrame] = deque(maxlen=remembers)
+        self.encoded: deque[TiledFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
 
     @torch.inference_mode()
@@ -182,8 +182,8 @@ class PairMatcher:
 
     def _refined_at_half_size(
         self,
-        before: EncodedFrame,
-        after: EncodedFrame,
+        before: TiledFrame,
+        after: TiledFrame,
         starts: Sequence[InitialFlow],
         size: tuple[int, ...],
         *,
@@ -228,9 +228,9 @@ class PairMatcher:
             start = start._replace(flow=resize_flow(start.flow, computed_size(start.flow.shape[2:], self.resize)))
         return start._replace(memory=memory)
 
-    def _encode(self, frame: Prepared, plan: Plan, *, with_context: bool) -> EncodedFrame:
+    def _encode(self, frame: Prepared, plan: Plan, *, with_context: bool) -> TiledFrame:
         height, width = frame.picture.shape[2:]
         tiles = self.refiner.encode(frame.picture, plan.tiles, with_context=with_context)
         halved = self.at_half_size is not None and min(height, width) >= MIN_SIDE_TO_HALVE
         half = resize_picture(frame.picture, computed_size((height, width), 0.5)) if halved else None
-        return EncodedFrame(frame.image, half, frame.grey, plan, tiles)
+        return TiledFrame(frame.image, half, frame.grey, plan, tiles)

@@ -22,8 +22,8 @@ class Prepared(NamedTuple):
     """What the steps around the network compare, see grey_of."""
 
 
-class EncodedFrame(NamedTuple):
-    """A frame as pairs with it are computed."""
+class TiledFrame(NamedTuple):
+    """A frame as pairs with it are computed: in tiles, each of which the network has encoded."""
 
     image: Images | Levels
     half: Images | None
@@ -37,8 +37,8 @@ class EncodedFrame(NamedTuple):
 class Direction(NamedTuple):
     """One way through a pair."""
 
-    first: EncodedFrame
-    second: EncodedFrame
+    first: TiledFrame
+    second: TiledFrame
     start: InitialFlow
     """The initial flow, with which the gate compares."""
     begins: InitialFlow

@@ -118,8 +118,7 @@ def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network:
     correlation = network.plan.correlation
     if correlation == "auto" and settings.rows_and_columns() == (1, 1):
         height, width = statistics.median_low(timed.sizes)
-        padding = padding_for(height, width)
-        rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
+        rows, columns = padding_for(height, width).coarse_size(height, width)
         levels = network.config.sizes.correlation_levels
         with torch.no_grad():
             correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"

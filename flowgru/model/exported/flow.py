@@ -149,8 +149,7 @@ class ExportedFlow:
         after: bytes that are taken once its flow is there. graph, scales: change next to nothing here.
         """
         height, width = tile_shape or (height, width)
-        padding = padding_for(height, width)
-        rows, columns = (height + padding.top + padding.bottom) // 8, (width + padding.left + padding.right) // 8
+        rows, columns = padding_for(height, width).coarse_size(height, width)
         correlation = pyramid_bytes(1, rows, columns, self.config.sizes.correlation_levels)
         peak = 36 * height * width + max(correlation, after)
         return MemoryEstimate(self.device, "all_pairs", used_memory(self.device) + peak)

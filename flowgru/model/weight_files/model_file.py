@@ -73,15 +73,6 @@ def weights_as_bytes(weights: Mapping[str, Tensor], metadata: dict[str, str] | N
     return safetensors.torch.save(stored, metadata)
 
 
-def read_card(path: str | Path) -> dict[str, Any] | None:
-    """The card of a model file, from its header alone; None where the file has none.
-
-    RequestError where there is no such file, or it is no file of weights.
-    """
-    path = Path(path)
-    return _safetensors_card(path) if _kind_of(path) == "safetensors" else None
-
-
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The weights in a safetensors file or a torch checkpoint (.pth, .pt, .ckpt), on the CPU, and the card if there is one.
 

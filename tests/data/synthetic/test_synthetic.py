@@ -53,7 +53,7 @@ def test_a_pair_is_a_function_of_settings_and_index_whoever_asks() -> None:
     loader = DataLoader(Subset(pairs, order), num_workers=2, batch_size=1, collate_fn=first_of_each)
     for index, from_worker in zip(order, loader, strict=True):
         assert_same(pairs[index], from_worker)
-        assert_same(pairs[index], SyntheticPairs(SMALL, first_index=index)[0])
+        assert_same(pairs[index], SyntheticPairs(SMALL)[index])
 
 
 def test_other_indices_and_seeds_give_other_pairs() -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.model.weight_files.model_file import describe_mismatch, read_card, read_weights, write_model_file
+from flowgru.model.weight_files.model_file import describe_mismatch, read_weights, write_model_file
 
 
 def test_weights_and_card_come_back_bit_for_bit(tmp_path):
@@ -20,7 +20,7 @@ def test_weights_and_card_come_back_bit_for_bit(tmp_path):
     write_model_file(path, WEIGHTS, CARD)
     weights, card = read_weights(path)
     assert same(weights, WEIGHTS)
-    assert card == CARD == read_card(path)
+    assert card == CARD
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
@@ -47,7 +47,7 @@ def test_an_existing_file_stays_without_overwrite(tmp_path):
         write_model_file(path, WEIGHTS, {})
     assert path.read_bytes() == before
     write_model_file(path, WEIGHTS, {}, overwrite=True)
-    assert read_card(path) == {}
+    assert read_weights(path)[1] == {}
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -71,15 +71,6 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_card_is_read_from_the_header_alone(tmp_path):
-    path = tmp_path / "m.safetensors"
-    write_model_file(path, {"a": torch.zeros(30_000_000 // 4)}, CARD)
-    read = int(next(x for x in Path("/proc/self/io").read_text().splitlines() if x.startswith("rchar")).split()[1])
-    assert read_card(path) == CARD
-    after = int(next(x for x in Path("/proc/self/io").read_text().splitlines() if x.startswith("rchar")).split()[1])
-    assert after - read < 1_000_000
-
-
 def test_the_header_of_our_file_is_plain_safetensors(tmp_path):
     path = tmp_path / "m.safetensors"
     write_model_file(path, WEIGHTS, CARD)
@@ -92,7 +83,7 @@ def test_the_header_of_our_file_is_plain_safetensors(tmp_path):
 def test_a_card_that_is_no_json_object_is_refused(tmp_path, text):
     save_file({"a": torch.ones(1)}, tmp_path / "m.safetensors", {"flowgru_card": text})
     with pytest.raises(RequestError, match=r"the card of .*m\.safetensors is"):
-        read_card(tmp_path / "m.safetensors")
+        read_weights(tmp_path / "m.safetensors")
     assert "the card of" in refusal(tmp_path / "m.safetensors")
 
 
