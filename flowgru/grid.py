@@ -3,6 +3,7 @@
 Integer coordinates are pixel centres and (0, 0) is the top left one. Every sampling uses align_corners=True, as RAFT does.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,6 +18,9 @@ Coordinates = Float[Tensor, "B 2 H W"]
 
 LEAST_ARRIVAL = 0.25
 """Share of a pixel that must arrive by a forward warp, for what has arrived to be taken for the pixel."""
+
+LEAST_SHARE = 1e-3
+"""A value that is not finite counts in a warped pixel from this share of it on: less is what rounding leaves."""
 
 
 def lengths(vectors: Float[Tensor, "*batch 2 H W"]) -> Float[Tensor, "*batch H W"]:
@@ -80,6 +84,21 @@ def backward_warp(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[T
     return torch.where(inside[:, None], sample(second, target.permute(0, 2, 3, 1)), 0), inside
 
 
+def backward_warp_of_any(second: Float[Tensor, "B C H W"], flow: Flow) -> tuple[Float[Tensor, "B C H W"], Valid]:
+    """As backward_warp, of values that need not be finite: each of these counts from LEAST_SHARE of a pixel on."""
+    finite = second.isfinite()
+    warped, inside = backward_warp(second.where(finite, 0), flow)
+    if not finite.all():  # as they are they would spoil pixels in which they have no share: 0 times NaN is NaN
+        for there, value in (
+            (second == math.inf, math.inf),
+            (second == -math.inf, -math.inf),
+            (second.isnan(), math.nan),
+        ):
+            share, _ = backward_warp(there.to(second.dtype), flow)
+            warped = warped + torch.zeros_like(warped).masked_fill(share > LEAST_SHARE, value)
+    return warped, inside
+
+
 def forward_warp(
     first: Float[Tensor, "B C H W"], flow: Float[Tensor, "B 2 H W"], taken: Valid | None = None
 ) -> tuple[Float[Tensor, "B C H W"], Valid]:
@@ -103,8 +122,9 @@ def forward_warp(
         inside = inside if taken is None else inside & taken
         index = before + (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
         share = (weight * inside).flatten()
-        # What has no share must not count where it is not finite, and times 0 it would.
-        arrived = arrived.index_add(1, index.flatten(), torch.where(share > 0, weighted * share, 0))
+        # What has next to no share must not count where it is not finite, and times 0 it would.
+        counts = weighted.isfinite() | (share > LEAST_SHARE)
+        arrived = arrived.index_add(1, index.flatten(), torch.where(counts, weighted * share, 0))
     reached = arrived[-1] > LEAST_ARRIVAL
     mean = torch.where(reached, arrived[:-1] / arrived[-1].clamp(min=LEAST_ARRIVAL), 0)
     return mean.reshape(channels, batch, height, width).transpose(0, 1), reached.reshape(batch, height, width)

@@ -121,10 +121,11 @@ class Estimation:
             remove_empty(new)
 
     def _take_back(self) -> None:
-        """Lets a clip go on no later than where it is known what its next pair begins at."""
+        """Lets a clip go on only from the pair of which it is known what the next one begins at, else from its beginning."""
         for name, folder in zip(self.place.names, self.place.folders, strict=True):
             if name not in self.journal.done:
-                self.journal.cut(name, read_carried(folder, name)[0])
+                num_carried, num_there = read_carried(folder, name)[0], len(self.journal.flows.get(name, ()))
+                self.journal.cut(name, num_carried if num_carried <= num_there else 0)
 
     def _run(self, kept: KeptFolders) -> int:
         if self.device.type == "cuda":

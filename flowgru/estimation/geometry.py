@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flowgru.errors import sides, size_text
-from flowgru.grid import backward_warp
+from flowgru.grid import backward_warp_of_any
 
 MAX_CHANGE_OF_ASPECT = 1.05
 """From here on a resized picture looks stretched; below is what sides are rounded by."""
@@ -62,14 +62,12 @@ def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H
     Brox and Keutzer 2010, "Dense point trajectories by GPU-accelerated large displacement optical flow", section 3), or
     that place lies outside the picture, or a flow is not finite.
     """
-    returned, inside = backward_warp(backward[None], forward[None])
-    gap = (forward + returned[0]).square().sum(dim=0)
-    return ~(gap <= largest_gap(forward, returned[0], dim=0)) | ~inside[0]
+    returned, inside = backward_warp_of_any(backward[None], forward[None])
+    return ~leads_back(forward, returned[0], dim=0) | ~inside[0]
 
 
-def largest_gap(flow: Float[Tensor, "*shape"], back: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*places"]:
-    """The largest |f + b|^2 in square pixels with which a flow and the flow back still agree, see occlusion_mask.
-
-    `dim` holds the two coordinates.
-    """
-    return 0.01 * (flow.square().sum(dim=dim) + back.square().sum(dim=dim)) + 0.5
+def leads_back(flow: Float[Tensor, "*shape"], back: Float[Tensor, "*shape"], dim: int) -> Bool[Tensor, "*places"]:
+    """Whether a flow and the flow back agree, see occlusion_mask; `dim` holds the two coordinates, in pixels."""
+    gap = (flow + back).square().sum(dim=dim)
+    largest = 0.01 * (flow.square().sum(dim=dim) + back.square().sum(dim=dim)) + 0.5
+    return (gap <= largest) & gap.isfinite()

@@ -161,7 +161,7 @@ def video_of_size(video: Path, number: int) -> Path:
 def is_video(name: str, first: str) -> bool:
     """Whether it is a name of video_of_size, where that of the first size is `first`."""
     stem, suffix = (re.escape(part) for part in (Path(first).stem, Path(first).suffix))
-    return re.fullmatch(rf"{stem}(_[1-9]\d*)?{suffix}", name) is not None
+    return re.fullmatch(rf"{stem}(_([2-9]|[1-9]\d+))?{suffix}", name) is not None
 
 
 def require_same(journal: Journal, request: Mapping[str, Any]) -> None:

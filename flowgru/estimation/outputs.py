@@ -1,6 +1,7 @@
 """Where results go: nothing is overwritten unasked and nothing lands elsewhere, and both are known before any work."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from flowgru.config.estimation import VIDEO, VIDEO_SUFFIXES, EstimateSettings
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
+from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.journal import SUMMARY, Journal, is_video, require_same
 from flowgru.files.atomic import write_file
@@ -56,6 +58,7 @@ class Place:
         self.extension = FLOW_FORMATS[settings.format].suffix
         self.video = settings.video_name or VIDEO
         """The video of each clip, if one is asked for."""
+        self.makes_videos = settings.video_name is not None
         self.names = [source.name for source in sources]
         self.folders = clip_folders(self.root, self.names)
         self.endings = ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
@@ -87,9 +90,7 @@ class Place:
 
     def has_results(self) -> bool:
         """Whether there are results, of whichever run."""
-        return any(
-            _results(folder, self.extension, self.video) for folder in {self.root, *self.folders} if folder.is_dir()
-        )
+        return any(self._results(folder) for folder in {self.root, *self.folders} if folder.is_dir())
 
     def files_of(self, folder: Path, name: str) -> list[Path]:
         """The files of one pair."""
@@ -100,6 +101,20 @@ class Place:
             *(folder / f"{name}{ending}.png" for ending in endings),
         ]
 
+    def _results(self, folder: Path) -> list[Path]:
+        """The files in a folder that an estimation could have written."""
+        names = (SUMMARY, VIDEO, self.video)
+        return sorted(
+            file
+            for file in folder.iterdir()
+            if not file.name.startswith(".")
+            and (
+                file.suffix == self.extension
+                or file.name in names
+                or (self.makes_videos and is_video(file.name, self.video))
+            )
+        )
+
     def _refuse_others(self, clip: str, folder: Path) -> None:
         """RequestError where the folder holds results that are not those of the earlier run of this command."""
         if self.journal.replaces or not folder.is_dir():
@@ -109,7 +124,7 @@ class Place:
         ours |= {SUMMARY} if self.journal.request is not None else set()
         found = [
             file
-            for file in _results(folder, self.extension, self.video)
+            for file in self._results(folder)
             if file.name not in ours and not (file.suffix.lower() in VIDEO_SUFFIXES and file.name in begun)
         ]
         if found:
@@ -196,28 +211,16 @@ def refuse_still_picture(sources: Sequence[FrameSource], settings: EstimateSetti
 
 
 def expected_flows(source: FrameSource, settings: EstimateSettings) -> int | None:
-    """How many flows a clip gives; None where it does not say how many frames it has, or cannot be read."""
+    """How many flows a clip of even times gives, see sampled; None where it does not say its frames, or cannot be read."""
     try:
-        num_frames, rate = source.expected_frames, source.frame_rate
+        num_frames = source.expected_frames
+        if num_frames and settings.fps is not None and (rate := source.frame_rate):
+            num_frames = min(num_frames, math.floor((num_frames - 1 + ROUNDING) * settings.fps / rate) + 1)
     except InputFileError:
         return None
-    if num_frames is not None and settings.fps is not None and rate:
-        num_frames = min(num_frames, round(num_frames * settings.fps / rate))
     return None if num_frames is None else -(-num_frames // settings.stride) - 1
 
 
 def write_summary(root: Path, summary: dict[str, Any], *, overwrite: bool) -> None:
     """Writes summary.json into the output folder."""
     write_file(root / SUMMARY, json_text(summary) + "\n", overwrite)
-
-
-def _results(folder: Path, extension: str, video: str) -> list[Path]:
-    """The files in a folder that an estimation could have written."""
-    files = (file for file in folder.iterdir() if not file.name.startswith("."))
-    return sorted(
-        file
-        for file in files
-        if file.suffix == extension
-        or file.name == SUMMARY
-        or any(is_video(file.name, first) for first in (VIDEO, video))
-    )

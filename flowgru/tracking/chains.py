@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from flowgru.estimation.geometry import largest_gap
+from flowgru.estimation.geometry import leads_back
 from flowgru.grid import sample
 
 LEAST_VARIANCE = 0.01
@@ -69,8 +69,7 @@ def extend(source: Followed, link: Link) -> Followed:
     height, width = link.forward.shape[1:]
     limit = target.new_tensor([width - 1, height - 1])
     outside = ((target < 0) | (target > limit)).any(dim=1)
-    gap = (flow + back).square().sum(dim=1)
-    hidden = ~(gap <= largest_gap(flow, back, dim=1)) | outside  # so that it is hidden, too, where a flow is not finite
+    hidden = ~leads_back(flow, back, dim=1) | outside
     around = [source.positions + source.positions.new_tensor(offset) for offset in AROUND]
     gaps = [torch.add(*_there_and_back(places, link)).square().sum(dim=1) for places in around]
     variance = LEAST_VARIANCE + torch.stack(gaps).mean(dim=0) / 4

@@ -140,8 +140,6 @@ FIRST = """
 import subprocess, sys, time
 from types import SimpleNamespace as Namespace
 from flowgru.training import ranks as processes
-from flowgru.training import run
-from flowgru.training.run import train
 processes.GRACE_S = 0.5
 dead = subprocess.Popen([sys.executable, "-c", "raise SystemExit(CODE)"])
 launcher = Namespace(procs=[dead])
@@ -153,8 +151,6 @@ STARTER = """
 import subprocess, sys
 from types import SimpleNamespace as Namespace
 from flowgru.training import ranks as processes
-from flowgru.training import run
-from flowgru.training.run import train
 with processes.together(Namespace(world_size=2, is_global_zero=True, strategy=Namespace(launcher=None))):
     subprocess.run([sys.executable, "-c", *sys.argv[1:]])
 """
@@ -164,8 +160,6 @@ import os, sys, time
 from types import SimpleNamespace as Namespace
 parent = os.getppid()
 from flowgru.training import ranks as processes
-from flowgru.training import run
-from flowgru.training.run import train
 def wait():
     print("waits", flush=True)
     while os.getppid() == parent:

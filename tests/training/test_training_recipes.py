@@ -226,9 +226,9 @@ def test_a_checkpoint_says_what_network_it_is_of_and_its_weights_what_they_were_
     begun = replace(TINY, steps=1, init_from=str(tmp_path / "first/model.safetensors"))
     capsys.readouterr()
     train(replace(begun, network=network), str(tmp_path / "second"), device="cpu")
-    assert "were trained with" not in capsys.readouterr().err
+    assert "its network has" not in capsys.readouterr().err
     train(begun, str(tmp_path / "third"), device="cpu")
-    said = "trained with network.texture_floor 0.05 and network.texture_gate true, and this network has another"
+    said = "its network has network.texture_floor 0.05 and network.texture_gate true, and this one another"
     assert said in " ".join(capsys.readouterr().err.split())
 
 

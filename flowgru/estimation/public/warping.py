@@ -11,12 +11,9 @@ from flowgru.data.formats.images import read_image
 from flowgru.data.formats.picture_kinds import EXPECTED, is_pil, pil_picture, rgb_array
 from flowgru.errors import RequestError
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.grid import backward_warp, forward_warp
+from flowgru.grid import backward_warp_of_any, forward_warp
 from flowgru.kinds import FIRST, LAST, Form, described, flow_tensor, given_back, given_path, numbers_of, usual_channels
 from flowgru.types import Flow, FlowLike, MaskLike, PictureLike, Valid
-
-LEAST_SHARE = 1e-3
-"""A value that is not finite counts in a warped pixel from this share of it on: less is what rounding leaves."""
 
 
 class Warped(NamedTuple):
@@ -76,11 +73,7 @@ def warp(picture: PictureLike, flow: FlowLike, *, forward: bool = False, occlude
     if forward:
         warped, valid = forward_warp(of_batch, vectors, taken)
     else:
-        warped, inside = backward_warp(of_batch, vectors)
-        if (spoiled := ~of_batch.isfinite()).any():  # with no share in a pixel they spoil it, too: 0 times NaN is NaN
-            clean, _ = backward_warp(of_batch.masked_fill(spoiled, 0), vectors)
-            share, _ = backward_warp(spoiled.to(exact), vectors)
-            warped = torch.where(share > LEAST_SHARE, warped, clean)
+        warped, inside = backward_warp_of_any(of_batch, vectors)
         warped, valid = torch.where(taken[:, None], warped, 0), inside & taken
     form = Form(is_array, channels, flow_form.batched)
     back = given_back(_in_type(warped, values.dtype), form)
@@ -109,7 +102,7 @@ def occlusion(forward: FlowLike, backward: FlowLike) -> Any:
     forward, backward: flows from the first picture to the second and back, arrays or tensors [2, H, W] or [H, W, 2], or
     batches of them, in pixels. Gives bool [H, W] or [B, H, W], an array or a tensor as `forward` is. The rule is that of
     Sundaram, Brox and Keutzer 2010, section 3: with b the backward flow at the place the forward flow f leads to,
-    |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5, or that place lies outside the picture.
+    |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5, or that place lies outside the picture, or a flow is not finite.
     """
     there, form = flow_tensor(forward, "forward")
     back, _ = flow_tensor(backward, "backward")

@@ -89,14 +89,17 @@ def reach_section(bins: Sequence[ReachBins], sweep: MeasuredTable | None, notes:
     return Section("--reach", "Reach", tables, charts if curves else charts[1:], notes)
 
 
-def measure_sizes(estimator: Estimator, device: torch.device, sizes: Sequence[tuple[int, int]]) -> MeasuredTable:
-    """One generated scene at every size, the smallest first, each with its exact flow."""
+def measure_sizes(
+    estimator: Estimator, device: torch.device, sizes: Sequence[tuple[int, int]]
+) -> tuple[MeasuredTable, list[str]]:
+    """One generated scene at every size, the smallest first, each with its exact flow; and why the model refused a size."""
     rows: list[list[Value]] = []
+    refused: dict[str, str] = {}
     with progress("generated scene", len(sizes), "sizes") as advance:
         pairs = scene_pairs(sizes)
-        *_, first_memory = _measured(estimator, device, pairs[0])  # whose seconds are not counted
+        *_, first_memory = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
         for pair in pairs:
-            *numbers, memory = _measured(estimator, device, pair)
+            *numbers, memory = _measured(estimator, device, pair, refused)
             # What the first use has taken and kept, a second one of that size does not take again.
             if pair is pairs[0] and first_memory is not None and memory is not None:
                 memory = max(memory, first_memory)
@@ -106,13 +109,14 @@ def measure_sizes(estimator: Estimator, device: torch.device, sizes: Sequence[tu
         "One generated scene at several sizes, each with its exact flow. true_flow is the mean length of that flow; epe the "
         "mean end-point error over all pixels, and epe_relative its share of the mean length. seconds are those of one "
         "pair, after one at the smallest size that is not counted; memory is by how much the process's memory, or the "
-        "GPU's, rose at most. A dash stands where memory did not suffice, or the model takes no pictures of that size."
+        "GPU's, rose at most. A dash stands where memory did not suffice, or where the model refuses that size."
     )
     columns = [
         Column("size", "px"), Column("true_flow", "px"), Column("epe", "px"), Column("epe_relative", "%"),
         Column("seconds", "s"), Column("memory", "MiB"),
     ]  # fmt: skip
-    return MeasuredTable("reach_sizes", says, columns, rows)
+    notes = [f"The scene of {size} px is left out: {reason}" for size, reason in refused.items()]
+    return MeasuredTable("reach_sizes", says, columns, rows), notes
 
 
 def scene_pairs(sizes: Sequence[tuple[int, int]]) -> list[FlowSample]:
@@ -140,16 +144,19 @@ def _smaller(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _measured(
-    estimator: Estimator, device: torch.device, pair: FlowSample
+    estimator: Estimator, device: torch.device, pair: FlowSample, refused: dict[str, str]
 ) -> tuple[str, float, float | None, float | None, float | None, float | None]:
-    """A line of the table; its error and what follows are None where memory or the model refuses."""
+    """A line of the table; its error and what follows are None where memory does not suffice, or the model has `refused`."""
     length = float(lengths(pair.flow.double()).mean())
     try:
         forget_peak(device)
         before, began = used_memory(device), time.perf_counter()
         flow = estimated(estimator, pair.first, pair.second)
         seconds, rise = time.perf_counter() - began, peak_memory(device) - before
-    except (MachineError, MemoryError, RequestError):
+    except RequestError as error:
+        refused[pair.name] = str(error)
+        return pair.name, length, None, None, None, None
+    except (MachineError, MemoryError):
         return pair.name, length, None, None, None, None
     error = mean_distance(flow, pair.flow)
     return pair.name, length, error, 100 * error / length if length else None, seconds, rise / MIB

@@ -10,6 +10,7 @@ import torch
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.way import Way
 from flowgru.console import say
+from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimator
@@ -81,9 +82,10 @@ def measure_further(
         size = settings.size_of_clips()
         sections.append(measure_temporal(subjects, estimator, size, settings.clip_frames))
     if settings.reach:
-        sizes = None if estimator is None else measure_sizes(estimator, device, settings.sizes_of_scene())
-        left_out = ["The scene at several sizes is left out: --flows holds flows of the data alone."]
-        sections.append(reach_section(gathered.bins, sizes, left_out if estimator is None else []))
+        scene, notes = None, ["The scene at several sizes is left out: --flows holds flows of the data alone."]
+        if estimator is not None:
+            scene, notes = measure_sizes(estimator, device, settings.sizes_of_scene())
+        sections.append(reach_section(gathered.bins, scene, notes))
     if settings.time:
         clips = [
             (subject.label, Timed(subject.estimator, device), subject) for subject in subjects if not subject.has_truth
@@ -113,7 +115,7 @@ def open_sweep(
         "model file": _stamp([model]) if model.is_file() else None,
         "severity": settings.severity or 2,
         "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
-        "initial flows": None if given is None else _stamp(sorted(given.rglob("*"))),
+        "initial flows": None if given is None else _stamp(_flow_files(given)),
     }
     sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions()), overwrite=overwrite)
     if sweep.num_known:
@@ -126,6 +128,10 @@ def _parts(subject: Subject) -> Iterable[object]:
     if isinstance(subject.pairs, FlowPairs):
         return (part for pair in subject.pairs.pairs for part in pair)
     return subject.pairs.files
+
+
+def _flow_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix in BY_SUFFIX)
 
 
 def _stamp(parts: Iterable[object]) -> str:

@@ -33,4 +33,4 @@ def other_settings(source: NetworkConfig, target: NetworkConfig) -> str | None:
     """A line about settings by which equal weights give another flow in the target than in the source; None without any."""
     names = [name for name in WITHOUT_WEIGHTS if getattr(source, name) != getattr(target, name)]
     shown = (f"network.{name} {value_text(getattr(source, name))}" for name in names)
-    return f"its weights were trained with {' and '.join(shown)}, and this network has another" if names else None
+    return f"its network has {' and '.join(shown)}, and this one another" if names else None

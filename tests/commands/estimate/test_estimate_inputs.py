@@ -100,6 +100,7 @@ def test_a_video_of_a_further_size_is_not_replaced_unasked(estimate, output, cap
     (output / "flow_2.mp4").write_text("mine")
     assert estimate("fake.mp4", "--video") == 2
     assert "already holds flow_2.mp4" in only_error(capsys) and [*output.iterdir()] == [output / "flow_2.mp4"]
+    assert estimate("fake.mp4") == 3 and (output / "flow_2.mp4").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

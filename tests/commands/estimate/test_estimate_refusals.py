@@ -4,8 +4,12 @@ import pytest
 from estimates import SIZE, names, only_error
 from media import moving_frames, write_clip
 
+from flowgru.config.estimation import EstimateSettings
 from flowgru.data.formats.images import read_image, write_image
+from flowgru.data.video.frames import open_frames
+from flowgru.data.video.sampling import sampled
 from flowgru.estimation import opening
+from flowgru.estimation.outputs import expected_flows
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,13 @@ def test_an_animated_picture_of_one_flow_is_refused_before_any_work(estimate, tm
     assert estimate(clip, *options) == 2
     assert f"{options[1]}: clip gives one flow, and an animated picture shows two at least" in only_error(capsys)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("num_frames", [11, 14, 20, 21, 24, 25, 31])
+def test_the_flows_of_a_rate_are_counted_as_they_come(tmp_path, num_frames):
+    (source,) = open_frames([str(write_clip(tmp_path / "clip.mp4", moving_frames(num_frames, *SIZE)))])
+    num_used = len(list(sampled(source, "clip", fps=1.0)))
+    assert expected_flows(source, EstimateSettings(output="out", fps=1.0)) == num_used - 1
 
 
 def test_beside_a_longer_clip_one_of_one_flow_has_a_picture_of_one_frame(estimate, pair, folder, output):

@@ -147,6 +147,17 @@ def test_of_several_clips_each_goes_on_from_where_its_own_flow_has_led(estimate,
     assert not list(output.rglob("*.npz"))
 
 
+def test_a_warm_start_goes_on_only_from_the_last_flow(estimate, folder, output, tmp_path, stop_after):
+    assert estimate(folder, "--warm-start", "--output", tmp_path / "whole") == 0
+    stop_after(5)
+    assert estimate(folder, "--warm-start") == 130
+    (output / "frame_2.flo").unlink()
+    stop_after(None)
+    assert estimate(folder, "--warm-start") == 0
+    for flow, whole in zip(flows(output), flows(tmp_path / "whole"), strict=True):
+        np.testing.assert_allclose(flow, whole, rtol=0, atol=1e-4)
+
+
 def test_what_begins_anew_is_not_called_going_on(estimate, tmp_path, output, capsys):
     clip = write_clip(tmp_path / "clip.mkv", noisy_frames(8, *SIZE))
     clip.write_bytes(clip.read_bytes()[: 2 * clip.stat().st_size // 3])

@@ -44,13 +44,15 @@ def test_a_forward_warp_is_what_a_loop_over_pixels_gives():
 
 
 @pytest.mark.parametrize("forward", [True, False])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_value_that_is_not_finite_stays_in_its_own_pixel(bad, forward):
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("step", [0.0, 1e-6])
+def test_a_value_that_is_not_finite_stays_in_its_own_pixel(bad, forward, step):
     depth = np.arange(30, dtype=np.float32).reshape(5, 6)
-    depth[2, 3] = bad
-    warped, valid = flowgru.warp(depth, np.zeros((5, 6, 2), np.float32), forward=forward)
-    np.testing.assert_allclose(np.asarray(warped), depth, rtol=1e-6, atol=0)
-    assert np.asarray(valid).all()
+    depth[2, 3], depth[3:, :2] = bad, bad
+    warped, valid = flowgru.warp(depth, np.full((5, 6, 2), step, np.float32), forward=forward)
+    inside = np.s_[:-1, :-1]  # the last ones move out of the picture
+    np.testing.assert_allclose(np.asarray(warped)[inside], depth[inside], rtol=1e-5, atol=1e-5)
+    assert np.asarray(valid)[inside].all()
 
 
 def test_what_takes_no_part_leaves_nothing_behind():
@@ -63,12 +65,13 @@ def test_what_takes_no_part_leaves_nothing_behind():
     assert not np.asarray(valid).any() and not np.asarray(outside).any()
 
 
-def test_where_a_flow_is_not_finite_a_pixel_is_not_seen():
-    flow = np.zeros((2, 4, 5), np.float32)
-    back = flow.copy()
-    back[:, 1, 2] = np.nan
-    hidden = np.asarray(flowgru.occlusion(flow, back))
-    assert hidden[1, 2] and not hidden[3].any()
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("direction", [0, 1])
+def test_where_a_flow_is_not_finite_a_pixel_is_not_seen_and_its_neighbours_are(bad, direction):
+    flows = np.zeros((2, 2, 4, 5), np.float32)
+    flows[direction, :, 1, 2] = bad
+    hidden = np.asarray(flowgru.occlusion(*flows))
+    assert hidden[1, 2] and hidden.sum() == 1
 
 
 def test_what_is_carried_along_keeps_its_own_value_where_nothing_arrives():

@@ -79,8 +79,9 @@ def test_a_size_that_the_model_refuses_is_a_dash_and_the_others_are_measured():
             raise RequestError("the file takes pictures of up to 64 px")
         return Estimate(torch.zeros(1, 2, *first.shape[-2:]))
 
-    rows = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)]).rows
-    assert rows[0][2] is not None and rows[1][0] == "96x128" and rows[1][2:] == [None] * 4
+    table, notes = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)])
+    assert table.rows[0][2] is not None and table.rows[1][0] == "96x128" and table.rows[1][2:] == [None] * 4
+    assert notes == ["The scene of 96x128 px is left out: the file takes pictures of up to 64 px"]
 
 
 def test_flows_from_files_have_bins_alone(pairs, tmp_path, capsys):
