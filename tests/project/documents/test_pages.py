@@ -186,7 +186,7 @@ def test_the_python_of_the_page_about_a_corpus_runs(materials, capsys):
 @pytest.mark.slow
 def test_the_python_that_runs_exported_files_gives_one_flow(materials):
     pytest.importorskip("openvino", reason="needs the extra export")
-    model = write_model(Path("model.safetensors"), small_network())
+    model = write_model(Path("model.safetensors"), small_network(confidence=True))
     for suffix, form in (("onnx", "onnx"), ("xml", "openvino"), ("pt2", "torch-export")):
         exported(Path(f"flow.{suffix}"), "--model", model, "--format", form, "--iterations", 2, "--no-warm-start")
     run_blocks("docs/estimate.md", materials)
