@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,18 +24,14 @@ from flowgru.config import (
     TrainConfig,
 )
 from flowgru.data.formats.flow_files import write_flow
-from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.card import origin_of
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.parser import TaskParser
-from flowgru.training import provenance
 from flowgru.training.feeding.pairs import training_pairs, validation_pairs
-from flowgru.training.provenance import licence
 from flowgru.training.run import train
 from flowgru.training.step import freeze_batch_norm
 
@@ -149,39 +144,6 @@ def test_another_operator_starts_from_everything_but_the_operator(tmp_path, caps
     assert f"left at random: {left[0]}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("changes", "terms"),
-    [
-        ({}, "BSD-3-Clause"),
-        ({"data": replace(TINY.data, photos="skimage")}, "BSD-3-Clause"),
-        ({"data": replace(TINY.data, photos="mine")}, "mine: as the owner of its pictures allows"),
-        ({"stage": "chairs"}, "FlyingChairs: for research only"),
-        ({"stage": "kitti"}, "KITTI 2015: CC BY-NC-SA 3.0"),
-        ({"sets": (StageSet("synthetic", CROP), StageSet("sintel", CROP))}, "Sintel: CC BY 3.0"),
-        ({"sets": (StageSet("things_of_mine.csv", CROP),)}, "things_of_mine.csv: as its owner allows"),
-        (
-            {"stage": "sintel"},
-            "Sintel: CC BY 3.0; KITTI 2015: CC BY-NC-SA 3.0; HD1K: as its page says; FlyingThings3D: for research only",
-        ),
-    ],
-)
-def test_weights_inherit_the_terms_of_their_data(changes, terms):
-    assert licence(replace(TINY, **changes), origin={}) == terms
-
-
-def test_weights_inherit_the_terms_of_those_they_began_with():
-    origin = {"license": "FlyingChairs: for research only; KITTI 2015: CC BY-NC-SA 3.0"}
-    assert licence(TINY, origin) == origin["license"]
-    assert licence(replace(TINY, stage="kitti"), origin) == origin["license"]
-    assert licence(TINY, {"license": "BSD-3-Clause"}) == "BSD-3-Clause"
-    assert licence(TINY, origin_of("raft_large", {})) == "raft_large: as its training data allow"
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_the_terms_of_every_data_set_are_known(name):
-    assert "as its owner allows" not in licence_of(name)
-
-
 @pytest.mark.parametrize("name", ["holes", "static_share", "noise", "blur", "colour", "furthest", "most_speed"])
 @pytest.mark.parametrize("value", [math.nan, -0.1, math.inf])
 def test_generated_pairs_refuse_shares_and_strengths_that_are_none(name, value):
@@ -237,19 +199,6 @@ def test_held_out_pairs_are_no_pairs_of_the_training():
     with pytest.raises(RequestError, match=r"validation\.seed is 0: it must be another seed than data.seed, 0"):
         replace(TINY, validation=alike)
     assert replace(TINY, stage="chairs", validation=alike).validation.seed == TINY.data.seed
-
-
-def test_the_commit_of_a_checkout_that_is_not_of_this_package_is_not_taken_for_its_own(tmp_path, monkeypatch):
-    package = tmp_path / "venv/provenance.py"
-    package.parent.mkdir()
-    package.touch()
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
-        subprocess.run([*git, *words], check=True)
-    monkeypatch.setattr(provenance, "__file__", str(package))
-    assert provenance.commit() == "unknown"
-    subprocess.run([*git, "add", "-f", str(package)], check=True)
-    assert provenance.commit().endswith("-dirty")
 
 
 def test_a_run_from_before_a_setting_goes_on_with_the_settings_default(tmp_path):

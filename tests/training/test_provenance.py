@@ -1,0 +1,59 @@
+"""Where weights come from, as their card says it: the terms of what they were trained on, and the code's commit."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+from tiny_run import NOTHING, TINY
+
+from flowgru.config import StageSet
+from flowgru.data.sets.layouts import DATASETS, licence_of
+from flowgru.model.weight_files.card import origin_of
+from flowgru.training import provenance
+from flowgru.training.provenance import licence
+
+
+@pytest.mark.parametrize(
+    ("changes", "terms"),
+    [
+        ({}, "BSD-3-Clause"),
+        ({"data": replace(TINY.data, photos="skimage")}, "BSD-3-Clause"),
+        ({"data": replace(TINY.data, photos="mine")}, "mine: as the owner of its pictures allows"),
+        ({"stage": "chairs"}, "FlyingChairs: for research only"),
+        ({"stage": "kitti"}, "KITTI 2015: CC BY-NC-SA 3.0"),
+        ({"sets": (StageSet("synthetic", NOTHING), StageSet("sintel", NOTHING))}, "Sintel: CC BY 3.0"),
+        ({"sets": (StageSet("things_of_mine.csv", NOTHING),)}, "things_of_mine.csv: as its owner allows"),
+        (
+            {"stage": "sintel"},
+            "Sintel: CC BY 3.0; KITTI 2015: CC BY-NC-SA 3.0; HD1K: as its page says; FlyingThings3D: for research only",
+        ),
+    ],
+)
+def test_weights_inherit_the_terms_of_their_data(changes, terms):
+    assert licence(replace(TINY, **changes), origin={}) == terms
+
+
+def test_weights_inherit_the_terms_of_those_they_began_with():
+    origin = {"license": "FlyingChairs: for research only; KITTI 2015: CC BY-NC-SA 3.0"}
+    assert licence(TINY, origin) == origin["license"]
+    assert licence(replace(TINY, stage="kitti"), origin) == origin["license"]
+    assert licence(TINY, {"license": "BSD-3-Clause"}) == "BSD-3-Clause"
+    assert licence(TINY, origin_of("raft_large", {})) == "raft_large: as its training data allow"
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_terms_of_every_data_set_are_known(name):
+    assert "as its owner allows" not in licence_of(name)
+
+
+def test_the_commit_of_a_checkout_that_is_not_of_this_package_is_not_taken_for_its_own(tmp_path, monkeypatch):
+    package = tmp_path / "venv/provenance.py"
+    package.parent.mkdir()
+    package.touch()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(package))
+    assert provenance.commit() == "unknown"
+    subprocess.run([*git, "add", "-f", str(package)], check=True)
+    assert provenance.commit().endswith("-dirty")
