@@ -215,7 +215,7 @@ def expected_flows(source: FrameSource, settings: EstimateSettings) -> int | Non
     try:
         num_frames = source.expected_frames
         if num_frames and settings.fps is not None and (rate := source.frame_rate):
-            num_frames = min(num_frames, math.floor((num_frames - 1 + ROUNDING) * settings.fps / rate) + 1)
+            num_frames = min(num_frames, math.floor(((num_frames - 1) / rate + ROUNDING) * settings.fps) + 1)
     except InputFileError:
         return None
     return None if num_frames is None else -(-num_frames // settings.stride) - 1

@@ -70,9 +70,8 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        said(
-            "ls-files", "--error-unmatch", Path(__file__).name
-        )  # else the package lies in a checkout of something else
+        # Where git does not know this file, the package lies in a checkout of something else.
+        said("ls-files", "--error-unmatch", Path(__file__).name)
         return said("describe", "--always", "--dirty")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
