@@ -27,7 +27,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from reporting import arguments, begin, furthest, furthest_without_cudnn, parsed, refuse, size_of
@@ -85,13 +84,14 @@ def main() -> None:
     given = parsed(parser)
     if (given.exported or given.write_weights) and len(given.networks) > 1:
         parser.error("--exported and --write-weights are about one network: give --networks large or small")
-    if given.exported and len(given.iterations) > 1:
-        parser.error("an exported file has one number of refinements: give it as --iterations")
+    if given.exported and given.iterations != [CHECKED_AT]:
+        parser.error(
+            f"the flows of an exported file are compared after its {CHECKED_AT} refinements: give --iterations 12"
+        )
     device = begin(given)
     if given.write_weights:
         torch.save(same_weights(given.networks[0], device)[0].state_dict(), given.write_weights)
         return
-    cv2.setNumThreads(given.threads)
     frames = moving_frames(*size_of(given.size), max(given.frames)).to(device)
     said = conditions(
         device,

@@ -92,7 +92,8 @@ def engine(given: argparse.Namespace) -> None:
             found.setdefault(name, []).append(speed)
     columns = ["way", "clips/s (each round)", "times the loop's clips/s (range)", "share of the time at work"]
     columns += ["processor s a clip, at work (each round)", "processor s a clip, driver"]
-    table = Table("The engine beside its work", _said(given, rounds=given.rounds), columns, lines=given.json)
+    said = _said(given, rounds=given.rounds, threads=f"{given.threads} in all, shared by the workers")
+    table = Table("The engine beside its work", said, columns, lines=given.json)
     loop = [speed.clips_per_second for speed in found["in a loop"]]
     for name, speeds in found.items():
         rates, shares, work, beside = zip(*speeds, strict=True)
@@ -194,12 +195,13 @@ def machines(given: argparse.Namespace) -> None:
     """Two worker processes that share nothing but the clips, the output and a scheduler."""
     clips = make_clips(given)
     address = f"tcp://127.0.0.1:{given.port}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one thread a machine
     python = [sys.executable, "-m"]
     started = [
         subprocess.Popen([*python, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(given.port)])
     ]
-    table = Table("Machines with scratch folders of their own", _said(given), ["machines", "clips/s"], lines=given.json)
+    said = _said(given, threads="1 a machine")
+    table = Table("Machines with scratch folders of their own", said, ["machines", "clips/s"], lines=given.json)
     try:
         for count in (1, 2):
             words = [address, "--nthreads", "1", "--local-directory", str(given.folder / f"scratch{count}")]
@@ -207,7 +209,9 @@ def machines(given: argparse.Namespace) -> None:
             time.sleep(given.wait)
             output = given.folder / f"of{count}"
             shutil.rmtree(output, ignore_errors=True)
-            settings = CorpusSettings(output=str(output), write=("half",), scheduler=address, **WAY)
+            settings = CorpusSettings(
+                output=str(output), write=("half",), scheduler=address, device=given.device, **WAY
+            )
             table.add(count, _by_workers(clips, settings, count).clips_per_second)
     finally:
         for process in reversed(started):
@@ -218,7 +222,9 @@ def machines(given: argparse.Namespace) -> None:
 def _said(given: argparse.Namespace, **more: object) -> dict[str, str]:
     """What the numbers of generated clips depend on."""
     size = f"{given.seconds} s at {RATE} frames/s, {given.height}x{given.width}"
-    return circumstances(torch.device(given.device), clips=given.clips, of=size, **WAY, **more)
+    return circumstances(torch.device(given.device), clips=given.clips, of=size, **WAY) | {
+        name: str(value) for name, value in more.items()
+    }
 
 
 WHAT = {"engine": engine, "clips": clips, "curves": curves, "machines": machines, "empty": empty_clips}

@@ -77,7 +77,7 @@ def turn(config: TrainConfig, data: Dataset[FlowSample]) -> tuple[float, float, 
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
+    parser = arguments(__doc__, rounds=3, device=False, clock=False)
     parser.add_argument("--config", default="configs/synthetic.yaml")
     parser.add_argument("--steps", type=int, default=40, help="counted steps of a turn")
     parser.add_argument("--workers", type=int, help="processes that make the pairs; default: the configuration's")

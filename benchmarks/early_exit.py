@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from reporting import add_root, arguments, begin, looks_of, parsed, size_of
+from reporting import HELD_OUT_SEED, add_root, arguments, begin, looks_of, parsed, size_of
 
-from flowgru.benchmarking.timing import Table, conditions, median_ms
+from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds
 from flowgru.comparison.record import ABOUT, read_record
 from flowgru.config import SyntheticSettings
 from flowgru.data.sample import FlowSample
@@ -33,7 +33,6 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.prediction import update_length
 from flowgru.model.weight_files.loading import load_model
 
-HELD_OUT_SEED = 2_000_003
 CPU = torch.device("cpu")
 
 
@@ -59,7 +58,7 @@ class Point(NamedTuple):
 
 
 def main() -> None:
-    parser = arguments(__doc__, rounds=3)
+    parser = arguments(__doc__, rounds=3, device=False)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--models", nargs="*", default=[])
     parser.add_argument("--sets", nargs="*", default=[], help="benchmark sets, or manifests ending in .csv")
@@ -145,7 +144,7 @@ def curves(
     for pair in timed:
         for networks in methods.values():
             check(networks[0], pair, ways)
-    times = {} if given.no_times else time_all(methods, timed, ways, given.rounds)
+    times = {} if given.no_times else time_all(methods, timed, ways, given)
     points = []
     for name in methods:
         for number, way in enumerate(ways):
@@ -212,7 +211,7 @@ def estimate(network: FlowNetwork, pair: FlowSample, way: Way):
 
 
 def time_all(
-    methods: dict[str, list[FlowNetwork]], pairs: list[FlowSample], ways: list[Way], rounds: int
+    methods: dict[str, list[FlowNetwork]], pairs: list[FlowSample], ways: list[Way], given: argparse.Namespace
 ) -> dict[tuple[str, Way], float]:
     """Milliseconds a pair, by method and way."""
     times: dict[tuple[str, Way], list[float]] = defaultdict(list)
@@ -221,8 +220,8 @@ def time_all(
         keys = {f"{name}: {way}": (name, way) for name in methods for way in ways}
         for text, (name, way) in keys.items():
             actions[text] = lambda network=methods[name][0], way=way: estimate(network, pair, way)  # noqa: B023
-        for text, ms in median_ms(actions, rounds, CPU).items():
-            times[keys[text]].append(ms)
+        for text, seconds in interleaved_seconds(actions, given.rounds, CPU, clock=given.clock).items():
+            times[keys[text]].append(1000 * statistics.median(seconds))
     return {key: statistics.fmean(found) for key, found in times.items()}
 
 

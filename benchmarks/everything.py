@@ -1,4 +1,4 @@
-"""Every benchmark in order, unattended, into one folder; what could not run is written as not run.
+"""The benchmarks of speed and memory in order, unattended, into one folder; what could not run is written as not run.
 
 python benchmarks/everything.py --output results_new [--device auto] [--minutes 120] [--quick] [--only scan memory_4k]
 
@@ -8,31 +8,18 @@ not end in it is stopped, and keeps the rows that it has. --quick takes tiny siz
 """
 
 import argparse
-import ctypes
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-HERE = Path(__file__).parent
+from session import Step, run
+
 TRITON_TESTS = [
     "kernels/test_kernels.py::test_triton_runs_on_the_gpu_that_is_there",
     *("scan/test_scan.py", "layers/test_channel_norm.py", "model/correlation/test_correlation_triton.py"),
 ]
-
-
-class Step(NamedTuple):
-    """One script with its options, by a name under which it can be chosen."""
-
-    name: str
-    words: list[str]
-    writes_rows: bool = True
-    """Whether it appends its rows to a file that --json names."""
 
 
 def main() -> None:
@@ -45,18 +32,21 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--only", nargs="+", default=[], help="names of steps")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this
     if given.device == "auto":
         import torch  # a child of this process needs the device's memory more than this process does
 
         given.device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = {step.name: step for step in steps(given)}
+    if unknown := [name for name in given.only if name not in chosen]:
+        parser.error(f"--only names {', '.join(unknown)}: the steps are {', '.join(chosen)}")
     given.output.mkdir(parents=True, exist_ok=True)
     results = given.output / "results.md"
     if results.exists():
         sys.exit(f"{results} exists already: name another --output")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this
     ends, failed = time.monotonic() + 60 * given.minutes, 0
     with results.open("w", encoding="utf-8") as tables, (given.output / "log.txt").open("w", encoding="utf-8") as log:
-        for step in steps(given):
+        for step in chosen.values():
             if given.only and step.name not in given.only:
                 continue
             command = " ".join(["python", *step.words])
@@ -71,46 +61,6 @@ def main() -> None:
             print(f"  {reason or 'done'} after {time.monotonic() - began:.0f} s", flush=True)
             failed += bool(reason)
     sys.exit(1 if failed else 0)
-
-
-def run(step: Step, tables, log, seconds: float, folder: Path, *, grace: float = 0.0) -> str:
-    """Why a step did not run to its end, or nothing.
-
-    grace: of its seconds, how many it may take to save what it has, once its time is over, or this process is to end.
-    """
-    if seconds < 1:
-        return "Not run: no time was left"
-    json = ["--json", str(folder.resolve() / "results.jsonl")] if step.writes_rows else []
-    words = [sys.executable, *step.words, *json]
-    checkout = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.Popen(
-        words,
-        cwd=HERE.parent,
-        env={**os.environ, "PYTHONPATH": checkout, "PYTHONUNBUFFERED": "1"},  # a bare machine has nothing installed
-        stdout=tables,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-    )
-    try:
-        code = process.wait(max(seconds - grace, 1))
-    except BaseException as ending:  # its time is over, or this process is asked to end
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
-        if not isinstance(ending, subprocess.TimeoutExpired):
-            raise
-        return "Not run to its end: the time was over"
-    finally:
-        with suppress(ProcessLookupError):  # what the script started may outlive it
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return f"Failed with exit code {code}, see log.txt," if code else ""
-
-
-def _end_with_parent() -> None:
-    """Has Linux kill this process where the one that started it was killed: it would keep its folder to itself."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def steps(given: argparse.Namespace) -> Iterator[Step]:
@@ -129,7 +79,9 @@ def steps(given: argparse.Namespace) -> Iterator[Step]:
     if on_cuda:
         tests = [f"tests/{name}" for name in TRITON_TESTS]
         bare = ["-o", "addopts=", "-p", "no:cacheprovider"]  # a machine for benchmarks may have no plugin of pytest
-        yield Step("tests", ["-m", "pytest", "-q", *bare, "--gpu", "-k", "triton", *tests], writes_rows=False)
+        yield Step(
+            "tests", ["-m", "pytest", "-q", *bare, "--gpu", "-k", "triton", *tests], writes_rows=False, in_report=True
+        )
     yield step("operators", "operators", "--size", small, *["--operators", "conv_gru"] * quick, rounds=25)
     against = ["--size", small, *["--autocast"] * on_cuda]
     methods = ["all_pairs", "on_demand"] if on_cuda else ["all_pairs"]

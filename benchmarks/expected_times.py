@@ -130,7 +130,7 @@ def training(preset: str, precision: str, given: Any, *, fused: bool) -> Costs:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, device=False)
     parser.add_argument("--networks", nargs="+", choices=OPERATORS, default=["compact", "large"])
     parser.add_argument("--size", default="440x1024", help="of an estimated pair: HEIGHTxWIDTH, at least 128x128")
     parser.add_argument("--iterations", type=int, default=12)

@@ -3,7 +3,8 @@
 python benchmarks/generation.py [--config configs/gpu.yaml] [--size 256x320] [--batch 16] [--batches 4] [--device cuda]
 
 Launches and expected times are counted without a GPU, with tensors that have no values, as expected_times.py assumes.
-What is measured on the CPU is processor time, of one thread unless --threads says otherwise. The rows:
+What is measured on the CPU is processor time, of one thread unless --threads says otherwise; so are "drawn" and "start of
+DIS" on every device. The rows:
 one by one        as the processes on a CPU make pairs, and with generate_in_batches: false a GPU;
 drawn             what is left for those processes where a GPU paints batches;
 painted           what that GPU does then;
@@ -24,7 +25,6 @@ from torch.utils._pytree import tree_leaves
 
 from flowgru.benchmarking.timing import CLOCKS, Table
 from flowgru.config import StartShares, SyntheticSettings
-from flowgru.data.classical import use_threads
 from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.batched.batch import DrawnBatch, DrawnPairs
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -87,7 +87,6 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=4, help="that are measured")
     given = parsed(parser)
     device = begin(given)
-    use_threads(1)
     settings: SyntheticSettings = (
         TaskParser("flowgru train", train).parse(["--config", given.config, "--output", "unused"])["config"].data
     )

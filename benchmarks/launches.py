@@ -187,7 +187,7 @@ def counted_of_torchvision(given: Any) -> int:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, device=False)
     parser.add_argument("--networks", nargs="+", choices=OPERATORS, default=["compact", "large"])
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--size", default="128x160", help="HEIGHTxWIDTH, at least 128x128")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from reporting import arguments, begin, circumstances, parsed
+from reporting import arguments, parsed
 from scipy import stats
 
 from flowgru.benchmarking.timing import Table
@@ -53,12 +53,11 @@ def fitted(pairs: list[float], errors: list[float]) -> Law:
 
 
 def main() -> None:
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, device=False)
     parser.add_argument("run", type=Path, help="the --output folder of flowgru train")
     parser.add_argument("--seen", type=int, default=0)
     parser.add_argument("--until", type=int)
     given = parsed(parser)
-    device = begin(given)
     batch_size = read_value((given.run / "config.yaml").read_text(encoding="utf-8"))["batch_size"]
     curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for line in read_log(given.run):
@@ -71,9 +70,8 @@ def main() -> None:
     if min((len(points) for points in curves.values()), default=0) < 3:
         parser.error(f"{given.run} has been validated less than 3 times: a law needs 3 points")
     columns = ["pairs", "refinements", "validations", "first", "last", "exponent", f"with {TIMES} times as many pairs"]
-    table = Table(
-        "The learning curve", circumstances(device, run=given.run, seen=given.seen), columns, lines=given.json
-    )
+    said = {"run": str(given.run), "seen": str(given.seen)}
+    table = Table("The learning curve", said, columns, lines=given.json)
     for (name, count), points in curves.items():
         pairs, errors = ([float(value) for value in each] for each in zip(*points, strict=True))
         law = fitted(pairs, errors)

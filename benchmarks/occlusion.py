@@ -11,7 +11,7 @@ zero, and DIS.
 from collections.abc import Callable
 
 import torch
-from reporting import arguments, begin, circumstances, parsed
+from reporting import HELD_OUT_SEED, arguments, begin, circumstances, parsed
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table
@@ -33,7 +33,7 @@ def network_flows(network, way: Way) -> FlowsOfPair:
         frames = [StreamFrame(picture[None], number) for number, picture in enumerate((first, second))]
         (found,) = pair_flows(frames, network, way, backward=True)
         assert found.backward is not None
-        return found.forward, found.backward
+        return found.forward.cpu(), found.backward.cpu()
 
     return both
 
@@ -64,12 +64,11 @@ def main() -> None:
     given = parsed(parser)
     device = begin(given)
     network = load_model(given.model, device)
-    settings = SyntheticSettings(height=given.height, width=given.width, seed=2_000_003, photos="skimage")
+    settings = SyntheticSettings(height=given.height, width=given.width, seed=HELD_OUT_SEED, photos="skimage")
     pairs = SyntheticPairs(settings, length=given.pairs)
-    alone = resolve_way(None, iterations=24, initial_flow="zero", hold=0, polish=False)
     rows = {
         "the model's way": network_flows(network, resolve_way(network.card)),
-        "network alone, 24 refinements from zero": network_flows(network, alone),
+        "network alone, 24 refinements from zero": network_flows(network, Way(24)),
         "DIS": dis_flows,
     }
     said = circumstances(device, model=given.model, pairs=given.pairs, size=f"{given.height}x{given.width} px")

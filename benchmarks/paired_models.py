@@ -3,15 +3,15 @@
 python benchmarks/paired_models.py MODEL MODEL ... [--pairs 16] [--height 440] [--width 1024]
 
 A mean over few pairs is decided by those whose motion is largest; the ratio counts every pair alike. The pairs have a seed
-that neither training nor its validation used. Each way to a flow is a row, named as estimate names it; its ratio is to the
-first model on the same way, and to the first row of all.
+that neither training nor its validation used; their photographs may be those of the training. Each way to a flow is a row,
+named as estimate names it; its ratio is to the first model on the same way, and to the first row of all.
 """
 
 import argparse
 from dataclasses import replace
 
 import numpy as np
-from reporting import arguments, begin, circumstances, parsed
+from reporting import HELD_OUT_SEED, arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
@@ -49,7 +49,7 @@ def ratio(found: np.ndarray, before: np.ndarray) -> float:
 def held_out_pairs(given: argparse.Namespace) -> SyntheticPairs:
     """What add_pairs asks for."""
     settings = SyntheticSettings(
-        height=given.height, width=given.width, seed=2_000_003, photos="skimage", speed=tuple(given.speed)
+        height=given.height, width=given.width, seed=HELD_OUT_SEED, photos="skimage", speed=tuple(given.speed)
     )
     if given.varied:
         settings = replace(settings, motion_blur=0.1, fog=0.1, plain=0.08, thin=0.1, patterns=0.25)

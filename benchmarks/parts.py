@@ -11,22 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from reporting import add_root, arguments, begin, circumstances, parsed
+from reporting import add_sets, arguments, begin, circumstances, opened, parsed
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config.way import Way, resolve_way
-from flowgru.data.classical import dis_flow, dis_or_zero, farneback_flow, grey_levels
+from flowgru.data.classical import dis_flow, dis_or_zero, farneback_flow, grey_levels, zero_flow
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import gate
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import counted
 from flowgru.evaluation.evaluate import Estimate, Estimator, Samples, evaluate, network_estimator, picture_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.types import Flow
-
-SETS = ("middlebury", "sintel", "kitti2012", "chairs")
 
 DIS = "DIS"
 
@@ -44,19 +41,22 @@ def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
         return network_estimator(network, way, padding=padding_mode(name))
 
     yield DIS, picture_estimator(dis_flow)
-    yield "zero flow", picture_estimator(lambda first, second: np.zeros((*first.shape[:2], 2), np.float32))
+    yield "zero flow", picture_estimator(zero_flow)
     yield "Farneback", picture_estimator(farneback_flow)
     yield "the network alone, from zero, 12 refinements", of(Way(12))
-    yield f"the network, {counted(without.iterations, 'refinement')} from {way.initial_flow}", of(without)
     network_flows: list[Flow] = []
-    held = of(replace(without, hold=way.hold))
-    yield f"+ {counted(way.hold, 'held refinement')}", kept(held, network_flows)
+    begun = kept(of(without), network_flows)
+    yield f"the network, {counted(without.iterations, 'refinement')} from {way.initial_flow}", begun
+    if way.hold:
+        network_flows.clear()
+        yield f"+ {counted(way.hold, 'held refinement')}", kept(of(replace(without, hold=way.hold)), network_flows)
     if way.scales > 1:
         network_flows.clear()
         yield f"+ {way.scales} scales", kept(of(replace(way, polish=False)), network_flows)
-    if way.polish and way.initial_flow == "dis":
-        yield "+ gate", gated(network_flows)
-    yield "+ variational refinement: the model's way", of(way)
+    if way.polish:
+        if way.initial_flow == "dis":
+            yield "+ gate", gated(network_flows)
+        yield "+ variational refinement", of(way)
 
 
 def kept(estimator: Estimator, flows: list[Flow]) -> Estimator:
@@ -97,14 +97,13 @@ def measured(name: str, pairs: Samples, network: FlowNetwork, say: Callable[...,
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--sets", nargs="+", default=SETS)
-    add_root(parser)
+    add_sets(parser)
     given = parsed(parser)
     network = load_model(given.model, begin(given))
     said = circumstances(network.device, model=given.model, way=resolve_way(network.card), unit="px")
     table = Table("Parts of a way", said, ["set", "row", "epe_per_image", "better than DIS"], lines=given.json)
-    for name in given.sets:
-        measured(name, open_dataset(name, given.root), network, table.add)
+    for name, pairs in opened(given.sets, given.root):
+        measured(name, pairs, network, table.add)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One picture of several flows of generated pairs, a column for each pair, all in the colours of one scale.
+"""One picture of several flows of generated pairs, a column for each pair, with a scale of its own for the colours.
 
 python benchmarks/pictures.py --output results/default_way.jpg [--before OLD.safetensors] [--indices 1 4 9]
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from reporting import arguments, begin, circumstances, parsed
+from reporting import HELD_OUT_SEED, alone, arguments, begin, circumstances, parsed
 
 from flowgru import estimate_flow
 from flowgru.benchmarking.timing import Table
@@ -24,7 +24,7 @@ from flowgru.view.panels import flow_sheet
 
 
 def as_array(flow: torch.Tensor) -> np.ndarray:
-    return np.ascontiguousarray(flow.permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(flow.permute(1, 2, 0).cpu().numpy())
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     given = parsed(parser)
     device = begin(given)
     model, before = load_model(given.model, device), load_model(given.before, device)
-    settings = SyntheticSettings(height=given.height, width=given.width, seed=2_000_003, speed=(4.0, 16.0))
+    settings = SyntheticSettings(height=given.height, width=given.width, seed=HELD_OUT_SEED, speed=(4.0, 16.0))
     said = circumstances(
         device, model=given.model, before=given.before, unit="px", size=f"{given.height}x{given.width}"
     )
@@ -46,10 +46,10 @@ def main() -> None:
     columns = []
     for pair in (SyntheticPairs(settings)[index] for index in given.indices):
         frames, pictures = [pair.first, pair.second], (to_levels(pair.first), to_levels(pair.second))
-        (alone,) = estimate_flow(frames, before, iterations=24, initial_flow="zero", hold=0, polish=False)
+        (earlier,) = estimate_flow(frames, before, **alone(24))
         (found,) = estimate_flow(frames, model)
         truth = as_array(pair.flow)
-        flows = {"DIS": dis_flow(*pictures), "before": as_array(alone), "model": as_array(found)}
+        flows = {"DIS": dis_flow(*pictures), "before": as_array(earlier), "model": as_array(found)}
         table.add(pair.name, *(float(np.linalg.norm(flow - truth, axis=2).mean()) for flow in flows.values()))
         scale = suggest_max_flow([truth])
         columns.append(flow_sheet(pictures[0], [truth, *flows.values()], max_flow=scale, columns=1))

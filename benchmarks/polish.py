@@ -21,7 +21,7 @@ from reporting import arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config.way import resolve_way
-from flowgru.data.classical import dis_flow, dis_or_zero, grey_levels, use_threads
+from flowgru.data.classical import dis_flow, dis_or_zero, grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import MAX_DISTANCE, Grey, PictureFlow, gate, refine_variational
 from flowgru.evaluation.evaluate import network_estimator
@@ -86,7 +86,6 @@ def main() -> None:
     add_pairs(parser)
     given = parsed(parser)
     network = load_model(given.model, begin(given))
-    use_threads(given.threads)
     way = replace(resolve_way(network.card), initial_flow="dis", polish=False)
     estimator, pairs = network_estimator(network, way), held_out_pairs(given)
     errors: dict[str, list[float]] = {name: [] for name in ROWS}

@@ -7,19 +7,18 @@ Real pairs, as they are found under --root. EPE in px over the pixels whose flow
 the gates and the heads compute in sixteen bits, the correlation is summed and the flow added up in 32.
 """
 
-import argparse
 import statistics
 from pathlib import Path
 
 import numpy as np
 import torch
-from reporting import add_root, arguments, begin, circumstances, parsed
+from reporting import add_sets, arguments, begin, circumstances, opened, parsed
 
 from flowgru.benchmarking.timing import Cell, Table
 from flowgru.data.sample import FlowSample
-from flowgru.data.sets.opening import open_dataset
-from flowgru.errors import FlowgruError
+from flowgru.data.sets.layouts import padding_mode
 from flowgru.evaluation.metrics import endpoint_error
+from flowgru.grid import PaddingMode
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.types import Flow
@@ -42,8 +41,7 @@ COLUMNS = (
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--models", nargs="+", default=["default"])
-    parser.add_argument("--sets", nargs="+", default=["middlebury", "sintel", "kitti2012", "chairs"])
-    add_root(parser)
+    add_sets(parser)
     parser.add_argument("--iterations", type=int, default=12)
     parser.add_argument("--precisions", nargs="+", default=["bf16"], choices=TYPES)
     given = parsed(parser)
@@ -52,28 +50,21 @@ def main() -> None:
     table = Table("Half precision", said, COLUMNS, lines=given.json)
     for model in given.models:
         network = load_model(model, device)
-        for name in given.sets:
-            add_rows(table, network, Path(model).stem, name, given)
-
-
-def add_rows(table: Table, network: FlowNetwork, model: str, name: str, given: argparse.Namespace) -> None:
-    """The rows of a model on a set."""
-    try:
-        dataset = open_dataset(name, given.root)
-    except FlowgruError as error:
-        print(f"{name}: not measured, {error}")
-        return
-    pairs = [dataset[index] for index in range(len(dataset))]
-    for precision in given.precisions:
-        table.add(model, name, len(pairs), precision, *compare(network, pairs, precision, given.iterations))
+        for name, dataset in opened(given.sets, given.root):
+            pairs = [dataset[index] for index in range(len(dataset))]
+            for precision in given.precisions:
+                found = compare(network, pairs, precision, given.iterations, padding_mode(name))
+                table.add(Path(model).stem, name, len(pairs), precision, *found)
 
 
 @torch.inference_mode()
-def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, iterations: int) -> list[Cell]:
+def compare(
+    network: FlowNetwork, pairs: list[FlowSample], precision: str, iterations: int, padding: PaddingMode
+) -> list[Cell]:
     """The rest of a row."""
     full, half, gaps = [], [], []
     for pair in pairs:
-        flows = [estimate(network, pair, each, iterations) for each in ("32", precision)]
+        flows = [estimate(network, pair, each, iterations, padding) for each in ("32", precision)]
         errors = [endpoint_error(flow, pair.flow[None], pair.valid[None]).item() for flow in flows]
         full.append(errors[0])
         half.append(errors[1])
@@ -84,11 +75,11 @@ def compare(network: FlowNetwork, pairs: list[FlowSample], precision: str, itera
     return [*means[:2], means[1] - means[0], worst, *means[2:]]
 
 
-def estimate(network: FlowNetwork, pair: FlowSample, precision: str, iterations: int) -> Flow:
+def estimate(network: FlowNetwork, pair: FlowSample, precision: str, iterations: int, padding: PaddingMode) -> Flow:
     device = network.device
     with torch.autocast(device.type, dtype=TYPES.get(precision), enabled=precision != "32"):
         frames = pair.first[None].to(device), pair.second[None].to(device)
-        return network(*frames, iterations=iterations, final_only=True).flows[-1].float().cpu()
+        return network(*frames, iterations=iterations, final_only=True, padding=padding).flows[-1].float().cpu()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from reporting import arguments, begin, parsed, refuse
+from reporting import arguments, begin, circumstances, parsed, refuse
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
@@ -178,7 +178,8 @@ def four_directions(given: argparse.Namespace) -> None:
 def accuracy(given: argparse.Namespace) -> None:
     names = [name for name in backends(torch.empty(1, device=given.device)) if name != "auto"]
     title = "Largest |error| over largest |h|, against float64"
-    table = Table(title, said(given, "64 sequences"), ["gates", "length", *names], lines=given.json)
+    device = torch.device(given.device)
+    table = Table(title, circumstances(device, size="64 sequences"), ["gates", "length", *names], lines=given.json)
     gates = {
         "0.01..0.99": lambda x: 0.01 + 0.98 * x,
         "0.9..0.999": lambda x: 0.9 + 0.099 * x,
@@ -210,7 +211,7 @@ def said(given: argparse.Namespace, size: str, rounds: int | None = None) -> dic
         rounds=rounds or given.rounds,
         warm_up="the check, and two rounds",
         clock=given.clock,
-        one_time=f"mean of runs over {LEAST[torch.device(given.device).type]} s",
+        one_time=f"mean of runs over {least} s" if (least := LEAST[torch.device(given.device).type]) else "one run",
         milliseconds="median / quickest",
     )
 

@@ -14,14 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from reporting import arguments, begin, parsed, size_of
+from reporting import alone, arguments, begin, parsed, size_of
 
 from flowgru import estimate_flow
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.data.video.reader import VideoReader
 from flowgru.model.weight_files.loading import load_model
-
-ALONE = {"iterations": 24, "initial_flow": "zero", "hold": 0, "polish": False}
 
 
 def frames_of(clip: Path, count: int, size: str | None) -> list[np.ndarray]:
@@ -39,7 +37,7 @@ def rows(clip: Path, given) -> Iterator[tuple]:
     network = load_model(given.model, given.device)
     frames = frames_of(clip, given.frames, given.size)
     actions = {
-        "network alone, 24 refinements from zero": lambda: list(estimate_flow(frames, network, **ALONE)),
+        "network alone, 24 refinements from zero": lambda: list(estimate_flow(frames, network, **alone(24))),
         "the model's way": lambda: list(estimate_flow(frames, network)),
     }
     times = interleaved_seconds(actions, given.rounds, torch.device(given.device), clock=given.clock)
@@ -57,7 +55,6 @@ def main() -> None:
     parser.add_argument("--size", help="HEIGHTxWIDTH to which the frames are brought; without it their own")
     given = parsed(parser)
     device = begin(given)
-    cv2.setNumThreads(given.threads)
     said = conditions(
         device,
         size="by row",

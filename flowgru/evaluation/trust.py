@@ -65,14 +65,3 @@ def calibration_error(
 def distance_of_bins(bins: Sequence[tuple[float, float, float]]) -> float:
     """The mean distance of what is stated from what happened, over bins of (stated, happened, share of the pixels)."""
     return sum((share * abs(stated - observed) for stated, observed, share in bins), 0.0)
-
-
-def within(mixture: Float[Tensor, "B 3 H W"], distance: float) -> Float[Tensor, "B H W"]:
-    """The stated probability that a component of the flow is off by at most `distance` pixels.
-
-    mixture is what MixtureHead says: a share of the narrow Laplace distribution, of scale 1 px, and the scale of the wide
-    one; a Laplace distribution of scale b is within t of its middle with probability 1 - exp(-t / b).
-    """
-    wide, narrow = mixture[:, :2].softmax(dim=1).unbind(dim=1)
-    scale = mixture[:, 2].clamp(0, 10).exp()
-    return narrow * (1 - torch.exp(torch.tensor(-distance))) + wide * (1 - torch.exp(-distance / scale))

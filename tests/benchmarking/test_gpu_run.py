@@ -39,9 +39,11 @@ def started(script, monkeypatch, tmp_path):
                     (run_folder / "log.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": rate}) + "\n")
             return (reasons or {}).get(step.name, "")
 
-        monkeypatch.setattr(gpu_run, "run", run)
+        monkeypatch.setattr(sys.modules["session"], "run", run)
+        handler = signal.getsignal(signal.SIGTERM)
         with pytest.raises(SystemExit) as ended:
             gpu_run.main()
+        signal.signal(signal.SIGTERM, handler)
         return ended.value.code, ran, (output / "report.md").read_text()
 
     return start
@@ -135,10 +137,19 @@ def test_a_study_gives_all_its_trainings_the_same_minutes(started, monkeypatch):
     assert started(*words)[1][-1][1] == study
 
 
+@pytest.mark.parametrize("words", [("--seeds", 2), ("--compile",), ("--operators", "conv_gru")])
+def test_an_option_of_another_work_is_refused(script, tmp_path, monkeypatch, capsys, words):
+    gpu_run = script("gpu_run", "--what", "training", "--output", tmp_path, "--minutes", 1, *words)
+    monkeypatch.setattr(sys, "argv", sys.argv[: sys.argv.index("--threads")])
+    with pytest.raises(SystemExit):
+        gpu_run.main()
+    assert f"{words[0]} is given: it is for --what " in capsys.readouterr().err
+
+
 RUN = """
 import signal, sys
 from pathlib import Path
-from everything import Step, run
+from session import Step, run
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 run(Step("part", ["-c", sys.argv[1]], writes_rows=False), sys.stdout, sys.stderr, 60, Path("."), grace=30)
 """

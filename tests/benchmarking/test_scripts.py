@@ -118,7 +118,7 @@ def test_a_scan_that_is_wrong_is_not_timed(script, tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "linear_scan", wrong)
     with pytest.raises(SystemExit, match="hillis_steele over 6 steps"):
         scan.main()
-    timed = [row["backend"] for row in rows(tmp_path / "a.jsonl") if "times the floor" in row]
+    timed = [row["backend"] for row in rows_without_times(tmp_path / "a.jsonl") if "times the floor" in row]
     assert "plain loop" in timed and "blelloch" in timed and "hillis_steele" not in timed
 
 
@@ -227,9 +227,18 @@ def test_the_tests_of_a_gpu_need_no_plugin_of_pytest(script):
     )
 
 
+def test_a_benchmark_that_is_not_there_is_refused_before_anything_is_made(script, tmp_path, capsys):
+    everything = script("everything", "--output", tmp_path / "out", "--device", "cpu", "--only", "scan", "scams")
+    with pytest.raises(SystemExit):
+        everything.main()
+    assert (
+        "--only names scams: the steps are operators, " in capsys.readouterr().err and not (tmp_path / "out").exists()
+    )
+
+
 def test_a_script_that_would_not_end_is_stopped_and_written_as_not_run(tmp_path):
     words = [sys.executable, ROOT / "benchmarks/everything.py", "--quick", "--output", tmp_path, "--device", "cpu"]
-    run = subprocess.run([*words, "--minutes", "0.02", "--only", "scan", "lookup"], capture_output=True, text=True)
+    run = subprocess.run([*words, "--minutes", "0.05", "--only", "scan", "lookup"], capture_output=True, text=True)
     assert run.returncode == 1
     text = (tmp_path / "results.md").read_text()
     assert "Not run to its end: the time was over" in text and "Not run: no time was left" in text
@@ -244,10 +253,19 @@ def test_the_list_of_operators_times_none_that_breaks_the_contract(monkeypatch, 
     assert "ms per step" not in capsys.readouterr().out
 
 
-OTHERS = {"reporting", "everything", "gpu_run", "fine_tuning", "scan_ideas", "reach_hypotheses"}
+OTHERS = {
+    "reporting",
+    "session",
+    "everything",
+    "gpu_run",
+    "gpu_training",
+    "fine_tuning",
+    "scan_ideas",
+    "reach_hypotheses",
+}
 SCRIPTS = sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - OTHERS)
-"""Those that measure one thing each: everything.py, gpu_run.py and scan_ideas.py call others, fine_tuning.py writes pairs,
-and reach_hypotheses.py reads what was measured."""
+"""Those that measure one thing each: reporting.py, session.py and gpu_training.py are parts of others, everything.py,
+gpu_run.py and scan_ideas.py call others, fine_tuning.py writes pairs, and reach_hypotheses.py reads what was measured."""
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
