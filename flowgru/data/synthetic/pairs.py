@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic.collage import draw_layers, draw_plain_layers
 from flowgru.data.synthetic.exposure import Exposure, draw_exposure, expose, in_levels
+from flowgru.data.synthetic.layers.collage import draw_layers, draw_plain_layers
 from flowgru.data.synthetic.paint import draw_flat_paint
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer, render

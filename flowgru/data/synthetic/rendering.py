@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from flowgru.data.synthetic.layers.shapes import Shape
 from flowgru.data.synthetic.motion import Motion
 from flowgru.data.synthetic.paint import Paint
-from flowgru.data.synthetic.shapes import Shape
 
 
 class Layer(NamedTuple):

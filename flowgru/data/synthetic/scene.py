@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.synthetic.collage import draw_layers
+from flowgru.data.synthetic.layers.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, project
 from flowgru.data.synthetic.rendering import Layer, paint_over, pixel_grid, whole_pixels
 from flowgru.data.synthetic.textures import bank_of

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from flowgru.config import SyntheticSettings
+from flowgru.data.synthetic.layers.shapes import Shape
 from flowgru.data.synthetic.motion import Motion, Waves
 from flowgru.data.synthetic.rendering import Layer, pixel_grid
 from flowgru.data.synthetic.scene import Scene
-from flowgru.data.synthetic.shapes import Shape
 
 SETTINGS = SyntheticSettings(
     height=48, width=64, seed=7, layers=(3, 4), num_textures=4, static_share=0.0, still_background_share=0.0

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws, stream_seed
 from flowgru.data.sample import FlowSample
-from flowgru.data.synthetic.collage import draw_layers
+from flowgru.data.synthetic.layers.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, about, draw_waves
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.photos import photo_paths

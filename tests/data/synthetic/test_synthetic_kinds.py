@@ -8,13 +8,13 @@ import torch.nn.functional as F
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.synthetic.collage import draw_layers
+from flowgru.data.synthetic.layers.collage import draw_layers
+from flowgru.data.synthetic.layers.shapes import Shape, draw_wires
 from flowgru.data.synthetic.motion import Motion, about
 from flowgru.data.synthetic.paint import draw_paint, flat_paint
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer, render
-from flowgru.data.synthetic.shapes import Shape, draw_wires
 from flowgru.data.synthetic.textures import SIDE, bank_of, pattern, texture_bank
 from flowgru.errors import RequestError
 from flowgru.grid import backward_warp

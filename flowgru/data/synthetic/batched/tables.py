@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from flowgru.data.synthetic.layers.outlines import SPARE, Outline, Part
 from flowgru.data.synthetic.motion import NUM_WAVES, Projection
-from flowgru.data.synthetic.outlines import SPARE, Outline, Part
 from flowgru.data.synthetic.pairs import DrawnPair
 from flowgru.data.synthetic.rendering import INSTANTS, Layer, moments, moved_box, whole_pixels
 from flowgru.data.synthetic.textures import Place

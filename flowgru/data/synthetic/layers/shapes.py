@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flowgru.data.draws import Draws
-from flowgru.data.synthetic import outlines
-from flowgru.data.synthetic.outlines import Outline, Part
+from flowgru.data.synthetic.layers import outlines
+from flowgru.data.synthetic.layers.outlines import Outline, Part
 
 
 @dataclass(frozen=True)

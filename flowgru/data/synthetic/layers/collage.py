@@ -9,10 +9,10 @@ from torch import Tensor
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
+from flowgru.data.synthetic.layers.shapes import Shape, draw_shape
 from flowgru.data.synthetic.motion import Motion, about, draw_waves, tempered
 from flowgru.data.synthetic.paint import draw_flat_paint, draw_paint, draw_shade
 from flowgru.data.synthetic.rendering import Layer
-from flowgru.data.synthetic.shapes import Shape, draw_shape
 from flowgru.data.synthetic.textures import TextureBank
 
 REFERENCE_DIAGONAL = 320.0
