@@ -25,8 +25,8 @@ class SyntheticSettings:
 
     clip_frames: int = 2
     """Frames of each generated clip. 2: single pairs. From 3 on the motion goes on from frame to frame, and the pairs of a
-    clip lie one after the other in a batch. All frames of such a clip have one colour, blur and fog; motion_blur, plain and
-    shadow are of single pairs alone."""
+    clip lie one after the other in a batch. All frames of such a clip have one colour, blur and fog; motion_blur, plain,
+    rigid and shadow are of single pairs alone."""
 
     layers: tuple[int, int] = (3, 20)
     """Fewest and most cut-outs over the background; few are more likely than many."""
@@ -86,6 +86,14 @@ class SyntheticSettings:
     """Share of the pairs with a background of one colour that stands still, empty or with a few cut-outs, most of them
     of one colour too; between the pictures of some empty ones the colour changes. What has no texture does not move."""
 
+    rigid: float = 0.0
+    """Share of the pairs that show a rigid scene: a room in perspective with things in it, through which the camera moves
+    forward, sideways and turning, so that what is nearer moves further and hides what is behind it. A few of the things
+    move by themselves."""
+
+    grey: float = 0.0
+    """Share of the pairs without colour, as of a camera that sees only light and dark."""
+
     patterns: float = 0.0
     """Textures that repeat a small patch, as a share of num_textures; they are added to the bank."""
 
@@ -120,6 +128,8 @@ class SyntheticSettings:
             "untextured",
             "plain",
             "thin",
+            "rigid",
+            "grey",
             "patterns",
         ):
             require(0 <= getattr(self, name) <= 1, f"data.{name}", getattr(self, name), "a share, from 0 to 1")

@@ -122,10 +122,20 @@ class Exposure(NamedTuple):
     """Whether the second picture alone is blurred."""
     noise: float
     """Deviation of the sensor's noise."""
+    grey: bool
+    """Whether the sensor sees no colour."""
 
 
 def draw_exposure(
-    draws: Draws, *, colour: float, shadow: float, blurred: float, noise: float, steady: bool, fog: float = 0.0
+    draws: Draws,
+    *,
+    colour: float,
+    shadow: float,
+    blurred: float,
+    noise: float,
+    steady: bool,
+    fog: float = 0.0,
+    grey: float = 0.0,
 ) -> Exposure:
     """All pictures go through one colour change; without `steady`, some second pictures get a small one of their own.
 
@@ -138,13 +148,14 @@ def draw_exposure(
     kernel = draw_blur(draws, blurred) if blurred and draws.chance(0.3) else None
     only_second = kernel is not None and not (steady or draws.chance(0.7))
     deviation = draws.log_uniform(noise / 40.0, noise) if noise and draws.chance(0.8) else 0.0
-    return Exposure(mist, shadows, change, second, kernel, only_second, deviation)
+    colourless = bool(grey) and draws.chance(grey)
+    return Exposure(mist, shadows, change, second, kernel, only_second, deviation, colourless)
 
 
 def expose(pair: Frames, exposure: Exposure, noise_generator: torch.Generator) -> Frames:
     """Photograph the rendered pair and round it to 8-bit levels; a longer clip with a `steady` exposure."""
     size = pair.shape[-2:]
-    fog, shadows, change, second, kernel, only_second, noise = exposure
+    fog, shadows, change, second, kernel, only_second, noise, grey = exposure
     if fog is not None:
         density, colour_of_fog = fog.density(*size).to(pair), fog.colour.to(pair)
         pair = torch.lerp(pair, colour_of_fog.expand_as(pair), density.expand_as(pair))
@@ -161,7 +172,15 @@ def expose(pair: Frames, exposure: Exposure, noise_generator: torch.Generator) -
     if noise:
         grain = torch.randn(pair.shape, generator=noise_generator, device=pair.device)
         pair = pair.add(grain, alpha=noise)
+    if grey:
+        pair = without_colour(pair)
     return in_levels(pair)
+
+
+def without_colour(pictures: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:
+    """How light each pixel is, in all three channels."""
+    weights = torch.tensor(GREY, device=pictures.device)[:, None, None]
+    return (weights * pictures.clamp(0, 1)).sum(dim=-3, keepdim=True).expand_as(pictures)
 
 
 def in_levels(pictures: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 3 H W"]:

@@ -21,6 +21,7 @@ from flowgru.data.draws import Draws
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.exposure import Exposure, draw_exposure, expose, in_levels
 from flowgru.data.synthetic.layers.collage import draw_layers, draw_plain_layers
+from flowgru.data.synthetic.layers.rigid import draw_rigid_layers
 from flowgru.data.synthetic.paint import draw_flat_paint
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer, render
@@ -46,7 +47,9 @@ def draw_pair(settings: SyntheticSettings, number: int, bank: TextureBank) -> Dr
     """Pair `number` of the settings: a pure function of both."""
     draws = Draws(settings.seed, number)
     plain = bool(settings.plain) and draws.chance(settings.plain)
-    layers, still = (draw_plain_layers if plain else draw_layers)(draws, settings, bank)
+    rigid = not plain and bool(settings.rigid) and draws.chance(settings.rigid)
+    draw = draw_plain_layers if plain else draw_rigid_layers if rigid else draw_layers
+    layers, still = draw(draws, settings, bank)
     blurred = bool(settings.motion_blur) and draws.chance(settings.motion_blur)
     open_for = draws.uniform(0.1, 0.5) if blurred else 0.0
     fades = plain and len(layers) == 1 and draws.chance(0.5)
@@ -63,6 +66,7 @@ def draw_pair(settings: SyntheticSettings, number: int, bank: TextureBank) -> Dr
         noise=settings.noise,
         steady=still and draws.chance(0.5),
         fog=settings.fog,
+        grey=settings.grey,
     )
     return DrawnPair(name, layers, open_for, fade, exposure, noise_seed)
 

@@ -153,6 +153,7 @@ def test_wires_and_patterns_are_drawn_only_where_asked_for():
 
 def test_what_is_not_asked_for_changes_no_pair():
     everything_off = replace(SMALL, motion_blur=0.0, fog=0.0, plain=0.0, thin=0.0, patterns=0.0, untextured=0.0)
+    everything_off = replace(everything_off, rigid=0.0, grey=0.0)
     assert torch.equal(SyntheticPairs(everything_off)[3].first, SyntheticPairs(SMALL)[3].first)
     # As of before these kinds: levels summed over a picture, which another draw changes. Processors differ in a few levels.
     levels = [int((SyntheticPairs(SMALL)[index].first.double() * 255).sum().round()) for index in range(4)]
@@ -171,7 +172,7 @@ def test_photographs_may_come_from_several_places(tmp_path):
         photo_paths("skimage,nowhere")
 
 
-@pytest.mark.parametrize("name", ["motion_blur", "fog", "plain", "thin", "patterns", "untextured"])
+@pytest.mark.parametrize("name", ["motion_blur", "fog", "plain", "thin", "rigid", "grey", "patterns", "untextured"])
 def test_shares_are_from_0_to_1(name):
     with pytest.raises(RequestError, match=f"data.{name} is 1.5"):
         replace(SMALL, **{name: 1.5})

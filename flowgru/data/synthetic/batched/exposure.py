@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from flowgru.data.synthetic.exposure import ColourChange, in_levels
+from flowgru.data.synthetic.exposure import ColourChange, in_levels, without_colour
 from flowgru.data.synthetic.motion import mapped
 from flowgru.data.synthetic.pairs import DrawnPair
 from flowgru.layers.arithmetic import convolutions
@@ -117,6 +117,7 @@ class Exposures(NamedTuple):
     noise: tuple[float, ...]
     """Deviation for each pair."""
     noise_seeds: tuple[int, ...]
+    grey: Int64[Tensor, "_"]
 
     @classmethod
     def of(cls, pairs: Sequence[DrawnPair], height: int, width: int) -> "Exposures":
@@ -155,6 +156,9 @@ class Exposures(NamedTuple):
             ),
             noise=tuple(pair.exposure.noise if pair.exposure is not None else 0.0 for pair in pairs),
             noise_seeds=tuple(pair.noise_seed for pair in pairs),
+            grey=torch.tensor(
+                [2 * number + k for number, each in shown if each.grey for k in (0, 1)], dtype=torch.int64
+            ),
         )
 
 
@@ -165,7 +169,7 @@ def expose_batch(pictures: Pictures, exposures: Exposures) -> Pictures:
     pictures = _changed(pictures, exposures.shady, lambda seen: seen * _light(exposures))
     for change in (exposures.colours, exposures.second_colours, exposures.blurs):
         pictures = _changed(pictures, change.which, change.change)
-    return in_levels(_with_noise(pictures, exposures))
+    return in_levels(_changed(_with_noise(pictures, exposures), exposures.grey, without_colour))
 
 
 def _changed(pictures: Pictures, which: Int64[Tensor, "_"], change: Callable[[Tensor], Tensor]) -> Pictures:

@@ -39,11 +39,7 @@ def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) ->
     height, width = settings.height, settings.width
     shorter, diagonal = min(height, width), math.hypot(height, width)
 
-    slowest, fastest = settings.speed
-    speed = draws.log_uniform(slowest, max(slowest, min(fastest * diagonal / REFERENCE_DIAGONAL, settings.most_speed)))
-    still = draws.chance(settings.static_share)
-    if still:
-        speed = draws.choice((0.0, draws.uniform(0.02, 0.06)))
+    speed, still = draw_speed(draws, settings)
     still_background = not still and draws.chance(settings.still_background_share)
     camera = Camera.draw(draws, 0.0 if still_background else speed, (width / 2, height / 2))
     furthest = settings.furthest * diagonal
@@ -73,6 +69,14 @@ def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) ->
         paint = draw_shade(draws, bank, shape.radius) if untextured else draw_paint(draws, bank)
         layers.append(Layer(shape, motion, paint))
     return layers, still
+
+
+def draw_speed(draws: Draws, settings: SyntheticSettings) -> tuple[float, bool]:
+    """A pair's typical displacement in pixels, and whether (almost) nothing moves."""
+    diagonal, (slowest, fastest) = math.hypot(settings.height, settings.width), settings.speed
+    speed = draws.log_uniform(slowest, max(slowest, min(fastest * diagonal / REFERENCE_DIAGONAL, settings.most_speed)))
+    still = draws.chance(settings.static_share)
+    return (draws.choice((0.0, draws.uniform(0.02, 0.06))) if still else speed), still
 
 
 class Camera(NamedTuple):
