@@ -157,7 +157,9 @@ class TrainConfig:
     """Largest number of refinements that leave the flow where it begins, before all others; each step has 0 to `hold`."""
     coarse_first: float = 0.0
     """Share of the steps whose refinements begin where the network itself comes to on the pictures at half their size, from
-    the same initial flow and without gradient; for a model that is used with more than one of estimate's `scales`."""
+    the same initial flow; for a model that is used with more than one of estimate's `scales`."""
+    coarse_loss: float = 0.0
+    """Weight, in such a step, of the loss of the refinements at half the size; 0: they are not trained."""
     gamma: float = 0.8
     """Weight of a refinement's error relative to the next one's in the loss."""
     max_flow: float = 400.0
@@ -234,6 +236,10 @@ class TrainConfig:
         require(self.batch_size <= MAX_BATCH, "batch_size", self.batch_size, f"at most {MAX_BATCH}")
         require_seed("seed", self.seed)
         require(0 <= self.coarse_first <= 1, "coarse_first", self.coarse_first, "a share, from 0 to 1")
+        require(0 <= self.coarse_loss < math.inf, "coarse_loss", self.coarse_loss, "0 or more, and finite")
+        for each in (part.augmentation for part in self.parts) if self.parts else (self.data,):
+            halved = not self.coarse_loss or each.height % 2 == each.width % 2 == 0
+            require(halved, "coarse_loss", self.coarse_loss, f"0 with pictures of {each.height}x{each.width} px")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from flowgru.config import TrainConfig
@@ -16,10 +17,13 @@ from flowgru.training.feeding.sampler import FlowBatch
 from flowgru.training.losses import Loss
 from flowgru.training.ranks import Fabric
 from flowgru.training.run_state import DrawnRefinements, Run, drawn_refinements
-from flowgru.types import CoarseFlow
+from flowgru.types import CoarseFlow, Flow, Valid
 
 MAX_LOSS_CHANGE = 1e-2
 """How far, as a share, the loss of a CUDA graph may be from the one that was computed without it."""
+
+LARGEST_SPREAD = 0.5
+"""Of the true flow in four pixels, in pixels, where one at half the size has one too."""
 
 NUM_LAYOUTS = 4
 """Layouts of a batch: the pictures of its first and of its second frames travel in 8 bits, or in 32."""
@@ -83,35 +87,58 @@ def _add_gradient(
     A CUDA graph can hold it: nothing is read from the device, and nothing random is drawn there.
     """
     part = FlowBatch.of(*tensors).to(fabric.device)
+    start, coarse_loss = part.coarse_start(), None
+    if drawn.coarse_first:
+        start, coarse_loss = _at_half_size(network, part, config, drawn, loss_of)
     prediction = network(
         part.first,
         part.second,
         iterations=config.iterations,
-        initial_coarse=_coarse_start(network, part, config, drawn),
+        initial_coarse=start,
         hold=drawn.hold,
         no_grad_iterations=drawn.no_grad_iterations,
         pairs_in_clip=config.pairs_in_clip,
     )
-    loss = loss_of(prediction, part, config) / config.gradient_accumulation_steps
+    loss = loss_of(prediction, part, config)
+    if coarse_loss is not None:
+        loss = loss + config.coarse_loss * coarse_loss
+    loss = loss / config.gradient_accumulation_steps
     fabric.backward(loss)
     return loss.detach(), endpoint_error(prediction.flows[-1].detach(), part.flow, part.valid)
 
 
-def _coarse_start(
-    network: nn.Module, part: FlowBatch, config: TrainConfig, drawn: DrawnRefinements
-) -> CoarseFlow | None:
-    """Where the refinements begin, in coarse pixels: at the initial flow, or where that leads at half the size."""
-    if not drawn.coarse_first:
-        return part.coarse_start()
-    half, start = computed_size(part.first.shape[2:], 0.5), part.initial_flow
-    begun = None if start is None else part._replace(initial_flow=resize_flow(start, half)).coarse_start()
-    with torch.no_grad():
+def _at_half_size(
+    network: nn.Module, part: FlowBatch, config: TrainConfig, drawn: DrawnRefinements, loss_of: Loss
+) -> tuple[CoarseFlow | None, Float[Tensor, ""] | None]:
+    """Where the refinements begin, in coarse pixels, once there were as many at half the size; and the loss of those.
+
+    Where config.coarse_loss asks for no loss there is none, and nothing of them has a gradient.
+    """
+    half, begun = computed_size(part.first.shape[2:], 0.5), part.initial_flow
+    pictures = resize_picture(part.first, half), resize_picture(part.second, half)
+    initial = None if begun is None else part._replace(initial_flow=resize_flow(begun, half)).coarse_start()
+    learned = config.iterations if config.coarse_loss else 1
+    with torch.set_grad_enabled(bool(config.coarse_loss)):
         found = network(
-            resize_picture(part.first, half),
-            resize_picture(part.second, half),
-            iterations=1,
-            initial_coarse=begun,
+            *pictures,
+            iterations=learned,
+            initial_coarse=initial,
             hold=drawn.hold,
-            no_grad_iterations=config.iterations + drawn.no_grad_iterations - 1,
+            no_grad_iterations=config.iterations - learned + drawn.no_grad_iterations,
         )
-    return part._replace(initial_flow=resize_flow(found.flows[-1], part.first.shape[2:])).coarse_start()
+    start = part._replace(initial_flow=resize_flow(found.flows[-1].detach(), part.first.shape[2:])).coarse_start()
+    if not config.coarse_loss:
+        return start, None
+    flow, valid = halved_truth(part.flow, part.valid)
+    return start, loss_of(found, part._replace(first=pictures[0], second=pictures[1], flow=flow, valid=valid), config)
+
+
+def halved_truth(flow: Flow, valid: Valid) -> tuple[Float[Tensor, "B 2 h w"], Bool[Tensor, "B h w"]]:
+    """The true flow of pictures of an even size at half of it, in pixels of that size, and where it is known.
+
+    Every pixel there is four of the picture's. It is known where all four are, and they differ by less than LARGEST_SPREAD:
+    not at the edges of what moves.
+    """
+    spread = F.max_pool2d(flow, 2) + F.max_pool2d(-flow, 2)
+    known = -F.max_pool2d(-valid[:, None].float(), 2)[:, 0] > 0
+    return resize_flow(flow, tuple(known.shape[1:])), known & (spread < LARGEST_SPREAD).all(dim=1)

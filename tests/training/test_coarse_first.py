@@ -12,11 +12,12 @@ from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
+from flowgru.estimation.geometry import resize_flow, resize_picture
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.losses import loss_of
-from flowgru.training.objective import _add_gradient
+from flowgru.training.objective import _add_gradient, halved_truth
 from flowgru.training.run_state import DrawnRefinements, drawn_refinements
 
 CONFIG = replace(tiny_run.TINY, iterations=2, hold=2, coarse_first=0.5, no_grad_iterations=1)
@@ -57,6 +58,47 @@ def test_what_is_found_at_half_the_size_has_no_gradient(network, batch, monkeypa
     )
     error_of(network, batch, DrawnRefinements(0, 1, True))
     assert recorded and recorded == sorted(recorded) and {*recorded} == {False, True}
+
+
+def test_the_refinements_at_half_the_size_are_trained_with_a_loss_of_their_own(network, batch):
+    """The gradient is that of the loss at full size plus coarse_loss times that at half the size, each taken alone."""
+    drawn = DrawnRefinements(1, 0, True)
+
+    def gradient(coarse_loss: float) -> torch.Tensor:
+        network.zero_grad(set_to_none=True)
+        config = replace(CONFIG, coarse_loss=coarse_loss)
+        _add_gradient(Fabric(accelerator="cpu"), network, config, drawn, loss_of, *batch.tensors)
+        return torch.cat([each.grad.flatten() for each in network.parameters() if each.grad is not None])
+
+    alone, both, twice = gradient(0.0), gradient(0.5), gradient(1.0)
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    pictures = [resize_picture(as_images(each), half) for each in (batch.first, batch.second)]
+    start = batch._replace(initial_flow=resize_flow(batch.initial_flow, half)).coarse_start()
+    network.zero_grad(set_to_none=True)
+    found = network(*pictures, iterations=2, initial_coarse=start, hold=1)
+    flow, valid = halved_truth(batch.flow, batch.valid)
+    loss_of(found, batch._replace(flow=flow, valid=valid), CONFIG).backward()
+    expected = torch.cat([each.grad.flatten() for each in network.parameters() if each.grad is not None])
+    assert expected.norm() > 1e-3
+    torch.testing.assert_close(both - alone, 0.5 * expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    torch.testing.assert_close(twice - alone, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_truth_at_half_the_size_is_known_where_four_pixels_move_alike():
+    flow = torch.zeros(1, 2, 4, 6)
+    flow[:, 0, :, 3:] = 8.0  # an edge inside the second pair of columns
+    flow[:, 1] = torch.linspace(0, 0.25, 4)[:, None]
+    valid = torch.ones(1, 4, 6, dtype=torch.bool)
+    valid[0, 3, 0] = False
+    found, known = halved_truth(flow, valid)
+    assert known.tolist() == [[[True, False, True], [False, False, True]]]
+    assert found[0, :, 0, 2].tolist() == pytest.approx([4.0, 0.25 / 3 / 4])
+
+
+@pytest.mark.parametrize("weight, size", [(-1.0, 128), (float("inf"), 128), (0.5, 129)])
+def test_a_weight_that_cannot_be_is_refused(weight, size):
+    with pytest.raises(RequestError, match="coarse_loss is "):
+        replace(CONFIG, coarse_loss=weight, data=replace(CONFIG.data, height=size))
 
 
 def test_the_share_of_such_steps_is_drawn_and_changes_no_other_number():
