@@ -1,6 +1,7 @@
 """Compares weights pair by pair on generated pairs: mean error, and the geometric mean of its ratio to the first model's.
 
 python benchmarks/paired_models.py MODEL MODEL ... [--pairs 16] [--height 440] [--width 1024]
+    [--photos skimage] [--rigid 0.5] [--few-ways]
 
 A mean over few pairs is decided by those whose motion is largest; the ratio counts every pair alike. The pairs have a seed
 that neither training nor its validation used; their photographs may be those of the training. Each way to a flow is a row,
@@ -15,7 +16,7 @@ from reporting import HELD_OUT_SEED, arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
-from flowgru.config.way import Way
+from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.evaluate import evaluate, network_estimator
 from flowgru.model.flow_network import FlowNetwork
@@ -49,7 +50,13 @@ def ratio(found: np.ndarray, before: np.ndarray) -> float:
 def held_out_pairs(given: argparse.Namespace) -> SyntheticPairs:
     """What add_pairs asks for."""
     settings = SyntheticSettings(
-        height=given.height, width=given.width, seed=HELD_OUT_SEED, photos="skimage", speed=tuple(given.speed)
+        height=given.height,
+        width=given.width,
+        seed=HELD_OUT_SEED,
+        photos=given.photos,
+        speed=tuple(given.speed),
+        rigid=given.rigid,
+        grey=given.grey,
     )
     if given.varied:
         settings = replace(settings, motion_blur=0.1, fog=0.1, plain=0.08, thin=0.1, patterns=0.25)
@@ -64,6 +71,9 @@ def add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=float, nargs=2, default=(0.2, 60.0), help="of the fastest layer, px, from and to"
     )
+    parser.add_argument("--photos", default="skimage", help="what layers are painted with: skimage, or a folder")
+    parser.add_argument("--rigid", type=float, default=0.0, help="share of the pairs that show a room in perspective")
+    parser.add_argument("--grey", type=float, default=0.0, help="share of the pairs without colour")
     parser.add_argument("--varied", action="store_true", help="with fog, motion blur, plain areas, wires and patterns")
 
 
@@ -71,22 +81,25 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("models", nargs="+")
     add_pairs(parser)
+    parser.add_argument("--few-ways", action="store_true", help="that of the first card, and the network alone")
     given = parsed(parser)
     device = begin(given)
     pairs = held_out_pairs(given)
-    said = circumstances(
-        device, pairs=given.pairs, size=f"{given.height}x{given.width} px", speed=given.speed, varied=given.varied
-    )
+    chosen = {name: getattr(given, name) for name in ("pairs", "speed", "photos", "rigid", "grey", "varied")}
+    said = circumstances(device, size=f"{given.height}x{given.width} px", **chosen)
+    ways = WAYS
+    if given.few_ways:
+        ways = tuple(dict.fromkeys((resolve_way(load_model(given.models[0], device).card), Way(12))))
     columns = ["model", "way", "mean, px", "median, px", "ratio", "better pairs", "ratio to the first row"]
     table = Table("Weights, pair by pair", said, columns, lines=given.json)
     firsts: dict[Way, np.ndarray] = {}
     for model in given.models:
         network = load_model(model, device)
-        for way in WAYS:
+        for way in ways:
             found = errors(network, pairs, way)
             first = firsts.setdefault(way, found)
             better = int((found < first).sum())
-            to_first_row = ratio(found, firsts[WAYS[0]])
+            to_first_row = ratio(found, firsts[ways[0]])
             table.add(
                 model, str(way), float(found.mean()), float(np.median(found)), ratio(found, first), better, to_first_row
             )

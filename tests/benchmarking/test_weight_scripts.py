@@ -61,6 +61,15 @@ def test_weights_are_compared_pair_by_pair_with_the_first_ones_and_with_the_firs
     assert found[1]["ratio to the first row"] == pytest.approx(found[3]["ratio to the first row"])
 
 
+def test_weights_are_compared_on_pairs_of_one_kind_in_the_ways_of_a_card(script, model, tmp_path, monkeypatch):
+    words = ("--pairs", 2, "--height", 128, "--width", 136, "--rigid", 1, "--grey", 1, "--few-ways")
+    paired = script("paired_models", model, *words, "--json", tmp_path / "a.jsonl")
+    monkeypatch.setattr(paired, "SyntheticSettings", partial(SyntheticSettings, num_textures=2))
+    paired.main()
+    own, alone = (row["way"] for row in rows_without_times(tmp_path / "a.jsonl"))
+    assert own.startswith("initial flow of DIS > 1 held refinement") and alone == "the network alone, 12 refinements"
+
+
 def test_each_choice_in_the_polish_is_a_row_beside_the_polish_as_it_is(script, model, tmp_path):
     words = ("--model", model, "--pairs", 1, "--height", 128, "--width", 136, "--json", tmp_path / "a.jsonl")
     script("polish", *words).main()
