@@ -18,7 +18,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.evaluation.trust import calibration_error, sparsification_error
+from flowgru.evaluation.trust import sparsification_error
 from flowgru.grid import lengths
 from flowgru.model.weight_files.loading import load_model
 
@@ -50,12 +50,11 @@ def main() -> None:
             errors.append(lengths(found.forward.cpu() - pair.flow).flatten())
             sure.append(found.confidence.cpu().flatten())
         error, confidence = torch.cat(errors), torch.cat(sure)
-        calibration, bins = calibration_error(confidence, error <= 1)
-        table.add(
-            str(each), error.mean().item(), sparsification_error(error, confidence), calibration, "all", None, 1.0
-        )
-        for probability, share, part in bins:
-            table.add(str(each), None, None, None, probability, share, part)
+        calibration_error, bins = calibration(confidence, error, stated=True)
+        ause = sparsification_error(error, confidence)
+        table.add(str(each), error.mean().item(), ause, calibration_error, "all", None, 1.0)
+        for one in bins[::-1]:
+            table.add(str(each), None, None, None, one.value, one.within, one.share)
 
 
 if __name__ == "__main__":

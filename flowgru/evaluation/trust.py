@@ -1,13 +1,16 @@
 """How well a method knows where its flow is wrong."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 STEPS = 100
 """Shares of the pixels at which a sparsification curve is read."""
+BINS = 10
+CLOSE = 1.0
+"""Error in pixels up to which a pixel counts as right in the calibration."""
 
 
 def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "N"]) -> float:
@@ -42,26 +45,43 @@ def _remaining(errors: Float[Tensor, "N"], taken: Tensor) -> Float[Tensor, "step
     return sums[taken] / (len(errors) - taken)
 
 
-def calibration_error(
-    probability: Float[Tensor, "N"], happened: Bool[Tensor, "N"], bins: int = 10
-) -> tuple[float, list[tuple[float, float, float]]]:
-    """How far stated probabilities are from what happened, and (stated, happened, share of the pixels) of every bin.
+class CalibrationBin(NamedTuple):
+    """Pixels of like trust."""
 
-    Pixels are put into bins of equal width by their probability; the error is the mean over pixels of the distance, in
-    their bin, between the mean probability and the share in which it happened (expected calibration error, Guo et al.
-    2017, "On Calibration of Modern Neural Networks", equation 3). Bins without a pixel are left out.
+    number: int
+    """From 1 on, the most trusted first."""
+    value: float
+    """The mean of the sign where it is finite; of a probability, what is stated."""
+    within: float
+    """The share of the pixels with an error of at most CLOSE."""
+    epe: float
+    """Their mean error in pixels."""
+    share: float
+    """Of all pixels."""
+
+
+def calibration(
+    sign: Float[Tensor, "N"], errors: Float[Tensor, "N"], *, stated: bool
+) -> tuple[float | None, list[CalibrationBin]]:
+    """How often pixels of like trust have an error of at most CLOSE px, in bins, those left out that have no pixel.
+
+    stated: the sign is the stated probability of so small an error; bins have equal width then. The first value is the mean
+    over pixels of the distance, in their bin, between the mean probability and how often it comes true (expected calibration
+    error, Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3). Otherwise the sign is larger where less
+    is trusted, bins have equally many pixels, and there is no such value.
     """
-    place = (probability * bins).long().clamp(0, bins - 1)
-    rows = []
-    for number in range(bins):
-        inside = place == number
-        if not inside.any():
-            continue
-        stated, observed = probability[inside].double().mean().item(), happened[inside].double().mean().item()
-        rows.append((stated, observed, inside.double().mean().item()))
-    return distance_of_bins(rows), rows
-
-
-def distance_of_bins(bins: Sequence[tuple[float, float, float]]) -> float:
-    """The mean distance of what is stated from what happened, over bins of (stated, happened, share of the pixels)."""
-    return sum((share * abs(stated - observed) for stated, observed, share in bins), 0.0)
+    if stated:
+        places = BINS - 1 - (sign * BINS).long().clamp(0, BINS - 1)
+    else:
+        order = sign.argsort(stable=True)
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order), device=order.device) * BINS // len(order)
+    close, rows = errors <= CLOSE, []
+    for number in range(BINS):
+        inside = places == number
+        if inside.any():
+            shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
+            finite = sign[inside & sign.isfinite()]
+            value = finite.double().mean().item() if len(finite) else torch.inf
+            rows.append(CalibrationBin(number + 1, value, *shares))
+    return sum(each.share * abs(each.value - each.within) for each in rows) if stated else None, rows

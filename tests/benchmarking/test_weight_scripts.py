@@ -70,6 +70,26 @@ def test_weights_are_compared_on_pairs_of_one_kind_in_the_ways_of_a_card(script,
     assert own.startswith("initial flow of DIS > 1 held refinement") and alone == "the network alone, 12 refinements"
 
 
+def test_how_sure_a_model_is_is_told_on_the_way_that_users_get(script, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig("compact", "conv_min_gru", confidence=True))
+    card = {"network": asdict(network.config), "iterations": 2, "initial_flow": "dis", "hold": 1, "polish": True}
+    write_model_file(tmp_path / "sure.safetensors", network.state_dict(), card)
+    words = ("--model", tmp_path / "sure.safetensors", "--pairs", 1, "--height", 128, "--width", 136)
+    confidence = script("confidence", *words, "--json", tmp_path / "a.jsonl")
+    monkeypatch.setattr(confidence, "SyntheticSettings", partial(SyntheticSettings, num_textures=2))
+    confidence.main()
+    found = rows_without_times(tmp_path / "a.jsonl")
+    way = "initial flow of DIS > 1 held refinement > 2 refinements"
+    assert [row["way"] for row in found if row["confidence"] == "all"] == [
+        f"{way} > gate > variational refinement",
+        way,
+        "the network alone, 12 refinements",
+    ]
+    bins = [row for row in found if row["confidence"] != "all" and row["way"] == way]
+    assert sum(row["share of the pixels"] for row in bins) == pytest.approx(1)
+
+
 def test_each_choice_in_the_polish_is_a_row_beside_the_polish_as_it_is(script, model, tmp_path):
     words = ("--model", model, "--pairs", 1, "--height", 128, "--width", 136, "--json", tmp_path / "a.jsonl")
     script("polish", *words).main()

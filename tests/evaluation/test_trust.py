@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flowgru.evaluation.trust import calibration_error, sparsification_error
+from flowgru.evaluation.trust import calibration, sparsification_error
 
 
 def test_the_order_of_the_errors_is_perfect_and_its_opposite_the_worst():
@@ -32,8 +32,17 @@ def test_an_error_without_bound_leaves_no_finite_order():
 
 def test_true_probabilities_are_calibrated_and_boasts_are_not():
     probability = torch.rand(200_000)
-    happened = torch.rand(200_000) < probability
-    error, bins = calibration_error(probability, happened)
-    assert error < 0.01 and len(bins) == 10 and sum(share for *_, share in bins) == pytest.approx(1)
-    boast, _ = calibration_error(torch.ones(200_000), happened)
+    errors = torch.where(torch.rand(200_000) < probability, 0.5, 3.0)
+    error, bins = calibration(probability, errors, stated=True)
+    assert error is not None and error < 0.01 and [each.number for each in bins] == [*range(1, 11)]
+    assert sum(each.share for each in bins) == pytest.approx(1) and bins[0].value > 0.9 > 0.2 > bins[-1].value
+    assert all(each.epe == pytest.approx(3 - 2.5 * each.within, abs=1e-4) for each in bins)
+    boast, _ = calibration(torch.ones(200_000), errors, stated=True)
     assert boast == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_sign_that_states_nothing_has_bins_of_equally_many_pixels():
+    errors = torch.rand(3000) * 2
+    error, bins = calibration(errors, errors, stated=False)
+    assert error is None and [each.share for each in bins] == pytest.approx([0.1] * 10)
+    assert [each.within for each in bins] == sorted((each.within for each in bins), reverse=True)

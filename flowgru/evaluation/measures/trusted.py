@@ -16,7 +16,7 @@ from flowgru.data.polish import LONGEST, census_error
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
-from flowgru.evaluation.trust import distance_of_bins, kept_errors, sparsification_error
+from flowgru.evaluation.trust import BINS, calibration, kept_errors, sparsification_error
 from flowgru.grid import backward_warp, lengths
 from flowgru.model.exported.flow import ExportedFlow
 
@@ -30,9 +30,6 @@ SIGNS = {
 PIXELS_A_PAIR = 10_000
 """Valid pixels of each pair that are kept, evenly spread."""
 COVERAGES = (0.8, 0.9)
-BINS = 10
-CLOSE = 1.0
-"""Error in pixels up to which a pixel counts as right in the calibration."""
 SHARES = 50
 """Shares of the pixels at which a curve is drawn."""
 
@@ -135,12 +132,13 @@ def measure_trust(subjects: Sequence[Subject], settings: ModelSettings) -> Secti
                 table.append([subject.label, name, *[None] * 5])
                 continue
             sign = torch.cat(kept.signs[name])
-            calibration, rows = _calibration(name, sign, errors)
+            stated = name == "confidence"
+            calibration_error, rows = calibration(-sign if stated else sign, errors, stated=stated)
             risks = [kept_errors(errors, -sign, coverage) for coverage in COVERAGES]
             ause = sparsification_error(errors, -sign)
-            table.append([subject.label, name, ause, *risks, float(errors.mean()), calibration])
+            table.append([subject.label, name, ause, *risks, float(errors.mean()), calibration_error])
             bins += [[subject.label, name, *row] for row in rows]
-            calibrated.append(Curve(name, [float(row[0]) for row in rows], [100 * row[2] for row in rows]))
+            calibrated.append(Curve(name, [float(row.number) for row in rows], [100 * row.within for row in rows]))
             curves.append(Curve(name, *_curve(errors, sign)))
         title = f"{subject.label}: error of the pixels that are trusted most"
         charts.append(Chart(title, "share of the pixels that are kept [%]", "mean error [px]", curves))
@@ -179,30 +177,6 @@ def _tables(table: list[list[Value]], bins: list[list[Value]]) -> list[MeasuredT
         MeasuredTable("trust", says, columns, table),
         MeasuredTable("trust_bins", bin_says, bin_columns, bins, shown=False),
     ]
-
-
-def _calibration(
-    name: str, sign: Float[Tensor, "N"], errors: Float[Tensor, "N"]
-) -> tuple[float | None, list[tuple[int, float, float, float, float]]]:
-    """The calibration error of what is a probability, and of each bin that has pixels its number from 1 on, the mean of the
-    finite signs, the share within 1 px, the mean error and the share of the pixels."""
-    close, is_probability = errors <= CLOSE, name == "confidence"
-    if is_probability:
-        values = -sign
-        places = BINS - 1 - (values * BINS).long().clamp(0, BINS - 1)
-    else:
-        values, order = sign, sign.argsort(stable=True)
-        places = torch.empty_like(order)
-        places[order] = torch.arange(len(order)) * BINS // len(order)
-    rows = []
-    for number in range(BINS):
-        inside = places == number
-        if inside.any():
-            shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
-            finite = values[inside & values.isfinite()]
-            rows.append((number + 1, finite.mean().item() if len(finite) else torch.inf, *shares))
-    stated = [(value, within, share) for _, value, within, _, share in rows[::-1]]
-    return distance_of_bins(stated) if is_probability else None, rows
 
 
 def _curve(errors: Float[Tensor, "N"], sign: Float[Tensor, "N"]) -> tuple[list[float], list[float]]:

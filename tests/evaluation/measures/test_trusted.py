@@ -17,8 +17,8 @@ from flowgru.data.sets.opening import open_dataset
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.evaluation.evaluate import network_estimator, picture_estimator
 from flowgru.evaluation.measures.subjects import Subject
-from flowgru.evaluation.measures.trusted import TrustMeasure, _calibration, measure_trust
-from flowgru.evaluation.trust import calibration_error, kept_errors
+from flowgru.evaluation.measures.trusted import TrustMeasure, measure_trust
+from flowgru.evaluation.trust import calibration, kept_errors
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.flow_network import FlowNetwork
@@ -72,7 +72,7 @@ def test_the_way_back_says_nothing_where_the_flow_leaves_the_picture(pairs):
     subject = Subject(open_dataset(str(pairs), "."), picture_estimator(method), None)
     found = TrustMeasure(subject, MeasureSettings()).measure().signs["forward-backward"][0]
     assert found.isinf().sum() == 24 and found[found.isfinite()].tolist() == pytest.approx([1.0] * (24 * 39 - 1))
-    _, rows = _calibration("forward-backward", found, torch.zeros(len(found)))
+    _, rows = calibration(found, torch.zeros(len(found)), stated=False)
     assert [value for _, value, *_ in rows] == pytest.approx([1.0] * 10)
 
 
@@ -154,14 +154,6 @@ def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish, 
     assert found.backward is not None and plain.backward is not None and torch.equal(found.backward, plain.backward)
     assert found.confidence is not None and plain.confidence is not None
     assert torch.equal(found.confidence, plain.confidence)
-
-
-def test_the_bins_of_the_report_are_those_of_the_calibration_error():
-    stated, errors = torch.rand(3000).double(), 2 * torch.rand(3000).double()
-    error, bins = calibration_error(stated, errors <= 1, 10)
-    found, rows = _calibration("confidence", -stated, errors)
-    assert found == error and [(value, within, share) for _, value, within, _, share in rows[::-1]] == bins
-    assert _calibration("census", -stated, errors)[0] is None
 
 
 def test_data_without_true_flow_is_named_in_one_line(pairs, frames, tmp_path, capsys):
