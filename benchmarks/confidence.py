@@ -18,7 +18,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.evaluation.trust import sparsification_error
+from flowgru.evaluation.trust import calibration, sparsification_error
 from flowgru.grid import lengths
 from flowgru.model.weight_files.loading import load_model
 
