@@ -24,6 +24,8 @@ LOCK = "estimate.lock"
 CARRIED = "estimate.carried.npz"
 """What the next pair of a clip goes on with, in the clip's folder: the coarse flow of the last one with --warm-start, and a
 network's memory."""
+OF_THE_RUN = (JOURNAL, LOCK, CARRIED)
+"""Files by which a run goes on; they are no results."""
 SUMMARY = "summary.json"
 SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
 """What summary.json says of a whole clip that took work."""

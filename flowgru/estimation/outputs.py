@@ -15,7 +15,7 @@ from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.journal import SUMMARY, Journal, is_video, require_same
+from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, is_video, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
@@ -108,6 +108,7 @@ class Place:
             file
             for file in folder.iterdir()
             if not file.name.startswith(".")
+            and file.name not in OF_THE_RUN
             and (
                 file.suffix == self.extension
                 or file.name in names

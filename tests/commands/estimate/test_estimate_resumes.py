@@ -6,13 +6,16 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from estimates import SIZE, PictureDifference, names, only_error
 from media import moving_frames, noisy_frames, write_clip
 
+from flowgru.config.choices import FlowFormat
 from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.estimation.matching.matcher import PairMatcher
 
 pytestmark = pytest.mark.usefixtures("without_a_network")
@@ -156,6 +159,16 @@ def test_a_warm_start_goes_on_only_from_the_last_flow(estimate, folder, output, 
     assert estimate(folder, "--warm-start") == 0
     for flow, whole in zip(flows(output), flows(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(flow, whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", get_args(FlowFormat))
+def test_a_warm_start_goes_on_in_every_format(estimate, folder, output, stop_after, format):
+    words = (folder, "--warm-start", "--format", format)
+    stop_after(3)
+    assert estimate(*words) == 130 and (output / "estimate.carried.npz").is_file()
+    matched = stop_after(None)
+    assert estimate(*words) == 0 and len(matched) == 7
+    assert names(output) == sorted([*(f"frame_{n}{FLOW_FORMATS[format].suffix}" for n in range(1, 11)), "summary.json"])
 
 
 def test_what_begins_anew_is_not_called_going_on(estimate, tmp_path, output, capsys):
