@@ -17,13 +17,12 @@ from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.journal import SAID_OF_CLIP
+from flowgru.estimation.journal import SAID_OF_CLIP, clip_folders
 from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
     ClipReport,
     Place,
-    clip_folders,
     expected_flows,
     refuse_clashing_names,
     refuse_still_picture,

@@ -9,7 +9,7 @@ The journal is gone once summary.json is there, which then says the same.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,16 @@ MAX_BYTES = 2**28
 """A journal of a million flows has less."""
 
 
+def clip_folders(root: Path, names: Sequence[str]) -> list[Path]:
+    """One folder for each clip: the output folder itself for a single clip, else sub-folders named after the clips."""
+    return [root] if len(names) == 1 else [root / name for name in names]
+
+
 class Journal:
     """The journal of one run: what an earlier run of the same command has written, and what this one adds."""
 
-    def __init__(self, folder: Path, clip_folders: Iterable[Path] = ()) -> None:
-        """clip_folders: where the results of each clip go, and what it hands on to its next pair."""
+    def __init__(self, folder: Path, folders: Iterable[Path] = ()) -> None:
+        """folders: where the results of each clip go, and what it hands on to its next pair."""
         self.folder = folder
         self.request: dict[str, Any] | None = None
         """What the earlier run was asked for; None where there was none."""
@@ -53,7 +58,7 @@ class Journal:
         self.begun: dict[str, set[str]] = {}
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
         self._lines = LineJournal(
-            folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[place / CARRIED for place in clip_folders]
+            folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[place / CARRIED for place in folders]
         )
         if not self._read_journal():
             self._read_summary()
@@ -137,7 +142,9 @@ class Journal:
             summary = parse_json(text)
             request, clips = summary["request"], {clip["clip"]: clip for clip in summary["clips"]}
             sound = all(map(_is_flow, chain(*(clip["flows"] for clip in clips.values()))))
-            if not isinstance(request, dict) or not sound:
+            # Not every clip that was asked for has come to have flows.
+            folders = dict(zip(request["inputs"], clip_folders(self.folder, request["inputs"]), strict=True))
+            if not isinstance(request, dict) or not sound or clips.keys() - folders.keys():
                 return
             self.flows = {name: clip["flows"] for name, clip in clips.items()}
             whole = {name: clip for name, clip in clips.items() if not clip["problems"]}
@@ -148,9 +155,8 @@ class Journal:
         first = video if isinstance(video, str) else VIDEO
         videos: dict[str, set[str]] = {name: set() for name in clips}
         for name, clip in clips.items():
-            folder = self.folder if len(clips) == 1 else self.folder / name
-            if clip.get("colour_scale") and folder.is_dir():
-                videos[name] = {first, *(path.name for path in folder.iterdir() if is_video(path.name, first))}
+            if clip.get("colour_scale") and folders[name].is_dir():
+                videos[name] = {first, *(path.name for path in folders[name].iterdir() if is_video(path.name, first))}
         self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
         self.request, self.finished = request, len(self.done) == len(clips)
 

@@ -15,16 +15,11 @@ from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, is_video, require_same
+from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, clip_folders, is_video, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
 from flowgru.version import VERSION
-
-
-def clip_folders(root: Path, names: Sequence[str]) -> list[Path]:
-    """One folder for each clip: the output folder itself for a single clip, else sub-folders named after the clips."""
-    return [root] if len(names) == 1 else [root / name for name in names]
 
 
 @dataclass
