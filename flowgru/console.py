@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -202,10 +203,15 @@ def _lines(name: str, total: int | None, unit: str) -> Iterator[Advance]:
         of = f"/{total}" if total else ""
         left = ""
         if total and count < total:
-            left = time.strftime(", %H:%M:%S left", time.gmtime((total - count) * (now - began) / count))
+            left = f", {time_left((total - count) * (now - began) / count)} left"
         warn(f"{name}: {count}{of} {unit}, {_rate(count, began, unit, note)}{left}")
 
     yield advance
+
+
+def time_left(seconds: float) -> str:
+    """A number of seconds for people, such as 0:06:38, or 1 day, 6:00:00."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _rate(count: int, began: float, unit: str, note: str) -> str:

@@ -132,3 +132,12 @@ def test_what_is_said_fits_a_terminal(monkeypatch, capsys):
     said = capsys.readouterr()
     for text in (said.out, said.err):
         assert len(text.splitlines()) > 2 and max(map(len, text.splitlines())) <= 40
+
+
+def test_the_time_that_is_left_may_be_days(monkeypatch, capsys):
+    moments = iter(3600.0 * hour for hour in range(9))
+    with monkeypatch.context() as patch:
+        patch.setattr("time.perf_counter", lambda: next(moments))
+        with progress("walk", 31, "pairs") as advance:
+            advance()
+    assert capsys.readouterr().err == "walk: 1/31 pairs, 0.00 pairs/s, 1 day, 6:00:00 left\n"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowgru.comparison.measurements import RunMeasurement
-from flowgru.console import say, warn
+from flowgru.console import say, time_left, warn
 from flowgru.errors import FlowgruError, counted
 from flowgru.processes.jobs import Job
 from flowgru.training.run_log import read_log
@@ -70,8 +70,7 @@ class Watch:
         remaining = sum(self._steps.values()) - sum(self._began_at.values()) - done
         if done <= 0 or remaining <= 0:
             return ""
-        seconds = round(remaining * (time.monotonic() - self._began) / done)
-        return f"; about {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+        return f"; about {time_left(remaining * (time.monotonic() - self._began) / done)} left"
 
     def _step(self, name: str) -> int:
         """The last step that a run's log speaks of."""

@@ -8,7 +8,6 @@ import socket
 import stat
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import summary
 
 from flowgru.config.renamed import NamesOfToday
-from flowgru.console import printable
+from flowgru.console import printable, time_left
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import MachineError, RequestError
@@ -139,7 +138,7 @@ class RunLog:
         loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe_per_image", "measured")
         steps_per_second = self.sums["steps"] / self.sums["seconds"]
         wait_share = self.sums["wait"] / self.sums["seconds"]
-        remaining = timedelta(seconds=round((self.total - step) / steps_per_second))
+        remaining = time_left((self.total - step) / steps_per_second)
         text = "not finite" if loss_mean is None else f"loss {loss_mean:.3f}"
         text += "" if error_mean is None else f"  EPE per image {error_mean:.3f} px"
         text += f"  {steps_per_second:.2f} steps/s  waiting for data {wait_share:.0%}  remaining {remaining}"
