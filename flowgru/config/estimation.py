@@ -47,7 +47,8 @@ class EstimateSettings(ModelSettings):
     resize: str | None = None
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
     overwrite: bool = False
-    """Replace results that are already there; without it the command refuses before any work."""
+    """Begin anew and replace what is already there; other files that the earlier run lists are taken away with the first
+    new flow. Without it the command refuses before any work."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do when an input cannot be read: stop (fail), or go on with the other inputs (skip). The exit code is 3."""
     overlap: bool = True
@@ -109,7 +110,7 @@ class TrackSettings(ModelSettings):
     resize: str | None = None
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; points keep the frames' own pixels."""
     overwrite: bool = False
-    """Replace results that are already there."""
+    """Replace results that are already there; with --no-video an earlier run's tracks.mp4 is taken away."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

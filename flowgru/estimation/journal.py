@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config.estimation import VIDEO
+from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.errors import RequestError, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.files.line_journal import LineJournal, own_text
+from flowgru.files.own_folders import remove_files
 
 JOURNAL = "estimate.jsonl"
 LOCK = "estimate.lock"
@@ -39,6 +41,17 @@ def clip_folders(root: Path, names: Sequence[str]) -> list[Path]:
     return [root] if len(names) == 1 else [root / name for name in names]
 
 
+def files_of_pair(folder: Path, name: str, request: Mapping[str, Any]) -> list[Path]:
+    """The files of one pair that a request asks for: flows, then pictures."""
+    suffix = FLOW_FORMATS[request["format"]].suffix
+    backward, confidence = bool(request.get("backward")), bool(request.get("confidence"))
+    pictures = ["_occlusion"] * backward + ["_confidence"] * confidence
+    return [
+        *(folder / f"{name}{ending}{suffix}" for ending in ["", *["_backward"] * backward]),
+        *(folder / f"{name}{ending}.png" for ending in pictures),
+    ]
+
+
 class Journal:
     """The journal of one run: what an earlier run of the same command has written, and what this one adds."""
 
@@ -51,6 +64,8 @@ class Journal:
         """Whether this run, or the earlier one, may replace whatever lay in the folder."""
         self.finished = False
         """Whether the earlier run has come to its end."""
+        self.discarded: list[Path] = []
+        """Files that an earlier run lists, and that go once this run, which begins anew, writes its first ones."""
         self.flows: dict[str, list[dict[str, Any]]] = {}
         """By clip, what was said of each flow that is written."""
         self.done: dict[str, dict[str, Any]] = {}
@@ -75,7 +90,8 @@ class Journal:
         return float(sum(unfinished) + sum(said["seconds"] for said in self.done.values()))
 
     def forget(self) -> None:
-        """Begins anew, whatever an earlier run has written."""
+        """Begins anew: of the earlier run nothing is taken as written, and its files go once there are new ones."""
+        self.discarded = self._listed()
         self.request, self.finished, self.replaces = None, False, True
         self.flows, self.done, self.begun = {}, {}, {}
 
@@ -91,19 +107,21 @@ class Journal:
     def open(self, request: dict[str, Any]) -> None:
         """Takes the folder for this run, and writes what it was asked for and what is done of it.
 
+        Where it begins anew, that is written with its first files: until then all stays as the earlier run has left it.
         MachineError where another process writes there, or the disk refuses.
         """
-        lines: list[dict[str, Any]] = [{"request": request, "replaces": self.replaces}]
-        for clip, names in self.begun.items():
-            lines += [{"clip": clip, "writes": name} for name in sorted(names)]
-        for clip, flows in self.flows.items():
-            lines += [{"clip": clip, "flow": flow} for flow in flows]
-        lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
+        self._asked = request
         self._lines.take()
-        self._lines.begin(lines)
+        if not self.discarded:
+            self._begin()
 
     def writes(self, clip: str, name: str) -> None:
         """The files of a pair, or a video, are about to be written."""
+        if self.discarded:
+            # First the files: where a kill comes between, the record that lists them is still there.
+            remove_files(self.discarded)
+            self.discarded = []
+            self._begin()
         self._lines.add({"clip": clip, "writes": name})
 
     def wrote(self, clip: str, flow: Mapping[str, Any]) -> None:
@@ -117,6 +135,29 @@ class Journal:
     def close(self, *, keep: bool) -> None:
         """Gives the folder back. `keep` the journal for the next run of the same command, or take it away."""
         self._lines.close(keep=keep)
+
+    def _begin(self) -> None:
+        lines: list[dict[str, Any]] = [{"request": self._asked, "replaces": self.replaces}]
+        for clip, names in self.begun.items():
+            lines += [{"clip": clip, "writes": name} for name in sorted(names)]
+        for clip, flows in self.flows.items():
+            lines += [{"clip": clip, "flow": flow} for flow in flows]
+        lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
+        self._lines.begin(lines)
+
+    def _listed(self) -> list[Path]:
+        """The files of the earlier run that are there, its summary the last; none outside of the output folder."""
+        if self.request is None or self.request.get("format") not in FLOW_FORMATS:
+            return []
+        found, video, root = [], _video_asked_for(self.request), self.folder.resolve()
+        for clip, folder in _places(self.folder, self.request).items():
+            if not folder.resolve().is_relative_to(root):
+                continue
+            for name in filter(_is_file_name, sorted(self.begun.get(clip, ()))):
+                is_of_video = video is not None and is_video(name, video)
+                found += [folder / name] if is_of_video else files_of_pair(folder, name, self.request)
+            found.append(folder / CARRIED)
+        return [path for path in (*found, self.folder / SUMMARY) if path.is_file() or path.is_symlink()]
 
     def _read_journal(self) -> bool:
         lines = self._lines.read()
@@ -142,20 +183,21 @@ class Journal:
             summary = parse_json(text)
             request, clips = summary["request"], {clip["clip"]: clip for clip in summary["clips"]}
             sound = all(map(_is_flow, chain(*(clip["flows"] for clip in clips.values()))))
+            if not isinstance(request, dict) or not sound:
+                return
             # Not every clip that was asked for has come to have flows.
-            folders = dict(zip(request["inputs"], clip_folders(self.folder, request["inputs"]), strict=True))
-            if not isinstance(request, dict) or not sound or clips.keys() - folders.keys():
+            folders = _places(self.folder, request)
+            if clips.keys() - folders.keys():
                 return
             self.flows = {name: clip["flows"] for name, clip in clips.items()}
             whole = {name: clip for name, clip in clips.items() if not clip["problems"]}
             self.done = {name: {key: clip[key] for key in SAID_OF_CLIP} for name, clip in whole.items()}
         except (ValueError, KeyError, TypeError):
             return
-        video = request.get("video")
-        first = video if isinstance(video, str) else VIDEO
+        first = _video_asked_for(request)
         videos: dict[str, set[str]] = {name: set() for name in clips}
         for name, clip in clips.items():
-            if clip.get("colour_scale") and folders[name].is_dir():
+            if first is not None and clip.get("colour_scale") and folders[name].is_dir():
                 videos[name] = {first, *(path.name for path in folders[name].iterdir() if is_video(path.name, first))}
         self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
         self.request, self.finished = request, len(self.done) == len(clips)
@@ -196,6 +238,27 @@ def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
                 "another --output"
             )
         journal.cut(clip, 0)
+
+
+def _places(root: Path, request: Mapping[str, Any]) -> dict[str, Path]:
+    """Where the results of each clip lie that a request asks for; nothing of a request that flowgru has not written."""
+    inputs = request.get("inputs")
+    if not isinstance(inputs, list) or not all(map(_is_file_name, inputs)):
+        return {}
+    return dict(zip(inputs, clip_folders(root, inputs), strict=True))
+
+
+def _video_asked_for(request: Mapping[str, Any]) -> str | None:
+    """The name of the video of each clip's first size; None where none was asked for."""
+    video = request.get("video")
+    if isinstance(video, str):
+        return video
+    return VIDEO if video or request.get("arrows") else None
+
+
+def _is_file_name(name: Any) -> bool:
+    """Whether it names something in a folder, and leads nowhere else."""
+    return isinstance(name, str) and name not in ("", "..") and Path(name).name == name
 
 
 def _shown(value: Any) -> str:

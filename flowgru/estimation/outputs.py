@@ -15,7 +15,7 @@ from flowgru.data.formats.pillow import PICTURE_SUFFIXES
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
-from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, clip_folders, is_video, require_same
+from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, clip_folders, files_of_pair, is_video, require_same
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
@@ -63,6 +63,7 @@ class Place:
         self.journal = Journal(self.root, self.folders)
         if settings.overwrite:
             self.journal.forget()
+        _refuse_discarded(self.journal.discarded, inputs)
         require_same(self.journal, self.request)
         animated = settings.video_name is not None and Path(self.video).suffix.lower() in PICTURE_SUFFIXES
         pictures = bool(self.endings) or self.extension == ".png" or animated
@@ -89,12 +90,7 @@ class Place:
 
     def files_of(self, folder: Path, name: str) -> list[Path]:
         """The files of one pair."""
-        endings = [f"_{ending}" for ending in ("occlusion", "confidence") if f"_{ending}" in self.endings]
-        flows = ["", "_backward"] if "_backward" in self.endings else [""]
-        return [
-            *(folder / f"{name}{ending}{self.extension}" for ending in flows),
-            *(folder / f"{name}{ending}.png" for ending in endings),
-        ]
+        return files_of_pair(folder, name, self.request)
 
     def _results(self, folder: Path) -> list[Path]:
         """The files in a folder that an estimation could have written."""
@@ -181,6 +177,13 @@ def _refuse_inputs(folder: Path, video_name: str, inputs: Sequence[Path], *, pic
     video = folder / video_name
     if video.exists() and any(path.exists() and path.samefile(video) for path in inputs):
         raise RequestError(f"results in {folder} could replace the input {video}: name another --output")
+
+
+def _refuse_discarded(files: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """RequestError where a file that beginning anew takes away is an input."""
+    read = {path.resolve() for path in inputs}
+    if taken := next((path for path in files if path.resolve() in read), None):
+        raise RequestError(f"--overwrite takes {taken} away, which is an input: name another --output")
 
 
 def refuse_clashing_names(pictures: Sequence[Path], endings: Sequence[str]) -> None:

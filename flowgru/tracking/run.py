@@ -23,7 +23,7 @@ from flowgru.estimation.opening import open_matcher, open_network, warn_without_
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead
 from flowgru.files.atomic import atomic_write, remove_leftovers
-from flowgru.files.own_folders import make_folders, refuse_file, remove_empty
+from flowgru.files.own_folders import make_folders, refuse_file, remove_empty, remove_files
 from flowgru.model.memory import peak_memory
 from flowgru.tracking.chains import Followed
 from flowgru.tracking.points import NamedPoints, grid_points, read_points
@@ -43,7 +43,8 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     source = open_clip(inputs, settings.start, settings.end)
     folder = Path(settings.output)
     targets = [folder / TRACKS, *([folder / VIDEO] if settings.video else [])]
-    _check_targets(folder, targets, source, settings)
+    earlier = _earlier_video(folder, targets)
+    _check_targets(folder, [*targets, *earlier], source, settings)
     points = None if settings.points is None else read_points(settings.points)
     network = open_network(settings)
     warn_without_gpu(settings, network)
@@ -59,7 +60,9 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     make_folders([folder])
     try:
         remove_leftovers(folder)
-        return _Tracking(source, points, matcher, targets, settings).run()
+        code = _Tracking(source, points, matcher, targets, settings).run()
+        remove_files(earlier)
+        return code
     finally:
         remove_empty([folder] * is_new)
 
@@ -73,6 +76,12 @@ def _check_targets(folder: Path, targets: list[Path], source: FrameSource, setti
             raise RequestError(f"{target} is an input, which results would replace: name another --output")
         if target.exists() and not settings.overwrite:
             raise RequestError(f"{target} is already there: give --overwrite or another --output")
+
+
+def _earlier_video(folder: Path, targets: list[Path]) -> list[Path]:
+    """The video of an earlier run, beside its tracks, that this one would not replace."""
+    video = folder / VIDEO
+    return [video] if (folder / TRACKS).is_file() and video.is_file() and video not in targets else []
 
 
 class _Tracking:

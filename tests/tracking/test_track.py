@@ -244,3 +244,15 @@ def test_names_of_points_are_their_numbers_where_none_are_given(tmp_path):
     (tmp_path / "p.csv").write_text("y, x\n1,2\n3,4\n")
     points = read_points(tmp_path / "p.csv")
     assert points.names == ["1", "2"] and points.positions.tolist() == [[2, 1], [4, 3]]
+
+
+def test_an_earlier_video_does_not_stay_beside_other_tracks(place, still, capsys):
+    assert run("clip.mp4", "--grid", "2") == 0
+    assert run("out/tracks.mp4", "--grid", "3", "--no-video", "--overwrite") == 2
+    assert "out/tracks.mp4 is an input, which results would replace: name another --output" in the_error(capsys)
+    assert run("clip.mp4", "--grid", "3", "--no-video", "--overwrite") == 0
+    assert [path.name for path in (place / "out").iterdir()] == ["tracks.csv"]
+    (place / "out/tracks.csv").unlink()
+    (place / "out/tracks.mp4").write_text("mine")  # it is no earlier run's, for there are no tracks
+    assert run("clip.mp4", "--grid", "3", "--no-video", "--overwrite") == 0
+    assert (place / "out/tracks.mp4").read_text() == "mine"
