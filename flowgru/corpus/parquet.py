@@ -10,7 +10,10 @@ COUNTS = ("width", "height", "frames", "cuts")
 
 
 def write_parquet(root: Path) -> Path | None:
-    """Writes scores.parquet beside scores.csv, and gives its path; None without pyarrow."""
+    """Writes scores.parquet beside scores.csv, and gives its path; None without pyarrow.
+
+    An id that is no UTF-8, which Parquet does not take, is written with escapes.
+    """
     if find_spec("pyarrow") is None:
         return None
     import pyarrow as pa
@@ -19,7 +22,8 @@ def write_parquet(root: Path) -> Path | None:
 
     types = {name: pa.int64() if name in COUNTS else pa.float64() for name in SCORE_COLUMNS if name != "id"}
     convert = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), **types})
-    table = pyarrow.csv.read_csv(root / "scores.csv", convert_options=convert)
+    text = (root / "scores.csv").read_bytes().decode("utf-8", "surrogateescape")
+    table = pyarrow.csv.read_csv(pa.BufferReader(text.encode("utf-8", "backslashreplace")), convert_options=convert)
     path = root / "scores.parquet"
     with atomic_write(path, overwrite=True) as temporary:
         pyarrow.parquet.write_table(table, temporary)

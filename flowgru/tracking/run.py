@@ -139,7 +139,9 @@ class _Tracking:
     def _lines(self, stack: ExitStack) -> Any:
         """What writes lines of tracks.csv, which appears whole."""
         temporary = stack.enter_context(atomic_write(self.targets[0], self.settings.overwrite))
-        lines = csv.writer(stack.enter_context(temporary.open("w", encoding="utf-8", newline="")), lineterminator="\n")
+        # A name that is no UTF-8 is written with escapes.
+        file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        lines = csv.writer(stack.enter_context(file), lineterminator="\n")
         lines.writerow(COLUMNS)
         return lines
 

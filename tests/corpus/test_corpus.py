@@ -12,6 +12,8 @@ from estimates import expected_flow, names, only_error
 from media import moving_frames, write_clip
 
 import flowgru.corpus
+from flowgru.corpus.parquet import write_parquet
+from flowgru.corpus.tables import SCORE_COLUMNS, write_table
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import write_image
 from flowgru.errors import InputFileError, RequestError
@@ -183,6 +185,13 @@ def test_python_takes_one_kind_alone_and_refuses_an_unknown_one(corpus, videos, 
     assert rows[0].files == 3 and names(tmp_path / "out/half/a.mp4")[0] == "frame_000001.npz"
     with pytest.raises(RequestError, match="write has 'haf': expected one or more of score, jpeg"):
         flowgru.corpus.run(videos, tmp_path / "other", write=("score", "haf"))
+
+
+def test_parquet_holds_a_name_that_is_no_utf_8_with_escapes(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "scores.csv", SCORE_COLUMNS, [["caf\udce9", *["1"] * (len(SCORE_COLUMNS) - 1)]])
+    assert write_parquet(tmp_path) == tmp_path / "scores.parquet"
+    assert parquet.read_table(tmp_path / "scores.parquet").to_pylist()[0]["id"] == "caf\\udce9"
 
 
 def test_parquet_holds_what_the_csv_does(corpus, videos, tmp_path):

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
+from flowgru.console import printable
 from flowgru.view.report.charts import LOG_SPAN, scale_upright, styles, svg_of
 
 MARKED = 15
@@ -38,12 +39,12 @@ def line_chart(lines: Sequence[NamedLine], x_label: str, y_label: str, ticks: Se
             if ticks:
                 shift = 0.5 * ((number + 0.5) / len(lines) - 0.5)
                 marks = {"marker": look["marker"], "linestyle": "", "color": look["color"]}
-                axes.plot([x + shift for x in line.x], line.y, label=line.name, markersize=6, **marks)
+                axes.plot([x + shift for x in line.x], line.y, label=printable(line.name), markersize=6, **marks)
                 continue
             known = sum(map(math.isfinite, line.y))
             if known > MARKED:
                 look["marker"] = ""
-            axes.plot(line.x, line.y, label=line.name, linewidth=1.6, markersize=4.5, **look)
+            axes.plot(line.x, line.y, label=printable(line.name), linewidth=1.6, markersize=4.5, **look)
         if not y_label.endswith("[%]"):
             scale_upright(axes, [value for line in lines for value in line.y])
         _scale_along(axes, lines, ticks)
@@ -61,7 +62,7 @@ def _scale_along(axes: Axes, lines: Sequence[NamedLine], ticks: Sequence[str]) -
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator(list(range(len(ticks)))))
         long = len("".join(ticks)) > 60
-        axes.set_xticklabels(ticks, rotation=30 if long else 0, ha="right" if long else "center")
+        axes.set_xticklabels([*map(printable, ticks)], rotation=30 if long else 0, ha="right" if long else "center")
         axes.set_xlim(-0.6, len(ticks) - 0.4)
         return
     positive = [x for line in lines for x in line.x if x > 0]

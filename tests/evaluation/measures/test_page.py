@@ -53,3 +53,9 @@ def test_a_cell_as_it_is_seen_and_kept(value, seen, kept):
 def test_shares_stand_on_an_axis_that_has_a_zero(unit, linear):
     svg = line_chart([NamedLine("found", [1, 2, 3], [0.0, 1.0, 90.0])], "bin", f"error {unit}")
     assert ("<!-- 80 -->" in svg) is linear and ("<!-- 50 -->" in svg) is not linear
+
+
+@pytest.mark.parametrize("ticks", [(), ("fog\udce9", "snow")])
+def test_a_chart_shows_names_that_are_no_utf_8_with_escapes(ticks):
+    lines = [NamedLine(name, [0, 1], [1.0, 2.0]) for name in ("caf\udce9", "walk")]
+    assert line_chart(lines, "corruption", "distance [px]", ticks).encode().startswith(b"<svg")
