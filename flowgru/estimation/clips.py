@@ -48,7 +48,8 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     sources = open_frames(inputs, settings.start, settings.end)
     place = Place(sources, settings)
     refuse_still_picture(sources, settings)
-    refuse_clashing_names([path for source in sources for path in source.paths], place.endings)
+    for source in sources:
+        refuse_clashing_names(source, place.endings, settings.stride)
     if place.finished:
         flows = counted(place.journal.num_flows, "flow")
         say(f"{place.root} holds the {flows} of this command already; --overwrite computes them anew")

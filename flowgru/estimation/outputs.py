@@ -186,12 +186,15 @@ def _refuse_discarded(files: Sequence[Path], inputs: Sequence[Path]) -> None:
         raise RequestError(f"--overwrite takes {taken} away, which is an input: name another --output")
 
 
-def refuse_clashing_names(pictures: Sequence[Path], endings: Sequence[str]) -> None:
-    """RequestError where the flow of one picture would have the name of another one's result with one of the endings."""
-    named = {path.parent / path.stem: path for path in pictures}
-    for place, path in named.items():
+def refuse_clashing_names(source: FrameSource, endings: Sequence[str], stride: int = 1) -> None:
+    """RequestError where the flow of one picture would have the name of another one's result with one of the endings.
+
+    source: a clip, whose results lie in one folder. The last of every stride-th picture has no flow.
+    """
+    named = dict([*zip(source.frame_names, source.paths, strict=False)][::stride][:-1])
+    for name, path in named.items():
         for ending in endings:
-            if (other := named.get(place.with_name(place.name + ending))) is not None:
+            if (other := named.get(f"{name}{ending}")) is not None:
                 raise RequestError(
                     f"the results of {path.name} and {other.name} would have one name: rename {other.name}"
                 )

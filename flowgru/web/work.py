@@ -139,7 +139,7 @@ def estimated(
     folder.mkdir(parents=True)
     settings, size = models.settings(wishes), size_to_compute(wishes.size)
     source = open_clip(inputs, end=limits.max_frames)
-    refuse_clashing_names(source.paths, ("_backward", "_occlusion", "_confidence"))
+    refuse_clashing_names(source, ("_backward", "_occlusion", "_confidence"))
     network = models.network(settings)
     clip = EstimatedClip(folder, has_backward=wishes.backward, has_confidence=network.config.confidence)
     total = None if source.expected_frames is None else max(1, source.expected_frames - 1)

@@ -1,6 +1,7 @@
 """`flowgru track` and `flowgru.track`: points in, tracks and a video out, and one line for whatever cannot be followed."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_every_point_has_a_line_in_every_frame(place, still, capsys):
         capsys.readouterr().out
     )
     assert still.num_encoded == 5  # each frame once, whatever the strides
+
+
+@pytest.mark.parametrize(
+    ("pictures", "found"),
+    [
+        (["a/frame.png", "b/frame.png"], ["frame", "b_frame"]),
+        ([os.fsdecode(b"caf\xe9.png"), "tea.png"], ["caf\\udce9", "tea"]),  # no UTF-8
+    ],
+)
+def test_each_frame_has_a_name_of_its_own_in_utf_8(place, still, pictures, found):
+    for path, frame in zip(pictures, noisy_frames(2, 9, 12), strict=True):
+        write_image(place / path, frame)
+    assert run(*pictures, "--grid", "1", "--no-video") == 0
+    assert [row["frame"] for row in rows(place / "out/tracks.csv")] == found
 
 
 def test_a_grid_without_a_video(place, still):

@@ -18,6 +18,7 @@ from flowgru.data.video.listing import (
     distinct_names,
     is_picture,
     listed,
+    name_beside,
     sorted_as_counted,
     warn_of_shell_order,
 )
@@ -32,6 +33,7 @@ class FrameSource(ABC):
 
     name             what its results may be called after: the video's or the folder's name
     paths            the files that it reads
+    frame_names      what its frames are called, no two alike; none of a clip, which numbers them while it is read
     frame_rate       frames a second; None for pictures, or where a video does not say
     expected_frames  how many frames will come; None where a video does not say
     problems         one line for whatever the last iteration could not read
@@ -42,6 +44,7 @@ class FrameSource(ABC):
 
     name: str
     paths: Sequence[Path]
+    frame_names: Sequence[str] = ()
     frame_rate: Fraction | None
     expected_frames: int | None
     problems: list[str]
@@ -60,11 +63,12 @@ class PictureSource(FrameSource):
         self.problems = []
         self.expected_frames = len(paths)
         self.paths = paths
-        # No flow is named after the last.
-        self._names = [*distinct_names(paths[:-1]), paths[-1].stem]
+        # No flow is named after the last: it changes no other's name, and a warning speaks of results.
+        names = distinct_names(paths[:-1])
+        self.frame_names = [*names, name_beside(paths[-1], names)]
 
     def __iter__(self) -> Iterator[Frame]:
-        for path, name in zip(self.paths, self._names, strict=True):
+        for path, name in zip(self.paths, self.frame_names, strict=True):
             yield Frame(read_image(path), name, time=None, segment=0, damaged=False)
 
 

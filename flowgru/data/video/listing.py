@@ -5,7 +5,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 from flowgru.data.formats.images import num_pictures
@@ -105,17 +105,14 @@ def distinct_names(paths: Sequence[Path], what: str = "pictures") -> list[str]:
 
     Else the name of its folder goes before it, else its ending follows, else a number; a warning says so.
     """
+    paths = [Path(os.path.abspath(path)) for path in paths]  # . and .. are no names
     names = [_stem(path) for path in paths]
     repeated = [name for name, number in Counter(names).items() if number > 1]
     if not repeated:
         return names
-    longer: list[Callable[[Path], str]] = [
-        lambda path: f"{path.absolute().parent.name}_{_stem(path)}",
-        lambda path: f"{path.absolute().parent.name}_{path.name.replace('.', '_')}",
-    ]
     for name in repeated:
         places = [index for index, other in enumerate(names) if other == name]
-        for lengthen in longer:
+        for lengthen in _LONGER:
             tried = [lengthen(paths[index]) for index in places]
             if len(set(tried)) == len(tried) and not {*tried} & {*names}:
                 break
@@ -131,8 +128,23 @@ def distinct_names(paths: Sequence[Path], what: str = "pictures") -> list[str]:
     return names
 
 
+def name_beside(path: Path, others: Sequence[str]) -> str:
+    """What a file is called for itself, if none of the others is called so; else as distinct_names calls it."""
+    path = Path(os.path.abspath(path))
+    numbered = (f"{path.stem}_{number}" for number in count(1))
+    names = chain([path.stem], (lengthen(path) for lengthen in _LONGER), numbered)
+    return next(name for name in names if name not in others)
+
+
 def _stem(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
+
+
+_LONGER: tuple[Callable[[Path], str], ...] = (
+    lambda path: f"{path.parent.name}_{_stem(path)}",
+    lambda path: f"{path.parent.name}_{path.name.replace('.', '_')}",
+)
+"""Longer names of an absolute path, the first of which is taken that tells files of one name apart."""
 
 
 def _counting_order(text: str) -> list[tuple[str, int]]:

@@ -114,6 +114,7 @@ def test_pictures_whose_results_would_have_one_name_are_refused(estimate, tmp_pa
     assert estimate(*(tmp_path / name for name in names), "--backward") == 2
     assert "f.png and f_backward.png would have one name" in only_error(capsys)
     assert estimate(*(tmp_path / name for name in names)) == 0
+    assert estimate(*(tmp_path / name for name in names[:2]), "--backward", "--overwrite") == 0  # the last has no flow
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,27 @@ def test_names_that_would_collide_or_escape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="cannot name a result"):
         open_frames([tmp_path / "d" / "...png", tmp_path / "d" / "1.png"])
     [source] = open_frames([tmp_path / "a" / "1.png", tmp_path / "b" / "x" / "1.png"])  # one result, after the first
-    assert [frame.name for frame in source] == ["1", "1"]
+    assert [frame.name for frame in source] == ["1", "x_1"]
+    [source] = open_frames([tmp_path / "a" / "1.png"] * 2)
+    assert [frame.name for frame in source] == ["1", "a_1"]
+
+
+def test_a_place_that_is_named_by_dots_has_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("walk/1.png", "walk/2.png", "other/walk/1.png", "other/walk/2.png", "walk/in/1.png"):
+        write_image(tmp_path / name, COLOUR)
+    monkeypatch.chdir(tmp_path / "walk")
+    with pytest.warns(UserWarning, match=f"their results are called {tmp_path.name}_walk, other_walk"):
+        assert [source.name for source in open_frames([".", "../other/walk"])] == [
+            f"{tmp_path.name}_walk",
+            "other_walk",
+        ]
+    monkeypatch.chdir(tmp_path / "walk/in")
+    with pytest.warns(UserWarning, match="2 inputs are called 'walk'"):
+        names = [source.name for source in open_frames(["..", "../../other/walk"])]
+    assert names == [f"{tmp_path.name}_walk", "other_walk"]
+    with pytest.warns(UserWarning, match="their results are called in_1, walk_1"):
+        [source] = open_frames(["1.png", "../1.png", "../2.png"])
+    assert [frame.name for frame in source] == ["in_1", "walk_1", "2"]
 
 
 def test_a_bad_video_fails_alone_when_it_is_read(tmp_path: Path) -> None:
