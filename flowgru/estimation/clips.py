@@ -17,7 +17,7 @@ from flowgru.data.video.sampling import sampled
 from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.journal import SAID_OF_CLIP, clip_folders
+from flowgru.estimation.journal import SAID_OF_CLIP
 from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
@@ -89,11 +89,8 @@ class Estimation:
         """What became of the clips so far."""
         self.given: dict[str, PairGiven] = {}
         """What gives the initial flows of a clip from files, by the clip's name."""
-        if settings.flow_folder is not None:
-            # Several clips have a folder each, as their results do.
-            folders = clip_folders(Path(settings.flow_folder), place.names)
-            for name, folder in zip(place.names, folders, strict=True):
-                self.given[name] = partial(read_initial_flow, FlowFolder(folder))
+        for name, folder in place.reads.flow_folders.items():
+            self.given[name] = partial(read_initial_flow, folder)
 
     def run(self) -> int:
         """Estimates every clip and writes the summary."""

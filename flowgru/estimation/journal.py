@@ -32,6 +32,9 @@ SUMMARY = "summary.json"
 SAID_OF_CLIP = ("seconds", "colour_scale", "arrows")
 """What summary.json says of a whole clip that took work."""
 
+FILES_OF_CLIPS = {"files": "files", "initial_flows": "initial flows"}
+"""Entries of a request that tell, by clip, the files that are read from others, and what these are called."""
+
 MAX_BYTES = 2**28
 """A journal of a million flows has less."""
 
@@ -217,27 +220,33 @@ def is_video(name: str, first: str) -> bool:
 def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
     """RequestError where an earlier run in the folder was asked for something else.
 
-    A clip whose files have changed since begins anew; RequestError where it was finished.
+    A clip whose files, or initial flows, have changed since begins anew; RequestError where it was finished. What the record
+    of an earlier version does not note of files that are read is taken for unchanged.
     """
     if journal.request is None:
         return
     old, new = dict(journal.request), dict(request)
-    old_files, new_files = old.pop("files", None), new.pop("files")
+    of_clips = {entry: (old.pop(entry, None), new.pop(entry)) for entry in FILES_OF_CLIPS}
+    if "weights" not in old:
+        new.pop("weights", None)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if names:
         shown = "; ".join(f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))}" for name in names[:3])
         raise RequestError(
             f"{journal.folder} already holds flows of another request ({shown}): give --overwrite or another --output"
         )
-    for clip, files in new_files.items():
-        if isinstance(old_files, dict) and old_files.get(clip) == files:
+    for entry, (before, now) in of_clips.items():
+        if before is None and entry == "initial_flows":
             continue
-        if clip in journal.done:
-            raise RequestError(
-                f"{journal.folder} already holds the flows of {clip}, whose files have changed since: give --overwrite or "
-                "another --output"
-            )
-        journal.cut(clip, 0)
+        for clip, files in now.items():
+            if isinstance(before, dict) and before.get(clip) == files:
+                continue
+            if clip in journal.done:
+                raise RequestError(
+                    f"{journal.folder} already holds the flows of {clip}, whose {FILES_OF_CLIPS[entry]} have changed since: "
+                    "give --overwrite or another --output"
+                )
+            journal.cut(clip, 0)
 
 
 def _places(root: Path, request: Mapping[str, Any]) -> dict[str, Path]:

@@ -1,8 +1,6 @@
 """Where results go: nothing is overwritten unasked and nothing lands elsewhere, and both are known before any work."""
 
-import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
@@ -16,6 +14,7 @@ from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, clip_folders, files_of_pair, is_video, require_same
+from flowgru.estimation.reads import Reads
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
@@ -57,9 +56,10 @@ class Place:
         self.names = [source.name for source in sources]
         self.folders = clip_folders(self.root, self.names)
         self.endings = ("_backward", "_occlusion") * settings.backward + ("_confidence",) * settings.confidence
-        inputs = [path for source in sources for path in source.paths]
+        self.reads = Reads(sources, settings)
+        inputs = self.reads.files
         _refuse_places(self.root, self.folders)
-        self.request = _request(sources, settings)
+        self.request = _request(self.reads, settings)
         self.journal = Journal(self.root, self.folders)
         if settings.overwrite:
             self.journal.forget()
@@ -71,6 +71,7 @@ class Place:
             _refuse_inputs(folder, self.video, inputs, pictures=pictures)
             if name or folder not in self.folders:
                 self._refuse_others(name, folder)
+        _refuse_initial_flows(self.folders, self.reads)
         for name, folder in zip(self.names, self.folders, strict=True):
             self._keep_whole(name, folder)
 
@@ -139,27 +140,10 @@ _FOR_THE_RUN_ALONE = ("output", "overwrite", "on_error", "overlap", "cuda_graph"
 """Settings on which no result depends."""
 
 
-def _request(sources: Sequence[FrameSource], settings: EstimateSettings) -> dict[str, Any]:
-    """What a run is asked for, as far as its results depend on it; `files` tells the files of each clip from others."""
+def _request(reads: Reads, settings: EstimateSettings) -> dict[str, Any]:
+    """What a run is asked for, as far as its results depend on it, with what tells the files it reads from others."""
     request = {key: value for key, value in asdict(settings).items() if key not in _FOR_THE_RUN_ALONE}
-    model = Path(settings.model)
-    return {
-        "flowgru": VERSION,
-        "inputs": [source.name for source in sources],
-        **request,
-        "model": f"{settings.model} {_fingerprint([model])}" if model.is_file() else settings.model,
-        "files": {source.name: _fingerprint(source.paths) for source in sources},
-    }
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    """Tells files from others, and from themselves once they have been changed."""
-    digest = hashlib.sha256()
-    for path in paths:
-        facts = path.stat() if path.exists() else None
-        known = None if facts is None else (facts.st_size, facts.st_mtime_ns)
-        digest.update(repr((os.path.abspath(path), known)).encode())
-    return digest.hexdigest()[:16]
+    return {"flowgru": VERSION, "inputs": list(reads.frames), **request, **reads.noted(settings.model)}
 
 
 def _refuse_places(root: Path, folders: Sequence[Path]) -> None:
@@ -177,6 +161,13 @@ def _refuse_inputs(folder: Path, video_name: str, inputs: Sequence[Path], *, pic
     video = folder / video_name
     if video.exists() and any(path.exists() and path.samefile(video) for path in inputs):
         raise RequestError(f"results in {folder} could replace the input {video}: name another --output")
+
+
+def _refuse_initial_flows(folders: Sequence[Path], reads: Reads) -> None:
+    """RequestError where results could replace, or join, the initial flows that are read."""
+    read = {given.folder.resolve() for given in reads.flow_folders.values()}
+    if shared := next((folder for folder in folders if folder.resolve() in read), None):
+        raise RequestError(f"results in {shared} could replace the initial flows there: name another --output")
 
 
 def _refuse_discarded(files: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -94,6 +94,13 @@ class FlowFolder:
             named = option or "the initial flow"
             raise RequestError(f"there is no folder {folder}: name a folder of flow files as {named}")
 
+    def files(self) -> list[Path]:
+        """All flow files in it, sorted. InputFileError where it cannot be read."""
+        try:
+            return sorted(path for path in self.folder.iterdir() if path.suffix in BY_SUFFIX)
+        except OSError as error:
+            raise InputFileError(f"cannot read the folder {self.folder}: {error.strerror}") from None
+
     def has(self, name: str) -> bool:
         """Whether there is a flow of that name."""
         return self._path(name) is not None

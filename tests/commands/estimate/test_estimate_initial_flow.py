@@ -182,3 +182,45 @@ def test_a_missing_backward_flow_says_how_to_go_on(estimate, pair, tmp_path, sta
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and "has no initial flow a_backward: " in error[0]
     assert error[0].endswith("too: estimate them with --backward, or leave --backward out")
+
+
+def test_initial_flows_that_have_changed_are_an_input_that_has_changed(estimate, pair, output, tmp_path, start, capsys):
+    words = (*pair, "--initial-flow", tmp_path / "flows")
+    write(tmp_path / "flows/a.flo", start)
+    assert estimate(*words) == 0 and estimate(*words) == 0
+    before = read_flow(output / "a.flo").flow
+    (tmp_path / "flows/a.flo").unlink()
+    write(tmp_path / "flows/a.flo", -start)
+    capsys.readouterr()
+    assert estimate(*words) == 2
+    assert f"{output} already holds the flows of a, whose initial flows have changed since: give" in only_error(capsys)
+    assert estimate(*words, "--overwrite") == 0 and not np.array_equal(read_flow(output / "a.flo").flow, before)
+
+
+def test_a_record_that_does_not_note_initial_flows_is_taken_for_the_same(estimate, pair, output, tmp_path, start):
+    words = (*pair, "--initial-flow", tmp_path / "flows")
+    write(tmp_path / "flows/a.flo", start)
+    assert estimate(*words) == 0
+    summary = json.loads((output / "summary.json").read_text())
+    del summary["request"]["initial_flows"]
+    (output / "summary.json").write_text(json.dumps(summary))
+    assert estimate(*words) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",), ("--format", "npz")])
+def test_results_do_not_replace_the_initial_flows(estimate, pair, output, start, capsys, options):
+    write(output / "a.flo", start)
+    before = (output / "a.flo").read_bytes()
+    assert estimate(*pair, "--initial-flow", output, *options) == 2
+    only_error(capsys)
+    assert estimate(*pair, "--initial-flow", output, "--overwrite") == 2
+    assert f"results in {output} could replace the initial flows there: name another --output" in only_error(capsys)
+    assert (output / "a.flo").read_bytes() == before and len(list(output.iterdir())) == 1
+
+
+def test_overwriting_does_not_take_initial_flows_away(estimate, pair, folder, output, capsys):
+    assert estimate(*pair, folder) == 0
+    capsys.readouterr()
+    assert estimate(*pair, "--initial-flow", output / "a", "--overwrite") == 2
+    assert "a.flo away, which is an input: name another --output" in only_error(capsys)
+    assert (output / "a/a.flo").is_file()

@@ -159,6 +159,25 @@ def test_what_is_pushed_is_loaded_again_and_downloaded_once(served, model, tmp_p
     assert same(*(flowgru.load_model(Path("hf://me/walk"), "cpu") for _ in range(2)))
 
 
+def test_other_weights_under_the_same_address_are_another_request(served, model, pair, output, capsys, monkeypatch):
+    network = flowgru.load_model(model, "cpu")
+    flowgru.push_model(network, "me/walk")
+    words = ["estimate", *pair, "--model", "hf://me/walk", "--output", str(output), "--device", "cpu"]
+    assert main(words) == 0 and main(words) == 0
+    assert "holds the 1 flow of this command already" in capsys.readouterr().out
+    monkeypatch.setattr(Hub, "commit", Hub.commit[::-1])
+    with torch.no_grad():
+        next(iter(network.parameters())).mul_(2)
+    flowgru.push_model(network, "me/walk")
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "another request (weights was " in only_error(capsys)
+    summary = json.loads((output / "summary.json").read_text())
+    del summary["request"]["weights"]  # as an earlier version wrote it
+    (output / "summary.json").write_text(json.dumps(summary))
+    assert main(words) == 0
+
+
 def test_the_page_of_a_pushed_model_says_how_it_is_used_and_its_card(served, model):
     flowgru.push_model(flowgru.load_model(model, "cpu"), "hf://me/walk")
     text = served.repositories["me/walk"]["README.md"].decode()

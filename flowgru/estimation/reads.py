@@ -1,0 +1,68 @@
+"""All that a run of `flowgru estimate` reads: what its results depend on, and what they may not replace."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flowgru.config.estimation import EstimateSettings
+from flowgru.data.video.frames import FrameSource
+from flowgru.estimation.journal import clip_folders
+from flowgru.estimation.matching.initial_flow import FlowFolder
+from flowgru.model.weight_files.hub import downloaded, is_hub_address
+
+
+class Reads:
+    """The files of a run: frames and initial flows of each clip, by its name, and the model."""
+
+    def __init__(self, sources: Sequence[FrameSource], settings: EstimateSettings) -> None:
+        """RequestError where there is no folder of a clip's initial flows; errors of a download as of load_model."""
+        self.frames = {source.name: source.paths for source in sources}
+        self.flow_folders: dict[str, FlowFolder] = {}
+        """Where the initial flows of each clip come from, if they come from files."""
+        if settings.flow_folder is not None:
+            # Several clips have a folder each, as their results do.
+            folders = clip_folders(Path(settings.flow_folder), list(self.frames))
+            self.flow_folders = {name: FlowFolder(folder) for name, folder in zip(self.frames, folders, strict=True)}
+        self.initial_flows = {name: folder.files() for name, folder in self.flow_folders.items()}
+        model = Path(settings.model)
+        self.model = [model] if model.is_file() else []
+        self.weights = [downloaded(settings.model)] if is_hub_address(settings.model) else []
+        """What the model's name, size and time do not tell of its weights."""
+        if self.model:
+            beside = (model.with_suffix(".bin"), Path(f"{model}.data"))  # what OpenVINO and ONNX keep beside it
+            self.weights += [path for path in beside if path.is_file() and path != model]
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        of_clips = [*self.frames.values(), *self.initial_flows.values()]
+        return [*(path for paths in of_clips for path in paths), *self.model, *self.weights]
+
+    def noted(self, model: str) -> dict[str, Any]:
+        """What a request says of them under the names of its entries; `files` and `initial_flows` by clip."""
+        return {
+            "model": f"{model} {_fingerprint(self.model)}" if self.model else model,
+            **({"weights": _digest(self.weights)} if self.weights else {}),
+            "files": {name: _fingerprint(paths) for name, paths in self.frames.items()},
+            "initial_flows": {name: _fingerprint(paths) for name, paths in self.initial_flows.items()},
+        }
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    """Tells files from others, and from themselves once they have been changed."""
+    digest = hashlib.sha256()
+    for path in paths:
+        facts = path.stat() if path.exists() else None
+        known = None if facts is None else (facts.st_size, facts.st_mtime_ns)
+        digest.update(repr((os.path.abspath(path), known)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """What is in the files, wherever they lie."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
