@@ -110,6 +110,8 @@ class _Run:
         self.packing = Packing(folder, settings.shard_size) if SHARDS in folder.kinds else None
         self.failures = self.frames = self.peak_memory = 0
         self.losses: Counter[int] = Counter()
+        self.fingerprints: dict[str, str] = {}
+        """By clip, what decides about its results, as it was before the work: files may change meanwhile."""
 
     def do(self, clips: list[tuple[int, Clip]]) -> None:
         """Does the clips, and keeps each one's row."""
@@ -141,6 +143,7 @@ class _Run:
         )
 
     def _job(self, number: int, clip: Clip, engine: Workers) -> Job:
+        self.fingerprints[clip.id] = self.folder.fingerprint(clip)
         root, path = os.path.abspath(self.folder.root), os.path.abspath(clip.path)
         task = Task(number, clip._replace(path=path), root, self.folder.run, self.settings, engine.num_threads)
         return Job(self.work, task)
@@ -185,7 +188,8 @@ class _Run:
     def _keep(self, engine: Workers, clip: Clip, result: Outcome) -> None:
         """Writes the rows of a clip whose results are whole, its own at last."""
         values = {name: getattr(result, name) for name in ManifestRow._fields if hasattr(result, name)}
-        row = ManifestRow(**values, id=clip.id, settings=self.folder.fingerprint(clip), path=os.path.abspath(clip.path))
+        settings = self.fingerprints.pop(clip.id)
+        row = ManifestRow(**values, id=clip.id, settings=settings, path=os.path.abspath(clip.path))
         if self.folder.scores is not None and result.score is not None:
             self.folder.scores.add(result.score)
         self.folder.manifest.add(row._asdict())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config.corpus import CorpusSettings
-from flowgru.config.way import Way
+from flowgru.config.way import COMPUTED, Way
 from flowgru.console import warn
 from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
@@ -26,7 +26,8 @@ from flowgru.corpus.staging import (
     waiting_parts,
 )
 from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
-from flowgru.errors import MachineError, RequestError, counted
+from flowgru.errors import FlowgruError, MachineError, RequestError, counted
+from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.files.atomic import atomic_write
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import make_folders, refuse_foreign
@@ -84,8 +85,13 @@ class CorpusFolder:
         self._lock.release()
 
     def fingerprint(self, clip: Clip) -> str:
-        """A digest of all that decides about a clip's results, but for the clip itself."""
-        return _digest({"settings": self.settings, "start": clip.start, "end": clip.end})
+        """A digest of all that decides about a clip's results, but for the clip itself.
+
+        Behind a dot stands what tells the clip's initial flows from others, where they come from files.
+        """
+        digest = _digest({"settings": self.settings, "start": clip.start, "end": clip.end})
+        given = self.options.get("initial_flow")
+        return digest if given in (None, *COMPUTED) else f"{digest}.{_flow_files(Path(given) / clip.id)}"
 
     def _refuse_others(self) -> None:
         """RequestError where the folder holds results of other settings, or such as no corpus run has written.
@@ -142,15 +148,25 @@ class CorpusFolder:
             and (SHARDS not in self.kinds or row.id in self.shard_rows or row.id in parts)
             and self._measured(row.id) == (row.files, row.bytes)
         }
+        changed = []
         for clip in self.clips:
-            row = kept.get(clip.id)
-            if row is not None and row.settings != self.fingerprint(clip):
+            if (row := kept.get(clip.id)) is None:
+                continue
+            before, now = (text.partition(".") for text in (row.settings, self.fingerprint(clip)))
+            if before[2] and before != now:
+                changed.append(clip.id)
+            if before[0] != now[0]:
                 raise RequestError(
                     f"the clip {clip.id!r} was done with other frames than from {clip.start or 'the first'} to "
                     f"{clip.end or 'the last'}: give it another id, or name another --output"
                 )
         refuse_shared_folders(kept.keys() | {clip.id for clip in self.clips})
         self._warn_of_other_paths(kept)
+        if changed:
+            warn(
+                f"the initial flows of {counted(len(changed), 'clip')} that are done have changed since (the first is "
+                f"{changed[0]}): they count as done; if the new ones are to be used, name another --output"
+            )
         if len(kept) < len(stored) or manifest.exists():
             write_table(manifest, ManifestRow._fields, kept.values())
         if scored is not None and scores.exists():
@@ -214,6 +230,16 @@ def _manifest_row(line: Sequence[str], path: Path) -> ManifestRow:
 
 def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _flow_files(folder: Path) -> str:
+    """Tells the flow files of a folder from others by their names, sizes and times."""
+    known = {}
+    with suppress(OSError, FlowgruError):  # who reads them says what is wrong
+        for path in FlowFolder(folder).files():
+            facts = path.stat()
+            known[path.name] = facts.st_size, facts.st_mtime_ns
+    return _digest(known)
 
 
 def _difference(

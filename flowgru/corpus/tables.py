@@ -20,7 +20,7 @@ class ManifestRow(NamedTuple):
     reason: str
     """Why it is not done, in one line."""
     settings: str
-    """A digest of the run's settings and the clip's own frames."""
+    """A digest of the run's settings and the clip's own frames; behind a dot, one of its initial flows from files."""
     digest: str
     """SHA-256 over the names and contents of all that is written of the clip."""
     seconds: float

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -135,6 +136,21 @@ def test_initial_flows_from_files_lie_in_a_folder_for_each_clip(corpus, videos, 
     assert corpus(videos / "a.mp4", "--initial-flow", tmp_path / "out/half", "--output", tmp_path / "o") == 0
     assert corpus(videos / "walk", "--initial-flow", tmp_path / "out/half", "--output", tmp_path / "p") == 3
     assert "there is no folder" in table(tmp_path / "p/manifest.csv")["b.mp4"]["reason"]
+
+
+def test_initial_flows_that_have_changed_since_are_said(corpus, videos, tmp_path, capsys):
+    assert corpus(videos / "a.mp4", "--write", "half") == 0
+    words = (videos / "a.mp4", "--initial-flow", tmp_path / "out/half", "--output", tmp_path / "o")
+    assert corpus(*words) == 0 and corpus(*words) == 0
+    assert "have changed since" not in capsys.readouterr().err
+    os.utime(tmp_path / "out/half/a.mp4/frame_000001.npz", (1, 1))
+    assert corpus(*words) == 0
+    assert (
+        "the initial flows of 1 clip that are done have changed since (the first is a.mp4)" in capsys.readouterr().err
+    )
+    manifest = tmp_path / "o/manifest.csv"
+    manifest.write_text(re.sub(r"([0-9a-f]{16})\.[0-9a-f]{16}", r"\1", manifest.read_text()))  # as an earlier version
+    assert corpus(*words) == 0 and "have changed since" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
