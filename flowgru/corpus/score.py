@@ -11,6 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from flowgru.data.formats.images import to_tensor
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.reader import Frame
 from flowgru.estimation.stream import MIN_CUT_DIFFERENCE, PairFlow
 from flowgru.grid import backward_warp
@@ -40,7 +41,7 @@ class ClipScore:
     def __init__(self) -> None:
         self.num_frames = self.num_damaged = self.cuts = 0
         self.size: tuple[int, int] | None = None
-        self.times: list[float] = []
+        self._clock = Elapsed()
         self.counts = np.zeros(0, np.int64)
         self.sums = {name: 0.0 for name in ("length", "still", "camera", "object", "flicker")}
         self.num_pixels = self.num_pairs = self.num_flickers = 0
@@ -78,7 +79,7 @@ class ClipScore:
             "width": width,
             "height": height,
             "frames": self.num_frames,
-            "seconds": _rounded(self.times[-1] - self.times[0]) if self.times else "",
+            "seconds": "" if self._clock.seconds is None else _rounded(self._clock.seconds),
             "length_mean": _mean(self.sums["length"], pixels),
             **{f"length_p{share}": self._percentile(share) for share in (50, 90, 99)},
             "still": _mean(self.sums["still"], pixels),
@@ -94,7 +95,7 @@ class ClipScore:
             self.num_frames += 1
             self.num_damaged += frame.damaged
             if frame.time is not None:
-                self.times = [self.times[0] if self.times else frame.time, frame.time]
+                self._clock.at(frame.time)
         self._last = pair.second
         if self.size is None:
             self.size = pair.first.image.shape[:2]

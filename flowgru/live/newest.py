@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.reader import Frame
 
 SECONDS_TO_STOP = 2.0
@@ -61,13 +62,12 @@ class NewestFrame:
 
     def _read(self) -> None:
         try:
-            began = first = None
+            began, clock = None, Elapsed()
             for number, frame in enumerate(self._frames):
                 now = time.perf_counter()
                 began = now if began is None else began
-                stamp = number / PICTURES_A_SECOND if frame.time is None else frame.time
-                first = stamp if first is None else first
-                if self._paced and self._stopped.wait(max(0.0, began + stamp - first - now)):
+                due = number / PICTURES_A_SECOND if frame.time is None else clock.at(frame.time)
+                if self._paced and self._stopped.wait(max(0.0, began + due - now)):
                     return
                 if self._stopped.is_set():
                     return

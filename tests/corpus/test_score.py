@@ -1,5 +1,7 @@
 """What a clip's flow comes down to, against numbers that are known beforehand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,14 @@ def test_lengths_and_what_is_still():
     assert row["length_p50"] == pytest.approx(5, rel=0.01) and row["length_p99"] == pytest.approx(50, rel=0.01)
     assert row["still"] == pytest.approx(0.45) and row["damage"] == pytest.approx(1 / 3, rel=1e-3)
     assert row["cuts"] == 0
+
+
+def test_seconds_go_on_where_the_clock_of_a_clip_begins_anew():
+    score, times = ClipScore(), (5.0, 5.1, 0.0, 0.1)
+    shown = [Frame(picture(0), f"f{number}", time, 0, False) for number, time in enumerate(times)]
+    for first, second in pairwise(shown):
+        score.add(PairFlow(first, second, constant(0, 0), None))
+    assert score.row("clip")["seconds"] == pytest.approx(0.3)
 
 
 def test_a_still_clip_is_zero_in_all():

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,6 +46,12 @@ def test_frames_of_a_file_keep_their_times():
     with NewestFrame([frame(0, 7.0), frame(1, 7.3)], paced=True) as newest:
         first, second = newest.take(10.0), newest.take(10.0)
     assert first is not None and second is not None and 0.28 < second.at - first.at < 3 and newest.num_dropped == 0
+
+
+def test_frames_keep_their_pace_where_their_clock_begins_anew():
+    with NewestFrame([frame(0, 7.0), frame(1, 7.2), frame(2, 0.0), frame(3, 0.2)], paced=True) as newest:
+        came = [taken.at for taken in (newest.take(10.0) for _ in range(4)) if taken is not None]
+    assert len(came) == 4 and all(later - sooner > 0.15 for sooner, later in pairwise(came)) and newest.num_dropped == 0
 
 
 def test_who_asks_too_early_gets_nothing_and_it_ends_in_the_middle_of_a_wait():

@@ -12,6 +12,7 @@ from pathlib import Path
 from flowgru.data.formats.images import num_pictures, read_image
 from flowgru.data.video.animation import read_animation
 from flowgru.data.video.containers import refuse_playlist
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.listing import (
     ANIMATED_SUFFIXES,
     chosen,
@@ -107,16 +108,17 @@ class ClipSource(FrameSource):
         return self._declared[1]
 
     def __iter__(self) -> Iterator[Frame]:
-        num_frames, first, last = 0, None, None
+        num_frames, clock = 0, Elapsed()
         try:
             for frame in self._read():
                 num_frames += 1
-                first, last = frame.time if first is None else first, frame.time
+                if frame.time is not None:
+                    clock.at(frame.time)
                 yield frame
         finally:
-            if first is not None and last is not None and last > first:
-                self._measured = (num_frames - 1) / (last - first)
-                self._precision = 0.01 + 0.001 / (last - first)
+            if clock.seconds:
+                self._measured = (num_frames - 1) / clock.seconds
+                self._precision = 0.01 + 0.001 / clock.seconds
         if num_frames < 2:
             cut, fix = "", ""
             if self._start > 1:

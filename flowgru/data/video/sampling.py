@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.reader import Frame
 from flowgru.errors import InputFileError
 
@@ -14,7 +15,7 @@ def sampled(frames: Iterable[Frame], name: str, *, stride: int = 1, fps: float |
     """The frames of a clip at `fps` frames a second, and of these every stride-th, the first one among them.
 
     With t0 the time of the first frame, the frames used are the first ones at or after t0 + k / fps. No frame is used
-    twice: a clip with fewer frames a second keeps its own.
+    twice: a clip with fewer frames a second keeps its own. A clock that jumps back goes on from there, see Elapsed.
     name: what the clip is called. InputFileError where fps is asked of a clip without times, and, at its end, where fps or
     stride has left only one of several frames.
     """
@@ -47,11 +48,11 @@ class _Counted:
 
 def _at_rate(frames: Iterable[Frame], name: str, fps: float) -> Iterator[Frame]:
     tolerance = min(ROUNDING, 0.25 / fps)
-    began, due = None, -math.inf
+    clock, due = Elapsed(), -math.inf
     for frame in frames:
         if frame.time is None:
             raise InputFileError(f"{name} has no times, as pictures have none: leave --fps out, or use --stride")
-        began = frame.time if began is None else began
-        if frame.time + tolerance >= due:
-            due = began + (math.floor((frame.time - began + tolerance) * fps) + 1) / fps
+        seconds = clock.at(frame.time) + tolerance
+        if seconds >= due:
+            due = (math.floor(seconds * fps) + 1) / fps
             yield frame
