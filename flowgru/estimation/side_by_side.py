@@ -1,12 +1,11 @@
 """The video of a clip: each frame beside its flow, in colours of one scale."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.video.frames import FrameSource
-from flowgru.data.video.writer import VideoWriter
+from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.estimation.journal import video_of_size
 from flowgru.view.arrows import Arrows, legible_arrows
 from flowgru.view.colour_wheel import suggest_max_flow
@@ -40,20 +39,19 @@ def write_side_by_side(
     longest = suggest_max_flow(read_flow(path).flow for path in flow_files[:: -(-len(flow_files) // FLOWS_FOR_SCALE)])
     scale, style = max_flow or longest, None
     remaining = {path.stem: path for path in flow_files}
-    shape, num_videos = None, 0
-    with ExitStack() as current:
+
+    def open_video(number: int) -> VideoWriter:
+        path = video_of_size(video, number)
+        return VideoWriter(path, frame_rate, overwrite=begins(path.name))
+
+    with SegmentedVideoWriter(open_video) as videos:
         for frame in source:
             if frame.name not in remaining:
                 continue
-            if frame.image.shape != shape:
-                current.close()
-                shape, num_videos = frame.image.shape, num_videos + 1
-                path = video_of_size(video, num_videos)
-                writer = current.enter_context(VideoWriter(path, frame_rate, overwrite=begins(path.name)))
             flow = read_flow(remaining.pop(frame.name)).flow
             if arrows and style is None:
                 style = legible_arrows(longest, *flow.shape[:2])
-            writer.write(flow_panel(frame.image, flow, max_flow=scale, arrows=style))
+            videos.write(flow_panel(frame.image, flow, max_flow=scale, arrows=style))
             if not remaining:
                 break
     return scale, style

@@ -97,5 +97,5 @@ def _say_what_was(recording: Recording, pace: Pace, seconds: float, num_dropped:
     say(
         f"showed {counted(pace.num_shown, 'flow')} in {seconds:.1f} s ({pace.num_shown / seconds:.1f} flows/s, latency "
         f"{1000 * pace.mean_latency:.0f} ms in the mean); {counted(num_dropped, 'frame')} dropped"
-        + (f"; wrote {recording.path}" if recording.is_written else "")
+        + (f"; wrote {' and '.join(map(str, recording.written))}" if recording.written else "")
     )

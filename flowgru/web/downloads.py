@@ -1,14 +1,16 @@
 """What a visitor takes home: flow files in any format, or a video of the frames beside their flow."""
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from flowgru.data.formats.flow_files import read_flow, write_flow_array
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import read_image
-from flowgru.data.video.writer import VideoWriter
+from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.errors import RequestError
-from flowgru.view.arrows import Arrows, legible_arrows
+from flowgru.estimation.journal import video_of_size
+from flowgru.view.arrows import legible_arrows
 from flowgru.view.panels import flow_panel
 from flowgru.web.looking import Look, flow_of
 from flowgru.web.work import EstimatedClip
@@ -31,7 +33,7 @@ def made(clip: EstimatedClip, kind: str, look: Look) -> Path:
     folder = clip.folder / "downloads"
     folder.mkdir(exist_ok=True)
     if kind == "mp4":
-        return _video(clip, folder / "flow.mp4", look)
+        return _packed(_videos(clip, folder / "flow.mp4", look), folder, kind)
     suffix = FLOW_FORMATS[kind].suffix
     files = []
     for pair in clip.pairs:
@@ -41,10 +43,15 @@ def made(clip: EstimatedClip, kind: str, look: Look) -> Path:
             write_flow_array(files[-1], stored.flow, stored.valid, overwrite=True)
         endings = ["occlusion"] * clip.has_backward + ["confidence"] * clip.has_confidence
         files += [clip.folder / f"{pair.name}_{ending}.png" for ending in endings]
+    return _packed(files, folder, kind)
+
+
+def _packed(files: Sequence[Path], folder: Path, kind: str) -> Path:
+    """The one file, or a .zip of all of them, in place of those that lie in the folder."""
     if len(files) == 1:
         return files[0]
     packed = folder / f"flow_{kind}.zip"
-    with zipfile.ZipFile(packed, "w") as archive:  # pictures and flows in .npz are compressed already
+    with zipfile.ZipFile(packed, "w") as archive:  # pictures, videos and flows in .npz are compressed already
         for file in files:
             archive.write(file, file.name)
     for file in files:
@@ -53,13 +60,17 @@ def made(clip: EstimatedClip, kind: str, look: Look) -> Path:
     return packed
 
 
-def _video(clip: EstimatedClip, path: Path, look: Look) -> Path:
-    scale = look.max_flow or clip.scale
-    with VideoWriter(path, clip.frame_rate, overwrite=True) as video:
-        arrows: Arrows | None = None
+def _videos(clip: EstimatedClip, path: Path, look: Look) -> list[Path]:
+    """The video, and further ones, flow_2.mp4 and so on, where the clip changes its size."""
+    scale, arrows = look.max_flow or clip.scale, None
+
+    def open_video(number: int) -> VideoWriter:
+        return VideoWriter(video_of_size(path, number), clip.frame_rate, overwrite=True)
+
+    with SegmentedVideoWriter(open_video) as videos:
         for number, pair in enumerate(clip.pairs, 1):
             flow = flow_of(clip, number)
             if look.arrows and arrows is None:
                 arrows = legible_arrows(clip.scale, *flow.shape[:2])
-            video.write(flow_panel(read_image(pair.first), flow, max_flow=scale, arrows=arrows))
-    return path
+            videos.write(flow_panel(read_image(pair.first), flow, max_flow=scale, arrows=arrows))
+    return videos.paths

@@ -17,6 +17,7 @@ from flowgru.data.video.reader import Frame
 from flowgru.errors import MachineError
 from flowgru.live import loop
 from flowgru.live.display import Nowhere
+from flowgru.live.newest import Grabbed
 
 
 @pytest.fixture
@@ -113,6 +114,22 @@ def test_a_video_that_was_not_finished_is_not_said_to_be_written(live, tmp_path,
     assert live("--source", "test", "--save", tmp_path / "a.mp4") == 4
     said = capsys.readouterr()
     assert "wrote" not in said.out and "error: the disk is full" in said.err and list(tmp_path.iterdir()) == []
+
+
+def test_pictures_of_a_new_size_begin_a_further_video_which_replaces_none(live, tmp_path, monkeypatch, capsys):
+    def pictures(newest, network, settings, pace, received):
+        for picture in [*moving_frames(3), *moving_frames(2, 32, 80)]:
+            pace.shown(Grabbed(Frame(picture, "a", None, 0, damaged=False), time.perf_counter()))
+            time.sleep(0.05)
+            yield picture
+
+    monkeypatch.setattr(loop, "_pictures", pictures)
+    (tmp_path / "a_2.mp4").write_text("mine")
+    assert live("--source", "test", "--save", tmp_path / "a.mp4") == 0
+    first, second = saved(tmp_path / "a.mp4"), saved(tmp_path / "a_3.mp4")
+    assert [frame.image.shape for frame in (*first, *second)] == 3 * [(48, 64, 3)] + 2 * [(32, 80, 3)]
+    assert first[0].time == second[0].time == 0 and (tmp_path / "a_2.mp4").read_text() == "mine"
+    assert capsys.readouterr().out.strip().endswith(f"; wrote {tmp_path / 'a.mp4'} and {tmp_path / 'a_3.mp4'}")
 
 
 def test_a_display_that_is_closed_ends_it(live, monkeypatch, capsys):

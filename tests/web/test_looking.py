@@ -9,6 +9,7 @@ from media import moving_frames
 
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import read_image, write_image
+from flowgru.data.video.reader import VideoReader
 from flowgru.errors import RequestError
 from flowgru.view.colour_wheel import flow_to_image
 from flowgru.web.downloads import KINDS, made
@@ -70,6 +71,21 @@ def test_every_kind_can_be_taken_home_again_and_again(clip, kind):
         assert set(archive.namelist()) == {f"a{suffix}", f"a_backward{suffix}", "a_occlusion.png", "a_confidence.png"}
         archive.extract(f"a{suffix}", clip.folder / "unpacked")
     assert np.array_equal(read_flow(clip.folder / f"unpacked/a{suffix}").flow, read_flow(clip.folder / "a.flo").flow)
+
+
+def test_a_clip_that_changes_its_size_is_taken_home_as_several_videos(clip):
+    write_flow(clip.folder / "b.flo", np.zeros((32, 80, 2), np.float32))
+    other = clip.folder / "frames" / "other.png"
+    write_image(other, moving_frames(1, 32, 80)[0])
+    clip.pairs.append(Pair("b", other, other))
+    for _ in range(2):
+        path = made(clip, "mp4", Look(arrows=True))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["flow.mp4", "flow_2.mp4"]
+        archive.extractall(clip.folder / "unpacked")
+    for name, size in (("flow.mp4", (48, 128)), ("flow_2.mp4", (32, 160))):
+        with VideoReader(clip.folder / "unpacked" / name) as video:
+            assert video.size == size
 
 
 def test_one_flow_is_taken_home_by_itself_and_no_other_kind(clip):

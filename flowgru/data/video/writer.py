@@ -4,7 +4,8 @@ imageio, which reads animated pictures here, would write them too, but its Pillo
 """
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -132,3 +133,45 @@ class VideoWriter:
     def _encode(self, frames: Any) -> None:
         for frame in frames:
             self._container.mux(self._stream.encode(frame))
+
+
+class SegmentedVideoWriter:
+    """Videos from RGB frames of any size: where the size changes, a further one begins.
+
+    open_video is told the number of each video, from 1, and gives its writer.
+    paths  the videos that are there, whole
+    """
+
+    def __init__(self, open_video: Callable[[int], VideoWriter]) -> None:
+        self.paths: list[Path] = []
+        self._open_video = open_video
+        self._current: VideoWriter | None = None
+        self._shape: tuple[int, ...] | None = None
+        self._began = 0.0
+
+    def __enter__(self) -> "SegmentedVideoWriter":
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        """The last video appears, or is dropped where there was a failure."""
+        current, self._current, self._shape = self._current, None, None
+        if current is not None:
+            current.__exit__(*failure)
+            if failure[0] is None:
+                self.paths.append(current.path)
+
+    def write(self, rgb: UInt8[np.ndarray, "H W 3"], time: float | None = None) -> None:
+        """Append one frame; `time` is when it is shown, in seconds, and counts in each video from its first frame.
+
+        Errors are those of VideoWriter; then the video that the frame belongs to is dropped, and those before it stay.
+        """
+        if rgb.shape != self._shape or self._current is None:
+            self.__exit__(None, None, None)
+            self._current = self._open_video(len(self.paths) + 1)
+            self._current.__enter__()
+            self._shape, self._began = rgb.shape, time or 0.0
+        try:
+            self._current.write(rgb, None if time is None else time - self._began)
+        except Exception:
+            self.__exit__(*sys.exc_info())
+            raise

@@ -16,7 +16,7 @@ from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import read_image, write_image
 from flowgru.data.video.animation import read_animation
 from flowgru.data.video.reader import VideoReader
-from flowgru.data.video.writer import VideoWriter
+from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.errors import MachineError, RequestError
 
 
@@ -70,7 +70,7 @@ def test_one_frame_is_a_picture(tmp_path: Path, suffix: str) -> None:
 def test_a_long_animated_picture_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
     def taken(num_frames: int) -> int:
         code = (
-            "import resource, numpy as np; from flowgru.data.video.writer import VideoWriter\n"
+            "import resource, numpy as np; from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter\n"
             f"with VideoWriter({str(tmp_path / f'{num_frames}.gif')!r}, 10) as video:\n"
             f"    for n in range({num_frames}): video.write(np.full((240, 400, 3), n % 256, np.uint8))\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -121,3 +121,18 @@ def test_a_full_disk_is_a_machine_error_and_leaves_nothing(tmp_path: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_of_another_size_begins_a_further_video_and_a_failure_drops_only_its_own(tmp_path: Path) -> None:
+    def open_video(number: int) -> VideoWriter:
+        return VideoWriter(tmp_path / f"{number}.mp4", 10)
+
+    with SegmentedVideoWriter(open_video) as videos:
+        for number, frame in enumerate([*moving_frames(2), *moving_frames(3, 32, 80)]):
+            videos.write(frame, time=5 + number / 10)
+        with pytest.raises(RequestError, match=r"3\.mp4: H\.264 cannot hold frames of 4x20000 px"):
+            videos.write(np.zeros((4, 20000, 3), np.uint8))
+    assert videos.paths == [tmp_path / "1.mp4", tmp_path / "2.mp4"] == sorted(tmp_path.iterdir())
+    for path, times in zip(videos.paths, ([0, 0.1], [0, 0.1, 0.2]), strict=True):
+        with VideoReader(path) as video:
+            assert [frame.time for frame in video] == times
