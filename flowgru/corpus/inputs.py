@@ -3,36 +3,14 @@
 import glob
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from flowgru.corpus.lists import LIST_SUFFIXES, read_list
 from flowgru.data.video.containers import refuse_playlist
-from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture
-from flowgru.errors import RequestError
-
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".mpv", ".vob", ".ts"),
-    *(".m2ts", ".mts", ".m2t", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gxf", ".y4m"),
-    *(
-        ".ivf",
-        ".h264",
-        ".264",
-        ".h265",
-        ".265",
-        ".hevc",
-        ".vvc",
-        ".obu",
-        ".mjpeg",
-        ".mjpg",
-        ".dv",
-        ".rm",
-        ".rmvb",
-        ".nut",
-    ),
-)
-"""Endings, in small letters, of the files that a search takes for videos; a list may name files with any ending."""
+from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture, is_video, told_apart
+from flowgru.errors import RequestError, counted
 
 MAX_NAME_BYTES = 200
 """A part of an id between two slashes has at most so many bytes: it names a folder, and temporary ones beside it."""
@@ -53,9 +31,9 @@ class Clip(NamedTuple):
 def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
     """The clips of folders, which are searched, patterns, lists and single files, in order.
 
-    A video or animation is a clip; a folder that holds two pictures or more, and no video, is one too. Hidden files and
-    the output folder are passed over. An id is the path below the folder that was searched, with the file's ending: an id
-    stays the same whatever other files come.
+    A video, an animation or a TIFF of several pages is a clip; a folder that holds two pictures or more, and none of these,
+    is one too. Hidden files and the output folder are passed over. An id is the path below the folder that was searched,
+    with the file's ending: an id stays the same whatever other files come.
     RequestError where there is no clip, or where ids are no names or collide.
     """
     clips: list[Clip] = []
@@ -77,31 +55,45 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
         else:
             raise RequestError(f"there is no {given}: expected a folder, a pattern, a list (.csv, .jsonl) or a video")
     if not clips:
-        raise RequestError(f"{', '.join(inputs)} {_lacks_clips(inputs)}")
+        raise RequestError(f"{', '.join(inputs)} {_lacks_clips(inputs, output)}")
     _check_ids(clips, listed)
     return clips
 
 
-def _lacks_clips(inputs: Sequence[str]) -> str:
+def _lacks_clips(inputs: Sequence[str], output: Path) -> str:
     """Why there is no clip, by what was given."""
     if all(Path(given).suffix.lower() in LIST_SUFFIXES for given in inputs):
         return "lists no clip: expected a line for each, with its id and path"
-    if not any(os.path.lexists(given) for given in inputs):
+    if any(os.path.lexists(given) for given in inputs):
+        return "has no clip: expected videos, or folders of two pictures or more, in it or below it"
+    matches = {path for given in inputs for path in _matches(given, output)}
+    if not matches:
         return "matches nothing: correct the pattern, and quote it so that the shell leaves it as it is"
-    return "has no clip: expected videos, or folders of two pictures or more, in it or below it"
+    fix = "expected videos, animations, or folders of two pictures or more"
+    if len(folders := {path.parent for path in matches if is_picture(path)}) == 1:
+        fix += f", such as {folders.pop()}"
+    return f"matches {counted(len(matches), 'file')}, none of them a clip: {fix}"
 
 
 def _searched(root: Path, output: Path) -> Iterator[Clip]:
     """The clips below a folder, sorted by their ids."""
     found = []
     for folder, files in _folders(root, output.resolve()):
-        videos = [name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES or _is_animation(name)]
-        pictures = [name for name in files if is_picture(Path(name)) and not _is_animation(name)]
-        found += [folder / name for name in videos]
-        if not videos and len(pictures) >= 2:
+        paths = [folder / name for name in files]
+        # Looking into a .png of every folder would take long, and hardly any is an animation.
+        clips = _clips_among(path for path in paths if path.suffix.lower() != ".png")
+        found += clips
+        if not clips and sum(map(is_picture, paths)) >= 2:
             found.append(folder)
     clips = [Clip(path.relative_to(root).as_posix(), str(path)) for path in found]
     return iter(sorted(clip if clip.id != "." else clip._replace(id=root.resolve().name or "frames") for clip in clips))
+
+
+def _clips_among(files: Iterable[Path]) -> set[Path]:
+    """The files that are clips: videos, and pictures that are animations by their ending or hold several pictures."""
+    files = [*files]
+    by_ending = {path for path in files if is_video(path) or path.suffix.lower() in ANIMATED_SUFFIXES}
+    return by_ending | {*told_apart(files)[1]}
 
 
 def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -129,25 +121,27 @@ def _leads_on(folder: Path, top: Path) -> bool:
     return not target.is_relative_to(top) and not top.is_relative_to(target)
 
 
-def _is_animation(name: str) -> bool:
-    return Path(name).suffix.lower() in ANIMATED_SUFFIXES
-
-
 def _matched(pattern: str, output: Path) -> Iterator[Clip]:
     """The clips that a pattern matches; ids begin after the part of it that is a plain folder."""
     parts = PurePosixPath(Path(pattern).as_posix()).parts
     plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:plain])
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        path = Path(match)
-        if path.resolve().is_relative_to(output.resolve()):
-            continue
+    matches = _matches(pattern, output)
+    clips = _clips_among(path for path in matches if not path.is_dir())
+    for path in matches:
         if path.is_dir():
             for clip in _searched(path, output):
                 below = Path(clip.path).relative_to(root).as_posix()
                 yield clip if below == "." else clip._replace(id=below)
-        elif path.suffix.lower() in VIDEO_SUFFIXES or _is_animation(match):
+        elif path in clips:
             yield Clip(path.relative_to(root).as_posix(), str(path))
+
+
+def _matches(pattern: str, output: Path) -> list[Path]:
+    """What a pattern matches outside of the output folder, sorted."""
+    place = output.resolve()
+    matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
+    return [path for path in matches if not path.resolve().is_relative_to(place)]
 
 
 def _check_ids(clips: Sequence[Clip], listed: Collection[str]) -> None:

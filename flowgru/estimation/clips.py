@@ -45,7 +45,7 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     Nothing is written before every setting has been found to make sense. What an earlier run of the same command has
     written stays, and the work goes on after it.
     """
-    sources = open_frames(inputs, settings.start, settings.end)
+    sources = open_frames(inputs, settings.start, settings.end, Path(settings.output))
     place = Place(sources, settings)
     refuse_still_picture(sources, settings)
     for source in sources:

@@ -26,8 +26,8 @@ class LiveSettings(ModelSettings):
     port: int = 7861
     """Port of the page; 0 takes a free one."""
     save: str | None = None
-    """Also write what is shown as this video (.mp4, .mov or .mkv), at the speed at which it was shown; frames of another size
-    begin NAME_2.mp4 and so on."""
+    """Also write what is shown as this video (.mp4, .mov or .mkv), at the speed at which it was shown; frames of another
+    size begin NAME_2.mp4 and so on."""
     frames: int | None = None
     """End after so many flows; without it a camera is shown until Ctrl-C."""
     seconds: float | None = None

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from media import moving_frames
+from PIL import Image
 
 from flowgru.corpus.inputs import find_clips
 from flowgru.errors import FlowgruError, RequestError
@@ -66,6 +68,18 @@ def test_a_pattern_that_matches_a_folder_and_what_is_in_it_names_each_clip_once(
     assert ids("data/walk/**") == ["walk"]
 
 
+@pytest.mark.parametrize("ending", [".tif", ".webp", ".gif", ".png"])
+def test_a_picture_that_holds_several_is_a_clip_whatever_its_ending(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    Path("stacks").mkdir()
+    first, *others = map(Image.fromarray, moving_frames(3))
+    for name in ("a", "b"):
+        first.save(f"stacks/{name}{ending}", save_all=True, append_images=others)
+    assert ids(f"stacks/*{ending}") == [f"a{ending}", f"b{ending}"]
+    if ending != ".png":  # the search looks into no .png
+        assert ids("stacks") == [f"a{ending}", f"b{ending}"]
+
+
 def test_a_list_may_name_what_a_search_does_not_find(tree):
     Path("list.csv").write_text("\ufeffpath,id,end\ndata/walk,w,2\n/abs/x.bin,a/b.c,\n", "utf-8")
     clips = find_clips(["list.csv"], Path("out"))
@@ -122,6 +136,9 @@ def test_a_url_is_refused(tmp_path):
         ("list.csv", "id,path\n", "list.csv lists no clip: expected a line for each, with its id and path"),
         ("list.csv", "id,path\na,b.mp4\na,c.mp4\n", "'a' (b.mp4 and c.mp4): give each an id of its own in the list"),
         ("nowhere/*.mp4", "", "nowhere/*.mp4 matches nothing: correct the pattern, and quote it"),
+        ("data/walk/*.png", "", "data/walk/*.png matches 2 files, none of them a clip: expected videos, animations, or "
+         "folders of two pictures or more, such as data/walk"),
+        ("data/sing*/*", "", "matches 1 file, none of them a clip"),
         ("data/thumbs/../single", "", "data/thumbs/../single has no clip: expected videos"),
     ],
 )  # fmt: skip

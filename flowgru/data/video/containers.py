@@ -1,5 +1,6 @@
 """Video containers, opened without trust: a local file only, and nothing that it points to."""
 
+import glob
 import os
 import re
 from fractions import Fraction
@@ -15,13 +16,22 @@ _CONTAINERS = (
     "mjpeg,mjpeg_2000,mpjpeg,smjpeg,vc1,vc1test,dirac,dnxhd,cavsvideo,apv,gif,apng,flv,asf,ogg,mxf,gxf,nut,"
     "yuv4mpegpipe,dv,rm,swf,nsv,nuv,wtv,flic,roq,bink,smk"
 )
+# What FFmpeg takes for the way to a file, where a colon follows; a colon may stand in any other name.
+_PROTOCOLS = (
+    "async|bluray|cache|concatf?|crypto|data|fd|file|ftp|gophers?|hls|https?|icecast|ipfs|ipns|md5|mms[ht]|pipe|prompeg|"
+    "rtmp|rtmpe|rtmps|rtmpt|rtmpte|rtmpts|rtp|rtsp|sctp|sftp|smb|srt|srtp|subfile|tcp|tee|tls|udp|udplite|unix|zmq"
+)
+_URL = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]+://|(?:{_PROTOCOLS}):", re.IGNORECASE)
 _PLAYLIST_SUFFIXES = (".m3u8", ".m3u", ".mpd", ".ffconcat", ".pls", ".sdp")
 _PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<MPD")
 
 
 def refuse_playlist(path: str | Path) -> None:
-    """RequestError for a URL or the name of a playlist: these lead to other files and machines."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", str(path)) and not Path(path).exists():
+    """RequestError for a URL or the name of a playlist: these lead to other files and machines.
+
+    A file, or a pattern of files, that is there may be called as it likes.
+    """
+    if _URL.match(str(path)) and not (Path(path).exists() or any(glob.iglob(str(path)))):
         raise RequestError(f"{path} is a URL: only local files are read, download it first")
     if Path(path).suffix.lower() in _PLAYLIST_SUFFIXES:
         raise RequestError(f"{path} is a playlist, which names other files: give the video file itself")

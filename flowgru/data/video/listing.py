@@ -1,19 +1,45 @@
-"""Which pictures a folder or a pattern gives, in which order, and what a user should know of those that are not there."""
+"""Which pictures a folder gives, in which order, and what a user should know of what is not there or passed over."""
 
 import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, count, pairwise
 from pathlib import Path
 
 from flowgru.data.formats.images import num_pictures
 from flowgru.data.formats.pillow import PICTURE_SUFFIXES
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, counted
 
 ANIMATED_SUFFIXES = (".gif", ".apng", ".avifs")
 """Endings of pictures that are animations as a rule; others may be."""
+
+_OF_SEVERAL = (*ANIMATED_SUFFIXES, ".webp", ".avif", ".tif", ".tiff")
+"""Endings of pictures that are looked into one by one, because many hold several; of many .png, only the first is."""
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".mpv", ".vob", ".ts"),
+    *(".m2ts", ".mts", ".m2t", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gxf", ".y4m"),
+    *(
+        ".ivf",
+        ".h264",
+        ".264",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".vvc",
+        ".obu",
+        ".mjpeg",
+        ".mjpg",
+        ".dv",
+        ".rm",
+        ".rmvb",
+        ".nut",
+    ),
+)
+"""Endings, in small letters, of the files that are taken for videos where they are found; one that is named may have any."""
 
 _UNREAD_SUFFIXES = (
     *(".exr", ".hdr", ".pfm", ".dpx", ".cin", ".psd", ".psb", ".xcf", ".heic", ".heif", ".hif", ".jxl", ".jxr", ".svg"),
@@ -31,38 +57,94 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
+def is_video(path: Path) -> bool:
+    """Whether the ending of a name is that of a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_unread(path: Path) -> bool:
+    """Whether the ending of a name is that of a picture of a kind that is not read."""
+    return path.suffix.lower() in _UNREAD_SUFFIXES
+
+
 def listed(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted as people count; a warning names what is passed over.
+    """The pictures of a folder, sorted as people count; warnings name what is passed over, see also sequence.
 
     InputFileError for a folder that cannot be read.
     """
+    paths, _ = _entries(folder)
+    stills, clips = told_apart(paths)
+    clips = sorted_as_counted([*clips, *filter(is_video, paths)])
+    if stills and clips:
+        _warn(f"{folder}: videos and animations are passed over ({named(clips)}): give each by itself")
+    return sequence(stills, paths, str(folder))
+
+
+def told_apart(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Those of the paths that are single pictures, and those that are animations or TIFFs of several pages."""
+    pictures = [path for path in paths if is_picture(path)]
+    first_png = next((path for path in pictures if path.suffix.lower() == ".png"), None)
+    looked_into = (*_OF_SEVERAL, ".png") if first_png is not None and num_pictures(first_png) > 1 else _OF_SEVERAL
+    clips = [path for path in pictures if path.suffix.lower() in looked_into and num_pictures(path) > 1]
+    of_several = {*clips}
+    return [path for path in pictures if path not in of_several], clips
+
+
+def sequence(pictures: Sequence[Path], found: Iterable[Path], origin: str) -> list[Path]:
+    """Pictures sorted as people count.
+
+    A warning names the kinds of picture among all that was found that are passed over, and another what is missing where
+    the numbers of the names skip some: the flow leads across such a hole.
+    """
+    pictures = sorted_as_counted(pictures)
+    if pictures and (kinds := unread_kinds(found)):
+        _warn(f"{origin}: pictures of kinds that are not read are passed over ({kinds}): convert them to .png")
+    if missing := missing_names(pictures):
+        _warn(f"{origin}: numbers are missing ({named(missing)}): the flow leads across the hole, over more time")
+    return pictures
+
+
+def unread_kinds(paths: Iterable[Path]) -> str:
+    """How many pictures there are of each kind that is not read: 2 .exr, 1 .heic."""
+    kinds = Counter(path.suffix.lower() for path in paths if is_unread(path))
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+
+
+def what_it_holds(folder: Path) -> str:
+    """What may have been meant in a folder that gives no two pictures, and how to give it; empty where nothing is there.
+
+    InputFileError for a folder that cannot be read.
+    """
+    paths, folders = _entries(folder)
+    parts = [f"{kinds}, which are not read: convert them to .png"] if (kinds := unread_kinds(paths)) else []
+    if videos := Counter(path.suffix for path in paths if is_video(path)):
+        ending = videos.most_common(1)[0][0]
+        parts.append(f"{counted(videos.total(), 'video')}: give '{folder / f'*{ending}'}', or flowgru corpus {folder}")
+    if clips := told_apart(paths)[1]:
+        parts.append(f"{counted(len(clips), 'animation')}: give each by itself")
+    if folders:
+        parts.append(f"{counted(len(folders), 'folder')}: give '{folder / '*'}'")
+    return " and ".join(parts)
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether a folder that can be read holds a picture of a kind that is read."""
+    with suppress(InputFileError):
+        return any(is_picture(path) for path in _entries(folder)[0])
+    return False
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files and the folders in a folder, without what is hidden. InputFileError for a folder that cannot be read."""
+    files, folders = [], []
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(folder / entry.name)
     except OSError as error:
         raise InputFileError(f"cannot read the folder {folder}: {error.strerror}") from error
-    return chosen((folder / name for name in names), str(folder))
-
-
-def chosen(paths: Iterable[Path], origin: str) -> list[Path]:
-    """Those of the paths that are single pictures, sorted as people count.
-
-    A warning names the kinds of picture that are passed over, and another what is missing where the numbers of the
-    names skip some: the flow leads across such a hole.
-    """
-    paths = sorted_as_counted(paths)
-    pictures = [path for path in paths if is_picture(path)]
-    clips = [path for path in pictures if path.suffix.lower() in ANIMATED_SUFFIXES and num_pictures(path) > 1]
-    pictures = [path for path in pictures if path not in clips]
-    kinds = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in _UNREAD_SUFFIXES)
-    if pictures and kinds:
-        named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        _warn(f"{origin}: pictures of kinds that are not read are passed over ({named}): convert them to .png")
-    if pictures and clips:
-        _warn(f"{origin}: animations are passed over ({_named([path.name for path in clips])}): give each by itself")
-    if missing := missing_names(pictures):
-        _warn(f"{origin}: numbers are missing ({_named(missing)}): the flow leads across the hole, over more time")
-    return pictures
+    return files, folders
 
 
 def missing_names(pictures: Sequence[Path]) -> list[str]:
@@ -124,7 +206,7 @@ def distinct_names(paths: Sequence[Path], what: str = "pictures") -> list[str]:
                 taken.add(tried[-1])
         for index, new in zip(places, tried, strict=True):
             names[index] = new
-        _warn(f"{len(places)} {what} are called {name!r}: their results are called {_named(tried)}")
+        _warn(f"{len(places)} {what} are called {name!r}: their results are called {named(tried)}")
     return names
 
 
@@ -151,9 +233,11 @@ def _counting_order(text: str) -> list[tuple[str, int]]:
     return [(letters, int(digits or -1)) for letters, digits in re.findall(r"([^0-9]*)([0-9]*)", text)]
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str | Path]) -> str:
+    """The first of some names, or of the names of files, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    shown = [name.name if isinstance(name, Path) else name for name in names[:_MOST_NAMED]]
+    return ", ".join(shown) + more
 
 
 def _warn(text: str) -> None:

@@ -47,6 +47,33 @@ def test_on_error_skip_goes_on_with_the_other_inputs(estimate, tmp_path, folder,
     assert len(clips[0]["problems"]) == 1 and clips[0]["flows"] == [] and clips[1]["problems"] == []
 
 
+def test_on_error_skip_goes_on_over_folders_and_pictures_that_give_no_pair(estimate, tmp_path, output, capsys):
+    good = write_clip(tmp_path / "good.mp4", moving_frames(4, *SIZE))
+    for name, num_frames in (("empty", 0), ("one", 1), ("short", 2)):
+        (tmp_path / name).mkdir()
+        for number, frame in enumerate(moving_frames(num_frames, *SIZE)):
+            write_image(tmp_path / name / f"{number}.png", frame)
+    bad = [tmp_path / name for name in ("empty", "one", "short", "short/1.png")]
+    assert estimate(bad[0], good, *bad[1:], "--start", 2, "--on-error", "skip") == 3
+    assert capsys.readouterr().err.count("error: ") == 4
+    assert names(output / "good") == ["frame_000002.flo", "frame_000003.flo"]
+    clips = json.loads((output / "summary.json").read_text())["clips"]
+    assert [(len(clip["problems"]), len(clip["flows"])) for clip in clips] == [(1, 0), (0, 2), (1, 0), (1, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_the_same_command_goes_on_where_its_output_is_among_its_inputs(estimate, tmp_path, capsys, quoted):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a", "b"):
+        write_clip(videos / f"{name}.mp4", moving_frames(3, *SIZE))
+    words = ["--output", videos / "flow", "--backward", "--video"]
+    for said in ("wrote 4 flows", "holds the 4 flows of this command already"):
+        assert estimate(*([videos / "*"] if quoted else sorted(videos.iterdir())), *words) == 0
+        assert said in capsys.readouterr().out
+    assert names(videos) == ["a.mp4", "b.mp4", "flow"]
+
+
 def test_a_video_that_ends_before_the_start_does_not_stop_the_others(estimate, tmp_path, output, capsys):
     videos = [write_clip(tmp_path / f"{count}.mp4", moving_frames(count, *SIZE)) for count in (3, 8)]
     assert estimate(*videos, "--start", 6, "--on-error", "skip") == 3

@@ -43,17 +43,15 @@ def test_a_damaged_animation_gives_what_it_has(tmp_path: Path, name: str) -> Non
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: len(data) * 6 // 10])
     good = write_clip(tmp_path / "good.mp4", moving_frames(3))
-    try:
-        sources = open_frames([tmp_path / name, good])
-    except ValueError as error:  # a PNG or WebP without its end is no animation any more
-        assert "is one picture" in str(error)
-        return
+    bad, readable = sorted(open_frames([tmp_path / name, good]), key=lambda source: good in source.paths)
     frames = []
     with pytest.raises(InputFileError) as caught:
-        for frame in sources[0]:
+        for frame in bad:
             frames.append(frame)
     assert "\n" not in str(caught.value) and name in str(caught.value)
-    assert len(list(sources[1])) == 3
+    # A PNG or WebP without its end is no animation any more.
+    assert frames or "is one picture" in str(caught.value)
+    assert len(list(readable)) == 3
 
 
 def test_pictures_and_animations_are_told_apart(tmp_path: Path) -> None:

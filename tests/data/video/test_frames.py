@@ -181,7 +181,8 @@ def test_kinds_of_picture_that_are_passed_over_are_named(tmp_path: Path) -> None
         with pytest.warns(
             UserWarning, match=r"not read are passed over \(2 \.exr, 1 \.heic, 1 \.psd\): convert them to"
         ):
-            [source] = open_frames([given])
+            source, *others = open_frames([given])
+        assert [other.name for other in others] == ["clip"] * (given != tmp_path)
         assert [path.name for path in source.paths] == [
             "1.png",
             "2.PNG",
