@@ -1,5 +1,6 @@
 """The consecutive pairs of a video or a folder of frames, as a data set whose true flow is not known."""
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,6 +15,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.opening import is_manifest
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
+from flowgru.data.video.listing import is_picture, is_video
 
 
 class FramePair(NamedTuple):
@@ -79,10 +81,15 @@ class ClipPairs(Dataset[FlowSample]):
 
 
 def is_clip(name: str) -> bool:
-    """Whether a word that names data is a video, a folder of frames or a picture, and no benchmark set or manifest."""
+    """Whether a word that names data is a video, a folder of frames or a picture, and no benchmark set or manifest.
+
+    What is not there is one where it looks like one: with a slash or a pattern in it, or the ending of a video or picture.
+    """
     if name in DATASETS or is_manifest(name):
         return False
-    return os.path.lexists(name) or any(letter in name for letter in "*?[")
+    path = Path(name)
+    slash = "/" in name or os.sep in name
+    return os.path.lexists(name) or slash or glob.has_magic(name) or is_video(path) or is_picture(path)
 
 
 def open_clips(names: Sequence[str], taken: Sequence[str] = ()) -> list[ClipPairs]:

@@ -20,6 +20,7 @@ from flowgru.data.video.patterns import matched, words_without_results
 from flowgru.data.video.reader import Frame, check_range
 from flowgru.data.video.sources import AnimationSource, FrameSource, UnreadableSource, VideoSource
 from flowgru.errors import InputFileError, RequestError, counted
+from flowgru.files.bounded import read_bytes
 
 __all__ = ["Frame", "FrameSource", "open_clip", "open_frames"]
 
@@ -107,8 +108,10 @@ def open_clip(inputs: Sequence[str | Path], start: int = 1, end: int | None = No
 def _pictures(name: str, paths: Sequence[Path], origin: str, start: int, end: int | None) -> FrameSource:
     """The sequence of these pictures; origin: what gave them."""
     try:
+        if len(paths) == 1:
+            read_bytes(paths[0], 1)  # whether it is there, before it is called too few
         return PictureSource(name, _of_range(paths, origin, start, end))
-    except RequestError as failure:
+    except (InputFileError, RequestError) as failure:
         return UnreadableSource(name, paths[0], failure)
 
 

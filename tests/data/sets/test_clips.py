@@ -1,8 +1,11 @@
 """The pairs of a video or a folder of frames, as a data set without true flow."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from flowgru.cli import main
 from flowgru.data.formats.images import write_image
 from flowgru.data.sets.clips import is_clip, open_clips
 from flowgru.errors import InputFileError
@@ -36,6 +39,14 @@ def test_a_clip_is_not_called_as_a_set(walk):
 def test_what_is_a_clip(walk):
     assert is_clip(str(walk)) and is_clip(str(walk / "*.png")) and is_clip(str(walk / "frame_0.png"))
     assert not any(map(is_clip, ("sintel", "pairs.csv", "sintle")))
+
+
+@pytest.mark.parametrize("name", ["nowhere.mp4", "nowhere/walk", "nowhere.PNG", "./nowhere.bin"])
+def test_a_clip_that_is_not_there_is_told_as_a_file(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", name, "--corruptions", "fog"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot read {Path(name)}: ")
 
 
 def test_a_damaged_frame_is_named(walk):
