@@ -1,5 +1,8 @@
 """How jsonargparse reads values here: as YAML within bounds, from the command line and from the files of --config."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +11,30 @@ from yaml import YAMLError
 
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError
-from flowgru.files.yaml_text import check_extent, check_yaml_file
+from flowgru.files.yaml_text import check_extent, check_yaml_file, with_texts_of_numbers
 
 BOUNDED_YAML = "flowgru"
 """jsonargparse's name for the way in which values are read here."""
 
 
+_TEXTS: ContextVar[Collection[str]] = ContextVar("texts", default=())
+"""Dotted names of the settings that are texts, while something is read."""
+
+
+@contextmanager
+def numbers_as_texts(names: Collection[str]) -> Iterator[None]:
+    """While this lasts, read_value gives a number as it is written, 0.5 as "0.5", to the settings of these dotted names."""
+    before = _TEXTS.set(names)
+    try:
+        yield
+    finally:
+        _TEXTS.reset(before)
+
+
 def read_value(text: str, path: str = "") -> Any:
     """The value of an option, or of a file that check_yaml_file has seen, under the names of today."""
     check_extent(text)
-    value = get_loader("yaml")(text)
+    value = with_texts_of_numbers(text, get_loader("yaml")(text), _TEXTS.get())
     if not isinstance(value, dict):
         return value
     with NamesOfToday(path or "the configuration") as names:
@@ -34,6 +51,8 @@ class ConfigFile(ActionConfigFile):
         super().__init__(**options)
         self.files: dict[str, str] = {}
         """The last file that gave each setting, or each group of them."""
+        self.texts: Collection[str] = ()
+        """Dotted names of the settings that are texts."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         given = check_yaml_file(Path(values))
@@ -42,7 +61,8 @@ class ConfigFile(ActionConfigFile):
         if not any(given.values()):  # jsonargparse would take the text for a mere word
             raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
         self.files |= {name.partition(".")[0]: str(values) for name in given}
-        super().__call__(parser, cfg, values, option_string)
+        with numbers_as_texts(self.texts):
+            super().__call__(parser, cfg, values, option_string)
 
     def file_of(self, setting: str) -> str:
         """The file that gave a setting; the last one where only its old name is there."""

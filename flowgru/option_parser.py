@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import ActionYesNo, ArgumentError, ArgumentParser, DefaultHelpFormatter
 from yaml import YAMLError
 
-from flowgru.config_file import BOUNDED_YAML, read_value
+from flowgru.config_file import BOUNDED_YAML, numbers_as_texts, read_value
 from flowgru.errors import did_you_mean, one_line, value_text
 from flowgru.option_texts import LIST, default_text, field_texts, metavar, type_text
 
@@ -51,6 +51,19 @@ class OptionParser:
             parser_mode=BOUNDED_YAML,
             formatter_class=_PlainHelp,
         )
+
+    @property
+    def texts(self) -> set[str]:
+        """The settings that are texts and never numbers, by their dotted names, those in the entries of lists among them."""
+        texts = set[str]()
+        for name, hint in self.types.items():
+            if metavar(name, hint) == LIST:
+                entry = OptionParser(name)
+                entry.add_fields(typing.get_args(hint)[0])
+                texts |= {f"{name}.{inner}" for inner in entry.texts}
+            elif str in (kinds := _kinds(hint)) and not kinds & {int, float, dict}:
+                texts.add(name)
+        return texts
 
     def add_fields(self, settings: type, prefix: str = "") -> None:
         """Options for all fields of a dataclass, and of those inside it."""
@@ -90,6 +103,13 @@ class OptionParser:
             self.parser.add_argument(option, type=kind, default=default, metavar=letters, help=text)
 
 
+def _kinds(hint: Any) -> set[Any]:
+    """The types that a setting's value, or each entry of it where it is a list, may have."""
+    parts = [] if typing.get_origin(hint) is typing.Literal else typing.get_args(hint)
+    kinds = {typing.get_origin(hint) or hint}
+    return kinds.union(*(_kinds(part) for part in parts))
+
+
 class _Entries:
     """What reads a list whose entries are mappings of the settings of a dataclass, each with its defaults."""
 
@@ -104,7 +124,8 @@ class _Entries:
         given = value
         if isinstance(value, str):
             try:
-                given = read_value(value)
+                with numbers_as_texts(self._parser.texts):
+                    given = read_value(value)
             except (YAMLError, ValueError) as error:
                 raise EntryError(f"{self._option} is no list in YAML: {one_line(error)}") from None
         if not isinstance(given, list | tuple):

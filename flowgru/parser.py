@@ -44,6 +44,8 @@ class TaskParser:
             else:
                 text = parameter_text(description, parameter.name)
                 self._options.add(parameter.name, hint, parameter.default, text, word=hint == list[str])
+        if self._settings:
+            self._config.texts = self._options.texts
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
     def parse(self, words: list[str], either: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """YAML files of settings, looked through before anything in them is expanded."""
 
+from collections.abc import Collection
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,25 @@ def check_extent(text: str) -> None:
             raise ValueError(f"lists and mappings lie more than {MAX_DEPTH} deep in each other")
         if sum(num for _, num in open_nodes) > MAX_NODES:
             raise ValueError(f"it has more than {MAX_NODES} values, aliases expanded")
+
+
+def with_texts_of_numbers(text: str, value: Any, names: Collection[str]) -> Any:
+    """The value that YAML text stands for, with the text itself in place of each number or date that some settings have.
+
+    names: the dotted names of the settings; those of the mappings in a list begin with the name of the list.
+    """
+    return _with_texts(value, yaml.compose(text, _Loader), names, "") if names else value
+
+
+def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name: str) -> Any:
+    if isinstance(value, dict) and isinstance(node, yaml.MappingNode):
+        inside = {key.value: inner for key, inner in node.value}
+        begin = f"{name}." if name else ""
+        return {key: _with_texts(inner, inside.get(key), names, f"{begin}{key}") for key, inner in value.items()}
+    if isinstance(value, list) and isinstance(node, yaml.SequenceNode):
+        return [_with_texts(inner, entry, names, name) for inner, entry in zip(value, node.value, strict=True)]
+    is_number = isinstance(value, int | float | date) and not isinstance(value, bool)
+    return node.value if is_number and name in names and isinstance(node, yaml.ScalarNode) else value
 
 
 def _check_keys(root: yaml.Node) -> None:
