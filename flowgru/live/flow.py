@@ -61,14 +61,17 @@ class Pace:
 
     def __init__(self) -> None:
         self._shown: deque[float] = deque(maxlen=FLOWS_FOR_RATE)
-        self._latencies: list[float] = []
+        self.latency = 0.0
+        """In seconds, of the flow that was shown last."""
+        self._sum_of_latencies = 0.0
         self.num_shown = 0
 
     def shown(self, grabbed: Grabbed) -> None:
         """A picture of the flow to this frame is about to be seen."""
         now = time.perf_counter()
         self._shown.append(now)
-        self._latencies.append(now - grabbed.at)
+        self.latency = now - grabbed.at
+        self._sum_of_latencies += self.latency
         self.num_shown += 1
 
     def __str__(self) -> str:
@@ -77,14 +80,9 @@ class Pace:
         return f"{rate}latency {1000 * self.latency:.0f} ms"
 
     @property
-    def latency(self) -> float:
-        """In seconds, of the flow that was shown last."""
-        return self._latencies[-1]
-
-    @property
     def mean_latency(self) -> float:
         """In seconds, over all flows."""
-        return sum(self._latencies) / max(len(self._latencies), 1)
+        return self._sum_of_latencies / max(self.num_shown, 1)
 
 
 class LivePicture:

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +218,18 @@ def test_a_pair_across_a_cut_and_the_one_after_it_begin_anew(network, monkeypatc
     for number, image in enumerate([*quiet[:3], *(frame + 128 for frame in quiet[3:])]):
         flows.to(Frame(image, f"{number}", None, 0, damaged=False))
     assert [start is None for start in starts] == [True, False, True, True, False]
+
+
+def test_the_latency_of_any_number_of_flows_takes_no_more_memory(monkeypatch):
+    from flowgru.live.flow import FLOWS_FOR_RATE, Pace
+
+    pace, now = Pace(), iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
+    frame = Frame(np.zeros((2, 2, 3), np.uint8), "a", None, 0, damaged=False)
+    for number in range(1000):
+        pace.shown(Grabbed(frame, number - (2.0 if number % 2 else 1.0)))
+    assert (pace.num_shown, pace.latency, pace.mean_latency) == (1000, 2.0, 1.5)
+    assert all(len(kept) <= FLOWS_FOR_RATE for kept in vars(pace).values() if isinstance(kept, Sized))
 
 
 def test_pictures_have_the_colours_of_the_flow_and_a_line_of_text():
