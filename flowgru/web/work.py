@@ -12,7 +12,7 @@ from flowgru.config.model_settings import ModelSettings
 from flowgru.config.require import require
 from flowgru.config.way import COMPUTED
 from flowgru.data.formats.flow_files import read_flow
-from flowgru.data.formats.images import write_image
+from flowgru.data.formats.images import image_size, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.estimation.clips import clip_stream
@@ -133,11 +133,14 @@ def estimated(
     """Counts the pairs that are done, and gives the whole at last; the folder is emptied first.
 
     inputs: two pictures, or a clip. Errors are those of open_clip, pair_flows and open_network, and InputFileError for
-    frames that are larger than the limit.
+    frames that are larger than the limit, and for an animation among two pictures.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings, size = models.settings(wishes), size_to_compute(wishes.size)
+    if len(inputs) > 1:
+        for picture in inputs:
+            image_size(picture)  # says which of them is no single picture
     source = open_clip(inputs, end=limits.max_frames)
     refuse_clashing_names(source, ("_backward", "_occlusion", "_confidence"))
     network = models.network(settings)

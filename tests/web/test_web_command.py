@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from media import moving_frames
+from PIL import Image
 
 from flowgru.cli import main
 from flowgru.errors import InputFileError
@@ -93,6 +95,15 @@ def test_a_visitor_names_no_files_of_the_server_and_asks_for_no_endless_work(wis
     assert visitors.folder("../..").parent == tmp_path / "visitors"
     visitors.leave("../..")
     assert list((tmp_path / "visitors").iterdir()) == []
+
+
+def test_an_animation_among_two_pictures_is_named_and_not_the_other_one(pair, tmp_path, capsys):
+    first, *others = map(Image.fromarray, moving_frames(3))
+    first.save(tmp_path / "moving.png", save_all=True, append_images=others)
+    visitors = Visitors(tmp_path / "visitors", WebSettings(models=("default",)))
+    for inputs in ([pair[0], str(tmp_path / "moving.png")], [str(tmp_path / "moving.png"), pair[0]]):
+        (line,) = visitors.estimate("a", inputs, Wishes("default"))
+        assert isinstance(line, str) and line.startswith("error: moving.png is an animation of 3 pictures: ")
 
 
 @pytest.mark.parametrize(
