@@ -22,12 +22,13 @@ from flowgru.config.way import Way
 from flowgru.console import say, terminal_width
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.synthetic.clip import render_clip
-from flowgru.data.video.frames import open_frames
+from flowgru.data.video.frames import open_clip
 from flowgru.errors import FlowgruError, MachineError, RequestError, size_text
 from flowgru.estimation.geometry import resize_picture
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
+from flowgru.files.own_folders import require_writable
 from flowgru.grid import lengths
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
@@ -82,8 +83,11 @@ class Benchmark:
     """One run of `flowgru benchmark`."""
 
     def __init__(self, settings: BenchmarkSettings) -> None:
+        """RequestError and MachineError where the device is not to be had, or the file of --json cannot be written."""
         self.settings = settings
         self.device = device_of_option(settings.device)
+        if settings.json is not None:
+            require_writable(Path(settings.json), "--json")
 
     def run(self) -> None:
         """Measures, prints, and writes the file of --json."""
@@ -174,7 +178,7 @@ class Benchmark:
         settings, size = self.settings, self.settings.height_and_width()
         if settings.clip is None:
             return moving_frames(*(size or (440, 1024)), settings.frames)
-        source = open_frames([settings.clip], end=settings.frames)[0]
+        source = open_clip([settings.clip], end=settings.frames)
         images = [to_tensor(frame.image) for frame in source]
         if len(images) < 2 or len({image.shape for image in images}) > 1:
             raise RequestError(

@@ -27,6 +27,8 @@ from flowgru.corpus.workers.slurm import job_settings
 from flowgru.errors import InputFileError, MachineError, RequestError, counted
 from flowgru.estimation.opening import is_exported, open_network
 from flowgru.model.pair_network import PairNetwork
+from flowgru.model.weight_files.hub import is_hub_address
+from flowgru.model.weight_files.loading import RELEASED
 
 MAX_DEATHS = 3
 """A clip at which so many processes have died is recorded, and not tried again."""
@@ -101,11 +103,23 @@ def weights_digest(network: PairNetwork, model: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _with_absolute_paths(settings: CorpusSettings) -> CorpusSettings:
+    """The settings for workers, whose working directory is another one than the driver's."""
+    flows, model = settings.flow_folder, settings.model
+    is_file = model not in ("default", *RELEASED) and not is_hub_address(model)
+    return replace(
+        settings,
+        model=os.path.abspath(model) if is_file else model,
+        initial_flow=settings.initial_flow if flows is None else os.path.abspath(flows),
+    )
+
+
 class _Run:
     """One run of the driver over the clips that are to do."""
 
     def __init__(self, folder: CorpusFolder, settings: CorpusSettings, work: Callable[[Task], Outcome]) -> None:
         self.folder, self.settings, self.work = folder, settings, work
+        self.settings_of_workers = _with_absolute_paths(settings)
         self.rows = dict(folder.rows)
         self.packing = Packing(folder, settings.shard_size) if SHARDS in folder.kinds else None
         self.failures = self.frames = self.peak_memory = 0
@@ -145,7 +159,9 @@ class _Run:
     def _job(self, number: int, clip: Clip, engine: Workers) -> Job:
         self.fingerprints[clip.id] = self.folder.fingerprint(clip)
         root, path = os.path.abspath(self.folder.root), os.path.abspath(clip.path)
-        task = Task(number, clip._replace(path=path), root, self.folder.run, self.settings, engine.num_threads)
+        task = Task(
+            number, clip._replace(path=path), root, self.folder.run, self.settings_of_workers, engine.num_threads
+        )
         return Job(self.work, task)
 
     def _packed(self, engine: Workers, job: Job, result: object) -> None:

@@ -9,7 +9,9 @@ from dataclasses import asdict
 import pytest
 import torch
 from benchmark_rows import STATED
+from media import moving_frames, write_clip
 
+from flowgru.benchmarking.cases import Benchmark
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.images import write_image
@@ -92,6 +94,30 @@ def test_what_makes_no_sense_is_one_line(words, code, said, tmp_path, capsys):
     assert main(["benchmark", *words.format(taken=tmp_path / "taken.json").split()]) == code
     assert said in (text := capsys.readouterr().err) and len(text.splitlines()) == 1
     assert (tmp_path / "taken.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [
+        ("taken.txt/b.json", 2, "--json taken.txt is a file: name a folder"),
+        ("/proc/nowhere/b.json", 4, "cannot write /proc/nowhere/b.json: "),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_known_before_any_work(place, code, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Benchmark, "_cases", lambda _: pytest.fail("work was begun"))
+    (tmp_path / "taken.txt").write_text("precious")
+    assert main(["benchmark", "--json", place]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line and "another --output" not in line
+
+
+def test_several_clips_are_refused_by_name(model, tmp_path, capsys):
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mp4", moving_frames(2))
+    words = ["--model", model, "--iterations", "1", "--rounds", "1", "--no-memory", "--frames", "2"]
+    assert main(["benchmark", "--clip", f"{tmp_path}/*.mp4", *words]) == 2
+    assert "got 2 clips (a, b): expected one clip, so name it alone" in capsys.readouterr().err
 
 
 def test_help_needs_no_torch():

@@ -46,3 +46,16 @@ def test_a_setting_that_came_later_was_as_it_is_by_default(inline, clips, tmp_pa
     assert run() == ["c1/3"]  # the broken one
     with pytest.raises(RequestError, match=r"was begun with .*1x1.*2x2.* is asked for"):
         run(tiles="2x2")
+
+
+@pytest.mark.parametrize(("model", "seen"), [("my.safetensors", "{0}/my.safetensors"), ("default", "default")])
+def test_workers_are_told_whole_paths(inline, clips, tmp_path, monkeypatch, model, seen):
+    told = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flows").mkdir()
+    settings = CorpusSettings(output="out", write=("half",), model=model, initial_flow="flows")
+    driver.run_corpus([str(clips)], settings, lambda task: (told.append(task), estimate_clip(task))[1])
+    assert len(told) == 5
+    for task in told:
+        assert task.settings.model == seen.format(tmp_path) and task.settings.initial_flow == f"{tmp_path}/flows"
+        assert task.root == f"{tmp_path}/out" and task.clip.path.startswith(f"{tmp_path}/")
