@@ -22,22 +22,8 @@ _OF_SEVERAL = (*ANIMATED_SUFFIXES, ".webp", ".avif", ".tif", ".tiff")
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".mpv", ".vob", ".ts"),
     *(".m2ts", ".mts", ".m2t", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gxf", ".y4m"),
-    *(
-        ".ivf",
-        ".h264",
-        ".264",
-        ".h265",
-        ".265",
-        ".hevc",
-        ".vvc",
-        ".obu",
-        ".mjpeg",
-        ".mjpg",
-        ".dv",
-        ".rm",
-        ".rmvb",
-        ".nut",
-    ),
+    *(".ivf", ".h264", ".264", ".h265", ".265", ".hevc", ".vvc", ".obu", ".mjpeg", ".mjpg", ".dv", ".rm", ".rmvb"),
+    ".nut",
 )
 """Endings, in small letters, of the files that are taken for videos where they are found; one that is named may have any."""
 
@@ -127,10 +113,10 @@ def what_it_holds(folder: Path) -> str:
     return " and ".join(parts)
 
 
-def has_pictures(folder: Path) -> bool:
-    """Whether a folder that can be read holds a picture of a kind that is read."""
+def has_pictures(folder: Path, least: int = 1) -> bool:
+    """Whether a folder that can be read holds so many pictures of kinds that are read."""
     with suppress(InputFileError):
-        return any(is_picture(path) for path in _entries(folder)[0])
+        return sum(map(is_picture, _entries(folder)[0])) >= least
     return False
 
 

@@ -49,7 +49,7 @@ def matched(pattern: str, output: Path | None) -> Matched:
     clips = sorted_as_counted([*clips, *filter(is_video, files)])
     of_files = {path.parent for path in (*pictures, *clips)}
     folders = [path for path in matches if path.is_dir() and path not in of_files]
-    of_pictures = [path for path in folders if has_pictures(path)]
+    of_pictures = [path for path in folders if has_pictures(path, least=2)]
     if not (pictures or clips or of_pictures):
         return Matched([], folders, files)
     if len(pictures) == 1 and (clips or of_pictures):

@@ -44,9 +44,10 @@ def test_one_picture_among_videos_is_passed_over_by_name(data):
     pictures(data, "cover.jpg")
     (data / "notes.txt").touch()
     (data / "masks").mkdir()
+    pictures(data / "thumbs", "1.png")
     sources, (said,) = opened(data / "*")
     assert facts(sources) == [("clip1", 3), ("clip2", 3)]
-    assert "data/*: what is no clip is passed over (cover.jpg, masks, notes.txt): a clip is a video" in said
+    assert "data/*: what is no clip is passed over (cover.jpg, masks, notes.txt, thumbs): a clip is a video" in said
     (data / "scan.exr").touch()
     sources, said = opened(data / "*")
     assert facts(sources) == [("clip1", 3), ("clip2", 3)] and any(
