@@ -9,6 +9,8 @@ from flowgru.comparison.measurements import VALIDATION, Measurement, read_measur
 from flowgru.comparison.record import ABOUT, ComparisonRecord, read_record
 from flowgru.console import printable
 from flowgru.errors import InputFileError
+from flowgru.files.names import shortest_names
+from flowgru.training.feeding.pairs import FROM_DIS
 
 MEASUREMENTS = "measurements.csv"
 COSTS = ("parameters", "multiply_adds", "ms_per_step", "ms_per_training_step", "peak_mib")
@@ -154,10 +156,8 @@ def read_results(folder: Path) -> Results:
 
 def _short_names(names: set[str]) -> dict[str, str]:
     """Each set by its name, or a manifest by as much of its path's end as tells it from the others."""
-    short = {}
-    for name in names:
-        parts = Path(name).parts
-        tails = ("/".join(parts[-length:]) for length in range(min(2, len(parts)), len(parts) + 1))
-        unique = (tail for tail in tails if sum(other.endswith(tail) for other in names) == 1)
-        short[name] = next(unique, name) if name.endswith(".csv") else name
-    return short
+    paths = {name: name.removesuffix(FROM_DIS) for name in names}
+    manifests = [*{path for path in paths.values() if path.endswith(".csv")}]
+    short = dict(zip(manifests, shortest_names(manifests), strict=True))
+    # Whoever reads may be in another folder than who measured: its own name says nothing.
+    return {name: min(short.get(path, path), path, key=len) + name[len(path) :] for name, path in paths.items()}
