@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import inspect
 import re
 import textwrap
@@ -14,8 +15,13 @@ LIST = "LIST"
 """What stands for a list of mappings, which is written in a file and hardly on a command line."""
 
 
-def field_texts(settings: type) -> Iterator[tuple[str, str]]:
-    """The docstring under each field of a dataclass, and of those that it is made of."""
+@functools.cache
+def field_texts(settings: type) -> tuple[tuple[str, str], ...]:
+    """The docstring under each field of a dataclass, and of those that it is made of; a class is read once."""
+    return tuple(_field_texts(settings))
+
+
+def _field_texts(settings: type) -> Iterator[tuple[str, str]]:
     for base in reversed(settings.__mro__[:-1]):  # the last one is object
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
