@@ -98,7 +98,7 @@ def test_the_validation_that_is_due_again_is_dropped_from_a_log_of_before(tmp_pa
 
 def test_a_run_of_before_goes_on_to_the_same_log(tmp_path, monkeypatch):
     config = replace(TINY, steps=5, log_every=2)
-    train(config, str(tmp_path / "whole"), device="cpu")
+    train(replace(config, checkpoint_every=5), str(tmp_path / "whole"), device="cpu")
     save, step = CheckpointStore.save, engine.training_step
 
     def save_as_before(store, number, weights, state, *, best, card):

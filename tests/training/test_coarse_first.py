@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import tiny_run
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_run
 import torch
 from safetensors.torch import load_file
-from tiny_run import TINY, log_lines, write_config
+from tiny_run import log_lines, write_config
 
 from flowgru.cli import main
 from flowgru.commands import train as command
@@ -22,6 +23,8 @@ from flowgru.processes.signals import Stopped
 from flowgru.training import engine, time_limit
 from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.time_limit import Costs
+
+TINY = replace(tiny_run.TINY, checkpoint_every=6)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -31,9 +31,12 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import transfer
 from flowgru.parser import TaskParser
+from flowgru.processes.fabric import connect
+from flowgru.training.engine import begin_run
 from flowgru.training.feeding.pairs import training_pairs, validation_pairs
+from flowgru.training.feeding.sampler import collate
 from flowgru.training.run import train
-from flowgru.training.step import freeze_batch_norm
+from flowgru.training.step import freeze_batch_norm, training_step
 
 CROP = AugmentationSettings(128, 128, log2_scale=(-0.2, 0.2))
 TINY = replace(
@@ -93,12 +96,19 @@ def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path):
     assert any(not torch.equal(whole[name], start[name]) for name in whole)
 
 
-def test_frozen_batch_norm_keeps_its_statistics(tmp_path):
-    config = replace(TINY, network=NetworkConfig("large", "conv_gru"), steps=1, batch_size=1, iterations=1)
+def test_frozen_batch_norm_keeps_its_statistics():
+    config = replace(TINY, network=NetworkConfig("large", "conv_gru"), iterations=1)
+    fabric, batch = connect(torch.device("cpu"), 1, config.precision), collate([SyntheticPairs(tiny_run.TINY.data)[0]])
+    run, wrapped = begin_run(fabric, config, lambda: FlowNetwork(config.network), None, compile=False)
     for frozen in (True, False):
-        weights = final_weights(replace(config, freeze_batch_norm=frozen), tmp_path / str(frozen))
+        assert training_step(fabric, wrapped, run, replace(config, freeze_batch_norm=frozen), batch).read().loss
+        weights = run.network.state_dict()
         means = [value for name, value in weights.items() if name.endswith("running_mean")]
         assert means and all((value == 0).all() for value in means) is frozen
+        assert (
+            all((weights[name.replace("mean", "var")] == 1).all() for name in weights if name.endswith("_mean"))
+            is frozen
+        )
 
 
 def test_freezing_leaves_everything_but_batch_norm_in_training():

@@ -45,7 +45,7 @@ def die_once(marker: Path, monkeypatch) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_changes_nothing(tmp_path, monkeypatch):
-    config = replace(TINY, steps=3, workers=1)
+    config = replace(TINY, steps=3, workers=1, checkpoint_every=3)
     train(config, str(tmp_path / "whole"), device="cpu")
     die_once(tmp_path / "died", monkeypatch)
     train(config, str(tmp_path / "hurt"), device="cpu")
@@ -153,7 +153,8 @@ def test_a_batch_that_cannot_be_handed_over_ends_its_worker_at_once(monkeypatch,
     assert said.count("cannot hand over its batch: [Errno 24] Too many open files") == 2 and "Traceback" not in said
 
 
-PAINTED = replace(TINY, batch_size=3, steps=3, starts=StartShares(zero=0.2, dis=0.3, dis_fast=0.2, truth=0.3))
+STARTS = StartShares(zero=0.2, dis=0.3, dis_fast=0.2, truth=0.3)
+PAINTED = replace(TINY, batch_size=3, steps=3, checkpoint_every=3, starts=STARTS)
 """Batches that the device of the training paints; here it is the CPU."""
 
 
