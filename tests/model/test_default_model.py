@@ -1,5 +1,7 @@
 """What the bundled weights promise: small, self-describing, still where nothing moves, stable when refined for longer."""
 
+from typing import Any
+
 import pytest
 import torch
 from paths import ROOT
@@ -29,14 +31,15 @@ def test_the_pages_name_the_way_that_its_card_says(network, page):
     assert str(resolve_way(network.card)) in " ".join((ROOT / page).read_text("utf-8").split())
 
 
-def held_out(height: int, width: int) -> SyntheticPairs:
-    return SyntheticPairs(SyntheticSettings(height=height, width=width, seed=3_000_003, speed=(1.0, 60.0)), length=3)
+def held_out(height: int, width: int, **changes: Any) -> SyntheticPairs:
+    settings = SyntheticSettings(height=height, width=width, seed=3_000_003, speed=(1.0, 60.0), **changes)
+    return SyntheticPairs(settings, length=3)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[torch.Tensor]:
     """The first pictures of three pairs, each [1, 3, 224, 512]."""
-    return [pair.first[None] for pair in held_out(224, 512)]
+    return [pair.first[None] for pair in held_out(224, 512, num_textures=8)]
 
 
 def mean_flow(network, first, second) -> float:
