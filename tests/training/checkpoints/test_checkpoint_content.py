@@ -17,6 +17,7 @@ from flowgru.errors import RequestError
 from flowgru.files.sealed_folder import write_sealed
 from flowgru.training.checkpoints.content import require_content
 from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore, load_checkpoint
+from flowgru.training.run_state import Run
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,12 @@ def saved() -> Checkpoint:
     run.step, run.validation = 2, {"synthetic": {1: 3.5}}
     state = {**run.state(), "log": {"loss": 1.0, "finite": 1.0, "wait": 0.1, "seconds": 1.0, "steps": 1.0}}
     return Checkpoint(2, run.network.state_dict(), state, Path("run/step-00000002"))
+
+
+@pytest.fixture(scope="module")
+def unchanged() -> Run:
+    """A run before its first step, which stays there: nothing that is refused changes it."""
+    return new_run(machine={"processes": 1, "device": "cpu"})
 
 
 def test_what_a_run_has_saved_fits(saved):
@@ -130,21 +137,20 @@ MISFITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("what", MISFITS)
-def test_content_that_does_not_fit_is_named(saved, what):
+def test_content_that_does_not_fit_is_named(saved, unchanged, what):
     change, message = MISFITS[what]
     content = {"weights": copy.deepcopy(saved.weights), "state": copy.deepcopy(saved.state)}
     change(content)
-    run = new_run(machine={"processes": 1, "device": "cpu"})
     with pytest.raises(RequestError) as caught:
-        require_content(run, Checkpoint(2, content["weights"], content["state"], Path("run/step-00000002")), 6)
+        require_content(unchanged, Checkpoint(2, content["weights"], content["state"], Path("run/step-00000002")), 6)
     text = str(caught.value)
     assert text.startswith("run/step-00000002 does not fit this run: ") and message in text and "\n" not in text
 
 
-def test_a_done_run_without_a_validation_is_refused(saved):
+def test_a_done_run_without_a_validation_is_refused(saved, unchanged):
     state = {**saved.state, "step": 6, "validation": {}}
     with pytest.raises(RequestError, match="validation is empty at the end"):
-        require_content(new_run(machine={"processes": 1, "device": "cpu"}), saved._replace(state=state), 6)
+        require_content(unchanged, saved._replace(state=state), 6)
 
 
 def test_a_state_that_unfolds_to_more_than_it_holds_is_refused(tmp_path):
