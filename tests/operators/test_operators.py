@@ -42,13 +42,6 @@ def make(name, height, width, *, batch=2) -> tuple[Any, ...]:
 
 
 @each_operator
-@pytest.mark.parametrize("height, width", [(1, 1), (1, 6), (5, 1), (7, 10)])
-def test_a_step_gives_a_hidden_state_of_the_pictures_extent(name, height, width):
-    operator, hidden, context, motion = make(name, height, width)
-    assert refine(operator, hidden, context, [motion] * 2).shape == (2, HIDDEN, height, width)
-
-
-@each_operator
 def test_pictures_of_a_batch_do_not_meet(name):
     operator, hidden, context, motion = make(name, 5, 7, batch=3)
     together = refine(operator, hidden, context, [motion] * 3)
@@ -93,7 +86,7 @@ def test_a_step_leaves_what_it_reads_unchanged(name):
 
 
 @each_operator
-@pytest.mark.parametrize("height, width", [(1, 1), (1, 4), (3, 1), (5, 6)])
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 4), (3, 1), (7, 10)])
 def test_begin_and_step_equal_the_textbook_in_values_and_gradients(name, height, width):
     kind, options = VARIANTS[name]
     assert kind in TEXTBOOK, f"{kind} has no textbook form: write its equations into tests/helpers/textbook.py"
@@ -101,6 +94,7 @@ def test_begin_and_step_equal_the_textbook_in_values_and_gradients(name, height,
     motions = [motion, torch.randn_like(motion)]
     leaves = [*operator.parameters(), *(x.requires_grad_() for x in (hidden, context, *motions))]
     result = refine(operator, hidden, context, motions)
+    assert result.shape == (2, HIDDEN, height, width)
     expected = TEXTBOOK[kind](operator, hidden, context, motions, **options)
     torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-12)
     weight = torch.randn_like(result)
