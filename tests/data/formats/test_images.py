@@ -153,7 +153,8 @@ def test_a_picture_bomb_is_refused_by_its_header(tmp_path: Path, bit_depth: int,
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "deep.png", "a.ppm", "a.bmp", "a.tif"])
 def test_a_truncated_picture_is_refused(tmp_path: Path, name: str) -> None:
-    picture = RANDOM.integers(0, 256, (40, 40, 3), np.uint8)
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (40, 40, 3), np.uint8)
     if name == "deep.png":
         save_with_opencv(tmp_path / name, picture.astype(np.uint16) * 257)
     else:

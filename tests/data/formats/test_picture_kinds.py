@@ -187,7 +187,8 @@ def png(samples: np.ndarray, bits: int, colour_type: int, *more: bytes) -> bytes
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_the_transparent_key_of_a_grey_png_is_laid_over_black(tmp_path: Path, bits: int) -> None:
     white = 2**bits - 1
-    samples = RANDOM.integers(0, white + 1, (9, 13))
+    random = np.random.default_rng(0)
+    samples = random.integers(0, white + 1, (9, 13))
     for key in {white, white // 2, 1}:
         samples[2:5, 3:8] = key
         (tmp_path / "a.png").write_bytes(png(samples, bits, 0, chunk(b"tRNS", struct.pack(">H", key))))
@@ -207,9 +208,10 @@ def test_the_transparent_key_of_a_colour_png_is_laid_over_black(tmp_path: Path, 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_the_transparent_entries_of_a_palette_are_laid_over_black(tmp_path: Path, bits: int) -> None:
-    colours = RANDOM.integers(0, 256, (2**bits, 3), np.uint8)
-    alpha = RANDOM.integers(0, 256, 2**bits, np.uint8)
-    samples = RANDOM.integers(0, 2**bits, (9, 13))
+    random = np.random.default_rng(0)
+    colours = random.integers(0, 256, (2**bits, 3), np.uint8)
+    alpha = random.integers(0, 256, 2**bits, np.uint8)
+    samples = random.integers(0, 2**bits, (9, 13))
     chunks = chunk(b"PLTE", colours.tobytes()), chunk(b"tRNS", alpha.tobytes())
     (tmp_path / "a.png").write_bytes(png(samples, bits, 3, *chunks))
     expected = np.floor(colours * (alpha[:, None] / 255) + 0.5).astype(np.uint8)[samples]
@@ -223,7 +225,8 @@ def test_bytes_behind_the_end_of_a_png_are_no_part_of_it(tmp_path: Path, tail: b
         (tmp_path / f"{name}.png").write_bytes(data + tail)
         np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png"), COLOUR)
         assert image_size(tmp_path / f"{name}.png") == (53, 37)
-    flow = RANDOM.normal(0, 20, (37, 53, 2)).astype(np.float32)
+    random = np.random.default_rng(0)
+    flow = random.normal(0, 20, (37, 53, 2)).astype(np.float32)
     write_flow(tmp_path / "flow.png", flow)
     (tmp_path / "flow.png").write_bytes((tmp_path / "flow.png").read_bytes() + tail)
     assert flow_size(tmp_path / "flow.png") == (53, 37)
@@ -270,7 +273,8 @@ def test_pages_of_a_tiff_are_counted_without_small_copies(tmp_path: Path) -> Non
 
 
 def test_opencv_and_this_reader_agree_on_deep_colour(tmp_path: Path) -> None:
-    deep = RANDOM.integers(0, 65536, (37, 53, 3), np.uint16)
+    random = np.random.default_rng(0)
+    deep = random.integers(0, 65536, (37, 53, 3), np.uint16)
     for name in ("a.png", "a.tif"):
         assert cv2.imwrite(str(tmp_path / name), deep[..., ::-1])
         np.testing.assert_array_equal(read_image(tmp_path / name), np.floor(deep / 257 + 0.5))
