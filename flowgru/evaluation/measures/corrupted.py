@@ -58,7 +58,13 @@ def _missing(subject: Subject, index: int, names: Sequence[str], sweep: Sweep) -
 
 def _found(subject: Subject, index: int, name: str, sweep: Sweep) -> CorruptedPair | None:
     row = sweep.find(subject.label, index, name)
-    return CorruptedPair(**row) if row is not None and row.keys() == {*CorruptedPair._fields} else None
+    if row is None or row.keys() != {*CorruptedPair._fields}:
+        return None
+    try:  # of numbers that are not finite, earlier releases kept texts
+        numbers: dict[str, Any] = {field: float(row[field]) for field in ("distance", "epe_per_image")}
+    except (TypeError, ValueError):  # no sweep has left such a row
+        return None
+    return CorruptedPair(**row | numbers)
 
 
 def _rows(subject: Subject, pair: Pair, names: Sequence[str], severity: int) -> Iterator[CorruptedPair]:

@@ -3,11 +3,10 @@
     {"request": {...}}                                                  the first line: what was asked for
     {"data": "kitti2015", "index": 3, "kind": "fog", "row": {...}}      one measurement
 
-The file is gone once the results are written.
+A number that is not finite stands there as Python writes it, NaN or Infinity. The file is gone once the results are written.
 """
 
 import json
-import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -97,8 +96,7 @@ class Sweep:
         for line in lines[1:]:
             row, index = line.get("row"), line.get("index")
             if isinstance(row, dict) and isinstance(index, int):
-                known = {name: _number(value) for name, value in row.items()}
-                self._rows[str(line.get("data")), index, str(line.get("kind"))] = known
+                self._rows[str(line.get("data")), index, str(line.get("kind"))] = row
         others = dict.fromkeys(kind for *_, kind in self._rows if kind not in kinds)
         if others and not overwrite:
             raise RequestError(
@@ -115,12 +113,4 @@ def _refuse_foreign(path: Path) -> None:
 
 def _line(key: tuple[str, int, str], row: dict[str, Any]) -> dict[str, Any]:
     data, index, kind = key
-    kept = {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    return {"data": data, "index": index, "kind": kind, "row": kept}
-
-
-def _number(value: Any) -> Any:
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    return {"data": data, "index": index, "kind": kind, "row": row}

@@ -16,7 +16,7 @@ from flowgru.config.evaluation.corruptions import CORRUPTION_NAMES
 from flowgru.data.corruptions.pairs import corrupt_pair
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
-from flowgru.evaluation.measures import corrupted
+from flowgru.evaluation.measures import corrupted, results
 
 
 def run(*words: object) -> int:
@@ -77,6 +77,13 @@ def test_tiny_pictures_and_deep_ones(tmp_path, dtype, size):
     assert len(rows(out)) == 13
 
 
+@pytest.fixture(autouse=True)
+def one_chart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first test draws: a chart takes longer than what the others look at."""
+    if request.function is not test_every_pair_has_a_line_for_each_corruption:
+        monkeypatch.setattr(results, "chart_svg", lambda chart: "<svg></svg>")
+
+
 def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
     """Ctrl-C in the place of a corruption, after so many; gives the names of those that were made."""
     made: list[str] = []
@@ -112,6 +119,37 @@ def test_an_interrupted_sweep_goes_on(pairs, tmp_path, monkeypatch, capsys):
     assert "goes on with 6 measurements" in capsys.readouterr().out
     assert (out / "corruptions.csv").read_text() == (tmp_path / "whole/corruptions.csv").read_text()
     assert not (out / "corruptions.jsonl").exists() and not (out / "corruptions.lock").exists()
+
+
+def test_names_that_read_like_numbers_are_names_after_an_interruption_too(pairs, tmp_path, monkeypatch):
+    head, *lines = pairs.read_text().splitlines()
+    named = [f"{line},{group},{name}" for line, group, name in zip(lines, ("inf", "nan"), ("nan", "-inf"), strict=True)]
+    pairs.write_text("\n".join([f"{head},set,name", *named]))
+    words = (pairs, "--baseline", "farneback", "--corruptions", "fog", "--output")
+    assert run(*words, tmp_path / "whole") == 0
+    interrupted(monkeypatch, 1)
+    assert run(*words, tmp_path / "out") == 130
+    interrupted(monkeypatch, 100)
+    assert run(*words, tmp_path / "out") == 0
+    found = (tmp_path / "out/corruptions.csv").read_text()
+    assert found == (tmp_path / "whole/corruptions.csv").read_text() and {row["set"] for row in rows(tmp_path / "out")} == {
+        "inf", "nan",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", ['"nan"', "NaN"])
+def test_what_is_not_known_is_not_known_after_an_interruption_either(frames, tmp_path, monkeypatch, stored):
+    """Journals of earlier releases have texts in the place of numbers that are not finite."""
+    words = (frames, "--baseline", "farneback", "--corruptions", "fog", "--output")
+    assert run(*words, tmp_path / "whole") == 0
+    interrupted(monkeypatch, 1)
+    assert run(*words, tmp_path / "out") == 130
+    journal = tmp_path / "out/corruptions.jsonl"
+    assert journal.read_text().count("NaN") == 3
+    journal.write_text(journal.read_text().replace("NaN", stored))
+    made = interrupted(monkeypatch, 100)
+    assert run(*words, tmp_path / "out") == 0 and made == ["fog"]
+    assert (tmp_path / "out/corruptions.csv").read_text() == (tmp_path / "whole/corruptions.csv").read_text()
 
 
 def test_a_sweep_does_not_go_on_with_other_numbers(pairs, tmp_path, monkeypatch, capsys):
