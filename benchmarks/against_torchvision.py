@@ -38,6 +38,7 @@ from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, 
 from flowgru.config import NetworkConfig
 from flowgru.config.choices import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
+from flowgru.layers.arithmetic import convolutions
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.exported.flow import ExportedFlow
@@ -145,9 +146,9 @@ def compare(name: str, frames: Tensor, given: argparse.Namespace, device: torch.
     return problems
 
 
+@convolutions(tf32=False)
 def check(contestants: dict[str, Contestant], pair: Tensor) -> tuple[dict[str, float | None], list[str]]:
     """Largest difference of each contestant that is right from torchvision in float32, and what is wrong."""
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     (expected,) = contestants["torchvision"].flows(pair, CHECKED_AT)
     allowed = {"float32": MAX_DIFFERENCE}
     differences: dict[str, float | None] = {}
@@ -168,7 +169,6 @@ def check(contestants: dict[str, Contestant], pair: Tensor) -> tuple[dict[str, f
             differences[label] = difference
         else:
             problems.append(f"{label}: {difference:.1e} px from torchvision, at most {most:.1e} are allowed")
-    torch.backends.cudnn.allow_tf32 = before
     return differences, problems
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.grid import pixel_grid
+from flowgru.layers.arithmetic import convolutions
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import Correlation, correlate
 
@@ -68,11 +69,10 @@ def compare(size: str, given: argparse.Namespace, device: torch.device, table: T
         return []
     features = torch.randn(2, 1, given.channels, height, width, device=device)
     grid, problems = pixel_grid(height, width, like=features), []
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    made = {method: make(features, method) for method in ("all_pairs", "on_demand")}
     centres = {kind: grid + flow for kind, flow in flows(height, width, device).items()}
-    differences = {kind: furthest(*(one.lookup(at) for one in made.values())) for kind, at in centres.items()}
-    torch.backends.cudnn.allow_tf32 = before
+    with convolutions(tf32=False):
+        made = {method: make(features, method) for method in ("all_pairs", "on_demand")}
+        differences = {kind: furthest(*(one.lookup(at) for one in made.values())) for kind, at in centres.items()}
     making = {method: lambda method=method: make(features, method) for method in made}
     row(table, size, "(making it)", interleaved_seconds(making, given.rounds, device, clock=given.clock), None)
     for kind, at in centres.items():

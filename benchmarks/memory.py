@@ -31,6 +31,7 @@ from reporting import arguments, begin, furthest, parsed, refuse, size_of
 from flowgru.benchmarking.cases import moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
+from flowgru.layers.arithmetic import convolutions
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
@@ -190,9 +191,8 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
             return theirs(2 * frames[:1] - 1, 2 * frames[1:] - 1, num_flow_updates=iterations)[-1][0]
         return video_flows(ours, frames, iterations)[0]
 
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    torch.save(flow(given.iterations if device.type == "cuda" else 1).cpu(), folder / f"{method}.pt")
-    torch.backends.cudnn.allow_tf32 = before
+    with convolutions(tf32=False):
+        torch.save(flow(given.iterations if device.type == "cuda" else 1).cpu(), folder / f"{method}.pt")
     if device.type == "cuda":
         flow(1)  # cuDNN chooses again, now that it may round more coarsely
         torch.cuda.reset_peak_memory_stats(device)

@@ -96,11 +96,13 @@ def test_a_network_made_for_inference_keeps_the_channels_last():
 @pytest.mark.parametrize("tf32", [True, False])
 def test_a_table_says_where_tf32_is_used(monkeypatch, tf32):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
-    before = torch.backends.cuda.matmul.allow_tf32
-    with convolutions(tf32=tf32):
-        torch.backends.cuda.matmul.allow_tf32 = not tf32
-        said = conditions(CUDA, size="", dtype="", iterations="", correlation="", rounds=1, warm_up="")
-        torch.backends.cuda.matmul.allow_tf32 = before
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, not tf32
+    try:
+        with convolutions(tf32=tf32):
+            said = conditions(CUDA, size="", dtype="", iterations="", correlation="", rounds=1, warm_up="")
+    finally:
+        matmul.allow_tf32 = before
     expected = {True: "on", False: "off"}
     assert said["TF32 in convolutions"] == expected[tf32] and said["TF32 in matrix products"] == expected[not tf32]
 
