@@ -23,13 +23,15 @@ each_precision = pytest.mark.parametrize("precision", PRECISIONS.values(), ids=P
 each_mode = pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 
 
-def combinations_of_options(name: str) -> list[dict[str, Any]]:
-    """Every combination of the values of an operator's options that are to be counted."""
+def combinations_of_options(name: str, *, alone: bool = False) -> list[dict[str, Any]]:
+    """Every combination of the values of an operator's options that are to be counted; `alone`: of one option at most."""
     values: dict[str, tuple[Any, ...]] = {}
     for option in option_names(name):
         annotation = inspect.signature(UPDATE_OPERATORS[name]).parameters[option].annotation
         if found := (False, True) if annotation is bool else get_args(annotation):
             values[option] = found
+    if alone:
+        return [{}, *({option: value} for option, found in values.items() for value in found)]
     return [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
 
 
@@ -45,10 +47,10 @@ def autocast(precision: torch.dtype | None) -> torch.autocast:
 @each_precision
 @each_mode
 @pytest.mark.parametrize("name", UPDATE_OPERATORS)
-def test_every_combination_of_options_steps_in_every_precision(name, training, precision):
+def test_every_combination_of_options_steps_in_bf16_and_every_option_in_every_precision(name, training, precision):
     tried = 0
     with fake_cuda(), autocast(precision), torch.set_grad_enabled(training):
-        for options in combinations_of_options(name):
+        for options in combinations_of_options(name, alone=precision is not torch.bfloat16):
             try:
                 operator = make_operator(name, 16, 12, 8, **options)
             except RequestError:  # two options that exclude each other
@@ -69,13 +71,21 @@ NETWORKS = [
 ]
 
 
-@each_precision
-@each_mode
-@pytest.mark.parametrize("correlation", ["all_pairs", "on_demand"])
+WAYS = [
+    (correlation, training, name)
+    for correlation, training in itertools.product(("all_pairs", "on_demand"), (True, False))
+    for name in PRECISIONS
+    if name == "bf16" or training == (correlation == "all_pairs")
+]
+"""Each correlation in training and inference in bf16; in the other precisions, one for training and one for inference."""
+
+
+@pytest.mark.parametrize(("correlation", "training", "name"), WAYS)
 @pytest.mark.parametrize("config", NETWORKS, ids=lambda config: config.preset)
 def test_a_network_gives_flow_in_float32_in_every_precision(
-    config: NetworkConfig, correlation: CorrelationMethod, training, precision
+    config: NetworkConfig, correlation: CorrelationMethod, training, name
 ):
+    precision = PRECISIONS[name]
     with fake_cuda():
         network = FlowNetwork(config).train(training)
         network.plan = MatchPlan(correlation)
