@@ -4,13 +4,13 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from comparisons import ROWS, write_comparison
+from interpreter import run_alone
 from PIL import Image
 
 from flowgru import cli
@@ -20,6 +20,7 @@ from flowgru.comparison.report.text import Verdict, beyond_training, estimate_te
 from flowgru.comparison.results import read_results
 from flowgru.comparison.statistics import Estimate, mean_interval
 from flowgru.errors import InputFileError
+from flowgru.view.report import charts
 
 TWO = ("conv_gru", "conv_min_gru")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,6 +42,12 @@ def small(folder: Path, **changes) -> str:
     write_comparison(folder, **{"rows": TWO, "regimes": ("equal_width",), "sets": ("synthetic",), **changes})
     write_report(folder)
     return (folder / "report.html").read_text("utf-8")
+
+
+@pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts take longer than the text beside them."""
+    monkeypatch.setattr(charts, "svg_of", lambda draw: "<svg></svg>")
 
 
 def words(page: str) -> str:
@@ -118,7 +125,7 @@ def test_the_markdown_table_has_one_line_a_row(report_folder):
     assert sum(line.startswith("| conv_min_gru_no_scan |") for line in tables) == 2
 
 
-def test_one_seed_prints_no_interval_and_says_so(tmp_path):
+def test_one_seed_prints_no_interval_and_says_so(tmp_path, without_charts):
     page = small(tmp_path, seeds=(0,))
     assert "There is one seed, so nothing here has an interval" in words(page)
     assert "±" not in page and "±" not in (tmp_path / "table.md").read_text("utf-8")
@@ -161,13 +168,7 @@ def test_names_are_text_and_never_markup(tmp_path):
     assert "| &lt;script&gt;\\|x |" in (tmp_path / "table.md").read_text("utf-8")
 
 
-def test_manifests_go_by_the_end_of_their_paths(tmp_path):
-    sets = ("synthetic", "/some/where/a/manifest.csv", "/some/where/b/manifest.csv")
-    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",), sets=sets)
-    assert read_results(tmp_path).sets == ["synthetic", "a/manifest.csv", "b/manifest.csv"]
-
-
-def test_every_set_has_its_errors_beside_those_of_zero_flow(tmp_path):
+def test_every_set_has_its_errors_beside_those_of_zero_flow(tmp_path, without_charts):
     page = small(tmp_path, sets=("synthetic", "streets"))
     table = cells(page, "EPE per image [px]; the lowest mean")
     assert list(table) == ["row", *TWO, "zero flow"] and table["zero flow"] == ["24.3", "22.3"]
@@ -265,9 +266,9 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path):
         "cli.COMMANDS['report'] = cli.Command('flowgru.comparison.report.page', 'write_report', '')\n"
         f"sys.exit(cli.main(['report', '--folder', {str(tmp_path)!r}]))"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert ended.stderr == "error: the package matplotlib is missing: pip install 'flowgru[report]'\n"
+    ended = run_alone(code)
+    said = ended.stderr.splitlines()[0]  # PyTorch's compiler may have the last word as a process ends
+    assert (ended.returncode, said) == (2, "error: the package matplotlib is missing: pip install 'flowgru[report]'")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to render the page with")
