@@ -35,6 +35,7 @@ STARTED = replace(
     starts=MIXED,
     hold=3,
     coarse_first=0.5,
+    checkpoint_every=6,
     optimizer=OptimizerConfig(schedule="constant", warmup_steps=2, decay_steps=2, ema_decay=0.9),
     validation=replace(TINY.validation, initial_flows=("zero", "dis")),
 )
@@ -211,27 +212,28 @@ def test_a_run_is_not_cut_before_the_step_that_it_has_come_to(tmp_path, monkeypa
             train(cut, str(tmp_path), device="cpu")
 
 
-@pytest.mark.parametrize("decay", [0, 2])
-def test_a_finished_run_at_a_constant_rate_is_made_longer(whole, tmp_path, capsys, decay):
+@pytest.mark.parametrize(("decay", "steps"), [(0, 7), (2, 9)])
+def test_a_finished_run_at_a_constant_rate_is_made_longer(whole, tmp_path, capsys, decay, steps):
     shutil.copytree(whole, tmp_path / "run")
-    longer = replace(STARTED, steps=9, optimizer=replace(STARTED.optimizer, decay_steps=decay))
+    longer = replace(STARTED, steps=steps, optimizer=replace(STARTED.optimizer, decay_steps=decay))
     train(longer, str(tmp_path / "run"), device="cpu")
     said = " ".join(capsys.readouterr().out.split())
-    assert "the run was to end at step 6 and ends at step 9: its learning rate is constant" in said
+    assert f"the run was to end at step 6 and ends at step {steps}: its learning rate is constant" in said
     assert "the next step has the learning rate" in said and "which was to be 0" in said
     rates = [line["learning_rate"] for line in log_lines(tmp_path / "run") if "learning_rate" in line]
-    assert rates[6] == STARTED.optimizer.learning_rate and len(rates) == 9
+    assert rates[6] == STARTED.optimizer.learning_rate and len(rates) == steps
 
 
 def test_a_finished_run_under_one_cycle_is_made_longer_and_no_run_shorter(tmp_path, capsys):
-    train(replace(TINY, steps=2), str(tmp_path / "run"), device="cpu")
+    rare = replace(TINY, checkpoint_every=6)
+    train(replace(rare, steps=2), str(tmp_path / "run"), device="cpu")
     capsys.readouterr()
-    train(replace(TINY, steps=4), str(tmp_path / "run"), device="cpu")
+    train(replace(rare, steps=4), str(tmp_path / "run"), device="cpu")
     said = " ".join(capsys.readouterr().out.split())
     assert "training compact with conv_gru" in said and "begins after step 2" in said
     assert "ends at step 4: its learning rate is that of one_cycle over 4 steps from here on" in said
     assert json.loads((tmp_path / "run/config.yaml").read_text())["steps"] == 4
-    train(replace(TINY, steps=4), str(tmp_path / "whole"), device="cpu")
+    train(replace(rare, steps=4), str(tmp_path / "whole"), device="cpu")
     long, whole = (
         [line["learning_rate"] for line in log_lines(tmp_path / name) if "learning_rate" in line]
         for name in ("run", "whole")

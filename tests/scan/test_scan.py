@@ -67,7 +67,7 @@ def test_equals_a_float64_loop_in_values_and_gradients(backend, reverse, length,
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("length", [1, 19])
+@pytest.mark.parametrize("length", [1, 7])
 def test_first_and_second_derivatives_match_finite_differences(backend, reverse, length):
     leaves = [torch.rand(length, 1, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     leaves.append(torch.rand(1, dtype=torch.float64, requires_grad=True))

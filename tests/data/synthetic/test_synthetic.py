@@ -43,6 +43,12 @@ def warped_back(second: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(second[None], places[None], padding_mode="border", align_corners=False)[0]
 
 
+@pytest.fixture(scope="module")
+def clean() -> list[FlowSample]:
+    """Sixty pairs of CLEAN."""
+    return list(SyntheticPairs(CLEAN, length=60))
+
+
 def first_of_each(samples: list[FlowSample]) -> FlowSample:
     return samples[0]
 
@@ -102,9 +108,9 @@ def test_every_drawn_layer_can_be_inverted_and_stays_in_its_box() -> None:
             assert moved[1].min() >= top - 1e-2 and moved[1].max() <= bottom + 1e-2
 
 
-def test_the_flow_restores_the_first_picture_and_the_occlusion_says_where() -> None:
+def test_the_flow_restores_the_first_picture_and_the_occlusion_says_where(clean: list[FlowSample]) -> None:
     visible, hidden, negated = [], [], []
-    for sample in (SyntheticPairs(CLEAN)[index] for index in range(40)):
+    for sample in clean[:40]:
         assert sample.occlusion is not None
         error = (warped_back(sample.second, sample.flow) - sample.first).abs().mean(0)
         wrong = (warped_back(sample.second, -sample.flow) - sample.first).abs().mean(0)
@@ -120,8 +126,8 @@ def test_the_flow_restores_the_first_picture_and_the_occlusion_says_where() -> N
     assert float(torch.cat(hidden).mean()) > 0.1
 
 
-def test_displacements_are_heavy_tailed_with_still_pairs_among_them() -> None:
-    lengths = torch.stack([SyntheticPairs(CLEAN)[index].flow.norm(dim=0)[::4, ::4].flatten() for index in range(60)])
+def test_displacements_are_heavy_tailed_with_still_pairs_among_them(clean: list[FlowSample]) -> None:
+    lengths = torch.stack([sample.flow.norm(dim=0)[::4, ::4].flatten() for sample in clean])
     tenth, median, ninth = lengths.quantile(torch.tensor([0.1, 0.5, 0.9])).tolist()
     assert tenth < 0.3 and 0.7 < median < 4 and 15 < ninth < 50
     assert 80 < float(lengths.max()) < 1.2 * CLEAN.furthest * 320
