@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from interpreter import killed_at_the_end
 from paths import ROOT
 
 OVER = "Not run to its end: the time was over"
@@ -184,12 +185,13 @@ def test_a_part_ends_with_what_has_started_it_and_saves_where_it_may(number, sai
 def test_a_whole_training_that_is_killed_in_the_middle_goes_on(tmp_path, number):
     words = [sys.executable, ROOT / "benchmarks/gpu_run.py", "--what", "training", "--minutes", "15", "--device", "cpu"]
     words += ["--output", tmp_path / "out"]
-    first = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while not [*(tmp_path / "out/run").glob("step-*")]:
-        assert first.poll() is None
-        time.sleep(0.2)
-    first.send_signal(number)
-    assert first.wait() in (0, 143, -number)
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+    with killed_at_the_end(first):
+        while not [*(tmp_path / "out/run").glob("step-*")]:
+            assert first.poll() is None
+            time.sleep(0.2)
+        first.send_signal(number)
+        assert first.wait() in (0, 143, -number)
     second = subprocess.run(words, capture_output=True, text=True)
     assert second.returncode == 0, second.stdout + (tmp_path / "out/log.txt").read_text()
     assert "Weights, pair by pair" in (tmp_path / "out/report.md").read_text()

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from comparisons import RECIPE, words
-from interpreter import is_alive, spawned
+from interpreter import is_alive, killed_at_the_end, spawned
 from safetensors.torch import load_file
 
 from flowgru.comparison.measurements import read_measurements
@@ -26,16 +27,17 @@ def started(tmp_path):
     (tmp_path / "recipe.yaml").write_text(
         RECIPE.replace("seeds: [0]", "seeds: [0, 1]").replace("steps: 2", "steps: 30")
     )
-    processes = []
+    processes = ExitStack()
 
     def start(folder: Path, *more: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "flowgru", *words(folder, "--regimes", "equal_width", "--jobs", "2", *more)]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return processes[-1]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+        processes.enter_context(killed_at_the_end(process))
+        return process
 
-    yield start
-    for process in processes:
-        process.kill()
+    with processes:
+        yield start
 
 
 def wait_until(holds, seconds: float = 900) -> None:

@@ -5,15 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
 from paths import HELPERS, ROOT
+
+ENVIRONMENT = dict(os.environ)
+"""As it was before any test changed it for itself: what is begun in a test lasts longer than that test."""
 
 SERVER = """
 import contextlib, gc, json, os, sys
@@ -41,11 +47,11 @@ exec(compile(request["code"], "<string>", "exec"))
 @cache
 def _server(environment: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
     """It ends when the tests do, because nobody can write to it any more."""
-    path = os.pathsep.join(filter(None, [str(ROOT), str(HELPERS), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(ROOT), str(HELPERS), ENVIRONMENT.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-c", SERVER],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path, **dict(environment)},
+        env={**ENVIRONMENT, "PYTHONPATH": path, **dict(environment)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -75,6 +81,17 @@ def run_alone(code: str, *words: object, **environment: str) -> subprocess.Compl
             _server.cache_clear()
             raise
         return subprocess.CompletedProcess(code, exit_code, out.read_text(), errors.read_text())
+
+
+@contextmanager
+def killed_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Whatever fails in a test, nothing is left of a process that began a session of its own, nor of what it started."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def children(pid: int, words: str = "") -> list[int]:

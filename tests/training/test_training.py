@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import tiny_run
 import torch
+from interpreter import killed_at_the_end
 from paths import ROOT
 from safetensors.torch import load_file
 from tiny_run import log_lines, new_run
@@ -116,10 +117,11 @@ def test_sigterm_to_the_whole_group_saves_and_exits_143(tmp_path, devices):
     )
     log = tmp_path / "run" / "log.jsonl"
     deadline = time.monotonic() + 120
-    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=100)
+    with killed_at_the_end(process):
+        while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=100)
     assert process.returncode == 143, errors
     assert errors.strip() == "stopped by SIGTERM; the same command goes on from here"
     steps = max(line["step"] for line in log_lines(tmp_path / "run"))
@@ -178,7 +180,8 @@ def test_steps_that_are_not_finite_are_skipped_and_named(tmp_path, monkeypatch, 
         return sample._replace(first=sample.first * float("nan")) if index in (1, 2) else sample
 
     monkeypatch.setattr(SyntheticPairs, "__getitem__", poisoned)
-    train(replace(TINY, steps=4, network=NetworkConfig(preset, "conv_gru")), str(tmp_path))
+    config = replace(tiny_run.TINY, steps=4, checkpoint_every=4, network=NetworkConfig(preset, "conv_gru"))
+    train(config, str(tmp_path), device="cpu")
     skipped = [line for line in log_lines(tmp_path) if "skipped" in line]
     assert [line["step"] for line in skipped] == [2, 3]
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / "model.safetensors").values())

@@ -42,12 +42,15 @@ def served(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         stderr=(temporary / "stderr").open("w"),
         text=True,
     ) as server:
-        assert server.stdout is not None
-        said = re.match(r"the page is at (http://127\.0\.0\.1:\d+) ", server.stdout.readline())
-        assert said is not None, (temporary / "stderr").read_text()
-        yield Served(said[1], temporary)
-        server.terminate()
-        assert server.wait(100) == 143
+        try:
+            assert server.stdout is not None
+            said = re.match(r"the page is at (http://127\.0\.0\.1:\d+) ", server.stdout.readline())
+            assert said is not None, (temporary / "stderr").read_text()
+            yield Served(said[1], temporary)
+            server.terminate()
+            assert server.wait(100) == 143
+        finally:
+            server.kill()
     assert [path.name for path in temporary.glob("flowgru-web-*")] == []
 
 
