@@ -11,6 +11,7 @@ from torch import nn
 
 from flowgru.config import PRESETS, NetworkConfig
 from flowgru.grid import sample, sample_windows, window_offsets
+from flowgru.model import memory
 from flowgru.model.buffers import idle_bytes, release
 from flowgru.model.correlation.all_pairs import AllPairsCorrelation
 from flowgru.model.correlation.choice import correlate
@@ -191,13 +192,14 @@ def test_pyramids_of_the_whole_and_of_half_the_size_take_turns_in_the_same_memor
 
 
 @torch.no_grad()
-def test_what_is_kept_counts_as_free_and_goes_where_it_is_not_needed():
+def test_what_is_kept_counts_as_free_and_goes_where_it_is_not_needed(monkeypatch):
+    monkeypatch.setattr(memory, "_left_of_groups", lambda: iter([2**20]))  # other processes take of the machine's
     features = torch.randn(2, 1, 8, 60, 80)
     release()
     pyramid = AllPairsCorrelation(features[0], features[1], 1, 2)
     used, free = used_memory(CPU), free_memory(CPU)
     del pyramid
     assert idle_bytes() == 4 * 4800**2
-    assert used - used_memory(CPU) > 3 * 4800**2 and free_memory(CPU) - free > 3 * 4800**2
+    assert used - used_memory(CPU) > 3 * 4800**2 and free_memory(CPU) - free == 4 * 4800**2
     correlate(features[0], features[1], levels=1, radius=2, method="on_demand")
     assert idle_bytes() == 0
