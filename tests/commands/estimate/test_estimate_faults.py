@@ -60,6 +60,19 @@ def test_without_cuda_auto_computes_on_the_cpu_and_says_so(estimate, pair, outpu
     assert "computing on the CPU: no CUDA device was found" in capsys.readouterr().err
 
 
+SLOWLY = """
+import sys, time
+from flowgru.cli import main
+from flowgru.model.flow_network import FlowNetwork
+def match(*given, real=FlowNetwork.match, **options):
+    time.sleep(0.3)
+    return real(*given, **options)
+FlowNetwork.match = match
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command at a pace at which it still works when a signal comes, however busy the machine is."""
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
@@ -68,8 +81,8 @@ def test_an_interrupted_run_leaves_whole_files_and_the_same_command_goes_on(
     model, tmp_path, output, capsys, number, code
 ):
     video = write_clip(tmp_path / "clip.mp4", moving_frames(16, *SIZE))
-    words = ["estimate", str(video), "--output", str(output), "--model", model, "--iterations", "8", "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "flowgru", *words], stderr=subprocess.PIPE, text=True)
+    words = ["estimate", str(video), "--output", str(output), "--model", model, "--iterations", "1", "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, *words], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 200
     while not list(output.glob("frame_*.flo")) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
