@@ -1,9 +1,13 @@
 """What tests share: the folder of real pairs, one torch thread a worker, memory that is never luckily zero, and a small
 model, its inputs and its command. Nothing of flowgru is imported above: the type checks begin after this file."""
 
+import contextlib
+import copy
+import functools
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Processes that tests start share the cores with other tests, and threads that wait for each other lose much there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     bind_shapes_only_where_arrays_are_named()
+    with contextlib.suppress(ImportError):  # a GPU's tests need no more than pytest
+        from hypothesis import settings
+
+        # The same examples in each run, however long a busy machine takes for them.
+        settings.register_profile("flowgru", deadline=None, derandomize=True, database=None)
+        settings.load_profile("flowgru")
 
 
 def pytest_collection_finish() -> None:
@@ -44,11 +54,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     if not config.pluginmanager.has_plugin("xdist") or hasattr(config, "workerinput"):
         return
-    if config.option.numprocesses is None and not config.option.tx:
-        config.option.numprocesses = "auto"
-        config.option.maxprocesses = config.option.maxprocesses or 4
-        if config.option.dist == "no":
-            config.option.dist = "loadfile"
+    option = config.option
+    if option.numprocesses is None and not option.tx:
+        option.numprocesses = "auto"
+        option.maxprocesses = option.maxprocesses or 4
+    if (option.numprocesses or option.tx) and option.dist == "no" and not option.distload:
+        option.dist = "loadfile"
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +70,8 @@ def data_root(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(autouse=True)
 def seeded_on_one_thread() -> None:
     torch.set_num_threads(1)  # each time: benchmarks, which tests run too, take more
+    if "cv2" in sys.modules:  # what does not need it does not wait for its import
+        sys.modules["cv2"].setNumThreads(1)
     torch.manual_seed(0)
 
 
@@ -88,8 +101,18 @@ def no_power_cut() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def git_is_asked_once() -> Iterator[None]:
+    """The end of every training asks for the commit, which no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Whoever trains has imported it by now; the others do not wait for the import.
+        if provenance := sys.modules.get("flowgru.training.provenance"):
+            patch.setattr(provenance, "commit", functools.cache(provenance.commit))
+        yield
+
+
 @pytest.fixture(scope="session")
-def network() -> "FlowNetwork":
+def random_network() -> "FlowNetwork":
     """A network of random weights whose flow does not leave the picture."""
     from flowgru.config import NetworkConfig
     from flowgru.model.flow_network import FlowNetwork
@@ -102,14 +125,20 @@ def network() -> "FlowNetwork":
     return network
 
 
+@pytest.fixture
+def network(random_network: "FlowNetwork") -> "FlowNetwork":
+    """The same network as an object of its own, so that no later test has what is set on it."""
+    return copy.copy(random_network)
+
+
 @pytest.fixture(scope="session")
-def model(network: "FlowNetwork", tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(random_network: "FlowNetwork", tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same network as a file, whose card says 2 iterations."""
     from flowgru.model.weight_files.model_file import write_model_file
 
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
     card = {"network": {"preset": "compact", "operator": "conv_min_gru"}, "iterations": 2}
-    write_model_file(path, network.state_dict(), card)
+    write_model_file(path, random_network.state_dict(), card)
     return str(path)
 
 

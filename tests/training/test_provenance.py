@@ -10,7 +10,7 @@ from flowgru.config import StageSet
 from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.model.weight_files.card import origin_of
 from flowgru.training import provenance
-from flowgru.training.provenance import licence
+from flowgru.training.provenance import commit, licence
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_the_commit_of_a_checkout_that_is_not_of_this_package_is_not_taken_for_i
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
         subprocess.run([*git, *words], check=True)
     monkeypatch.setattr(provenance, "__file__", str(package))
-    assert provenance.commit() == "unknown"
+    assert commit() == "unknown"
     subprocess.run([*git, "add", "-f", str(package)], check=True)
-    assert provenance.commit().endswith("-dirty")
+    assert commit().endswith("-dirty")
