@@ -10,7 +10,7 @@ from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
 from flowgru.config.require import MAX_PROCESSES, is_ascending, require, require_once, require_refinements, require_seed
 from flowgru.config.synthetic import SyntheticSettings
-from flowgru.errors import value_text
+from flowgru.errors import size_text, value_text
 
 MAX_BATCH = 2**16
 MAX_USES = 4
@@ -239,7 +239,8 @@ class TrainConfig:
         require(0 <= self.coarse_loss < math.inf, "coarse_loss", self.coarse_loss, "0 or more, and finite")
         for each in (part.augmentation for part in self.parts) if self.parts else (self.data,):
             halved = not self.coarse_loss or each.height % 2 == each.width % 2 == 0
-            require(halved, "coarse_loss", self.coarse_loss, f"0 with pictures of {each.height}x{each.width} px")
+            size = size_text((each.height, each.width))
+            require(halved, "coarse_loss", self.coarse_loss, f"0 with pictures of {size}, of which one side is odd")
         require(0 < self.gamma <= 1, "gamma", self.gamma, "above 0 and at most 1")
         require(self.max_flow > 0, "max_flow", self.max_flow, "above 0")
 

@@ -55,7 +55,7 @@ def saved(path: Path) -> list[Frame]:
 
 
 def test_what_is_shown_is_saved_with_its_times(live, tmp_path, monkeypatch, capsys):
-    clock = iter([7.0, 7.0, 7.2, 8.5, 8.6])  # when it begins, and when each picture is shown
+    clock = iter([7.0, 7.2, 8.5, 8.6])  # when each picture is shown
     monkeypatch.setattr(recording, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert live("--source", "test", "--frames", 4, "--save", tmp_path / "a.mp4") == 0
     frames = saved(tmp_path / "a.mp4")

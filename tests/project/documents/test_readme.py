@@ -51,11 +51,12 @@ def test_the_check_runs_the_test_command_word_for_word(tmp_path):
 )
 def test_the_tests_choose_their_processes_where_nobody_else_does(option, expected):
     config: Any = SimpleNamespace(
-        option=SimpleNamespace(tx=[], maxprocesses=None, dist="no", **option),
+        option=SimpleNamespace(tx=[], maxprocesses=None, dist="no", distload=False, **option),
         pluginmanager=SimpleNamespace(has_plugin=lambda name: name == "xdist"),
     )
     runpy.run_path(str(ROOT / "tests/conftest.py"))["pytest_cmdline_main"](config)
     assert config.option.numprocesses == expected
+    assert config.option.dist == ("loadfile" if expected else "no")
 
 
 def test_the_tests_need_no_xdist():
