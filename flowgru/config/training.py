@@ -237,6 +237,9 @@ class TrainConfig:
         require_seed("seed", self.seed)
         require(0 <= self.coarse_first <= 1, "coarse_first", self.coarse_first, "a share, from 0 to 1")
         require(0 <= self.coarse_loss < math.inf, "coarse_loss", self.coarse_loss, "0 or more, and finite")
+        require(
+            not self.coarse_loss or self.coarse_first > 0, "coarse_loss", self.coarse_loss, "0 where coarse_first is 0"
+        )
         for each in (part.augmentation for part in self.parts) if self.parts else (self.data,):
             halved = not self.coarse_loss or each.height % 2 == each.width % 2 == 0
             size = size_text((each.height, each.width))

@@ -14,6 +14,7 @@ from flowgru.console import progress, say, warn
 from flowgru.data.formats.images import level_tensor
 from flowgru.data.video.frames import Frame, FrameSource, open_frames
 from flowgru.data.video.sampling import sampled
+from flowgru.data.video.sources import UnreadableSource
 from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
@@ -46,6 +47,10 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     written stays, and the work goes on after it.
     """
     sources = open_frames(inputs, settings.start, settings.end, Path(settings.output))
+    if settings.on_error == "fail":  # known already, and told before the others' work
+        for source in sources:
+            if isinstance(source, UnreadableSource):
+                raise source.failure
     place = Place(sources, settings)
     refuse_still_picture(sources, settings)
     for source in sources:

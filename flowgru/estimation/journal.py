@@ -75,6 +75,8 @@ class Journal:
         """By clip, what was said of those that were finished."""
         self.begun: dict[str, set[str]] = {}
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
+        self.recorded: dict[str, set[str]] = {}
+        """Those of `begun` that the earlier run's record names: a video beside the first may be a file of the user's own."""
         self._lines = LineJournal(
             folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[place / CARRIED for place in folders]
         )
@@ -96,7 +98,7 @@ class Journal:
         """Begins anew: of the earlier run nothing is taken as written, and its files go once there are new ones."""
         self.discarded = self._listed()
         self.request, self.finished, self.replaces = None, False, True
-        self.flows, self.done, self.begun = {}, {}, {}
+        self.flows, self.done, self.begun, self.recorded = {}, {}, {}, {}
 
     def cut(self, clip: str, num_flows: int) -> None:
         """Of a clip, only so many flows are to be taken as written."""
@@ -156,7 +158,7 @@ class Journal:
         for clip, folder in _places(self.folder, self.request).items():
             if not folder.resolve().is_relative_to(root):
                 continue
-            for name in filter(_is_file_name, sorted(self.begun.get(clip, ()))):
+            for name in filter(_is_file_name, sorted(self.recorded.get(clip, ()))):
                 is_of_video = video is not None and is_video(name, video)
                 found += [folder / name] if is_of_video else files_of_pair(folder, name, self.request)
             found.append(folder / CARRIED)
@@ -177,6 +179,7 @@ class Journal:
                 self.flows.setdefault(clip, []).append(line["flow"])
             if _is_number((line.get("done") or {}).get("seconds")):
                 self.done[clip] = line["done"]
+        self.recorded = {clip: {*names} for clip, names in self.begun.items()}
         return True
 
     def _read_summary(self) -> None:
@@ -202,7 +205,9 @@ class Journal:
         for name, clip in clips.items():
             if first is not None and clip.get("colour_scale") and folders[name].is_dir():
                 videos[name] = {first, *(path.name for path in folders[name].iterdir() if is_video(path.name, first))}
-        self.begun = {name: videos[name] | {flow["name"] for flow in said} for name, said in self.flows.items()}
+        names = {name: {flow["name"] for flow in said} for name, said in self.flows.items()}
+        self.begun = {name: videos[name] | names[name] for name in names}
+        self.recorded = {name: names[name] | (videos[name] & {first}) for name in names}
         self.request, self.finished = request, len(self.done) == len(clips)
 
 

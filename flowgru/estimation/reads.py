@@ -10,6 +10,7 @@ from flowgru.config.estimation import EstimateSettings
 from flowgru.data.video.frames import FrameSource
 from flowgru.estimation.journal import clip_folders
 from flowgru.estimation.matching.initial_flow import FlowFolder
+from flowgru.estimation.opening import is_exported
 from flowgru.model.weight_files.hub import downloaded, is_hub_address
 
 
@@ -30,7 +31,7 @@ class Reads:
         self.model = [model] if model.is_file() else []
         self.weights = [downloaded(settings.model)] if is_hub_address(settings.model) else []
         """What the model's name, size and time do not tell of its weights."""
-        if self.model:
+        if self.model and is_exported(settings.model):
             beside = (model.with_suffix(".bin"), Path(f"{model}.data"))  # what OpenVINO and ONNX keep beside it
             self.weights += [path for path in beside if path.is_file() and path != model]
 
@@ -64,5 +65,6 @@ def _digest(paths: Sequence[Path]) -> str:
     """What is in the files, wherever they lie."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

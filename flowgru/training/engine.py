@@ -21,6 +21,7 @@ from flowgru.config import TrainConfig
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.synthetic.batched.batch import DrawnPairs
+from flowgru.errors import RequestError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
 from flowgru.model.compiled import compile_for_training
@@ -144,6 +145,16 @@ def begin_run(
     """The run as the checkpoint left it, or at its start, and what Fabric has made of its network."""
     torch.manual_seed(config.seed)
     network = make_network() if checkpoint is None else FlowNetwork(config.network)
+    if (
+        config.coarse_loss
+        and fabric.world_size > 1
+        and any("running_mean" in name for name, _ in network.named_buffers())
+    ):
+        # What one process has of batch norm is copied to the others before each pass, and two passes need it as it was.
+        raise RequestError(
+            f"coarse_loss is {config.coarse_loss} with {fabric.world_size} processes and batch norm: expected 0, one "
+            "process or another preset"
+        )
     if compile:
         compile_for_training(network)
     if config.channels_last:

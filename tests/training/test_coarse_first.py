@@ -117,6 +117,11 @@ def test_a_run_from_before_there_were_such_steps_goes_on_with_its_numbers():
         assert drawn_refinements(CONFIG, step)[:2] == expected
 
 
+def test_a_weight_without_such_steps_is_refused():
+    with pytest.raises(RequestError, match=r"coarse_loss is .*0 where coarse_first is 0"):
+        replace(CONFIG, coarse_first=0.0, coarse_loss=0.5)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(RequestError, match=r"coarse_first is .*a share, from 0 to 1"):

@@ -83,6 +83,7 @@ class PairsOfClips(Dataset[FlowSample]):
             noise=settings.noise,
             steady=True,
             fog=settings.fog,
+            grey=settings.grey,
         )
         exposed = expose(torch.stack([frame.picture for frame in shown]), exposure, noise_generator)
         return SyntheticClip([*exposed], [frame.flow for frame in shown[:-1]])

@@ -16,8 +16,9 @@ from flowgru.errors import InputFileError, counted
 ANIMATED_SUFFIXES = (".gif", ".apng", ".avifs")
 """Endings of pictures that are animations as a rule; others may be."""
 
-_OF_SEVERAL = (*ANIMATED_SUFFIXES, ".webp", ".avif", ".tif", ".tiff")
-"""Endings of pictures that are looked into one by one, because many hold several; of many .png, only the first is."""
+_MAY_HOLD_SEVERAL = (".webp", ".avif", ".tif", ".tiff", ".png")
+"""Endings of which the first picture is looked into, and the others only where that one holds several: to look into each of
+thousands would take long."""
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m2v", ".mpv", ".vob", ".ts"),
@@ -69,8 +70,14 @@ def listed(folder: Path) -> list[Path]:
 def told_apart(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     """Those of the paths that are single pictures, and those that are animations or TIFFs of several pages."""
     pictures = [path for path in paths if is_picture(path)]
-    first_png = next((path for path in pictures if path.suffix.lower() == ".png"), None)
-    looked_into = (*_OF_SEVERAL, ".png") if first_png is not None and num_pictures(first_png) > 1 else _OF_SEVERAL
+    firsts: dict[str, Path] = {}
+    for path in pictures:
+        firsts.setdefault(path.suffix.lower(), path)
+    looked_into = {
+        ending
+        for ending, path in firsts.items()
+        if ending in ANIMATED_SUFFIXES or (ending in _MAY_HOLD_SEVERAL and num_pictures(path) > 1)
+    }
     clips = [path for path in pictures if path.suffix.lower() in looked_into and num_pictures(path) > 1]
     of_several = {*clips}
     return [path for path in pictures if path not in of_several], clips
@@ -117,6 +124,15 @@ def has_pictures(folder: Path, least: int = 1) -> bool:
     """Whether a folder that can be read holds so many pictures of kinds that are read."""
     with suppress(InputFileError):
         return sum(map(is_picture, _entries(folder)[0])) >= least
+    return False
+
+
+def holds_nothing_beside(folder: Path, place: Path) -> bool:
+    """Whether a folder that can be read holds no picture and no video, and no folder but the one that leads to `place`."""
+    with suppress(InputFileError):
+        files, folders = _entries(folder)
+        others = [each for each in folders if not place.is_relative_to(each.resolve())]
+        return not others and not any(is_picture(path) or is_video(path) or is_unread(path) for path in files)
     return False
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flowgru.data.video.listing import (
     has_pictures,
+    holds_nothing_beside,
     is_unread,
     is_video,
     named,
@@ -66,18 +67,18 @@ def matched(pattern: str, output: Path | None) -> Matched:
 
 
 def words_without_results(inputs: Sequence[str | Path], output: Path | None) -> list[str | Path]:
-    """The inputs without the output folder, and without folders in or above it that hold no pictures; a warning names them.
+    """The inputs without the output folder, folders in it that hold no pictures, and those above it that hold nothing else.
 
-    A shell that writes out videos/* names the output folder videos/flow among the videos, once it is there. All inputs stay
-    where none other is there.
+    A warning names what is left out. A shell that writes out videos/* names the output folder videos/flow among the videos,
+    once it is there. All inputs stay where none other is there.
     """
     if output is None or not output.is_dir():
         return [*inputs]
     place, results = output.resolve(), []
     for folder in (Path(given) for given in inputs if str(given) and Path(given).is_dir()):
         real = folder.resolve()
-        related = real.is_relative_to(place) or place.is_relative_to(real)
-        if real == place or (related and not has_pictures(folder)):
+        is_inside = real == place or (real.is_relative_to(place) and not has_pictures(folder))
+        if is_inside or (place.is_relative_to(real) and holds_nothing_beside(folder, place)):
             results.append(folder)
     kept = [given for given in inputs if Path(given) not in results]
     if not kept:

@@ -222,3 +222,9 @@ def test_options_that_leave_one_frame_of_a_clip_are_named(estimate, tmp_path, ou
     video = write_clip(tmp_path / "clip.mp4", moving_frames(6, *SIZE))
     assert estimate(video, *options) == 3
     assert said in only_error(capsys) and not output.exists()
+
+
+def test_an_input_that_gives_no_pair_is_told_before_the_work_of_the_others(estimate, tmp_path, folder, output, capsys):
+    (tmp_path / "empty").mkdir()
+    assert estimate(folder, tmp_path / "empty") == 2
+    assert "empty gives 0 picture files" in capsys.readouterr().err and not output.exists()

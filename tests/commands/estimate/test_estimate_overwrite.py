@@ -126,3 +126,11 @@ def test_what_would_go_is_no_input(estimate, folder, short, output, capsys):
     assert estimate(*masks[:2], "--overwrite") == 2
     assert f"--overwrite takes {masks[1]} away, which is an input: name another --output" in only_error(capsys)
     assert contents(output) == before
+
+
+def test_a_video_beside_the_earlier_runs_own_stays(estimate, folder, short, output):
+    """A name like that of a clip's second size is none of the record's."""
+    assert estimate(folder, "--video", "flow.gif") == 0
+    (output / "flow_2.gif").write_bytes(b"a copy")
+    assert estimate(short, "--overwrite") == 0
+    assert names(output) == ["0.flo", "1.flo", "flow_2.gif", "summary.json"]

@@ -64,3 +64,8 @@ def test_a_layer_bends_over_a_clip_as_far_as_over_a_pair():
 def test_no_clip_has_one_frame():
     with pytest.raises(RequestError, match=r"data\.clip_frames is 1: it must be 2 to 64"):
         replace(SETTINGS, clip_frames=1)
+
+
+def test_a_clip_may_be_without_colour():
+    grey = PairsOfClips(replace(SETTINGS, grey=1.0))[1]
+    assert all(torch.equal(picture[:1].expand_as(picture), picture) for picture in (grey.first, grey.second))

@@ -10,6 +10,7 @@ from media import moving_frames, write_clip
 from PIL import Image
 
 from flowgru.data.formats.images import write_image
+from flowgru.data.video import listing
 from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import InputFileError, RequestError
 
@@ -171,3 +172,25 @@ def test_a_missing_file_with_a_colon_is_missing_and_no_url(tmp_path, monkeypatch
         list(open_frames(["rec-10:30.mp4"])[0])
     with pytest.raises(RequestError, match=r"the pattern rec-10:30/\*\.png matches nothing"):
         open_frames(["rec-10:30/*.png"])
+
+
+def test_a_folder_above_the_output_is_an_input_where_it_holds_anything_else(data, tmp_path):
+    """Whether the output folder is there yet changes nothing."""
+    (tmp_path / "other").mkdir()
+    other = write_clip(tmp_path / "other/other.mp4", moving_frames(3))
+    before, _ = opened(other, data, output=data / "flow")
+    (data / "flow").mkdir()
+    after, said = opened(other, data, output=data / "flow")
+    assert [source.name for source in before] == [source.name for source in after] == ["other", "data"] and not said
+    (tmp_path / "results/flow").mkdir(parents=True)
+    after, said = opened(other, tmp_path / "results", output=tmp_path / "results/flow")
+    assert [source.name for source in after] == ["other"] and "is passed over (results)" in said[0]
+
+
+def test_few_of_many_pictures_are_looked_into(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(listing, "num_pictures", lambda path: looked.append(path.name) or 1)
+    paths = [tmp_path / f"{number}{ending}" for ending in (".tif", ".webp", ".png", ".gif") for number in range(9)]
+    stills, clips = listing.told_apart(paths)
+    assert (len(stills), clips) == (36, [])
+    assert sorted(looked) == sorted(["0.tif", "0.webp", "0.png", *(f"{number}.gif" for number in range(9))])

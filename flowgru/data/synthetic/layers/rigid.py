@@ -38,6 +38,12 @@ LEAST_DEPTH = 0.3
 SHORTENED = 0.75
 """What a camera's move is multiplied by, again and again, where it goes too far."""
 
+LEAST_FURTHEST = 1e-6
+"""In pixels: what a camera that stands still may seem to move by rounding."""
+
+MAX_LAYERS = 256
+"""Their numbers have 8 bits."""
+
 MARGIN = 40.0
 """Pixels around a layer's box in which its motion must be one-to-one: they may be looked at, and cover nothing."""
 
@@ -99,6 +105,7 @@ def draw_rigid_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBa
     room = draw_room(draws, lens)
     seen = _seen(room, lens)
     move = draw_move(draws, lens, speed, seen)
+    furthest = max(furthest, LEAST_FURTHEST)
     while not _is_possible(move, lens, room, seen, furthest):
         move = Move(SHORTENED * move.turn, SHORTENED * move.shift)
     things = [
@@ -142,7 +149,7 @@ def draw_things(
     radii = (max(settings.radius[0] * shorter, 2.0), max(settings.radius[1] * shorter, 2.0))
     found: list[tuple[float, Surface]] = []
     planes = torch.stack([surface.plane for surface in room])
-    for _ in range(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1):
+    for _ in range(min(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1, MAX_LAYERS - len(room))):
         shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin)
         ray = lens.ray(*shape.centre)
         inverse_depth = float((planes @ ray).max()) * draws.log_uniform(1.05, 4.0)

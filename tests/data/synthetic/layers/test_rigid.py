@@ -114,3 +114,23 @@ def test_pictures_without_colour_have_three_equal_channels():
     assert all(torch.equal(picture[:1].expand_as(picture), picture) for picture in grey[:2])
     colour = SyntheticPairs(replace(SMALL, rigid=0.0))[1]
     assert torch.equal(colour.flow, grey.flow) and (colour.first.mean(dim=0) - grey.first[0]).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": (254, 254), "radius": (0.05, 0.1)},
+        {"furthest": 1e-17},
+        {"height": 16, "width": 16, "speed": (50.0, 60.0)},
+        {"layers": (0, 0)},
+    ],
+    ids=["many layers", "no way to go", "tiny", "nothing in the room"],
+)
+def test_what_may_be_asked_for_can_be_drawn(change):
+    settings = replace(SMALL, **change)
+    for index in range(3):
+        sample = SyntheticPairs(settings)[index]
+        assert (
+            sample.flow.isfinite().all()
+            and len(SyntheticPairs(settings).drawn(index, bank_of(settings, CPU)).layers) <= 256
+        )
