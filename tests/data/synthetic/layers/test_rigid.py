@@ -129,8 +129,6 @@ def test_pictures_without_colour_have_three_equal_channels():
 def test_what_may_be_asked_for_can_be_drawn(change):
     settings = replace(SMALL, **change)
     for index in range(3):
-        sample = SyntheticPairs(settings)[index]
-        assert (
-            sample.flow.isfinite().all()
-            and len(SyntheticPairs(settings).drawn(index, bank_of(settings, CPU)).layers) <= 256
-        )
+        pairs = SyntheticPairs(settings)
+        assert pairs[index].flow.isfinite().all()
+        assert len(pairs.drawn(index, bank_of(settings, CPU)).layers) <= 256
