@@ -1,13 +1,14 @@
 """Steps whose refinements begin where the network itself comes to at half the size, as estimation with two scales does."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import tiny_run
 import torch
 from lightning_fabric import Fabric
 
-from flowgru.config import SyntheticSettings
+from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -15,6 +16,8 @@ from flowgru.errors import RequestError
 from flowgru.estimation.geometry import resize_flow, resize_picture
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.model.flow_network import FlowNetwork
+from flowgru.training.engine import begin_run
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.losses import loss_of
 from flowgru.training.objective import _add_gradient, halved_truth
@@ -120,6 +123,15 @@ def test_a_run_from_before_there_were_such_steps_goes_on_with_its_numbers():
 def test_a_weight_without_such_steps_is_refused():
     with pytest.raises(RequestError, match=r"coarse_loss is .*0 where coarse_first is 0"):
         replace(CONFIG, coarse_first=0.0, coarse_loss=0.5)
+
+
+def test_several_processes_with_batch_norm_are_refused():
+    """Each pass would change what the pass before has kept for its gradient."""
+    config = replace(CONFIG, network=NetworkConfig("large", "conv_gru"), coarse_loss=0.5)
+    with pytest.raises(
+        RequestError, match=r"coarse_loss is 0\.5 with 2 processes and batch norm: expected 0"
+    ):
+        begin_run(Mock(spec=Fabric, world_size=2), config, lambda: FlowNetwork(config.network), None, compile=False)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
