@@ -128,9 +128,7 @@ def test_a_weight_without_such_steps_is_refused():
 def test_several_processes_with_batch_norm_are_refused():
     """Each pass would change what the pass before has kept for its gradient."""
     config = replace(CONFIG, network=NetworkConfig("large", "conv_gru"), coarse_loss=0.5)
-    with pytest.raises(
-        RequestError, match=r"coarse_loss is 0\.5 with 2 processes and batch norm: expected 0"
-    ):
+    with pytest.raises(RequestError, match=r"coarse_loss is 0\.5 with 2 processes and batch norm: expected 0"):
         begin_run(Mock(spec=Fabric, world_size=2), config, lambda: FlowNetwork(config.network), None, compile=False)
 
 
