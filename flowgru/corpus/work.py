@@ -34,7 +34,7 @@ from flowgru.corpus.tasks import REFUSED, Outcome, PackTask, Task
 from flowgru.data.classical import use_threads
 from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.errors import FlowgruError, InputFileError, MachineError, lacks_memory, one_line
-from flowgru.estimation.clips import clip_stream, read_initial_flow
+from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import open_matcher, open_network

@@ -1,7 +1,7 @@
 """The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,13 @@ import torch
 
 from flowgru.config.estimation import EstimateSettings
 from flowgru.console import progress, say, warn
-from flowgru.data.formats.images import level_tensor
-from flowgru.data.video.frames import Frame, FrameSource, open_frames
-from flowgru.data.video.sampling import sampled
+from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.data.video.sources import UnreadableSource
-from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
+from flowgru.errors import InputFileError, RequestError, counted, size_text
+from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.journal import SAID_OF_CLIP
-from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
     ClipReport,
@@ -31,7 +29,7 @@ from flowgru.estimation.outputs import (
 )
 from flowgru.estimation.pair_files import EarlierFlows, PairToWrite, read_carried
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND, write_side_by_side
-from flowgru.estimation.stream import PairFlow, PairGiven, StreamFrame, matched_flows, read_ahead
+from flowgru.estimation.stream import PairFlow, PairGiven, matched_flows, read_ahead
 from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import KeptFolders, make_folders, remove_empty
 from flowgru.model.compiled import compile_seconds
@@ -272,21 +270,3 @@ class Estimation:
             "peak_memory_mib": round(peak_memory(self.device) / 2**20, 1),
             "clips": [asdict(report) for report in reports],
         }
-
-
-def clip_stream(source: FrameSource, *, stride: int = 1, fps: float | None = None) -> Iterator[StreamFrame]:
-    """The frames that are used of a clip, see sampled. InputFileError where two picture files have different sizes."""
-    before = None
-    for frame in sampled(source, source.name, stride=stride, fps=fps):
-        if before is not None and before.segment == frame.segment and before.image.shape != frame.image.shape:
-            raise InputFileError(
-                f"{before.name} is {sides(before.image.shape)} and {frame.name} {size_text(frame.image.shape)}: "
-                "both frames of a pair must have one size, before --resize too: scale one of the files"
-            )
-        before = frame
-        yield StreamFrame(level_tensor(frame.image)[None], frame, frame.segment)
-
-
-def read_initial_flow(folder: FlowFolder, first: Frame, size: tuple[int, ...], /, *, backward: bool) -> InitialFlow:
-    """The initial flow of a pair, in a file that is named as its result."""
-    return folder.read(f"{first.name}_backward" if backward else first.name, size, backward=backward)

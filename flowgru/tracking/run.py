@@ -17,7 +17,7 @@ from flowgru.data.drawing import rainbow, with_points
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
-from flowgru.estimation.clips import clip_stream
+from flowgru.estimation.clip_frames import clip_stream
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND

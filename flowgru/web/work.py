@@ -15,7 +15,7 @@ from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import image_size, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import InputFileError, RequestError, size_text
-from flowgru.estimation.clips import clip_stream
+from flowgru.estimation.clip_frames import clip_stream
 from flowgru.estimation.opening import open_network
 from flowgru.estimation.outputs import refuse_clashing_names
 from flowgru.estimation.pair_files import PairToWrite

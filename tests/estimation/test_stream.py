@@ -16,7 +16,7 @@ from flowgru.config.way import Way
 from flowgru.data.formats.images import level_tensor, to_tensor
 from flowgru.data.starts import dis_start
 from flowgru.data.video.frames import open_frames
-from flowgru.estimation.clips import clip_stream
+from flowgru.estimation.clip_frames import clip_stream
 from flowgru.estimation.geometry import warn_of_distortion
 from flowgru.estimation.public.flows import estimate_pairs
 from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
