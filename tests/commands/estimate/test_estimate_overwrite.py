@@ -5,18 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from estimates import SIZE, PictureDifference, names, only_error, write
+from estimates import SIZE, names, only_error, write
 from media import noisy_frames
 
 from flowgru.data.formats.images import write_image
-from flowgru.estimation.matching.matcher import PairMatcher
 
 pytestmark = pytest.mark.usefixtures("without_a_network")
-
-
-@pytest.fixture
-def without_a_network(monkeypatch):
-    monkeypatch.setattr("flowgru.estimation.clips.open_network", lambda settings: PictureDifference())
 
 
 @pytest.fixture
@@ -27,19 +21,6 @@ def short(tmp_path) -> Path:
     return tmp_path / "short"
 
 
-def stop_after(monkeypatch, number: int) -> None:
-    """Lets Ctrl-C come after so many pairs."""
-    match, matched = PairMatcher.match, []
-
-    def counted(self, *args, **options):
-        if len(matched) == number:
-            raise KeyboardInterrupt
-        matched.append(1)
-        return match(self, *args, **options)
-
-    monkeypatch.setattr(PairMatcher, "match", counted)
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -47,12 +28,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("options", [(), ("--backward", "--video", "flow.gif"), ("--format", "npz", "--arrows")])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_what_the_earlier_run_lists_does_not_stay_among_the_new_flows(
-    estimate, folder, short, output, capsys, monkeypatch, options, stopped
+    estimate, folder, short, output, capsys, stop_after, options, stopped
 ):
-    with monkeypatch.context() as patch:
-        if stopped:
-            stop_after(patch, 4)
-        assert estimate(folder, *options) == (130 if stopped else 0)
+    stop_after(4 if stopped else None)
+    assert estimate(folder, *options) == (130 if stopped else 0)
+    stop_after(None)
     (output / "frame_1_mine.txt").write_text("mine")
     assert estimate(short, "--overwrite") == 0
     assert names(output) == ["0.flo", "1.flo", "frame_1_mine.txt", "summary.json"]
@@ -60,11 +40,11 @@ def test_what_the_earlier_run_lists_does_not_stay_among_the_new_flows(
     assert estimate(short) == 0 and "holds the 2 flows of this command already" in capsys.readouterr().out
 
 
-def test_what_lies_in_the_folders_of_several_clips_goes_too(estimate, folder, short, output, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 11)
-        assert estimate(folder, short, "--warm-start", "--video") == 130 and (output / "walk/flow.mp4").is_file()
-        assert (output / "short/estimate.carried.npz").is_file()
+def test_what_lies_in_the_folders_of_several_clips_goes_too(estimate, folder, short, output, stop_after):
+    stop_after(11)
+    assert estimate(folder, short, "--warm-start", "--video") == 130 and (output / "walk/flow.mp4").is_file()
+    assert (output / "short/estimate.carried.npz").is_file()
+    stop_after(None)
     (output / "walk/frame_99.flo").write_bytes(b"mine")
     assert estimate(short, "--overwrite") == 0
     assert {str(Path(path).relative_to(output)) for path in contents(output)} == {
@@ -78,27 +58,26 @@ def test_what_lies_in_the_folders_of_several_clips_goes_too(estimate, folder, sh
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize("why", ["stopped", "unreadable"])
 def test_where_nothing_new_is_written_all_stays_and_the_earlier_command_goes_on(
-    estimate, folder, short, output, monkeypatch, finished, why
+    estimate, folder, short, output, stop_after, finished, why
 ):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 10 if finished else 4)
-        assert estimate(folder) == (0 if finished else 130)
+    stop_after(10 if finished else 4)
+    assert estimate(folder) == (0 if finished else 130)
     before = contents(output)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 0 if why == "stopped" else 1)
-        if why == "unreadable":
-            (short / "0.png").write_bytes(b"no picture")
-        assert estimate(short, "--overwrite") == (130 if why == "stopped" else 3)
+    stop_after(0 if why == "stopped" else 1)
+    if why == "unreadable":
+        (short / "0.png").write_bytes(b"no picture")
+    assert estimate(short, "--overwrite") == (130 if why == "stopped" else 3)
     assert contents(output) == before
+    stop_after(None)
     assert estimate(folder) == 0 and len(names(output)) == 11
 
 
-def test_the_run_that_is_stopped_has_only_its_own_flows(estimate, folder, output, monkeypatch):
+def test_the_run_that_is_stopped_has_only_its_own_flows(estimate, folder, output, stop_after):
     assert estimate(folder) == 0
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        assert estimate(folder, "--overwrite", "--iterations", 2) == 130
+    stop_after(2)
+    assert estimate(folder, "--overwrite", "--iterations", 2) == 130
     assert names(output) == ["estimate.jsonl", "frame_1.flo", "frame_2.flo"]
+    stop_after(None)
     assert estimate(folder, "--iterations", 2) == 0 and len(names(output)) == 11
 
 

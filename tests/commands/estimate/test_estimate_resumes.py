@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-from estimates import SIZE, PictureDifference, names, only_error
+from estimates import SIZE, names, only_error
 from media import moving_frames, noisy_frames, write_clip
 
 from flowgru.config.choices import FlowFormat
@@ -21,31 +20,6 @@ from flowgru.estimation.matching.matcher import PairMatcher
 pytestmark = pytest.mark.usefixtures("without_a_network")
 
 FLOWS = [f"frame_{number}.flo" for number in range(1, 11)]
-
-
-@pytest.fixture
-def without_a_network(monkeypatch):
-    monkeypatch.setattr("flowgru.estimation.clips.open_network", lambda settings: PictureDifference())
-
-
-@pytest.fixture
-def stop_after(monkeypatch) -> Callable[[int | None], list[int]]:
-    """Lets Ctrl-C come after so many pairs; gives a list that grows with every pair that is matched."""
-    match = PairMatcher.match
-
-    def arm(number: int | None) -> list[int]:
-        matched: list[int] = []
-
-        def counted(self, *args, **options):
-            if len(matched) == number:
-                raise KeyboardInterrupt
-            matched.append(1)
-            return match(self, *args, **options)
-
-        monkeypatch.setattr(PairMatcher, "match", counted)
-        return matched
-
-    return arm
 
 
 def flows(folder: Path) -> list[np.ndarray]:
