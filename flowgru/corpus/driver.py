@@ -26,6 +26,7 @@ from flowgru.corpus.workers.opening import opened_engine
 from flowgru.corpus.workers.slurm import job_settings
 from flowgru.errors import InputFileError, MachineError, RequestError, counted
 from flowgru.estimation.opening import is_exported, open_network
+from flowgru.model.exported.formats import kept_beside
 from flowgru.model.pair_network import PairNetwork
 from flowgru.model.weight_files.hub import is_hub_address
 from flowgru.model.weight_files.loading import RELEASED
@@ -97,9 +98,8 @@ def weights_digest(network: PairNetwork, model: str) -> str:
             digest.update(name.encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     else:
-        # What OpenVINO and ONNX keep beside it.
-        for path in (Path(model), Path(model).with_suffix(".bin"), Path(f"{model}.data")):
-            digest.update(path.read_bytes() if path.is_file() else b"")
+        for path in (Path(model), *kept_beside(Path(model))):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from flowgru.data.video.frames import FrameSource
 from flowgru.estimation.journal import clip_folders
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import is_exported
+from flowgru.model.exported.formats import kept_beside
 from flowgru.model.weight_files.hub import downloaded, is_hub_address
 
 
@@ -32,8 +33,7 @@ class Reads:
         self.weights = [downloaded(settings.model)] if is_hub_address(settings.model) else []
         """What the model's name, size and time do not tell of its weights."""
         if self.model and is_exported(settings.model):
-            beside = (model.with_suffix(".bin"), Path(f"{model}.data"))  # what OpenVINO and ONNX keep beside it
-            self.weights += [path for path in beside if path.is_file() and path != model]
+            self.weights += kept_beside(model)
 
     @property
     def files(self) -> list[Path]:

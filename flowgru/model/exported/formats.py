@@ -168,6 +168,11 @@ def format_of(path: Path) -> Format | None:
     return next((format for format in FORMATS.values() if format.suffixes[0] == path.suffix), None)
 
 
+def kept_beside(path: Path) -> list[Path]:
+    """The files in which OpenVINO and ONNX keep the weights of a file, as far as they are there."""
+    return [each for each in (path.with_suffix(".bin"), Path(f"{path}.data")) if each.is_file()]
+
+
 def runnable_suffixes() -> list[str]:
     """Endings of the exported files that `flowgru estimate` runs."""
     return [format.suffixes[0] for format in FORMATS.values() if format.runnable]
