@@ -37,7 +37,7 @@ def draw_plain_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBa
 def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) -> tuple[list[Layer], bool]:
     """The background and the cut-outs over it, from back to front, and whether (almost) nothing moves."""
     height, width = settings.height, settings.width
-    shorter, diagonal = min(height, width), math.hypot(height, width)
+    diagonal = math.hypot(height, width)
 
     speed, still = draw_speed(draws, settings)
     still_background = not still and draws.chance(settings.still_background_share)
@@ -52,9 +52,8 @@ def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) ->
     background = tempered(camera.seen_at(1.0, tilted=True), whole, furthest)
     layers = [Layer(None, Motion(background, waves), draw_paint(draws, bank))]
 
-    fewest, most = settings.layers
-    radii = (max(settings.radius[0] * shorter, 2.0), max(settings.radius[1] * shorter, 2.0))
-    for _ in range(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1):
+    radii = radii_of(settings)
+    for _ in range(draw_count(draws, settings)):
         untextured = bool(settings.untextured) and draws.chance(settings.untextured)
         shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin, large=untextured)
         own_speed = speed * math.exp(draws.normal(0.8)) if draws.chance(0.5 if still_background else 0.75) else 0.0
@@ -77,6 +76,18 @@ def draw_speed(draws: Draws, settings: SyntheticSettings) -> tuple[float, bool]:
     speed = draws.log_uniform(slowest, max(slowest, min(fastest * diagonal / REFERENCE_DIAGONAL, settings.most_speed)))
     still = draws.chance(settings.static_share)
     return (draws.choice((0.0, draws.uniform(0.02, 0.06))) if still else speed), still
+
+
+def draw_count(draws: Draws, settings: SyntheticSettings) -> int:
+    """How many cut-outs there are; few are more likely than many."""
+    fewest, most = settings.layers
+    return int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1
+
+
+def radii_of(settings: SyntheticSettings) -> tuple[float, float]:
+    """The smallest and the largest radius of a cut-out, in pixels."""
+    shorter, (smallest, largest) = min(settings.height, settings.width), settings.radius
+    return max(smallest * shorter, 2.0), max(largest * shorter, 2.0)
 
 
 class Camera(NamedTuple):

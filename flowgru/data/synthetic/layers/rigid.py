@@ -17,7 +17,7 @@ from torch import Tensor
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.synthetic.layers import outlines
-from flowgru.data.synthetic.layers.collage import draw_speed, limited
+from flowgru.data.synthetic.layers.collage import draw_count, draw_speed, limited, radii_of
 from flowgru.data.synthetic.layers.outlines import Outline, Part
 from flowgru.data.synthetic.layers.shapes import Shape, draw_shape
 from flowgru.data.synthetic.motion import Motion
@@ -83,13 +83,19 @@ class Move(NamedTuple):
 
     turn: Vector
     """Around x, y and z, in rad."""
+    rotation: Float64[Tensor, "3 3"]
+    """The same as a matrix."""
     shift: Vector
+
+    @classmethod
+    def of(cls, turn: Vector, shift: Vector) -> "Move":
+        x, y, z = turn.tolist()
+        skew = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
+        return cls(turn, torch.linalg.matrix_exp(skew), shift)
 
     def homography(self, lens: Lens, surface: Surface) -> Float64[Tensor, "3 3"]:
         """How a surface moves in the picture; the third number of what it makes of (x, y, 1) is the depth's growth."""
-        x, y, z = self.turn.tolist()
-        skew = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
-        around = torch.linalg.matrix_exp(skew) + torch.outer(self.shift + surface.own_shift, surface.plane)
+        around = self.rotation + torch.outer(self.shift + surface.own_shift, surface.plane)
         return torch.linalg.solve(lens.matrix, lens.matrix @ around, left=False)
 
 
@@ -100,14 +106,13 @@ def draw_rigid_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBa
     """
     height, width = settings.height, settings.width
     lens = Lens(draws.log_uniform(0.6, 2.0) * width, (width / 2, height / 2))
-    furthest = settings.furthest * math.hypot(height, width)
+    furthest = max(settings.furthest * math.hypot(height, width), LEAST_FURTHEST)
     speed, still = draw_speed(draws, settings)
     room = draw_room(draws, lens)
     seen = _seen(room, lens)
     move = draw_move(draws, lens, speed, seen)
-    furthest = max(furthest, LEAST_FURTHEST)
     while not _is_possible(move, lens, room, seen, furthest):
-        move = Move(SHORTENED * move.turn, SHORTENED * move.shift)
+        move = Move.of(SHORTENED * move.turn, SHORTENED * move.shift)
     things = [
         thing
         for thing in draw_things(draws, settings, lens, room, 0.0 if still else speed)
@@ -145,11 +150,10 @@ def draw_things(
 ) -> list[Surface]:
     """Flat cut-outs in front of the room; some move by themselves, as fast as `speed` or at another speed."""
     height, width = settings.height, settings.width
-    shorter, (fewest, most) = min(height, width), settings.layers
-    radii = (max(settings.radius[0] * shorter, 2.0), max(settings.radius[1] * shorter, 2.0))
+    radii = radii_of(settings)
     found: list[tuple[float, Surface]] = []
     planes = torch.stack([surface.plane for surface in room])
-    for _ in range(min(int(draws.log_uniform(fewest + 1.0, most + 1.999)) - 1, MAX_LAYERS - len(room))):
+    for _ in range(min(draw_count(draws, settings), MAX_LAYERS - len(room))):
         shape = draw_shape(draws, height, width, radii, settings.holes, settings.thin)
         ray = lens.ray(*shape.centre)
         inverse_depth = float((planes @ ray).max()) * draws.log_uniform(1.05, 4.0)
@@ -184,9 +188,9 @@ def draw_move(draws: Draws, lens: Lens, speed: float, seen: Seen) -> Move:
         rate * limited(draws.normal(0.5)) * turning,
         speed / math.hypot(x, y) * 0.5 * limited(draws.normal(0.5)) * draws.chance(0.4),
     )
-    little = Move(torch.zeros_like(turn), -1e-4 * way)
+    little = Move.of(torch.zeros_like(turn), -1e-4 * way)
     lengths = [each for surface, places in seen for each in _lengths(little.homography(lens, surface), places)]
-    return Move(turn, little.shift * speed * draws.uniform(0.6, 1.4) * len(lengths) / sum(lengths))
+    return Move.of(turn, little.shift * speed * draws.uniform(0.6, 1.4) * len(lengths) / sum(lengths))
 
 
 def vector(x: float, y: float, z: float) -> Vector:
