@@ -18,6 +18,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.evaluation.trust import calibration, sparsification_error
 from flowgru.grid import lengths
 from flowgru.model.weight_files.loading import load_model
@@ -42,7 +43,7 @@ def main() -> None:
     table = Table("What a model knows of its error", said, columns, lines=given.json)
     way = resolve_way(network.card)
     for each in dict.fromkeys((way, replace(way, polish=False), Way(12))):
-        matcher = PairMatcher(network, each, confidence=True)
+        matcher = PairMatcher(network, MatchSettings(each, confidence=True))
         errors, sure = [], []
         for pair in pairs:
             found = matcher.match(pair.first[None], pair.second[None])

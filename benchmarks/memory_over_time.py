@@ -35,7 +35,8 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.clip import PairsOfClips
-from flowgru.evaluation.evaluate import Estimator, Samples, evaluate, follows, network_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import Estimator, NetworkEstimator, Samples, evaluate, follows
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 
@@ -114,7 +115,7 @@ def consecutive(root: str) -> Iterator[tuple[str, Samples]]:
 
 def measure(table: Table, beginning: tuple[str, str, str], network: FlowNetwork, way: Way, samples: Samples) -> None:
     """The rows of a model on a set."""
-    plain, warm = (network_estimator(network, way, warm_start=warm) for warm in (False, True))
+    plain, warm = (NetworkEstimator(network, MatchSettings(way, warm_start=warm)) for warm in (False, True))
     rows = {ALONE: forgetting(plain), "warm start": without_memory(warm)}
     if network.config.memory:
         rows |= {"memory": plain, "memory and warm start": warm}

@@ -21,6 +21,7 @@ from flowgru.data.classical import dis_flow
 from flowgru.data.formats.images import to_levels
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.estimation.geometry import occlusion_mask
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.model.weight_files.loading import load_model
 
@@ -31,7 +32,7 @@ FlowsOfPair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def network_flows(network, way: Way) -> FlowsOfPair:
     def both(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         frames = [StreamFrame(picture[None], number) for number, picture in enumerate((first, second))]
-        (found,) = pair_flows(frames, network, way, backward=True)
+        (found,) = pair_flows(frames, network, MatchSettings(way, backward=True))
         assert found.backward is not None
         return found.forward.cpu(), found.backward.cpu()
 

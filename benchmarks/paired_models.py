@@ -18,7 +18,8 @@ from flowgru.benchmarking.timing import Table
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator, evaluate
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 
@@ -38,7 +39,7 @@ NEAR_NOTHING = 0.005
 
 def errors(network: FlowNetwork, pairs: SyntheticPairs, way: Way) -> np.ndarray:
     """epe_per_image of each pair, in pixels."""
-    found = evaluate(network_estimator(network, way), pairs)
+    found = evaluate(NetworkEstimator(network, MatchSettings(way)), pairs)
     return np.array([pair.metrics["epe_per_image"] for pair in found.pairs])
 
 

@@ -20,7 +20,8 @@ from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import gate
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import counted
-from flowgru.evaluation.evaluate import Estimate, Estimator, Samples, evaluate, network_estimator, picture_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import Estimate, Estimator, NetworkEstimator, Samples, evaluate, picture_estimator
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.types import Flow
@@ -38,7 +39,7 @@ def rows(network: FlowNetwork, name: str) -> Iterator[tuple[str, Estimator]]:
     without = replace(way, polish=False, scales=1, coarse_iterations=None, hold=0)
 
     def of(way: Way) -> Estimator:
-        return network_estimator(network, way, padding=padding_mode(name))
+        return NetworkEstimator(network, MatchSettings(way, padding=padding_mode(name)))
 
     yield DIS, picture_estimator(dis_flow)
     yield "zero flow", picture_estimator(zero_flow)

@@ -24,7 +24,8 @@ from flowgru.config.way import resolve_way
 from flowgru.data.classical import dis_flow, dis_or_zero, grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import MAX_DISTANCE, Grey, PictureFlow, gate, refine_variational
-from flowgru.evaluation.evaluate import network_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.weight_files.loading import load_model
 
@@ -87,7 +88,7 @@ def main() -> None:
     given = parsed(parser)
     network = load_model(given.model, begin(given))
     way = replace(resolve_way(network.card), initial_flow="dis", polish=False)
-    estimator, pairs = network_estimator(network, way), held_out_pairs(given)
+    estimator, pairs = NetworkEstimator(network, MatchSettings(way)), held_out_pairs(given)
     errors: dict[str, list[float]] = {name: [] for name in ROWS}
     seconds: dict[str, list[float]] = {name: [] for name in ROWS}
     for pair in (pairs[index] for index in range(given.pairs)):

@@ -24,6 +24,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.config.way import resolve_way
 from flowgru.data.synthetic.clip import ExactTracks, exact_tracks, render_clip
 from flowgru.estimation.matching.matcher import PairMatcher, PairResult
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame
 from flowgru.model.weight_files.loading import load_model
 from flowgru.tracking.chains import Followed
@@ -65,7 +66,9 @@ def main() -> None:
         clip = render_clip(settings, index, given.frames)
         frames = [StreamFrame(frame[None], number) for number, frame in enumerate(clip.frames)]
         way = resolve_way(network.card)
-        matcher = RememberingMatcher(network, way, backward=True, remembers=given.frames, confidence=True)
+        matcher = RememberingMatcher(
+            network, MatchSettings(way, backward=True, confidence=True), remembers=given.frames
+        )
         for name, strides in rows.items():
             found[name].append(scores(truth, [each.points for each in follow(frames, points, matcher, strides)]))
             print(index, name, *(f"{share:.1f}" for share in found[name][-1]), file=sys.stderr, flush=True)

@@ -25,6 +25,7 @@ from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_clip
 from flowgru.errors import FlowgruError, MachineError, RequestError, size_text
 from flowgru.estimation.geometry import resize_picture
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
@@ -47,7 +48,7 @@ def video_flows(
     MachineError where memory does not suffice: a smaller plan would not be what was to be measured.
     """
     stream = (StreamFrame(frames[index : index + 1], index) for index in range(len(frames)))
-    pairs = pair_flows(stream, network, Way(iterations), precision=precision, on_lack="fail")
+    pairs = pair_flows(stream, network, MatchSettings(Way(iterations), precision=precision, on_lack="fail"))
     return [pair.forward for pair in pairs]
 
 

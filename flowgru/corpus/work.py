@@ -37,7 +37,7 @@ from flowgru.errors import FlowgruError, InputFileError, MachineError, lacks_mem
 from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.estimation.opening import open_matcher, open_network
+from flowgru.estimation.opening import match_settings, open_network
 from flowgru.estimation.stream import PairGiven, matched_flows
 from flowgru.model.memory import peak_memory
 
@@ -107,9 +107,7 @@ def matcher_of(settings: CorpusSettings) -> PairMatcher:
                 network = open_network(settings)
             except FlowgruError as error:
                 raise Unfit(str(error)) from error
-        _MATCHERS[key] = open_matcher(
-            network, settings, warm_start=settings.warm_start, resize=settings.size_to_compute()
-        )
+        _MATCHERS[key] = PairMatcher(network, match_settings(network, settings, resize=settings.size_to_compute()))
     return _MATCHERS[key]
 
 

@@ -18,7 +18,8 @@ from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
 from flowgru.estimation.journal import SAID_OF_CLIP
-from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
+from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.opening import match_settings, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
     ClipReport,
     Place,
@@ -77,14 +78,9 @@ class Estimation:
         self.compile_seconds = 0.0
         """What first pairs took to compile for; it is part of the clips' seconds."""
         self.way = settings.way(self.network.card)
-        self.matcher = open_matcher(
-            self.network,
-            settings,
-            warm_start=settings.warm_start,
-            backward=settings.backward,
-            resize=settings.size_to_compute(),
-            confidence=settings.confidence,
-        )
+        size, backward, confidence = settings.size_to_compute(), settings.backward, settings.confidence
+        asked = match_settings(self.network, settings, backward=backward, resize=size, confidence=confidence)
+        self.matcher = PairMatcher(self.network, asked)
         self.expected_memory = ExpectedMemory(self.network, self.way, settings)
         self.num_written = 0
         """Flows that this run has written."""

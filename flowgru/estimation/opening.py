@@ -8,7 +8,7 @@ import torch
 from flowgru.config.model_settings import ModelSettings
 from flowgru.console import say, warn
 from flowgru.errors import MachineError, RequestError, counted
-from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.exported.formats import runnable_suffixes
 from flowgru.model.pair_network import PairNetwork
@@ -46,11 +46,11 @@ def warn_without_gpu(settings: ModelSettings, network: PairNetwork) -> None:
         warn("computing on the CPU: no CUDA device was found")
 
 
-def open_matcher(network: PairNetwork, settings: ModelSettings, **more: Any) -> PairMatcher:
-    """What matches pairs as the settings of a command ask; `more` is what not every command has, as PairMatcher names it."""
-    return PairMatcher(
-        network,
+def match_settings(network: PairNetwork, settings: ModelSettings, **more: Any) -> MatchSettings:
+    """How pairs are matched as the settings of a command ask; `more`: fields of MatchSettings that not every command has."""
+    return MatchSettings(
         settings.way(network.card),
+        warm_start=settings.warm_start,
         precision=settings.precision,
         tiles=settings.rows_and_columns(),
         stop_below=settings.stop_below,

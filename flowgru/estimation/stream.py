@@ -4,18 +4,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from flowgru.config.choices import Precision
-from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
 from flowgru.estimation.matching.initial_flow import InitialFlow, going_on
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images, Levels
 
@@ -95,52 +94,20 @@ class PairGiven(Protocol):
 
 
 def pair_flows(
-    frames: Iterable[StreamFrame],
-    network: PairNetwork,
-    way: Way,
-    *,
-    given: PairGiven | None = None,
-    warm_start: bool = False,
-    backward: bool = False,
-    resize: tuple[int, int] | float | None = None,
-    precision: Precision = "32",
-    tiles: tuple[int, int] = (1, 1),
-    stop_below: float | None = None,
-    on_lack: Literal["shrink", "fail"] = "shrink",
-    confidence: bool = False,
+    frames: Iterable[StreamFrame], network: PairNetwork, settings: MatchSettings, *, given: PairGiven | None = None
 ) -> Iterator[PairFlow]:
     """The flow of every pair of neighbouring frames of one segment and size.
 
-    way: refinements, where they begin, and what is done after; "given" needs `given`, which is asked once for each pair
-    and direction.
-    warm_start: begin at the previous pair's flow; the first pair, a pair across a cut and the one after it have none.
-    resize: compute at this (height, width) or scale; the flow comes back at the frames' size, in their pixels.
-    backward: the other direction too.
-    tiles: rows and columns of overlapping tiles.
-    stop_below: ends refinements early, see FlowNetwork.forward.
-
-    on_lack: where memory does not suffice, "shrink" tries the pair again with the correlation on demand, then in 2x2 tiles,
-    with a warning, and further pairs of that size as well. MachineError where that does not help, or where it is "fail".
-    confidence: also how sure the network is of each forward flow, where it has a mixture head.
+    settings: with warm_start each pair begins at the previous pair's flow; the first pair, a pair across a cut and the one
+    after it have none.
+    given: where each pair and direction begins, which is asked once for each; the way's initial flow "given" needs it.
 
     A network with a memory (network.memory) carries it from each forward flow to the next, and begins anew with it in the
     same places.
 
     An error of the stream is raised after the pairs of the frames that came before it.
     """
-    matcher = PairMatcher(
-        network,
-        way,
-        warm_start=warm_start,
-        backward=backward,
-        resize=resize,
-        precision=precision,
-        tiles=tiles,
-        stop_below=stop_below,
-        on_lack=on_lack,
-        confidence=confidence,
-    )
-    return matched_flows(frames, matcher, given=given)
+    return matched_flows(frames, PairMatcher(network, settings), given=given)
 
 
 def matched_flows(
@@ -155,7 +122,7 @@ def matched_flows(
     known: says of a pair, by the source of its first frame, that its flow is known already and not to be given: where the
     next pair begins then if it goes on, by direction. None for a pair that is to be matched.
     """
-    directions = (False, True)[: 1 + matcher.backward]
+    directions = (False, True)[: 1 + matcher.settings.backward]
     previous, handover = None, Handover()
     for frame, following in _with_following(frames):
         starts_pair = following is not None and are_pair(frame, following)

@@ -1,6 +1,7 @@
 """Measures any way to estimate flow, learned or classical, on any data set, through the same lines of code."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -8,17 +9,16 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from flowgru.config.choices import Precision
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.way import Way
 from flowgru.data.formats.images import to_levels
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError
 from flowgru.estimation.matching.initial_flow import InitialFlow, going_on
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.estimation.opening import match_settings
 from flowgru.evaluation.metrics import FlowErrors
-from flowgru.grid import PaddingMode
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Flow, Images
 
@@ -170,8 +170,8 @@ def evaluate(
 class NetworkEstimator:
     """An Estimator by a network, computed as pair_flows computes its flow."""
 
-    def __init__(self, matcher: PairMatcher) -> None:
-        self._matcher = matcher
+    def __init__(self, network: PairNetwork, settings: MatchSettings) -> None:
+        self._matcher = PairMatcher(network, replace(settings, can_resize=False))
 
     def __call__(self, first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
         found = self._matcher.match(first, second, [start])
@@ -185,46 +185,7 @@ class NetworkEstimator:
 
 def benchmark_estimator(network: PairNetwork, settings: ModelSettings, benchmark: str) -> NetworkEstimator:
     """An opened network's flow as the settings ask for it, padded as is usual on that benchmark."""
-    return network_estimator(
-        network,
-        settings.way(network.card),
-        padding=padding_mode(benchmark),
-        warm_start=settings.warm_start,
-        precision=settings.precision,
-        tiles=settings.rows_and_columns(),
-        stop_below=settings.stop_below,
-        cuda_graph=settings.cuda_graph,
-    )
-
-
-def network_estimator(
-    network: PairNetwork,
-    way: Way,
-    *,
-    padding: PaddingMode = "sintel",
-    warm_start: bool = False,
-    precision: Precision = "32",
-    tiles: tuple[int, int] = (1, 1),
-    stop_below: float | None = None,
-    cuda_graph: bool = True,
-) -> NetworkEstimator:
-    """A network's flow on its way, computed on the network's device.
-
-    warm_start: carry the coarse flow along by itself, for the next pair to start at.
-    cuda_graph: see PairMatcher.
-    """
-    matcher = PairMatcher(
-        network,
-        way,
-        padding=padding,
-        warm_start=warm_start,
-        precision=precision,
-        tiles=tiles,
-        stop_below=stop_below,
-        can_resize=False,
-        cuda_graph=cuda_graph,
-    )
-    return NetworkEstimator(matcher)
+    return NetworkEstimator(network, match_settings(network, settings, padding=padding_mode(benchmark)))
 
 
 def picture_estimator(method: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Estimator:

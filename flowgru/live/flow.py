@@ -11,7 +11,8 @@ from torch import Tensor
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.lettering import lettered
 from flowgru.data.video.reader import Frame
-from flowgru.estimation.opening import open_matcher
+from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.opening import match_settings
 from flowgru.estimation.stream import Handover
 from flowgru.live.newest import Grabbed
 from flowgru.live.settings import LiveSettings
@@ -37,9 +38,7 @@ class LiveFlow:
     """Takes one frame after the other, and gives the flow to each from the one before."""
 
     def __init__(self, network: PairNetwork, settings: LiveSettings) -> None:
-        self._matcher = open_matcher(
-            network, settings, warm_start=settings.warm_start, resize=settings.size_to_compute()
-        )
+        self._matcher = PairMatcher(network, match_settings(network, settings, resize=settings.size_to_compute()))
         self._before: tuple[Frame, Tensor] | None = None
         self._handover = Handover()
 

@@ -10,6 +10,7 @@ from flowgru.config.estimation import STRIDES, check_strides
 from flowgru.config.way import COMPUTED, resolve_way
 from flowgru.errors import RequestError
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.public.flows import checked_way, opened
 from flowgru.estimation.public.frames import open_stream
 from flowgru.estimation.stream import StreamFrame
@@ -63,7 +64,9 @@ def track(
     positions = given_points(points, *first.image.shape[2:])
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    matcher = PairMatcher(network, way, backward=True, tiles=tiles, remembers=strides[-1] + 1, confidence=True)
+    matcher = PairMatcher(
+        network, MatchSettings(way, backward=True, tiles=tiles, confidence=True), remembers=strides[-1] + 1
+    )
 
     def all_frames() -> Iterator[StreamFrame]:
         yield first

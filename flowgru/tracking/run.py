@@ -19,7 +19,7 @@ from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.estimation.clip_frames import clip_stream
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.estimation.opening import open_matcher, open_network, warn_without_gpu
+from flowgru.estimation.opening import match_settings, open_network, warn_without_gpu
 from flowgru.estimation.side_by_side import PICTURES_A_SECOND
 from flowgru.estimation.stream import StreamFrame, read_ahead
 from flowgru.files.atomic import atomic_write, remove_leftovers
@@ -48,14 +48,8 @@ def track_clip(inputs: list[str], settings: TrackSettings) -> int:
     points = None if settings.points is None else read_points(settings.points)
     network = open_network(settings)
     warn_without_gpu(settings, network)
-    matcher = open_matcher(
-        network,
-        settings,
-        backward=True,
-        resize=settings.size_to_compute(),
-        remembers=settings.strides[-1] + 1,
-        confidence=True,
-    )
+    asked = match_settings(network, settings, backward=True, resize=settings.size_to_compute(), confidence=True)
+    matcher = PairMatcher(network, asked, remembers=settings.strides[-1] + 1)
     is_new = not folder.exists()
     make_folders([folder])
     try:

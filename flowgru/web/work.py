@@ -16,7 +16,7 @@ from flowgru.data.formats.images import image_size, write_image
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.estimation.clip_frames import clip_stream
-from flowgru.estimation.opening import open_network
+from flowgru.estimation.opening import match_settings, open_network
 from flowgru.estimation.outputs import refuse_clashing_names
 from flowgru.estimation.pair_files import PairToWrite
 from flowgru.estimation.side_by_side import FLOWS_FOR_SCALE, PICTURES_A_SECOND
@@ -149,8 +149,8 @@ def estimated(
     yield Counted(0, total)
     frames = clip_stream(SmallFrames(source, limits.max_megapixels))
     latest: tuple[Frame, Path] | None = None
-    way = settings.way(network.card)
-    for pair in pair_flows(frames, network, way, backward=wishes.backward, resize=size, confidence=True):
+    asked = match_settings(network, settings, backward=wishes.backward, resize=size, confidence=True)
+    for pair in pair_flows(frames, network, asked):
         latest = _write(pair, clip, latest)
         yield Counted(len(clip.pairs), total)
     if not clip.pairs:

@@ -18,8 +18,9 @@ from flowgru.config.way import Way
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.errors import MachineError
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
-from flowgru.evaluation.evaluate import network_estimator
+from flowgru.evaluation.evaluate import NetworkEstimator
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory_estimate import MemoryEstimate
@@ -63,8 +64,10 @@ def lacking(network: FlowNetwork, monkeypatch: pytest.MonkeyPatch, fits) -> list
 @pytest.mark.parametrize("tiles", [(1, 1), (1, 2)])
 def test_an_estimator_gives_the_flows_of_the_stream_warm_starts_and_all(network, tiles):
     frames = images(3)
-    expected = list(pair_flows(map(StreamFrame, frames, range(3)), network, Way(2), warm_start=True, tiles=tiles))
-    estimate = network_estimator(network, Way(2), warm_start=True, tiles=tiles)
+    expected = list(
+        pair_flows(map(StreamFrame, frames, range(3)), network, MatchSettings(Way(2), warm_start=True, tiles=tiles))
+    )
+    estimate = NetworkEstimator(network, MatchSettings(Way(2), warm_start=True, tiles=tiles))
     first = estimate(frames[0], frames[1])
     assert first.carried is not None and len(first.carried.coarse or ()) == tiles[1]
     second = estimate(frames[1], frames[2], first.carried)
@@ -75,7 +78,7 @@ def test_an_estimator_gives_the_flows_of_the_stream_warm_starts_and_all(network,
 
 def test_what_was_carried_along_in_other_tiles_is_left(network, monkeypatch):
     frames = images(3, 512, 520)
-    estimate = network_estimator(network, Way(1), warm_start=True)
+    estimate = NetworkEstimator(network, MatchSettings(Way(1), warm_start=True))
     begun = estimate(frames[0], frames[1])
     lacking(network, monkeypatch, fits=lambda correlation, height: height < 400)
     with pytest.warns(UserWarning, match="computing in 2x2 tiles"):
@@ -85,7 +88,7 @@ def test_what_was_carried_along_in_other_tiles_is_left(network, monkeypatch):
 
 def test_a_lack_of_memory_leaves_the_callers_network_as_it_was(network, monkeypatch):
     tried = lacking(network, monkeypatch, fits=lambda correlation, height: correlation == "on_demand")
-    estimate, (first, second) = network_estimator(network, Way(1)), images(2)
+    estimate, (first, second) = NetworkEstimator(network, MatchSettings(Way(1))), images(2)
     with pytest.warns(UserWarning, match="computing with the correlation on demand"):
         estimate(first, second)
     estimate(first, second)
@@ -98,7 +101,7 @@ def test_only_frames_of_the_size_that_lacks_memory_are_cut_into_tiles(network, m
     tried = lacking(network, monkeypatch, fits=lambda correlation, height: height < 400)
     frames = [*images(2, 512, 520), *images(2, 128, 136)]
     with pytest.warns(UserWarning, match="computing in 2x2 tiles"):
-        found = list(pair_flows(map(StreamFrame, frames, range(4)), network, Way(1)))
+        found = list(pair_flows(map(StreamFrame, frames, range(4)), network, MatchSettings(Way(1))))
     assert [pair.forward.shape[1:] for pair in found] == [(512, 520), (128, 136)]
     assert tried[-1] == ("auto", 128)
 
@@ -106,7 +109,7 @@ def test_only_frames_of_the_size_that_lacks_memory_are_cut_into_tiles(network, m
 def test_a_lack_of_memory_can_end_the_stream_instead(network, monkeypatch):
     tried = lacking(network, monkeypatch, fits=lambda *_: False)
     with pytest.raises(MachineError, match=r"^not enough memory for frames of 136x320 px .height x width. on cpu$"):
-        list(pair_flows(map(StreamFrame, images(2), range(2)), network, Way(1), on_lack="fail"))
+        list(pair_flows(map(StreamFrame, images(2), range(2)), network, MatchSettings(Way(1), on_lack="fail")))
     assert len(tried) == 1
 
 
@@ -135,7 +138,9 @@ def test_submit_takes_tiles(network, model, tmp_path):
     words = ("sintel", "--root", tmp_path, "--model", model, "--partial", "--device", "cpu", "--tiles", "1x2")
     assert submit(*words, "--output", tmp_path / "out") == 0
     first, second = (to_tensor(picture)[None] for picture in pictures)
-    whole, tiled = (network_estimator(network, Way(2), tiles=tiles)(first, second) for tiles in ((1, 1), (1, 2)))
+    whole, tiled = (
+        NetworkEstimator(network, MatchSettings(Way(2), tiles=tiles))(first, second) for tiles in ((1, 1), (1, 2))
+    )
     assert not whole.flow.equal(tiled.flow)
     found = read_flow(tmp_path / "out/clean/cave_3/frame0001.flo").flow
     torch.testing.assert_close(torch.from_numpy(found).permute(2, 0, 1), tiled.flow[0])

@@ -17,8 +17,9 @@ from flowgru.data.starts import dis_start
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import RequestError
 from flowgru.estimation.matching.initial_flow import ZERO, InitialFlow
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.matching.steps import begin, beside, finish, grey_of, memory_of
-from flowgru.evaluation.evaluate import network_estimator
+from flowgru.evaluation.evaluate import NetworkEstimator
 
 GOOD = {"iterations": 6, "initial_flow": "dis", "hold": 3, "polish": True}
 ALONE = {"initial_flow": "zero", "hold": 0, "polish": False}
@@ -135,7 +136,7 @@ def test_every_path_takes_the_same_way(network, sample):
     options: dict[str, Any] = dict(iterations=2, initial_flow="dis", hold=2, polish=True)
     (found,) = estimate_flow([sample.first, sample.second], network, **options)
     with torch.inference_mode():
-        measured = network_estimator(network, way)(first, second)
+        measured = NetworkEstimator(network, MatchSettings(way))(first, second)
     for other in (found, measured.flow[0]):
         torch.testing.assert_close(other, expected, rtol=1e-4, atol=1e-4)
     assert measured.initial_flow == "dis"

@@ -14,6 +14,7 @@ from flowgru import estimate_flow
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_tensor
 from flowgru.estimation.geometry import occlusion_mask, resize_flow
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
 from flowgru.grid import splat
 
@@ -54,7 +55,7 @@ def test_each_frame_is_encoded_once_and_with_context_only_where_a_pair_begins(ne
 def test_no_flow_leads_from_one_segment_to_the_next(network, monkeypatch):
     calls = counted(network, monkeypatch)
     frames = [*noisy_frames(3, *SIZE), *noisy_frames(3, 40, 72)]
-    found = list(pair_flows(stream(frames, [0, 0, 0, 1, 1, 1]), network, Way(1)))
+    found = list(pair_flows(stream(frames, [0, 0, 0, 1, 1, 1]), network, MatchSettings(Way(1))))
     assert [(pair.first, pair.second) for pair in found] == [(0, 1), (1, 2), (3, 4), (4, 5)]
     assert calls["encode"] == [True, True, False, True, True, False]
 
@@ -63,9 +64,9 @@ def test_a_warm_start_carries_the_flow_on_but_not_over_a_cut(network, monkeypatc
     calls = counted(network, monkeypatch)
     quiet = [frame // 4 for frame in noisy_frames(6, *SIZE)]
     frames = [*quiet[:3], *(frame + 128 for frame in quiet[3:])]
-    found = list(pair_flows(stream(frames), network, Way(1), warm_start=True))
+    found = list(pair_flows(stream(frames), network, MatchSettings(Way(1), warm_start=True)))
     assert [start is None for start in calls["match"]] == [True, False, True, True, False]
-    cold = list(pair_flows(stream(frames), network, Way(1)))
+    cold = list(pair_flows(stream(frames), network, MatchSettings(Way(1))))
     assert torch.equal(found[0].forward, cold[0].forward) and not torch.equal(found[1].forward, cold[1].forward)
 
 
@@ -74,14 +75,16 @@ def test_a_flow_that_is_not_finite_leads_nowhere(network, monkeypatch):
     with torch.no_grad():
         next(broken.flow_head.parameters()).fill_(torch.nan)
     calls = counted(broken, monkeypatch)
-    found = list(pair_flows(stream(noisy_frames(3, *SIZE)), broken, Way(1), warm_start=True, backward=True))
+    found = list(
+        pair_flows(stream(noisy_frames(3, *SIZE)), broken, MatchSettings(Way(1), warm_start=True, backward=True))
+    )
     assert len(found) == 2 and calls["match"] == [None] * 4
 
 
 def test_a_warm_start_of_both_directions_and_after_a_new_size(network, monkeypatch):
     calls = counted(network, monkeypatch)
     frames = [*noisy_frames(3, *SIZE), *noisy_frames(2, 40, 72)]
-    list(pair_flows(stream(frames, [0, 0, 0, 1, 1]), network, Way(1), warm_start=True, backward=True))
+    list(pair_flows(stream(frames, [0, 0, 0, 1, 1]), network, MatchSettings(Way(1), warm_start=True, backward=True)))
     assert [start is None for start in calls["match"]] == [True, True, False, False, True, True]
 
 

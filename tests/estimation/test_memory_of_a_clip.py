@@ -14,8 +14,9 @@ from flowgru.config.way import Way
 from flowgru.data.formats.images import to_tensor
 from flowgru.data.sample import FlowSample
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
-from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.evaluation.evaluate import NetworkEstimator, evaluate
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -36,7 +37,7 @@ def frames() -> list[torch.Tensor]:
 
 def flows(network, frames, **options) -> list[torch.Tensor]:
     stream = (StreamFrame(frame, number) for number, frame in enumerate(frames))
-    return [pair.forward for pair in pair_flows(stream, network, Way(2), **options)]
+    return [pair.forward for pair in pair_flows(stream, network, MatchSettings(Way(2), **options))]
 
 
 @torch.inference_mode()
@@ -86,7 +87,7 @@ def test_a_start_is_kept_beside_it(network, frames):
 
 def test_the_way_back_has_none(network, frames):
     stream = [StreamFrame(frame, number) for number, frame in enumerate(frames)]
-    pairs = list(pair_flows(stream, network, Way(2), backward=True, warm_start=False))
+    pairs = list(pair_flows(stream, network, MatchSettings(Way(2), backward=True, warm_start=False)))
     assert same([pair.forward for pair in pairs], in_steps(network, frames))
     for pair, (first, second) in zip(pairs, pairwise(frames), strict=True):
         assert pair.backward is not None and same([pair.backward], flows(network, [second, first]))
@@ -96,8 +97,8 @@ def test_each_tile_has_its_own_and_other_tiles_begin_anew(network):
     frames = [to_tensor(frame // 4)[None] for frame in noisy_frames(3, 128, 264)]
     found, alone = flows(network, frames, tiles=(1, 2)), flows(network, frames[1:], tiles=(1, 2))
     assert not same(found[1:], alone)
-    carried = PairMatcher(network, Way(2), tiles=(1, 2)).match(frames[0], frames[1]).carried
-    whole = PairMatcher(network, Way(2)).match(frames[1], frames[2], carried).forward
+    carried = PairMatcher(network, MatchSettings(Way(2), tiles=(1, 2))).match(frames[0], frames[1]).carried
+    whole = PairMatcher(network, MatchSettings(Way(2))).match(frames[1], frames[2], carried).forward
     assert same([whole], flows(network, frames[1:]))
 
 
@@ -124,7 +125,11 @@ def test_pairs_of_a_data_set_that_follow_each_other_carry_it(network, frames):
             )
 
     found = []
-    evaluate(network_estimator(network, Way(2)), Pairs(), watch=lambda errors, sample, flow: found.append(flow[0]))
+    evaluate(
+        NetworkEstimator(network, MatchSettings(Way(2))),
+        Pairs(),
+        watch=lambda errors, sample, flow: found.append(flow[0]),
+    )
     expected = in_steps(network, frames)
     assert same(found, [*expected, expected[0]])
 

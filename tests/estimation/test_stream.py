@@ -18,6 +18,7 @@ from flowgru.data.starts import dis_start
 from flowgru.data.video.frames import open_frames
 from flowgru.estimation.clip_frames import clip_stream
 from flowgru.estimation.geometry import warn_of_distortion
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.public.flows import estimate_pairs
 from flowgru.estimation.stream import StreamFrame, pair_flows, read_ahead
 from flowgru.grid import splat
@@ -34,7 +35,7 @@ def test_tiles_have_their_part_of_one_initial_flow_and_the_polish_comes_after_bl
         lambda first, second, flow, begun: (polished.append((flow, begun)), flow)[1],
     )
     way = Way(1, "dis", 1, True)
-    (found,) = pair_flows([StreamFrame(frame, 0) for frame in frames], network, way, tiles=(1, 2))
+    (found,) = pair_flows([StreamFrame(frame, 0) for frame in frames], network, MatchSettings(way, tiles=(1, 2)))
     whole = dis_start(frames[0][0], frames[1][0])
     assert len(starts) == 2 and torch.equal(starts[0][0], whole[..., : starts[0].shape[3]])
     assert torch.equal(starts[1][0], whole[..., -starts[1].shape[3] :])
@@ -49,7 +50,7 @@ def test_how_sure_the_network_is_is_computed_once_a_pair_and_only_where_it_is_as
     frames = [torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 for frame in noisy_frames(3, 192, 200)]
     calls = count_calls(mixture=network.mixture_head, upsampler=network.upsampler)
     stream = [StreamFrame(frame, 0) for frame in frames]
-    found = list(pair_flows(stream, network, Way(1, scales=2), backward=True, confidence=confidence))
+    found = list(pair_flows(stream, network, MatchSettings(Way(1, scales=2), backward=True, confidence=confidence)))
     assert (calls["mixture"], calls["upsampler"]) == (2 * confidence, 8)  # of two pairs, two directions and two sizes
     plain = estimate_pairs(frames[0], frames[1], network, iterations=1, scales=2)
     torch.testing.assert_close(found[0].forward, plain[0], rtol=0, atol=1e-5)
@@ -62,7 +63,9 @@ def test_a_warm_start_replaces_the_initial_flow_but_for_the_first_pair_and_at_a_
     frames = [*quiet[:3], *(frame + 128 for frame in quiet[3:])]
     tensors = [torch.from_numpy(frame).permute(2, 0, 1)[None] / 255 for frame in frames]
     way = Way(1, "dis", 1)
-    found = list(pair_flows(map(StreamFrame, tensors, range(6)), network, way, warm_start=True, backward=True))
+    found = list(
+        pair_flows(map(StreamFrame, tensors, range(6)), network, MatchSettings(way, warm_start=True, backward=True))
+    )
     assert [pair.initial_flows for pair in found] == [(name,) * 2 for name in ("dis", "warm", "dis", "dis", "warm")]
     with torch.no_grad():
         begun = network(*tensors[:2], iterations=1, hold=1, initial_flow=dis_start(tensors[0][0], tensors[1][0])[None])
@@ -117,7 +120,7 @@ def test_a_frame_at_its_own_size_is_not_brought_back_from_the_device_for_the_ste
     monkeypatch.setattr("flowgru.estimation.matching.matcher.grey_of", lambda way, picture: seen.append(picture))
     frames = [torch.rand(1, 3, *SIZE) for _ in range(2)]
     for resize, same in ((None, True), (0.75, False)):
-        list(pair_flows(map(StreamFrame, frames, range(2)), network, Way(1, "zero", 0), resize=resize))
+        list(pair_flows(map(StreamFrame, frames, range(2)), network, MatchSettings(Way(1, "zero", 0), resize=resize)))
         assert [picture is frame for picture, frame in zip(seen, frames, strict=True)] == [same, same]
         seen.clear()
 
@@ -156,7 +159,9 @@ def test_frames_in_8_bits_travel_as_such_and_give_the_same_bits(network, options
     frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in noisy_frames(3, *SIZE)]
     way = Way(1, "dis", 1, polish=True)
     found = [
-        list(pair_flows((StreamFrame(kind(frame)[None], 0) for frame in frames), network, way, **options))
+        list(
+            pair_flows((StreamFrame(kind(frame)[None], 0) for frame in frames), network, MatchSettings(way, **options))
+        )
         for kind in (level_tensor, to_tensor)
     ]
     for levels, pictures in zip(*found, strict=True):
@@ -175,5 +180,5 @@ def test_what_goes_to_the_device_of_a_clip_are_bytes(network, tmp_path, monkeypa
         return to(self, *places, **options)
 
     monkeypatch.setattr(torch.Tensor, "to", noted)
-    list(pair_flows(clip_stream(source), network, Way(1, "zero", 0)))
+    list(pair_flows(clip_stream(source), network, MatchSettings(Way(1, "zero", 0))))
     assert sent.count((torch.uint8, 3)) == 3 and (torch.float32, 3) not in sent

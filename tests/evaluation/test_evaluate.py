@@ -17,7 +17,8 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.matching.initial_flow import InitialFlow
-from flowgru.evaluation.evaluate import Estimate, evaluate, network_estimator, picture_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import Estimate, NetworkEstimator, evaluate, picture_estimator
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPairs
 from flowgru.grid import splat
@@ -73,10 +74,10 @@ def test_a_network_is_measured_after_its_last_refinement():
     sample = make_samples(1.0)[0]
     with torch.inference_mode():
         expected = network(sample.first[None], sample.second[None], iterations=3).flows[-1]
-        found = network_estimator(network, Way(3))(sample.first[None], sample.second[None])
+        found = NetworkEstimator(network, MatchSettings(Way(3)))(sample.first[None], sample.second[None])
     assert found.flow.equal(expected) and found.carried is None
     with pytest.raises(RequestError, match="iterations is 0: it must be 1 or more"):
-        network_estimator(network, Way(0))
+        NetworkEstimator(network, MatchSettings(Way(0)))
 
 
 class Listed(list[FlowSample]):
@@ -153,7 +154,7 @@ def test_static_pairs_are_few_and_spread_over_the_set():
 def test_a_warm_start_is_the_coarse_flow_carried_along_by_itself():
     network = FlowNetwork(NetworkConfig()).eval()
     first, second, third = torch.rand(3, 1, 3, 40, 56)
-    warm = network_estimator(network, Way(2), warm_start=True)
+    warm = NetworkEstimator(network, MatchSettings(Way(2), warm_start=True))
     with torch.inference_mode():
         begun = network(first, second, iterations=2)
         expected = network(second, third, iterations=2, initial_coarse=splat(begun.coarse, begun.coarse)).flows[-1]
@@ -167,7 +168,7 @@ def test_a_network_that_gives_no_finite_flow_carries_nothing_along():
         next(network.flow_head.parameters()).fill_(torch.nan)
     picture = torch.rand(1, 3, 40, 56)
     with torch.inference_mode():
-        assert network_estimator(network, Way(1), warm_start=True)(picture, picture).carried is None
+        assert NetworkEstimator(network, MatchSettings(Way(1), warm_start=True))(picture, picture).carried is None
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_pictures_are_padded_as_is_usual_for_their_set(name, mode):
     network = FlowNetwork(NetworkConfig()).eval()
     pair = torch.rand(1, 3, 133, 140), torch.rand(1, 3, 133, 140)
     with torch.inference_mode():
-        found = network_estimator(network, Way(1), padding=padding_mode(name))(*pair).flow
+        found = NetworkEstimator(network, MatchSettings(Way(1), padding=padding_mode(name)))(*pair).flow
         assert found.equal(network(*pair, iterations=1, padding=mode).flows[0])
         assert found.equal(network(*pair, iterations=1).flows[0]) == (mode == "sintel")
 

@@ -13,7 +13,8 @@ from flowgru.data.formats.images import read_image, to_tensor
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import InputFileError
-from flowgru.evaluation.evaluate import evaluate, network_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator, evaluate
 from flowgru.evaluation.validation import validate
 from flowgru.model.weight_files.loading import DEFAULT_MODEL, load_model
 
@@ -104,6 +105,6 @@ def test_real_pairs_are_matched_better_than_by_farneback(network, data_root, nam
         pairs = open_dataset(name, data_root)
     except InputFileError as error:
         pytest.skip(f"needs real pairs: {error}")
-    found = evaluate(network_estimator(network, Way(24)), pairs).metrics["epe_per_image"]
+    found = evaluate(NetworkEstimator(network, MatchSettings(Way(24))), pairs).metrics["epe_per_image"]
     record_property("epe", found)
     assert found < FARNEBACK[name]

@@ -12,6 +12,7 @@ from flowgru.config import NetworkConfig
 from flowgru.config.way import Way
 from flowgru.data.formats.images import level_tensor
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, matched_flows
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.recorded import MAX_GRAPHS, RecordedMatches
@@ -27,7 +28,7 @@ def network():
 
 def flows(network, graphs, frames, way=WAY, **options):
     """The flows of a clip; `graphs` None computes each pair anew."""
-    matcher = PairMatcher(network, way, **{"confidence": True, **options})
+    matcher = PairMatcher(network, MatchSettings(way, **{"confidence": True, **options}))
     matcher.refiner.recorded = None if graphs is None else RecordedMatches(network, graphs)
     return list(matched_flows((StreamFrame(level_tensor(frame)[None], 0) for frame in frames), matcher))
 
@@ -110,11 +111,11 @@ def test_each_kind_of_pair_has_its_own_graph_and_only_the_latest_are_kept(networ
 
 
 def test_only_a_gpu_records_and_only_matches_of_a_fixed_length(network, monkeypatch):
-    assert PairMatcher(network, WAY).refiner.recorded is None
+    assert PairMatcher(network, MatchSettings(WAY)).refiner.recorded is None
     monkeypatch.setattr(FlowNetwork, "device", torch.device("cuda"))
-    assert PairMatcher(network, WAY).refiner.recorded is not None
-    assert PairMatcher(network, WAY, cuda_graph=False).refiner.recorded is None
-    assert PairMatcher(network, WAY, stop_below=0.1).refiner.recorded is None
+    assert PairMatcher(network, MatchSettings(WAY)).refiner.recorded is not None
+    assert PairMatcher(network, MatchSettings(WAY, cuda_graph=False)).refiner.recorded is None
+    assert PairMatcher(network, MatchSettings(WAY, stop_below=0.1)).refiner.recorded is None
 
 
 @pytest.mark.parametrize("fault", ["refuses", "computes something else"])

@@ -18,7 +18,8 @@ from flowgru.config.way import Way
 from flowgru.data.classical import zero_flow
 from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.evaluation.evaluate import evaluate, network_estimator, picture_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator, evaluate, picture_estimator
 from flowgru.model.exported import formats, runtimes
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
@@ -54,7 +55,7 @@ def test_a_comparison_and_evaluate_have_one_number_under_one_name(tmp_path, monk
     monkeypatch.setattr(runs, "measured_pairs", lambda *_: pairs)
     measured = runs.train_and_measure(config, TINY, tmp_path, "cpu", False, ("synthetic",))
     found = {one.measure: one.value for one in measured}
-    expected = evaluate(network_estimator(network, Way(1)), pairs).metrics
+    expected = evaluate(NetworkEstimator(network, MatchSettings(Way(1))), pairs).metrics
     assert "epe_per_image" in found and abs(expected["epe"] - expected["epe_per_image"]) > 0.1
     assert len(found) > 1 and found == {name: pytest.approx(expected[name], rel=1e-5) for name in found}
     zero = evaluate(picture_estimator(zero_flow), pairs).metrics

@@ -19,6 +19,7 @@ from flowgru.data.drawing import rainbow, with_points
 from flowgru.data.formats.images import to_tensor, write_image
 from flowgru.data.video.reader import VideoReader
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.tracking.points import grid_points, read_points
 
 POINTS = "point,x,y\ncorner,0,0\nnose,20.5,30\n"
@@ -241,7 +242,7 @@ def test_a_matcher_that_remembers_frames_gives_the_same_flow(remembers, network_
 @pytest.fixture
 def network_of_pairs(model: str) -> Callable[[int], PairMatcher]:
     network = flowgru.load_model(model, "cpu")
-    return lambda remembers: PairMatcher(network, Way(1), backward=True, remembers=remembers)
+    return lambda remembers: PairMatcher(network, MatchSettings(Way(1), backward=True), remembers=remembers)
 
 
 def test_points_and_their_ways_are_drawn_where_they_are():

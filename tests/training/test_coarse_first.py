@@ -16,6 +16,7 @@ from flowgru.errors import RequestError
 from flowgru.estimation.geometry import resize_flow, resize_picture
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.engine import begin_run
 from flowgru.training.feeding.sampler import collate
@@ -43,7 +44,7 @@ def error_of(network, batch, drawn: DrawnRefinements) -> float:
 def test_a_step_goes_the_way_of_an_estimation_with_two_scales(network, batch):
     first, second, errors = as_images(batch.first), as_images(batch.second), []
     for drawn, scales in ((DrawnRefinements(1, 0, True), 2), (DrawnRefinements(1, 0, False), 1)):
-        matcher = PairMatcher(network, Way(2, "given", 1, False, scales))
+        matcher = PairMatcher(network, MatchSettings(Way(2, "given", 1, False, scales)))
         flow = matcher.match(first, second, [InitialFlow("given", batch.initial_flow)]).forward[None]
         expected = (flow - batch.flow).norm(dim=1)[batch.valid].mean()
         errors.append(error_of(network, batch, drawn))

@@ -4,12 +4,9 @@ import warnings
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import torch
 
-from flowgru.config.choices import Precision
-from flowgru.config.way import Way
 from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
@@ -18,9 +15,9 @@ from flowgru.estimation.matching.initial_flow import InitialFlow, coarse_of_tile
 from flowgru.estimation.matching.plan import Plan, Plans
 from flowgru.estimation.matching.records import Direction, PairResult, Prepared, TiledFrame
 from flowgru.estimation.matching.refiner import Refiner
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.matching.steps import begin, beside, grey_of
-from flowgru.estimation.matching.tiles import check_tiles, tile_layout
-from flowgru.grid import PaddingMode
+from flowgru.estimation.matching.tiles import tile_layout
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import Images, Levels
 
@@ -31,70 +28,21 @@ MIN_SIDE_TO_HALVE = 192
 class PairMatcher:
     """Encodes and matches frames; remembers the last ones that it encoded, and which sizes of frames need a smaller plan."""
 
-    def __init__(
-        self,
-        network: PairNetwork,
-        way: Way,
-        *,
-        warm_start: bool = False,
-        backward: bool = False,
-        resize: tuple[int, int] | float | None = None,
-        precision: Precision = "32",
-        tiles: tuple[int, int] = (1, 1),
-        stop_below: float | None = None,
-        padding: PaddingMode = "sintel",
-        on_lack: Literal["shrink", "fail"] = "shrink",
-        can_resize: bool = True,
-        remembers: int = 1,
-        cuda_graph: bool = True,
-        last_update: bool = False,
-        confidence: bool = False,
-    ) -> None:
-        """Most of the arguments are those of pair_flows.
+    def __init__(self, network: PairNetwork, settings: MatchSettings, *, remembers: int = 1) -> None:
+        """network: one with a memory (network.memory) is given and gives what is carried of it, of the forward flow.
 
-        network: one with a memory (network.memory) is given and gives what is carried of it, of the forward flow.
         remembers: how many frames are kept as they were encoded, for pairs that they begin.
-        padding: where pictures of an awkward size grow.
-        can_resize: whoever asks can have the frames computed at a smaller size, so that an error may advise it.
-        cuda_graph: on a CUDA device, matches are recorded, see RecordedMatches; but not with stop_below.
-        last_update: each result says what its last refinement has added. It takes two refinements, a network that gives the
-        flow after both, and no stop_below.
-        confidence: each result says how sure the network is of the forward flow, where it has a mixture head.
         """
-        check_tiles(tiles)
-        self.way = way
-        self.backward = backward
-        self.resize = resize
-        self.padding: PaddingMode = padding
+        self.settings = settings
         self.device = network.device
-        self.refiner = Refiner(
-            network,
-            way,
-            warm_start=warm_start,
-            resize=resize,
-            precision=precision,
-            stop_below=stop_below,
-            padding=padding,
-            cuda_graph=cuda_graph,
-            last_update=last_update,
-            confidence=confidence,
-        )
-        self.goes_on = warm_start or self.refiner.has_memory
+        self.refiner = Refiner(network, settings)
+        self.goes_on = settings.warm_start or self.refiner.has_memory
         """Whether a pair has something of the pair before it, where it goes on after that."""
-        self.plans = Plans(network, way, tiles=tiles, resize=resize, shrink=on_lack == "shrink", can_resize=can_resize)
+        self.plans = Plans(network, settings)
         self.at_half_size: PairMatcher | None = None
         """What refines the flow at half the size first, where the way has more than one scale."""
-        if way.scales > 1:
-            self.at_half_size = PairMatcher(
-                network,
-                way.coarser(),
-                backward=backward,
-                precision=precision,
-                stop_below=stop_below,
-                padding=padding,
-                remembers=remembers,
-                cuda_graph=cuda_graph,
-            )
+        if settings.way.scales > 1:
+            self.at_half_size = PairMatcher(network, settings.at_half_size(), remembers=remembers)
         self.encoded: deque[TiledFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
 
@@ -119,7 +67,7 @@ class PairMatcher:
         while True:
             try:
                 result = self._attempt(
-                    first, second, starts, self.plans.of(size), with_context=with_context or self.backward
+                    first, second, starts, self.plans.of(size), with_context=with_context or self.settings.backward
                 )
                 if notice:
                     warnings.warn(notice, stacklevel=2)
@@ -155,7 +103,7 @@ class PairMatcher:
         both_ways = [(before.grey, after.grey), (after.grey, before.grey)]
         begun = [
             beside(self.device, partial(self._start, start, greys, plan))
-            for start, greys in zip(starts, both_ways[: 1 + self.backward], strict=False)
+            for start, greys in zip(starts, both_ways[: 1 + self.settings.backward], strict=False)
         ]
         if isinstance(before, Prepared):
             before = self._encode(before, plan, with_context=True)
@@ -165,7 +113,7 @@ class PairMatcher:
         begins = self._refined_at_half_size(before, after, starts, size, with_context=with_context)
         forward = self.refiner.refine(Direction(before, after, starts[0], begins[0], backward=False), size)
         backward = None
-        if self.backward:
+        if self.settings.backward:
             backward = self.refiner.refine(Direction(after, before, starts[1], begins[1], backward=True), size)
         if with_context:
             new = [each for each, old in ((before, known[0]), (after, known[1])) if old is None]
@@ -197,35 +145,37 @@ class PairMatcher:
         first, second = before.half, after.half
         if self.at_half_size is None or first is None or second is None or any(start.coarse for start in starts):
             return starts
-        half, computed = tuple(first.shape[2:]), computed_size(size, self.resize)
+        half, computed = tuple(first.shape[2:]), computed_size(size, self.settings.resize)
         flows = [None if start.flow is None else resize_flow(start.flow, half) for start in starts]
         given = [start._replace(flow=flow, memory=None) for start, flow in zip(starts, flows, strict=True)]
         plan = before.plan.at_half_size(*half)
         found = self.at_half_size._attempt(first, second, given, plan, with_context=with_context)
         ends = [found.forward] if found.backward is None else [found.forward, found.backward]
         layout = tile_layout(*computed, *before.plan.tiles)
-        begins = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.padding) for end in ends]
+        begins = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.settings.padding) for end in ends]
         return [start._replace(flow=None, coarse=coarse) for start, coarse in zip(starts, begins, strict=True)]
 
     def _prepare(self, image: Images | Levels) -> Prepared:
         picture = as_images(image.to(self.device, non_blocking=self.device.type == "cuda"))
-        size = computed_size(image.shape[2:], self.resize)
+        size = computed_size(image.shape[2:], self.settings.resize)
         if size == image.shape[2:]:
-            return Prepared(image, picture, grey_of(self.way, image))  # not brought back from the GPU
-        warn_of_distortion(image.shape[2:], self.resize)
+            return Prepared(image, picture, grey_of(self.settings.way, image))  # not brought back from the GPU
+        warn_of_distortion(image.shape[2:], self.settings.resize)
         picture = resize_picture(picture, size)
-        return Prepared(image, picture, grey_of(self.way, picture))
+        return Prepared(image, picture, grey_of(self.settings.way, picture))
 
     def _start(self, start: InitialFlow | None, greys: tuple[Grey | None, Grey | None], plan: Plan) -> InitialFlow:
         """Where one direction begins, at the computed size; what was carried along in other tiles is of no use."""
         num_tiles = plan.tiles[0] * plan.tiles[1]
         if start is None:
-            return begin(self.way, *greys)
+            return begin(self.settings.way, *greys)
         memory = start.memory if start.memory is not None and len(start.memory) == num_tiles else None
         if not start.is_decided or (start.coarse is not None and len(start.coarse) != num_tiles):
-            start = begin(self.way, *greys)
+            start = begin(self.settings.way, *greys)
         elif start.flow is not None:
-            start = start._replace(flow=resize_flow(start.flow, computed_size(start.flow.shape[2:], self.resize)))
+            start = start._replace(
+                flow=resize_flow(start.flow, computed_size(start.flow.shape[2:], self.settings.resize))
+            )
         return start._replace(memory=memory)
 
     def _encode(self, frame: Prepared, plan: Plan, *, with_context: bool) -> TiledFrame:

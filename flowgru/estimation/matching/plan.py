@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-from flowgru.config.way import Way
 from flowgru.errors import MachineError, sides, size_text
 from flowgru.estimation.geometry import computed_size
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.matching.tiles import most_tiles, tile_layout
 from flowgru.model.buffers import release
 from flowgru.model.correlation.choice import MatchPlan
@@ -35,21 +35,9 @@ class Plan(NamedTuple):
 class Plans:
     """One plan for all frames, and a smaller one for the sizes of frames that it has no memory for."""
 
-    def __init__(
-        self,
-        network: PairNetwork,
-        way: Way,
-        *,
-        tiles: tuple[int, int],
-        resize: tuple[int, int] | float | None,
-        shrink: bool,
-        can_resize: bool,
-    ) -> None:
-        """resize, can_resize: see PairMatcher. shrink: whether there may be smaller plans at all."""
-        self.network, self.way = network, way
-        self.resize = resize
-        self.may_shrink, self.can_resize = shrink, can_resize
-        self.plan = Plan(network.plan, tiles)
+    def __init__(self, network: PairNetwork, settings: MatchSettings) -> None:
+        self.network, self.settings = network, settings
+        self.plan = Plan(network.plan, settings.tiles)
         self.smaller: dict[tuple[int, ...], Plan] = {}
 
     def of(self, size: tuple[int, ...]) -> Plan:
@@ -65,10 +53,10 @@ class Plans:
         device = self.network.device
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        computed = computed_size(size, self.resize)
+        computed = computed_size(size, self.settings.resize)
         at = f", computed at {sides(computed)}," if computed != tuple(size) else ""
         lack = f"not enough memory for frames of {size_text(size)}{at} on {device}"
-        if not self.may_shrink:
+        if self.settings.on_lack == "fail":
             raise MachineError(lack)
         plan = self.of(size)
         tiles = tile_layout(*computed, *plan.tiles)
@@ -83,7 +71,7 @@ class Plans:
             return f"{lack}: computing in 2x2 tiles (--tiles 2x2)"
         rows, columns = plan.tiles
         how = " with the correlation on demand" if method == "on_demand" else ""
-        less = ", ".join(["--no-polish"] * self.way.polish + ["--resize 0.5"] * self.can_resize)
+        less = ", ".join(["--no-polish"] * self.settings.way.polish + ["--resize 0.5"] * self.settings.can_resize)
         raise MachineError(
             f"{lack}, even in {rows}x{columns} tiles{how}: use {less}{' or ' if less else ''}more tiles, such as "
             f"--tiles {2 * rows}x{2 * columns}"

@@ -16,6 +16,7 @@ from flowgru.data.formats.picture_kinds import picture_tensor
 from flowgru.errors import RequestError, sides, size_text
 from flowgru.estimation.matching.initial_flow import GivenFlows
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.opening import is_exported
 from flowgru.estimation.public.frames import open_stream, several_pictures
 from flowgru.estimation.stream import PairGiven, pair_flows
@@ -60,7 +61,7 @@ def estimate_flow(
     tiles: rows and columns of overlapping tiles that are computed one after the other, for frames that memory cannot hold.
     stop_below: end a refinement where a step has moved the flow by less than this many pixels, in the mean.
 
-    Runs on the model's device; where memory does not suffice, with a smaller plan (see pair_flows). RequestError where a
+    Runs on the model's device; where memory does not suffice, with a smaller plan (see MatchSettings). RequestError where a
     frame or an initial flow is none of these, where sizes differ, or where there are fewer than two frames; InputFileError
     where a file cannot be read.
     """
@@ -71,7 +72,8 @@ def estimate_flow(
     stream = open_stream(frames)
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    pairs = pair_flows(stream, network, way, given=given, warm_start=warm_start, tiles=tiles, stop_below=least)
+    settings = MatchSettings(way, warm_start=warm_start, tiles=tiles, stop_below=least)
+    pairs = pair_flows(stream, network, settings, given=given)
     return (pair.forward for pair in pairs)
 
 
@@ -107,7 +109,8 @@ def estimate_pairs(
     if not _is_computed(initial_flow):
         starts = GivenFlows(initial_flow if several else [initial_flow])
     network = opened(model)
-    matcher = PairMatcher(network, resolve_way(getattr(network, "card", None), **wanted), tiles=tiles, stop_below=least)
+    way = resolve_way(getattr(network, "card", None), **wanted)
+    matcher = PairMatcher(network, MatchSettings(way, tiles=tiles, stop_below=least))
     flows: list[Tensor] = []
     for index, pair in enumerate(zip(firsts, seconds, strict=True)):
         place = f" {index}" * several

@@ -14,6 +14,7 @@ from flowgru.data.classical import grey_levels
 from flowgru.data.formats.images import to_levels
 from flowgru.data.polish import LONGEST, census_error
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
 from flowgru.evaluation.trust import BINS, calibration, kept_errors, sparsification_error
@@ -51,8 +52,7 @@ class TrustMeasure:
         if network is None or way is None:
             return
         gives_all_flows = not isinstance(network, ExportedFlow)
-        self._matcher = PairMatcher(
-            network,
+        asked = MatchSettings(
             way,
             backward=way.initial_flow != "given",
             padding=subject.padding,
@@ -64,6 +64,7 @@ class TrustMeasure:
             cuda_graph=settings.cuda_graph,
             last_update=way.iterations > 1 and gives_all_flows and settings.stop_below is None,
         )
+        self._matcher = PairMatcher(network, asked)
 
     def measure(self) -> Kept:
         """All pairs of the data set that can be read."""

@@ -19,6 +19,7 @@ from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError, RequestError
 from flowgru.estimation.geometry import resize_flow
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.model.correlation.all_pairs import pyramid_bytes
 from flowgru.model.correlation.choice import MatchPlan
 
@@ -93,7 +94,7 @@ def matched(network, frames: list[Tensor], **settings: Any) -> list[Any]:
     encode = network.encode
     network.encode = lambda picture, **more: heights.append(picture.shape[2]) or encode(picture, **more)
     try:
-        matcher = PairMatcher(network, Way(2, hold=1, scales=2), **settings)
+        matcher = PairMatcher(network, MatchSettings(Way(2, hold=1, scales=2), **settings))
         results, starts = [], (None, None)
         for first, second in pairwise(frames):
             results.append(matcher.match(first, second, starts, with_context=True))
@@ -129,9 +130,13 @@ def test_a_pair_that_begins_at_the_flow_before_is_not_halved(network, pair):
 
 def test_resized_frames_are_halved_from_the_size_that_is_computed(network, pair):
     first, second = map(doubled, pair)
-    matcher = PairMatcher(network, Way(2, hold=1, scales=2), resize=0.5)
+    matcher = PairMatcher(network, MatchSettings(Way(2, hold=1, scales=2), resize=0.5))
     found = matcher.match(first, second).forward
-    expected = PairMatcher(network, Way(2, hold=1, scales=2)).match(smaller(first, SIZE), smaller(second, SIZE)).forward
+    expected = (
+        PairMatcher(network, MatchSettings(Way(2, hold=1, scales=2)))
+        .match(smaller(first, SIZE), smaller(second, SIZE))
+        .forward
+    )
     torch.testing.assert_close(found[None], resize_flow(expected[None], (400, 432)), rtol=0, atol=1e-5)
 
 
@@ -147,7 +152,7 @@ def test_half_the_size_is_computed_in_tiles_of_as_many_pixels_that_are_not_too_s
     network.encode = lambda picture, **more: heights.append(picture.shape[2]) or encode(picture, **more)
     try:
         first, second = (smaller(each, size) for each in pair)
-        found = PairMatcher(network, Way(1, scales=2), tiles=tiles).match(first, second)
+        found = PairMatcher(network, MatchSettings(Way(1, scales=2), tiles=tiles)).match(first, second)
     finally:
         del network.encode
     assert len(heights) == 2 * (tiles[0] * tiles[1] + at_half_size[0] * at_half_size[1])
@@ -155,7 +160,7 @@ def test_half_the_size_is_computed_in_tiles_of_as_many_pixels_that_are_not_too_s
 
 
 def test_a_lack_of_memory_at_half_the_size_makes_the_plans_for_both_sizes_smaller(network, pair, monkeypatch):
-    matcher, plans = PairMatcher(network, Way(1, scales=2)), []
+    matcher, plans = PairMatcher(network, MatchSettings(Way(1, scales=2))), []
     match = network.match
 
     def lacking(*given: Any, **more: Any) -> Any:
@@ -171,7 +176,7 @@ def test_a_lack_of_memory_at_half_the_size_makes_the_plans_for_both_sizes_smalle
 
 
 def test_a_lack_of_memory_at_full_size_lets_go_of_what_is_encoded_at_half_the_size(network, pair, monkeypatch):
-    matcher = PairMatcher(network, Way(1, scales=2), on_lack="fail")
+    matcher = PairMatcher(network, MatchSettings(Way(1, scales=2), on_lack="fail"))
     match, half = network.match, matcher.at_half_size
     assert half is not None
 
@@ -189,7 +194,7 @@ def test_a_lack_of_memory_at_full_size_lets_go_of_what_is_encoded_at_half_the_si
 @pytest.mark.parametrize(("scales", "size"), [(1, None), (2, (100, 108))])
 def test_of_a_frame_that_is_remembered_only_half_the_size_is_kept_as_a_picture(network, scales, size):
     frames = [level_tensor(frame)[None] for frame in noisy_frames(2, *SIZE)]
-    matcher = PairMatcher(network, Way(1, scales=scales), backward=True, remembers=2)
+    matcher = PairMatcher(network, MatchSettings(Way(1, scales=scales), backward=True), remembers=2)
     matcher.match(frames[0], frames[1], with_context=True)
     for frame, given in zip(matcher.encoded, frames, strict=True):
         kept = [each for each in frame if isinstance(each, Tensor) and each is not given]
@@ -230,7 +235,7 @@ def counts_of(network, way, frames, **settings):
     match = network.match
     network.match = lambda *given, **more: counts.append((more["iterations"], more["hold"])) or match(*given, **more)
     try:
-        matcher = PairMatcher(network, way, **settings)
+        matcher = PairMatcher(network, MatchSettings(way, **settings))
         for first, second in pairwise(frames):
             starts = matcher.match(first, second, starts, with_context=True).carried
     finally:

@@ -11,7 +11,8 @@ from torch import Tensor
 from flowgru.cli import main
 from flowgru.config.way import Way
 from flowgru.data.synthetic.scene import Scene
-from flowgru.evaluation.evaluate import network_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator
 from flowgru.evaluation.measures.subjects import estimated, estimated_clip
 from flowgru.evaluation.measures.temporal import carried_difference, measure_clip, scene_of
 
@@ -57,7 +58,7 @@ def test_a_network_encodes_each_frame_of_a_clip_once_and_gives_the_flows_of_sing
     network, warm_start, monkeypatch
 ):
     frames, encode, encoded = [*torch.rand(4, 3, *SIZE) / 4], network.encode, []
-    estimator = network_estimator(network, Way(2), warm_start=warm_start)
+    estimator = NetworkEstimator(network, MatchSettings(Way(2), warm_start=warm_start))
     expected = [estimated(estimator, first, second) for first, second in pairwise(frames)]
     monkeypatch.setattr(network, "encode", lambda *a, **options: (encoded.append(1), encode(*a, **options))[1])
     found = list(estimated_clip(estimator, iter(frames)))

@@ -15,7 +15,8 @@ from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.way import Way
 from flowgru.data.sets.opening import open_dataset
 from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.evaluation.evaluate import network_estimator, picture_estimator
+from flowgru.estimation.matching.settings import MatchSettings
+from flowgru.evaluation.evaluate import NetworkEstimator, picture_estimator
 from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.measures.trusted import TrustMeasure, measure_trust
 from flowgru.evaluation.trust import calibration, kept_errors
@@ -115,7 +116,9 @@ class OpenedFile(ExportedFlow):
 def test_an_exported_file_has_the_signs_that_it_can_have(pairs):
     network, way = OpenedFile(), Way(2)
     data = open_dataset(str(pairs), ".")
-    section = measure_trust([Subject(data, network_estimator(network, way), None, network, way)], MeasureSettings())
+    section = measure_trust(
+        [Subject(data, NetworkEstimator(network, MatchSettings(way)), None, network, way)], MeasureSettings()
+    )
     found = {row[1]: row for row in section.tables[0].rows}
     assert network.num_runs == 2 * len(data)
     assert found["last update"][2:] == [None] * 5  # it gives no flow but the last
@@ -138,14 +141,14 @@ def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish, 
     way = Way(4, initial_flow="dis", hold=1, polish=polish)
     upsample, kept = network.upsample, []
     monkeypatch.setattr(network, "upsample", lambda *given: (kept.append(1), upsample(*given))[1])
-    found = PairMatcher(network, way, tiles=tiles, backward=True, last_update=True, confidence=True).match(
-        first, second
-    )
+    found = PairMatcher(
+        network, MatchSettings(way, tiles=tiles, backward=True, last_update=True, confidence=True)
+    ).match(first, second)
     assert len(kept) == (2 + 1) * tiles[1] and found.num_refinements == 4  # 1 of the way back
-    plain = PairMatcher(network, way, tiles=tiles, backward=True, confidence=True).match(first, second)
+    plain = PairMatcher(network, MatchSettings(way, tiles=tiles, backward=True, confidence=True)).match(first, second)
     bare = replace(way, polish=False)
     last, before = (
-        PairMatcher(network, way, tiles=tiles).match(first, second).forward
+        PairMatcher(network, MatchSettings(way, tiles=tiles)).match(first, second).forward
         for way in (bare, replace(bare, iterations=3))
     )
     assert found.last_update is not None and found.last_update.abs().max() > 0
