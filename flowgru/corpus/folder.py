@@ -14,8 +14,9 @@ from flowgru.config.way import COMPUTED, Way
 from flowgru.console import warn
 from flowgru.corpus.inputs import Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
-from flowgru.corpus.shards import END, SUFFIX
+from flowgru.corpus.shards import END, SUFFIX, shard_number
 from flowgru.corpus.staging import (
+    PARTS,
     UNFINISHED,
     Written,
     begin_run,
@@ -30,7 +31,7 @@ from flowgru.errors import FlowgruError, MachineError, RequestError, counted
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.files.atomic import atomic_write
 from flowgru.files.json_text import parse_json
-from flowgru.files.own_folders import make_folders, refuse_foreign
+from flowgru.files.own_folders import make_folders, refuse_foreign, refuse_link
 from flowgru.files.writer_lock import WriterLock
 from flowgru.version import VERSION
 
@@ -100,6 +101,8 @@ class CorpusFolder:
         bear the digests of its settings, so these stay the folder's.
         """
         path = self.root / NAMES["settings"]
+        for name in (UNFINISHED, PARTS, *self.kinds):  # what lies there unfinished is taken away
+            refuse_link(self.root / name, self.root)
         refuse_foreign(self.root, "a corpus", path.name, (NAMES["lock"], UNFINISHED))
         if not path.exists():
             return
@@ -192,9 +195,7 @@ class CorpusFolder:
 
     def _take_back_shards(self, done: set[str]) -> None:
         index = self.root / INDEX
-        rows = [
-            ShardRow(clip, shard, int(at), int(size)) for clip, shard, at, size in read_table(index, ShardRow._fields)
-        ]
+        rows = [_shard_row(line, index) for line in read_table(index, ShardRow._fields)]
         ends: dict[str, int] = {}
         for row in rows:
             ends[row.shard] = max(ends.get(row.shard, 0), row.offset + row.bytes)
@@ -226,6 +227,14 @@ def _manifest_row(line: Sequence[str], path: Path) -> ManifestRow:
             values[name] = int(values[name])
         return ManifestRow(**{**values, "seconds": float(values["seconds"])})
     raise RequestError(f"{path}: the row of {line[0]!r} has no numbers where they belong: repair or remove it")
+
+
+def _shard_row(line: Sequence[str], path: Path) -> ShardRow:
+    clip, shard, at, size = line
+    with suppress(ValueError):
+        if shard_number(shard) is not None:
+            return ShardRow(clip, shard, int(at), int(size))
+    raise RequestError(f"{path}: the row of {clip!r} names no shard, or no place in it: repair it")
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from flowgru.corpus.lists import LIST_SUFFIXES, read_list
@@ -183,5 +183,6 @@ def _is_name(part: str) -> bool:
         part.strip() != ""
         and not part.startswith(".")
         and not re.search(r"[\\\x00-\x1f]", part)
+        and not PurePath(part).drive  # C: on Windows
         and len(part.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
     )

@@ -58,7 +58,7 @@ def _of_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _of_jsonl(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would also split inside of strings
         if not line.strip():
             continue
         try:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowgru.corpus.folder import SHARDS, CorpusFolder
+from flowgru.corpus.shards import shard_name, shard_number
 from flowgru.corpus.staging import PART, final_place, refusing, remove_part, waiting_parts
 from flowgru.corpus.tables import ShardRow
 from flowgru.corpus.tasks import Died, Job, Lost, PackTask
@@ -22,7 +23,8 @@ class Packing:
     def __init__(self, folder: CorpusFolder, megabytes: float) -> None:
         self.folder, self.limit = folder, megabytes * 1e6
         self.waiting = [(clip, path, path.stat().st_size) for clip, path in waiting_parts(folder.root)]
-        self.next_number = 1 + max([_number(row.shard) for row in folder.shard_rows.values()], default=-1)
+        numbers = [shard_number(row.shard) for row in folder.shard_rows.values()]
+        self.next_number = 1 + max([number for number in numbers if number is not None], default=-1)
         self.tries: dict[str, int] = {}
 
     def add(self, clip: str, num_bytes: int) -> list[Job]:
@@ -84,12 +86,8 @@ class Packing:
         parts = [(clip, os.path.abspath(path)) for clip, path, _ in self.waiting]
         self.waiting.clear()
         number, self.next_number = self.next_number, self.next_number + 1
-        name = f"shard-{number:06d}.tar"
-        return Job(pack_shard, PackTask(-1 - number, os.path.abspath(self.folder.root), self.folder.run, name, parts))
+        root, name = os.path.abspath(self.folder.root), shard_name(number)
+        return Job(pack_shard, PackTask(-1 - number, root, self.folder.run, name, parts))
 
     def _num_bytes(self) -> int:
         return sum(size for _, _, size in self.waiting)
-
-
-def _number(shard: str) -> int:
-    return int(shard.removeprefix("shard-").removesuffix(".tar"))

@@ -22,6 +22,7 @@ from flowgru.data.formats.flow_files import half_flow_bytes
 from flowgru.data.formats.flow_formats import FlowFile, cleaned, known_where
 from flowgru.data.video.reader import Frame
 from flowgru.errors import InputFileError, one_line
+from flowgru.files.bounded import MAX_FILE_BYTES
 from flowgru.files.json_text import parse_json
 
 SUFFIX = ".tar"
@@ -30,6 +31,17 @@ END = bytes(1024)
 """Two empty blocks end a tar file; a part has none, so that parts one after the other are a tar file."""
 
 MAX_JSON_BYTES = 2**16
+
+
+def shard_name(number: int) -> str:
+    """The name of a shard's file."""
+    return f"shard-{number:06d}{SUFFIX}"
+
+
+def shard_number(name: str) -> int | None:
+    """The number in such a name; None where it is none."""
+    found = re.fullmatch(rf"shard-(\d{{6,18}}){re.escape(SUFFIX)}", name)
+    return None if found is None else int(found[1])
 
 
 class ShardPart:
@@ -116,8 +128,10 @@ def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo | None, suffix: str, p
         raise InputFileError(
             f"{path} has {found} where a flow's {suffix} was expected: it is no shard of flowgru corpus"
         )
-    if suffix == ".json" and entry.size > MAX_JSON_BYTES:
-        raise InputFileError(f"{path}: {entry.name} claims {entry.size} bytes, expected at most {MAX_JSON_BYTES}")
+    most = MAX_JSON_BYTES if suffix == ".json" else MAX_FILE_BYTES
+    if entry.size > most or entry.issparse():  # a sparse file unfolds to any size
+        kind = "a sparse file" if entry.issparse() else f"{entry.size} bytes"
+        raise InputFileError(f"{path}: {entry.name} claims to be {kind}, expected a plain file of at most {most} bytes")
     file = tar.extractfile(entry)
     assert file is not None
     return file.read()

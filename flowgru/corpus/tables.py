@@ -101,7 +101,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
         return []
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "surrogateescape")
-    lines = list(csv.reader(io.StringIO(whole, newline="")))
+    try:
+        lines = list(csv.reader(io.StringIO(whole, newline="")))
+    except csv.Error as error:
+        raise RequestError(f"{path} is damaged ({error}): repair it, or name another --output") from None
     if not lines:
         return []
     if lines[0] != list(columns):

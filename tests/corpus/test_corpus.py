@@ -247,6 +247,20 @@ def test_a_damaged_shard_is_one_line(corpus, frames, tmp_path, data):
         list(flowgru.corpus.read_shard(shard))
 
 
+def test_a_sparse_file_in_a_shard_is_refused_before_it_unfolds(tmp_path):
+    """Of 3 KB, as GNU tar writes it, it would fill any memory."""
+    entry = tarfile.TarInfo("clip/000001.npz")
+    entry.type, entry.size = tarfile.GNUTYPE_SPARSE, 512
+    block = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    block[386:410], block[483:495] = b"00000000000\0" + b"00000001000\0", b"400000000000"[:11] + b"\0"
+    block[148:156] = b" " * 8
+    block[148:156] = f"{sum(block):06o}\0 ".encode()
+    path = tmp_path / "s.tar"
+    path.write_bytes(bytes(block) + bytes(512) + bytes(1024))
+    with pytest.raises(InputFileError, match=r"clip/000001\.npz claims to be a sparse file, expected a plain file"):
+        list(flowgru.corpus.read_shard(path))
+
+
 def test_a_picture_that_is_no_flow_is_refused(tmp_path):
     write_image(tmp_path / "flow_x_00001.jpg", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputFileError, match="expected a grey JPEG"):

@@ -1,13 +1,15 @@
 """Which clips an INPUT stands for, what they are called, and which lists are refused."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 from media import moving_frames
 from PIL import Image
 
+from flowgru.corpus import inputs
 from flowgru.corpus.inputs import find_clips
+from flowgru.corpus.lists import read_list
 from flowgru.errors import FlowgruError, RequestError
 
 
@@ -87,6 +89,19 @@ def test_a_list_may_name_what_a_search_does_not_find(tree):
         ("w", "data/walk", None, 2),
         ("a/b.c", "/abs/x.bin", None, None),
     ]
+
+
+def test_a_line_of_json_ends_where_a_line_feed_does(tmp_path):
+    (tmp_path / "l.jsonl").write_text(
+        '{"id": "a\u2028b", "path": "x"}\r\n{"id": "c", "path": "y"}', "utf-8", newline=""
+    )
+    assert [entry.id for entry in read_list(tmp_path / "l.jsonl")] == ["a\u2028b", "c"]
+
+
+def test_a_drive_of_windows_is_no_name(monkeypatch):
+    assert inputs._is_name("C:") and not inputs._is_name("..")  # a name like others where there are no drives
+    monkeypatch.setattr(inputs, "PurePath", PureWindowsPath)
+    assert not inputs._is_name("C:") and inputs._is_name("walk")
 
 
 @pytest.mark.parametrize(

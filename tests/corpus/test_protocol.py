@@ -126,6 +126,19 @@ def test_other_settings_and_foreign_results_are_refused_in_one_line(inline, clip
         run(clips, tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", [".unfinished", ".parts", "shards", "half"])
+def test_nothing_is_taken_away_through_a_link(inline, clips, tmp_path, name):
+    """What lies unfinished is removed; a link may lead to anything."""
+    other = tmp_path / "other"
+    (other / "mine").mkdir(parents=True)
+    (other / "mine/part.tar").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(other)
+    with pytest.raises(RequestError, match=rf"{name} is a link to .*other, outside --output .*out: remove the link"):
+        run(clips, tmp_path / "out")
+    assert (other / "mine/part.tar").read_text() == "precious"
+
+
 def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
     run(clips, tmp_path / "out")
     lines = clips.read_text().splitlines()
@@ -163,6 +176,13 @@ def test_a_table_that_was_changed_is_refused_and_not_repaired(inline, clips, tmp
         (manifest, rows + "a,b\n", "row 7 has 2 fields, expected 12"),
         (manifest, "".join(line for line in rows.splitlines(True) if "c0/2" not in line), "holds the clip 'c0/2'"),
         (index, indexed.partition("\n")[0] + "\n", "shard-000000.tar is in no row of shards.csv"),
+        (index, indexed.replace("shard-000000.tar", "shard-x.tar"), "names no shard, or no place in it"),
+        (
+            index,
+            indexed.replace("shard-000000.tar,0,", "shard-000000.tar,nought,"),
+            "names no shard, or no place in it",
+        ),
+        (manifest, rows + "a" * 200_000 + "\n", r"manifest.csv is damaged \(field larger"),
     ):
         manifest.write_text(rows)
         index.write_text(indexed)
