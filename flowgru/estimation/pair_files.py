@@ -114,7 +114,8 @@ def read_carried(folder: Path, clip: str) -> tuple[int, tuple[InitialFlow | None
                 start = InitialFlow("warm", coarse=coarse) if coarse else None
                 starts.append(with_memory(start, memory) if memory else start)
             return int(stored["num_flows"]), tuple(starts)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+    # RuntimeError: of an archive that claims to be encrypted, or to be compressed in a way that nobody knows.
+    except (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return nothing
 
 

@@ -9,7 +9,8 @@ from typing import Any
 MAX_DEPTH = 100
 """Lists and objects inside each other; what this project writes has fewer than ten."""
 
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+# A string that does not end goes to the end of the text: it is looked through once, not again from each of its quotes.
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\(?:.|\Z))*+(?:"|\Z)|([\[{])|([\]}])', re.DOTALL)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -23,6 +23,13 @@ def test_brackets_in_texts_are_no_nesting():
         parse_json(b"\xff\xfe{}")
 
 
+@pytest.mark.parametrize("end", ["", "\\"])
+def test_a_text_without_an_end_is_looked_through_once(end):
+    """Looked through again from each of its quotes, this one would take an hour."""
+    with pytest.raises(ValueError):
+        parse_json('["' + '\\"' * 500_000 + end)
+
+
 def test_a_number_that_is_not_finite_is_null():
     written = json_text({"a": [math.nan, (1.5, -math.inf)], "b": {"c": math.inf}, "d": 1}, indent=None)
     assert written == '{"a": [null, [1.5, null]], "b": {"c": null}, "d": 1}'

@@ -82,6 +82,7 @@ def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarra
     arrays = {}
     opened = path if content is None else io.BytesIO(content)
     with damage_as_input_error(path, ".npz archive"), zipfile.ZipFile(opened) as archive:
+        length = path.stat().st_size if content is None else len(content)
         members = {Path(entry.filename).stem: entry for entry in archive.infolist()}
         keys = ("flow",) if "flow" in members else ("u", "v")
         if not members.keys() >= set(keys):
@@ -89,7 +90,7 @@ def read_npz_arrays(path: Path, content: bytes | None = None) -> tuple[np.ndarra
         for key in (*keys, "valid") if "valid" in members else keys:
             if members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputFileError(f"{path}: '{key}' is compressed in a way that NumPy does not write")
-            check_claim(path, members[key].file_size, members[key].compress_size)
+            check_claim(path, members[key].file_size, min(members[key].compress_size, length))
             with archive.open(members[key]) as file:
                 arrays[key] = _read_array(path, file, members[key].file_size)
     if keys == ("u", "v"):

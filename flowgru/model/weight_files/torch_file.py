@@ -6,7 +6,7 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,9 @@ def read_torch_file(path: Path, kind: Literal["zip", "pickle"]) -> dict[str, Ten
         weights[name] = value.detach()
     if not weights:
         raise RequestError(f"{path} holds no tensor, only {', '.join(plain[:10])}: expected a state dict")
+    held, size = _num_bytes(weights.values()), path.stat().st_size
+    if held > size:  # in the format before zip, the list of values may be missing at the end
+        raise RequestError(f"{path} is truncated or damaged: its tensors have {held} bytes, the whole file {size}")
     if plain:
         warnings.warn(f"{path}: values that are no tensors are left out: {', '.join(plain[:10])}", stacklevel=3)
     return weights
@@ -118,6 +121,12 @@ def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
 
 def _may_hold_weights(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, Tensor) or (key in _WRAPPERS) for key, value in content.items())
+
+
+def _num_bytes(weights: Iterable[Tensor]) -> int:
+    """Of all values in memory, those that several tensors share counted once."""
+    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in weights}
+    return sum(storages.values())
 
 
 def _check_storage(path: Path, name: str, value: Tensor) -> None:

@@ -15,7 +15,9 @@ from media import moving_frames, noisy_frames, write_clip
 from flowgru.config.choices import FlowFormat
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
+from flowgru.estimation.journal import CARRIED
 from flowgru.estimation.matching.matcher import PairMatcher
+from flowgru.estimation.pair_files import read_carried
 
 pytestmark = pytest.mark.usefixtures("without_a_network")
 
@@ -133,6 +135,19 @@ def test_a_warm_start_goes_on_only_from_the_last_flow(estimate, folder, output, 
     assert estimate(folder, "--warm-start") == 0
     for flow, whole in zip(flows(output), flows(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(flow, whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("place, value", [(8, 99), (6, 1)], ids=["compressed in no known way", "encrypted"])
+def test_what_a_warm_start_goes_on_with_counts_for_nothing_where_it_is_damaged(tmp_path, place, value):
+    path = tmp_path / CARRIED
+    np.savez(path, **{"0_0": np.ones((1, 2, 3, 4), np.float32), "clip": "walk", "num_flows": 3})
+    assert read_carried(tmp_path, "walk")[0] == 3
+    content = bytearray(path.read_bytes())
+    for start, offset in ((b"PK\x01\x02", place + 2), (b"PK\x03\x04", place)):
+        at = content.index(start) + offset
+        content[at : at + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    assert read_carried(tmp_path, "walk") == (0, (None, None))
 
 
 @pytest.mark.parametrize("format", get_args(FlowFormat))

@@ -236,6 +236,19 @@ def test_data_that_claim_more_than_they_can_hold_are_refused_before_memory_is_ta
     assert read_flow(tmp_path / "still.npz").valid.all() and read_flow(tmp_path / "still.flo5").valid.all()
 
 
+def test_an_archive_that_lies_about_its_compressed_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounded, "LARGE", 2**20)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, flow=np.zeros((400, 500, 2), np.float32))
+    size = path.stat().st_size
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = struct.pack("<I", 2**30)
+    path.write_bytes(content)
+    with pytest.raises(InputFileError, match=rf"claims 1600128 bytes of data, of which it holds {size}"):
+        read_flow(path)
+
+
 def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
     """A file may be terabytes long and take no room on the disk."""
     side = 2**17

@@ -72,6 +72,23 @@ def test_lists_nested_to_exponential_size_are_refused_at_once(tmp_path):
     assert "holds a list under 'a'" in refusal(tmp_path / "m.pth")
 
 
+def test_a_file_without_the_values_of_its_tensors_is_refused(tmp_path):
+    """In the format before zip they lie at the end; torch takes the memory for them, and says nothing where they lack."""
+    path = tmp_path / "m.pth"
+    torch.save({"a": torch.ones(2**20)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    keys = content.rindex(b"\x80\x02]", 0, 2000)
+    path.write_bytes(content[:keys] + pickle.dumps([], protocol=2))
+    assert torch.load(path, weights_only=True)["a"].shape == (2**20,)
+    assert "its tensors have 4194304 bytes, the whole file " in refusal(path)
+
+
+def test_tensors_that_share_their_values_are_counted_once(tmp_path):
+    values = torch.arange(1000.0)
+    torch.save({"a": values, "b": values[:500], "c": values.view(10, 100)}, tmp_path / "m.pth")
+    assert same(read_weights(tmp_path / "m.pth")[0], {"a": values, "b": values[:500], "c": values.view(10, 100)})
+
+
 def test_a_torch_file_is_read_whatever_its_name_ends_with(tmp_path):
     torch.save(WEIGHTS, tmp_path / "m.safetensors")
     assert same(read_weights(tmp_path / "m.safetensors")[0], WEIGHTS)
