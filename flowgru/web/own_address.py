@@ -1,21 +1,79 @@
-"""Lets browsers ask no other address than the page's own, whatever a part of gradio would like to load."""
+"""Keeps the page to its own address: whom it answers, what it fetches, and what it lets browsers ask."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
+from flowgru.errors import RequestError
+
+POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
 """gradio's pages hold scripts and styles of their own, and make files for workers and videos in the browser."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names by which a machine reaches itself."""
+
+_RELAYED = re.compile(r"/(file=https?:|proxy=)", re.IGNORECASE)
+"""Paths at which gradio would fetch another address for whoever asks."""
+
+
+class Limits(NamedTuple):
+    """What is answered of an application's requests."""
+
+    own_names_alone: bool
+    """Only who asks by a name of LOOPBACK: another name that leads to this machine is one of a page from elsewhere."""
+    max_bytes: int
+    """Of the body of a request."""
 
 
 class OwnAddressAlone:
-    """Puts the policy (Content-Security-Policy, which browsers keep) into every answer of an ASGI application."""
+    """Around an ASGI application: refuses requests that are not the page's own, and puts the policy into every answer.
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    The policy (Content-Security-Policy, which browsers keep) lets the page load nothing from another address, whatever a
+    part of gradio would like to, and no other page show it in a frame.
+    """
+
+    def __init__(self, app: Any, limits: Limits) -> None:
+        self._app, self._limits = app, limits
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and (refused := refusal(scope, self._limits)):
+            status, text = refused
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-security-policy", POLICY)]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+            return
+
         async def with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), (b"content-security-policy", POLICY)]}
             await send(message)
 
         await self._app(scope, receive, with_policy)
+
+
+def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
+    """The status and the line with which a request is refused; None for one of the page itself."""
+    headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    host = headers.get(b"host", "")
+    if limits.own_names_alone and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        return 403, f"this page answers to {LOOPBACK[0]} and localhost alone: start it with --host to share it"
+    if scope["method"] not in ("GET", "HEAD"):
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc not in (host, headers.get(b"x-forwarded-host")):
+            return 403, "this was sent by a page from elsewhere"
+        length = headers.get(b"content-length", "")
+        if not length.isdecimal() or int(length) > limits.max_bytes:
+            return 413, f"the request has {length or 'no known number of'} bytes: at most {limits.max_bytes} are taken"
+    if _RELAYED.search(scope["path"]):
+        return 403, "this page fetches nothing from other addresses"
+    return None
+
+
+def fetch_nothing() -> None:
+    """Lets gradio refuse an address that comes in place of a file: it would fetch it, of any size."""
+    from gradio import processing_utils
+
+    async def refuse(url: str, *_: object, **_more: object) -> str:
+        raise RequestError(f"{url[:100]} is an address: give the file itself")
+
+    processing_utils.async_ssrf_protected_download = refuse

@@ -12,6 +12,9 @@ from flowgru.web.settings import WebSettings
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SSR_MODE": "False"}
 """What gradio and huggingface_hub look at before they tell anybody anything."""
 
+SPARE = 2**20
+"""Bytes of a request beside the file that it brings; gradio itself says which file is too large, up to twice the limit."""
+
 
 def serve(settings: WebSettings) -> int:
     """Serves the page until Ctrl-C or SIGTERM, and removes what visitors gave and got.
@@ -28,17 +31,20 @@ def serve(settings: WebSettings) -> int:
         import gradio as gr
         from starlette.middleware import Middleware  # gradio's server
 
-        from flowgru.web.own_address import OwnAddressAlone
+        from flowgru.web.own_address import LOOPBACK, Limits, OwnAddressAlone, fetch_nothing
         from flowgru.web.visitors import Visitors
 
+        max_bytes = int(settings.max_upload * 2**20)
+        limits = Limits(settings.host in LOOPBACK, 2 * max_bytes + SPARE)
         visitors = Visitors(Path(folder, "visitors"), settings)
         visitors.models.open_files()
+        fetch_nothing()
         from flowgru.web.page import STYLE, Page
 
         Page(settings, visitors).blocks.launch(
             server_name=settings.host,
             server_port=port,
-            max_file_size=int(settings.max_upload * 2**20),
+            max_file_size=max_bytes,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -49,7 +55,7 @@ def serve(settings: WebSettings) -> int:
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
-            app_kwargs={"middleware": [Middleware(OwnAddressAlone)]},
+            app_kwargs={"middleware": [Middleware(OwnAddressAlone, limits=limits)]},
             # Fonts of the system: no page asks another address for anything.
             theme=gr.themes.Default(
                 primary_hue="indigo", font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")

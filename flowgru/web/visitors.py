@@ -25,6 +25,8 @@ class Visitors:
         self._root, self._settings = root, settings
         self._step = threading.Lock()
         """Held while a pair is estimated and written."""
+        self._here: set[str] = set()
+        """Pages that are open and for which something is being estimated."""
         self.models = Models(settings)
 
     def folder(self, session: str) -> Path:
@@ -36,8 +38,10 @@ class Visitors:
         self._step.acquire(timeout=SECONDS_FOR_A_PAIR)
 
     def leave(self, session: str) -> None:
-        """Removes what was estimated for a page that is closed."""
-        shutil.rmtree(self.folder(session), ignore_errors=True)
+        """Removes what was estimated for a page that is closed, after the pair that is being estimated for it."""
+        self._here.discard(session)
+        with self._step:
+            shutil.rmtree(self.folder(session), ignore_errors=True)
 
     def estimate(
         self, session: str, inputs: Sequence[str | None], wishes: Wishes
@@ -50,9 +54,10 @@ class Visitors:
                 missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
                 raise RequestError(f"{missing}; drop a file above, or take it with the camera")
             steps = estimated(paths, wishes, self.models, self._settings, self.folder(session))
+            self._here.add(session)
             while True:
                 with self._step:
-                    step = next(steps, None)
+                    step = next(steps, None) if session in self._here else None
                 if step is None:
                     return
                 if isinstance(step, EstimatedClip):
@@ -60,6 +65,8 @@ class Visitors:
                 yield step
         except Exception as error:
             yield error_line(error, folders)
+        finally:
+            self._here.discard(session)
 
 
 def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:

@@ -140,7 +140,8 @@ def estimated(
     settings, size = models.settings(wishes), size_to_compute(wishes.size)
     if len(inputs) > 1:
         for picture in inputs:
-            image_size(picture)  # says which of them is no single picture
+            width, height = image_size(picture)  # also says which of them is no single picture
+            require_small(picture.name, height, width, limits.max_megapixels)
     source = open_clip(inputs, end=limits.max_frames)
     refuse_clashing_names(source, ("_backward", "_occlusion", "_confidence"))
     network = models.network(settings)
@@ -175,12 +176,17 @@ class SmallFrames(FrameSource):
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:
             height, width = frame.image.shape[:2]
-            if height * width > self._most * 1e6:
-                raise InputFileError(
-                    f"{frame.name} is {size_text((height, width))}: at most {self._most:g} million pixels are "
-                    "taken here; make it smaller"
-                )
+            require_small(frame.name, height, width, self._most)
             yield frame
+
+
+def require_small(name: str, height: int, width: int, max_megapixels: float) -> None:
+    """InputFileError for a frame that is larger than a visitor's may be."""
+    if height * width > max_megapixels * 1e6:
+        raise InputFileError(
+            f"{name} is {size_text((height, width))}: at most {max_megapixels:g} million pixels are taken here; make it "
+            "smaller"
+        )
 
 
 def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
