@@ -1,4 +1,4 @@
-"""A folder that was begun with other settings is refused by the options that the user gave."""
+"""A folder that was begun with other settings is refused by the options that the user gave, and one with links as well."""
 
 import pytest
 
@@ -59,3 +59,16 @@ def test_workers_are_told_whole_paths(inline, clips, tmp_path, monkeypatch, mode
     for task in told:
         assert task.settings.model == seen.format(tmp_path) and task.settings.initial_flow == f"{tmp_path}/flows"
         assert task.root == f"{tmp_path}/out" and task.clip.path.startswith(f"{tmp_path}/")
+
+
+@pytest.mark.parametrize("name", [".unfinished", ".parts", "shards", "half"])
+def test_nothing_is_taken_away_through_a_link(inline, clips, tmp_path, name):
+    """What lies unfinished is removed; a link may lead to anything."""
+    other = tmp_path / "other"
+    (other / "mine").mkdir(parents=True)
+    (other / "mine/part.tar").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(other)
+    with pytest.raises(RequestError, match=rf"{name} is a link to .*other, outside --output .*out: remove the link"):
+        driver.run_corpus([str(clips)], CorpusSettings(output=str(tmp_path / "out"), write=("half", "shards")))
+    assert (other / "mine/part.tar").read_text() == "precious"

@@ -126,19 +126,6 @@ def test_other_settings_and_foreign_results_are_refused_in_one_line(inline, clip
         run(clips, tmp_path / "file")
 
 
-@pytest.mark.parametrize("name", [".unfinished", ".parts", "shards", "half"])
-def test_nothing_is_taken_away_through_a_link(inline, clips, tmp_path, name):
-    """What lies unfinished is removed; a link may lead to anything."""
-    other = tmp_path / "other"
-    (other / "mine").mkdir(parents=True)
-    (other / "mine/part.tar").write_text("precious")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).symlink_to(other)
-    with pytest.raises(RequestError, match=rf"{name} is a link to .*other, outside --output .*out: remove the link"):
-        run(clips, tmp_path / "out")
-    assert (other / "mine/part.tar").read_text() == "precious"
-
-
 def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
     run(clips, tmp_path / "out")
     lines = clips.read_text().splitlines()
