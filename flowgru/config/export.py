@@ -21,8 +21,8 @@ class ExportSettings:
     """Refinements: so many times the network corrects each flow, fixed in the file, for all sizes of estimate's
     --scales; without it the number in the model's card, the largest where it has one for smaller sizes too, else 12."""
     hold: int | None = None
-    """Held refinements: so many before the others, fixed in the file too, which let the network's memory settle and leave
-    the flow as it is; without it the number in the model's card, else 0."""
+    """Held refinements: so many before the others, fixed in the file too, which let the network's hidden state settle and
+    leave the flow as it is; without it the number in the model's card, else 0."""
     max_size: int = 2048
     """Largest height and width of a picture in pixels, a multiple of 8; a larger one makes the scans over space longer."""
     warm_start: bool | None = None

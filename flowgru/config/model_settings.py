@@ -24,11 +24,11 @@ class ModelSettings:
     else 12. Where a card for several scales is used at one, it is the card's largest number, also of --coarse-iterations."""
     initial_flow: str | None = None
     """The initial flow, at which the refinements of each pair begin: dis (the flow of OpenCV's DIS), zero, or a folder of
-    flow files that are named as the results, with backward flows among them where these are computed too; without it
-    what the model's card says, else zero."""
+    flow files that are named as the results, with backward flows among them where these are computed too (track and live
+    take dis or zero alone); without it what the model's card says, else zero."""
     hold: int | None = None
-    """Held refinements: so many before the others, which let the network's memory settle and leave the flow as it is;
-    without it the number in the model's card, else 0."""
+    """Held refinements: so many before the others, which let the network's hidden state settle and leave the flow as
+    it is; without it the number in the model's card, else 0."""
     scales: int | None = None
     """Sizes of the pictures at which the flow is refined one after the other, each half as large as the next. With 2, it
     is refined at half the size first, where large motion is half as long, and what comes of it is where the refinements at
@@ -46,7 +46,8 @@ class ModelSettings:
     model's card says, else no."""
     warm_start: bool = False
     """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across the cuts
-    of a clip, not in the pair after one, and not where a pair does not begin with the picture that ended the one before."""
+    of a clip, not in the pair after one, and not where a pair does not begin with the picture that ended the one before.
+    track refuses it: its pairs do not follow each other."""
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
     0.05 is hardly seen in the error. --iterations stays the most there are. At a smaller size it ends that size's

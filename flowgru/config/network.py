@@ -137,7 +137,8 @@ class NetworkConfig:
     confidence: bool = False
     """The network also says how sure it is of each pixel's flow; trained by the loss `mixture`."""
     options: dict[str, OptionValue] = field(default_factory=dict)
-    """Options of the update operator by their names, such as {reset: before}; docs/operators.md describes them."""
+    """Options of the update operator by their names, such as {reset: before}; the docstrings in flowgru/operators describe
+    them."""
     hidden_size: int | None = None
     """Width of the update operator's hidden state in channels; without it that of the preset."""
     texture_floor: float = 1e-6

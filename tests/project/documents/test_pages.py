@@ -62,6 +62,8 @@ def commands() -> list[str]:
         *(path.read_text("utf-8") for path in sorted(ROOT.glob("configs/*.yaml"))),
     ]
     lines = [line for text in sources for line in re.findall(rf"^[# ]*(flowgru (?:{VERBS}) .*)$", text, re.M)]
+    records = [text.replace("\\\n", " ") for name, text in TEXTS.items() if name.startswith("results/")]
+    lines += [line for text in records for line in re.findall(rf"^ {{4,}}(flowgru (?:{VERBS}) .*)$", text, re.M)]
     said = [code for text in sources for code in inline(text) if re.match(rf"flowgru (?:{VERBS}) ", code)]
     return [line for line in dict.fromkeys(lines + said) if "--help" not in line]
 
@@ -86,7 +88,9 @@ def parser_of(verb: str) -> TaskParser:
 @pytest.mark.parametrize("line", commands())
 def test_every_command_is_understood(line, place, monkeypatch):
     monkeypatch.chdir(place)
-    words = shlex.split(line.replace("$operator", "conv_gru"), comments=True)
+    for name, value in {"$operator": "conv_gru", "$start": "conv_gru", " [METHOD]": ""}.items():
+        line = line.replace(name, value)
+    words = shlex.split(line, comments=True)
     given = parser_of(words[1]).parse(words[2:])
     sets = {"evaluate": given.get("data", []), "data": given.get("words", [])[1:]}.get(words[1], [])
     sets = [name for name in sets if not name.endswith(".mp4")]  # a video, of which the pages have none
