@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from flowgru.errors import MachineError
 from flowgru.files.atomic import TEMPORARY
+from flowgru.files.own_folders import refuse_link
 from flowgru.files.sealed_folder import flush
 
 UNFINISHED = ".unfinished"
@@ -39,6 +40,7 @@ def waiting_parts(root: Path) -> list[tuple[str, Path]]:
 
 def remove_part(root: Path, clip: str) -> None:
     """Takes away a part that is in a shard."""
+    refuse_link(final_place(root, "shards", clip), root)
     shutil.rmtree(final_place(root, "shards", clip), ignore_errors=True)
 
 
@@ -88,6 +90,7 @@ class StagedClip:
 
     def move(self, kind: str, final: Path) -> None:
         """Moves a folder, or a file, of this clip to its final name, durably; what a killed run has left there goes."""
+        refuse_link(final.parent, self.root)  # through which the results of somebody else would be moved
         with refusing(self.root):
             staged = self.folder / kind
             flush_all(staged)

@@ -1,7 +1,8 @@
 """Keeps the page to its own address: whom it answers, what it fetches, and what it lets browsers ask."""
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from flowgru.errors import RequestError
@@ -12,7 +13,7 @@ POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-a
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names by which a machine reaches itself."""
 
-_RELAYED = re.compile(r"/(file=https?:|proxy=)", re.IGNORECASE)
+_RELAYED = re.compile(r"/(file[=/]+https?:|proxy=)", re.IGNORECASE)
 """Paths at which gradio would fetch another address for whoever asks."""
 
 
@@ -54,26 +55,44 @@ class OwnAddressAlone:
 def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
     """The status and the line with which a request is refused; None for one of the page itself."""
     headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    host = headers.get(b"host", "")
-    if limits.own_names_alone and urlsplit(f"//{host}").hostname not in LOOPBACK:
+    if limits.own_names_alone and _name(headers.get(b"host", "")) not in LOOPBACK:
         return 403, f"this page answers to {LOOPBACK[0]} and localhost alone: start it with --host to share it"
-    if scope["method"] not in ("GET", "HEAD"):
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc not in (host, headers.get(b"x-forwarded-host")):
-            return 403, "this was sent by a page from elsewhere"
-        length = headers.get(b"content-length", "")
-        if not length.isdecimal() or int(length) > limits.max_bytes:
-            return 413, f"the request has {length or 'no known number of'} bytes: at most {limits.max_bytes} are taken"
+    changes_something = scope["method"] not in ("GET", "HEAD")
+    if (changes_something or b"origin" in headers) and _is_from_elsewhere(headers):
+        return 403, "this was sent by a page from elsewhere"
+    length = headers.get(b"content-length", "")
+    if changes_something and not (re.fullmatch(r"\d{1,18}", length) and int(length) <= limits.max_bytes):
+        return 413, f"the request has {length[:18] or 'no known number of'} bytes: at most {limits.max_bytes} are taken"
     if _RELAYED.search(scope["path"]):
         return 403, "this page fetches nothing from other addresses"
     return None
 
 
+def _name(host: str) -> str | None:
+    """The name in a header Host, without a port."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _is_from_elsewhere(headers: Mapping[bytes, str]) -> bool:
+    """Whether another page has sent a request. Browsers say so, and no script can say otherwise.
+
+    To a page that is neither encrypted nor of this machine they only say where it comes from.
+    """
+    if (site := headers.get(b"sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get(b"origin")
+    return origin is not None and origin.partition("://")[2] != headers.get(b"host")
+
+
 def fetch_nothing() -> None:
     """Lets gradio refuse an address that comes in place of a file: it would fetch it, of any size."""
-    from gradio import processing_utils
+    from gradio import processing_utils, routes
 
-    async def refuse(url: str, *_: object, **_more: object) -> str:
+    async def refuse(url: str, *_: object, **_more: object) -> NoReturn:
         raise RequestError(f"{url[:100]} is an address: give the file itself")
 
     processing_utils.async_ssrf_protected_download = refuse
+    routes.secure_url_stream_response = refuse

@@ -25,8 +25,8 @@ class Visitors:
         self._root, self._settings = root, settings
         self._step = threading.Lock()
         """Held while a pair is estimated and written."""
-        self._here: set[str] = set()
-        """Pages that are open and for which something is being estimated."""
+        self._running: dict[str, object] = {}
+        """What tells the newest estimation of each page from those before it, as long as it goes on and the page is open."""
         self.models = Models(settings)
 
     def folder(self, session: str) -> Path:
@@ -39,7 +39,7 @@ class Visitors:
 
     def leave(self, session: str) -> None:
         """Removes what was estimated for a page that is closed, after the pair that is being estimated for it."""
-        self._here.discard(session)
+        self._running.pop(session, None)
         with self._step:
             shutil.rmtree(self.folder(session), ignore_errors=True)
 
@@ -49,15 +49,15 @@ class Visitors:
         """What estimated gives; the line of an error ends it."""
         paths = [Path(given) for given in inputs if given]
         folders = [path.parent for path in paths]
+        self._running[session] = own = object()
         try:
             if len(paths) < len(inputs):
                 missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
                 raise RequestError(f"{missing}; drop a file above, or take it with the camera")
             steps = estimated(paths, wishes, self.models, self._settings, self.folder(session))
-            self._here.add(session)
             while True:
                 with self._step:
-                    step = next(steps, None) if session in self._here else None
+                    step = next(steps, None) if self._running.get(session) is own else None
                 if step is None:
                     return
                 if isinstance(step, EstimatedClip):
@@ -66,7 +66,8 @@ class Visitors:
         except Exception as error:
             yield error_line(error, folders)
         finally:
-            self._here.discard(session)
+            if self._running.get(session) is own:
+                del self._running[session]
 
 
 def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:

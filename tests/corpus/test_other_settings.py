@@ -1,5 +1,7 @@
 """A folder that was begun with other settings is refused by the options that the user gave, and one with links as well."""
 
+import shutil
+
 import pytest
 
 from flowgru.config.corpus import CorpusSettings
@@ -72,3 +74,15 @@ def test_nothing_is_taken_away_through_a_link(inline, clips, tmp_path, name):
     with pytest.raises(RequestError, match=rf"{name} is a link to .*other, outside --output .*out: remove the link"):
         driver.run_corpus([str(clips)], CorpusSettings(output=str(tmp_path / "out"), write=("half", "shards")))
     assert (other / "mine/part.tar").read_text() == "precious"
+
+
+def test_nor_through_one_deeper_down(inline, clips, tmp_path):
+    (tmp_path / "other/1").mkdir(parents=True)
+    (tmp_path / "other/1/mine").write_text("precious")
+    settings = CorpusSettings(output=str(tmp_path / "out"), write=("half",))
+    driver.run_corpus([str(clips)], settings)
+    shutil.rmtree(tmp_path / "out/half/c1")
+    (tmp_path / "out/half/c1").symlink_to(tmp_path / "other")
+    (row,) = (row for row in driver.run_corpus([str(clips)], settings) if row.id == "c1/1")
+    assert row.status == "failed" and f"half/c1 is a link to {tmp_path}/other, outside --output" in row.reason
+    assert (tmp_path / "other/1/mine").read_text() == "precious"

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,19 +42,32 @@ def test_another_name_that_leads_here_is_not(host):
 def test_a_page_from_elsewhere_can_send_nothing():
     for origin in ("http://evil.example", "null", "http://localhost:7861"):
         assert asked(LOCAL, "POST", host="localhost:7860", origin=origin, content_length="1") == 403
-    # A proxy in front of the page names the page's public address.
+        assert asked(LOCAL, host="localhost:7860", origin=origin) == 403  # what it fetches, a script could read
+    for site in ("cross-site", "same-site"):
+        said = {"host": "localhost:7860", "sec_fetch_site": site}
+        assert asked(LOCAL, "POST", content_length="1", **said) == 403
+        assert asked(LOCAL, **said) is None  # a link to the page
+
+
+def test_a_page_behind_a_proxy_is_told_by_what_browsers_say():
     public = {"host": "10.0.0.2:7860", "origin": "https://flow.example", "content_length": "1"}
     assert asked(SHARED, "POST", **public) == 403
-    assert asked(SHARED, "POST", x_forwarded_host="flow.example", **public) is None
+    assert asked(SHARED, "POST", x_forwarded_host="flow.example", **public) == 403  # which a script can say
+    assert asked(SHARED, "POST", sec_fetch_site="same-origin", **public) is None
 
 
-@pytest.mark.parametrize("length", ["1001", "", "-1", "1e2"])
+@pytest.mark.parametrize("headers", [{"host": "[::1"}, {"host": "localhost", "origin": "http://["}])
+def test_headers_that_make_no_sense_are_refused(headers):
+    assert asked(LOCAL, "POST", content_length="1", **headers) == 403
+
+
+@pytest.mark.parametrize("length", ["1001", "", "-1", "1e2", "9" * 5000])
 def test_a_request_that_is_too_long_or_has_no_length_is_refused(length):
     assert asked(LOCAL, "POST", host="localhost", content_length=length) == 413
 
 
 @pytest.mark.parametrize(
-    "path", ["/gradio_api/file=https://a.example/x", "/gradio_api/proxy=https://a/", "/FILE=http:/a"]
+    "path", ["/api/file=https://a.example/x", "/api/file/https://a.example/x", "/api/proxy=https://a/", "/FILE=http:/a"]
 )
 def test_nothing_is_relayed(path):
     assert asked(LOCAL, path=path, host="localhost") == 403
@@ -127,18 +141,34 @@ def test_no_part_of_the_page_fetches_an_address(monkeypatch):
             asyncio.run(gradio.processing_utils.async_move_files_to_cache(given, part, check_in_upload_folder=True))
 
 
-def test_nothing_is_written_for_a_page_that_was_closed(tmp_path, monkeypatch):
-    visitors = Visitors(tmp_path, WebSettings(models=("default",)))
+@pytest.fixture
+def visitors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Visitors:
+    """Three steps without a network."""
 
-    def steps(paths, wishes, models, limits, folder):
+    def steps(paths: Any, wishes: Any, models: Any, limits: Any, folder: Path) -> Iterator[Counted]:
         for number in range(3):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.flo").touch()
             yield Counted(number, 3)
 
     monkeypatch.setattr("flowgru.web.visitors.estimated", steps)
-    running = visitors.estimate("a", ["x.png", "y.png"], Wishes("default"))
+    return Visitors(tmp_path, WebSettings(models=("default",)))
+
+
+PAIR = ["x.png", "y.png"]
+
+
+def test_nothing_is_written_for_a_page_that_was_closed(visitors):
+    running = visitors.estimate("a", PAIR, Wishes("default"))
     assert next(running) == Counted(0, 3) and visitors.folder("a").is_dir()
     visitors.leave("a")
     assert list(running) == [] and not visitors.folder("a").exists()
-    assert len(list(visitors.estimate("a", ["x.png", "y.png"], Wishes("default")))) == 3  # it was opened again
+    assert len(list(visitors.estimate("a", PAIR, Wishes("default")))) == 3  # it was opened again
+
+
+def test_what_is_begun_anew_goes_on_where_the_run_before_it_ends_late(visitors):
+    """After Stop, the next run may begin while a pair of the one before is still being computed."""
+    before, after = (visitors.estimate("a", PAIR, Wishes("default")) for _ in range(2))
+    assert next(before) == next(after) == Counted(0, 3)
+    before.close()
+    assert list(after) == [Counted(1, 3), Counted(2, 3)]

@@ -135,7 +135,7 @@ def test_what_cannot_be_done_is_the_line_of_the_command_without_the_servers_fold
         ("#first", first, "one is missing"),
         ("#second", broken, "error: broken.png "),
         ("#second", other, "both frames of a pair must have one size"),
-        ("#first", large, "large is 200x300 px (height x width): at most 0.03 million pixels"),
+        ("#first", large, "large.png is 200x300 px (height x width): at most 0.03 million pixels"),
     ):
         if place is not None and given is not None:
             if page.locator(place).get_by_label("Clear").count():

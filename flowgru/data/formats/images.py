@@ -42,10 +42,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
             if opened.format == "PNG":
                 header = png_header(read_bytes(path, 26), path)
                 if header.bit_depth == 16:
-                    return np.ascontiguousarray(orientation_of(opened, path).upright(read_16_bit_png(path)))
+                    return np.ascontiguousarray(orientation_of(opened).upright(read_16_bit_png(path)))
                 scale_key(opened, header)
-            orientation = orientation_of(opened, path)
-            return np.ascontiguousarray(orientation.upright(rgb_of(opened, str(path))))
+            return rgb_of(ImageOps.exif_transpose(opened), str(path))
 
 
 def num_pictures(path: str | Path) -> int:
@@ -103,7 +102,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
                     check_length(path, path.stat().st_size, needed, f"a PPM of {size_text((height, width))}")
             if opened.format == "PNG" and not may_be_turned(path):
                 return width, height  # Pillow would decode the picture to say so
-            return (height, width) if orientation_of(opened, path).transposed else (width, height)
+            return (height, width) if orientation_of(opened).transposed else (width, height)
 
 
 def _refuse_several(path: Path) -> None:

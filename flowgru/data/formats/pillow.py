@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from flowgru.data.formats.orientation import Orientation, noted_orientation
 from flowgru.data.formats.samples import eight_bit, over_black, spread_grey
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, PngHeader, check_png_end, png_header
-from flowgru.data.formats.tags import check_exif, check_tags
+from flowgru.data.formats.tags import bounded_tags
 from flowgru.data.formats.tiff import is_tiff
 from flowgru.errors import InputFileError, RequestError, one_line
 from flowgru.files.bounded import check_size, read_bytes
@@ -43,9 +43,10 @@ _ORIENTATION = 274
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """InputFileError, of one line, for whatever goes wrong inside."""
+    """InputFileError, of one line, for whatever goes wrong inside, and for tags that would fill the memory."""
     try:
-        yield
+        with bounded_tags(path):
+            yield
     except (InputFileError, MemoryError):
         raise
     except RequestError as error:
@@ -65,9 +66,6 @@ def opened_by_pillow(path: Path, max_pixels: int) -> Iterator[ImageFile]:
         header = png_header(start, path)
         check_size(path, header.width, header.height, max_pixels)
         check_png_end(path)
-    if is_tiff(start):
-        with path.open("rb") as file:
-            check_tags(path, file, path.stat().st_size)
     with Image.open(path, formats=_formats(path)) as opened:
         check_size(path, opened.width, opened.height, max_pixels)
         yield opened
@@ -77,15 +75,8 @@ def _formats(path: Path) -> list[str]:
     return [*_ENDINGS, *(["TGA"] if path.suffix.lower() in _TARGA else [])]
 
 
-def orientation_of(opened: Image.Image, path: Path) -> Orientation:
-    """How a picture lies, as its EXIF says. InputFileError where that would take much more memory than it has bytes."""
-    if opened.format == "PNG" and "exif" not in opened.info:
-        opened.load()  # it may lie behind the pixels, where Pillow looks for it too
-    exif, profile = (opened.info.get(name) for name in ("exif", "Raw profile type exif"))
-    if isinstance(exif, bytes):
-        check_exif(path, exif)
-    elif isinstance(profile, str):
-        check_exif(path, bytes.fromhex("".join(profile.split("\n")[3:])))
+def orientation_of(opened: Image.Image) -> Orientation:
+    """How a picture lies, as its EXIF says."""
     return noted_orientation(opened.getexif().get(_ORIENTATION, 1))
 
 

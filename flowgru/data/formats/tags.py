@@ -1,58 +1,85 @@
-"""Directories of tags, as TIFF files and EXIF have them: what they claim is checked before Pillow keeps it.
+"""A bound on what the tags of a picture may take of memory, whichever format has them: TIFF, EXIF, or lists of pictures.
 
-Pillow copies the bytes of every tag. Thousands of tags that all point at the same bytes would fill any memory.
+Pillow copies the bytes of every tag, and has no bound of its own. Thousands of tags that all point at the same bytes would
+fill any memory.
 """
 
-import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, NoReturn
+
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from flowgru.errors import InputFileError
 
-MAX_SHARE = 16
-"""How many times the bytes of its file the values of all tags may have, of tags that share bytes."""
-
-MAX_PAGES = 2**16
-"""Directories of a file, each of which is mostly a page."""
+MAX_SHARE = 32
+"""How many times the bytes of its file a picture's tags may copy: some share bytes, and Pillow looks at most of them several
+times."""
 
 _SPARE = 2**16
-_EXIF = b"Exif\0\0"
+_DIRECTORY = 1024
+"""Bytes that a directory takes in memory without any tag: a file may have many of them."""
 
 _UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value, by the number of its type."""
 
 
-def check_tags(path: Path, file: io.BufferedIOBase, size: int) -> None:
-    """InputFileError where the tags of all directories of a file of `size` bytes claim far more than these."""
-    start = file.read(16)
-    order = ">" if start.startswith(b"MM") else "<"
-    big = 43 in start[2:4]
-    count_format, entry_format, place_format = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
-    count_bytes, entry_bytes = struct.calcsize(order + count_format), struct.calcsize(order + entry_format)
-    place, seen, claimed = _number(order + place_format, start[8 if big else 4 :]), set(), 0
-    while place and place not in seen:
-        seen.add(place)
-        if len(seen) > MAX_PAGES:
-            raise InputFileError(f"{path} has more than {MAX_PAGES} directories of tags: that many pages are not read")
-        file.seek(min(place, size))
-        count = min(_number(order + count_format, file.read(count_bytes)), size // entry_bytes)
-        entries = file.read(count * entry_bytes)
-        entries = entries[: len(entries) // entry_bytes * entry_bytes]
-        for _, kind, number, _ in struct.iter_unpack(order + entry_format, entries):
-            claimed += min(_UNITS.get(kind, 0) * number, size)  # beyond the end there is nothing to be copied
-        if claimed > MAX_SHARE * size + _SPARE:
-            raise InputFileError(f"{path} is damaged: its tags claim {claimed} bytes, and it has {size}")
-        place = _number(order + place_format, file.read(struct.calcsize(order + place_format)))
+class _Budget:
+    """The bytes that the tags of one file may still copy."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.size = path, path.stat().st_size
+        self.left = MAX_SHARE * self.size + _SPARE
+
+    def take(self, claimed: int) -> None:
+        self.left -= claimed
+        if self.left < 0:
+            self.refuse()
+
+    def refuse(self) -> NoReturn:
+        raise InputFileError(
+            f"{self.path} is damaged: its tags claim more than {MAX_SHARE} times the {self.size} bytes that it has"
+        )
 
 
-def check_exif(path: Path, exif: bytes) -> None:
-    """The same for the bytes of EXIF that a picture of another format holds."""
-    while exif.startswith(_EXIF):
-        exif = exif[len(_EXIF) :]
-    check_tags(path, io.BytesIO(exif), len(exif))
+_BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+
+_load = ImageFileDirectory_v2.load
 
 
-def _number(form: str, data: bytes) -> int:
-    """The number at the beginning of the data; 0 where they end before it does."""
-    length = struct.calcsize(form)
-    return struct.unpack(form, data[:length])[0] if len(data) >= length else 0
+@contextmanager
+def bounded_tags(path: Path) -> Iterator[None]:
+    """Inside, InputFileError where Pillow is about to copy far more bytes for tags than the file has."""
+    token = _BUDGET.set(_Budget(path) if path.is_file() else None)
+    try:
+        yield
+    finally:
+        _BUDGET.reset(token)
+
+
+def _bounded_load(self: ImageFileDirectory_v2, fp: Any) -> Any:
+    """Pillow's load, after a look at what the directory claims."""
+    if (budget := _BUDGET.get()) is not None:
+        place = fp.tell()
+        budget.take(_DIRECTORY + _claimed(self, fp, budget.size))
+        fp.seek(place)
+    return _load(self, fp)
+
+
+def _claimed(directory: ImageFileDirectory_v2, fp: Any, most: int) -> int:
+    """Bytes that the tags claim, each at most as many as the whole file has: beyond its end there is nothing to copy."""
+    order = ">" if directory.prefix == b"MM" else "<"
+    count, entry = ("Q", "HHQQ") if getattr(directory, "_bigtiff", False) else ("H", "HHII")
+    start, length = fp.read(struct.calcsize(order + count)), struct.calcsize(order + entry)
+    if len(start) < struct.calcsize(order + count):
+        return 0
+    entries = fp.read(min(struct.unpack(order + count, start)[0], most // length) * length)
+    found = struct.iter_unpack(order + entry, entries[: len(entries) // length * length])
+    return sum(min(_UNITS.get(kind, 0) * number, most) for _, kind, number, _ in found)
+
+
+# The only place through which all of them go. Without a budget, that is outside of bounded_tags, it is Pillow's own.
+ImageFileDirectory_v2.load = _bounded_load

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from flowgru.data.formats.images import read_pages
-from flowgru.data.formats.pillow import opened_by_pillow, orientation_of, readable
+from flowgru.data.formats.pillow import opened_by_pillow, readable
 from flowgru.data.formats.samples import over_black
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.formats.tiff import is_tiff
@@ -34,8 +34,7 @@ def read_animation(path: Path, start: int = 1, end: int | None = None) -> Iterat
     if is_tiff(read_bytes(path, 4)):
         yield from (ShownPicture(page, None) for page in read_pages(path, start, end))
         return
-    with readable(path), opened_by_pillow(path, MAX_PIXELS) as opened:
-        orientation_of(opened, path)  # which imageio looks for in each picture
+    with readable(path), opened_by_pillow(path, MAX_PIXELS):
         head = read_bytes(path, 26)
     if head.startswith(PNG_SIGNATURE) and png_header(head, path).bit_depth == 16:
         raise InputFileError(f"{path} is an animation of 16 bits a channel: convert it to 8 bits")
