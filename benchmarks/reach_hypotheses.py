@@ -73,7 +73,7 @@ def subtracted(text: str, one: dict[int, float], other: dict[int, float]) -> Dif
 def difference(results: Results, rows: tuple[str, str], measure: str, data_set: str, count: int) -> Difference:
     """The first row's error less the second's after `count` refinements."""
     one, other = (results.by_seed(REGIME, row, data_set, count, measure) for row in rows)
-    return subtracted(f"{rows[0]} - {rows[1]}, {measure}, {data_set}, {count} refinements", one, other)
+    return subtracted(f"{rows[0]} - {rows[1]}, {measure}, {data_set}, {counted(count, 'refinement')}", one, other)
 
 
 def between(text: str, one: Difference, other: Difference, *, as_shares: bool = False) -> Difference:
@@ -157,6 +157,13 @@ def at_equal_time(results: Results) -> Verdict:
     )
 
 
+def scan_by_refinements(results: Results) -> Iterator[Difference]:
+    """What the scan gives on whole pictures and 128 px inside areas without texture, after every number of refinements."""
+    for measure, data_set in ((WHOLE, ZERO), (INSIDE, ZERO), (WHOLE, DIS)):
+        for count in results.iterations(measure, data_set):
+            yield difference(results, SCAN, measure, data_set, count)
+
+
 def against_encoders(results: Results, other: Results, name: str) -> Iterator[str]:
     """Whether encoders that were trained with another operator change the study's differences."""
     for rows in (("conv_min_gru", "conv_gru"), SCAN):
@@ -186,6 +193,9 @@ def main() -> None:
     print(ground)
     for verdict in verdicts(results, something=something):
         print(verdict)
+    print("The scan after every number of refinements, which no rule asks for:")
+    for each in scan_by_refinements(results):
+        print(f"    {each}")
     for folder in given.encoders:
         for line in against_encoders(results, read_results(folder), folder.name):
             print(line)

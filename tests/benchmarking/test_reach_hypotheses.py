@@ -55,6 +55,9 @@ def write_folder(folder, changes, validation=None, *, more=(), seeds=3):
     return folder
 
 
+UNASKED = "The scan after every number of refinements, which no rule asks for:"
+
+
 @pytest.fixture
 def said(script, tmp_path, monkeypatch, capsys):
     """What the script prints of a folder: the line of each hypothesis by its number, and all lines."""
@@ -98,6 +101,8 @@ def test_a_verdict_follows_from_the_intervals(said, tmp_path, number, changes, e
     assert found[number] == expected
     assert ("4" in found) == found["1"].startswith("supported")
     assert lines[0].endswith("There is something to fill.")
+    after = [line.split(":")[0] for line in lines[lines.index(UNASKED) + 1 :]]
+    assert f"    conv_min_gru - conv_min_gru_no_scan, {WHOLE}, {ZERO}, 2 refinements" in after
 
 
 @pytest.mark.parametrize(
