@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -37,12 +37,9 @@ class _Budget:
     def take(self, claimed: int) -> None:
         self.left -= claimed
         if self.left < 0:
-            self.refuse()
-
-    def refuse(self) -> NoReturn:
-        raise InputFileError(
-            f"{self.path} is damaged: its tags claim more than {MAX_SHARE} times the {self.size} bytes that it has"
-        )
+            raise InputFileError(
+                f"{self.path} is damaged: its tags claim more than {MAX_SHARE} times the {self.size} bytes that it has"
+            )
 
 
 _BUDGET: ContextVar[_Budget | None] = ContextVar("budget", default=None)

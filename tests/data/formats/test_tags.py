@@ -89,7 +89,7 @@ def test_tags_that_share_their_bytes_do_not_fill_the_memory(tmp_path, name):
     if name == "exif.avif":  # Pillow's writer looks at them, too
         pytest.importorskip("PIL._avif", reason="this Pillow has no AVIF")
     BOMBS[name](path)
-    for ask in (read_image, image_size):
+    for ask in (read_image, image_size, num_pictures):
         tracemalloc.start()
         said = ""
         try:
@@ -101,7 +101,6 @@ def test_tags_that_share_their_bytes_do_not_fill_the_memory(tmp_path, name):
         assert peak < 12e6 < NUM_TAGS * CLAIM
         if ask is read_image and name not in AS_IF_THERE_WERE_NONE:
             assert f"its tags claim more than 32 times the {path.stat().st_size} bytes that it has" in said
-    assert num_pictures(path) in (0, 1)
 
 
 def test_the_same_file_fills_it_without_the_bound(tmp_path):
