@@ -1,12 +1,16 @@
 """The address at which a page is served."""
 
 import socket
+from urllib.parse import urlsplit
 
 from flowgru.config.require import require
 from flowgru.errors import MachineError
 
 THIS_MACHINE = "127.0.0.1"
 """The host that only this machine reaches."""
+
+OWN_NAMES = (THIS_MACHINE, "localhost", "::1")
+"""Names by which a machine reaches itself."""
 
 
 def check_port(port: int) -> None:
@@ -32,3 +36,13 @@ def free_port(host: str, port: int) -> int:
 def address_text(host: str, port: int) -> str:
     """The address as it is written into a browser."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_asked_by_own_name(host: str) -> bool:
+    """Whether the header Host of a request has one of OWN_NAMES: another name that leads to this machine is one of a page
+    from elsewhere. Its port says nothing, because `ssh -L` brings requests from any.
+    """
+    try:
+        return urlsplit(f"//{host}").hostname in OWN_NAMES
+    except ValueError:
+        return False

@@ -3,15 +3,12 @@
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
 from flowgru.errors import RequestError
+from flowgru.processes.ports import THIS_MACHINE, is_asked_by_own_name
 
 POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'"
 """gradio's pages hold scripts and styles of their own, and make files for workers and videos in the browser."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Names by which a machine reaches itself."""
 
 _RELAYED = re.compile(r"/(file[=/]+https?:|proxy=)", re.IGNORECASE)
 """Paths at which gradio would fetch another address for whoever asks."""
@@ -21,7 +18,7 @@ class Limits(NamedTuple):
     """What is answered of an application's requests."""
 
     own_names_alone: bool
-    """Only who asks by a name of LOOPBACK: another name that leads to this machine is one of a page from elsewhere."""
+    """Only who asks by a name that a machine has for itself, see is_asked_by_own_name."""
     max_bytes: int
     """Of the body of a request."""
 
@@ -55,8 +52,8 @@ class OwnAddressAlone:
 def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
     """The status and the line with which a request is refused; None for one of the page itself."""
     headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    if limits.own_names_alone and _name(headers.get(b"host", "")) not in LOOPBACK:
-        return 403, f"this page answers to {LOOPBACK[0]} and localhost alone: start it with --host to share it"
+    if limits.own_names_alone and not is_asked_by_own_name(headers.get(b"host", "")):
+        return 403, f"this page answers to {THIS_MACHINE} and localhost alone: start it with --host to share it"
     changes_something = scope["method"] not in ("GET", "HEAD")
     if (changes_something or b"origin" in headers) and _is_from_elsewhere(headers):
         return 403, "this was sent by a page from elsewhere"
@@ -66,14 +63,6 @@ def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
     if _RELAYED.search(scope["path"]):
         return 403, "this page fetches nothing from other addresses"
     return None
-
-
-def _name(host: str) -> str | None:
-    """The name in a header Host, without a port."""
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 def _is_from_elsewhere(headers: Mapping[bytes, str]) -> bool:

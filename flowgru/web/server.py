@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from flowgru.console import say
-from flowgru.processes.ports import address_text, free_port
+from flowgru.processes.ports import OWN_NAMES, address_text, free_port
 from flowgru.web.settings import WebSettings
 
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SSR_MODE": "False"}
@@ -31,11 +31,11 @@ def serve(settings: WebSettings) -> int:
         import gradio as gr
         from starlette.middleware import Middleware  # gradio's server
 
-        from flowgru.web.own_address import LOOPBACK, Limits, OwnAddressAlone, fetch_nothing
+        from flowgru.web.own_address import Limits, OwnAddressAlone, fetch_nothing
         from flowgru.web.visitors import Visitors
 
         max_bytes = int(settings.max_upload * 2**20)
-        limits = Limits(settings.host in LOOPBACK, 2 * max_bytes + SPARE)
+        limits = Limits(settings.host in OWN_NAMES, 2 * max_bytes + SPARE)
         visitors = Visitors(Path(folder, "visitors"), settings)
         visitors.models.open_files()
         fetch_nothing()
