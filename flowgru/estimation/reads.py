@@ -30,10 +30,7 @@ class Reads:
         self.initial_flows = {name: folder.files() for name, folder in self.flow_folders.items()}
         model = Path(settings.model)
         self.model = [model] if model.is_file() else []
-        self.weights = [downloaded(settings.model)] if is_hub_address(settings.model) else []
-        """What the model's name, size and time do not tell of its weights."""
-        if self.model and is_exported(settings.model):
-            self.weights += kept_beside(model)
+        self.weights = weights_beside(settings.model)
 
     @property
     def files(self) -> list[Path]:
@@ -45,10 +42,17 @@ class Reads:
         """What a request says of them under the names of its entries; `files` and `initial_flows` by clip."""
         return {
             "model": f"{model} {_fingerprint(self.model)}" if self.model else model,
-            **({"weights": _digest(self.weights)} if self.weights else {}),
+            **({"weights": content_digest(self.weights)} if self.weights else {}),
             "files": {name: _fingerprint(paths) for name, paths in self.frames.items()},
             "initial_flows": {name: _fingerprint(paths) for name, paths in self.initial_flows.items()},
         }
+
+
+def weights_beside(model: str) -> list[Path]:
+    """The files of weights of which a model's name, size and time tell nothing; errors of a download as of load_model."""
+    if is_hub_address(model):
+        return [downloaded(model)]
+    return kept_beside(Path(model)) if Path(model).is_file() and is_exported(model) else []
 
 
 def _fingerprint(paths: Sequence[Path]) -> str:
@@ -61,7 +65,7 @@ def _fingerprint(paths: Sequence[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(paths: Sequence[Path]) -> str:
+def content_digest(paths: Sequence[Path]) -> str:
     """What is in the files, wherever they lie."""
     digest = hashlib.sha256()
     for path in paths:

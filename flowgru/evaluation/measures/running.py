@@ -13,6 +13,7 @@ from flowgru.console import say
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError
+from flowgru.estimation.reads import content_digest, weights_beside
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.corrupted import CLEAN, measure_corruptions
 from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, reach_section
@@ -113,6 +114,7 @@ def open_sweep(
         "flowgru": VERSION,
         "method": {name: value for name, value in method.items() if name != "static_pairs"},
         "model file": _stamp([model]) if model.is_file() else None,
+        **({"weights": content_digest(weights)} if (weights := weights_beside(settings.model)) else {}),
         "severity": settings.severity or 2,
         "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
         "initial flows": None if given is None else _stamp(_flow_files(given)),

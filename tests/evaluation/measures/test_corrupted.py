@@ -16,7 +16,7 @@ from flowgru.config.evaluation.corruptions import CORRUPTION_NAMES
 from flowgru.data.corruptions.pairs import corrupt_pair
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import write_image
-from flowgru.evaluation.measures import corrupted, results
+from flowgru.evaluation.measures import corrupted, results, running
 
 
 def run(*words: object) -> int:
@@ -183,6 +183,23 @@ def test_a_sweep_does_not_go_on_with_other_data(pairs, tmp_path, monkeypatch, ca
     capsys.readouterr()
     assert run(*words) == 2
     assert "interrupted sweep with another data" in only_error(capsys)
+
+
+def test_a_sweep_does_not_go_on_with_other_weights_of_one_name(pairs, tmp_path, monkeypatch, capsys):
+    """An address hf:// stands for other weights once they were pushed, and so does a graph whose weights lie beside it."""
+    weights = tmp_path / "downloaded"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr(running, "weights_beside", lambda model: [weights])
+    words = (pairs, "--baseline", "farneback", "--corruptions", "fog,rain", "--output", tmp_path / "out")
+    interrupted(monkeypatch, 2)
+    assert run(*words) == 130
+    weights.write_bytes(b"other")
+    capsys.readouterr()
+    assert run(*words) == 2
+    assert "interrupted sweep with another weights" in only_error(capsys)
+    weights.write_bytes(b"first")
+    interrupted(monkeypatch, 100)
+    assert run(*words) == 0
 
 
 @pytest.mark.parametrize("is_link", [False, True])
