@@ -98,3 +98,15 @@ def test_each_choice_in_the_polish_is_a_row_beside_the_polish_as_it_is(script, m
     errors = [row["mean, px"] for row in found.values()]
     assert len({*errors}) == len(errors) == 13
     assert found["DIS as a way begins"]["mean, px"] < found["no polish"]["mean, px"]
+
+
+def test_the_further_dis_must_have_been_moved_the_fewer_pairs_begin_again(script, model, tmp_path, monkeypatch):
+    words = ("--pairs", 3, "--height", 200, "--width", 208, "--json", tmp_path / "a.jsonl")
+    restarts = script("restarts", model, *words)
+    monkeypatch.setattr("paired_models.SyntheticSettings", partial(SyntheticSettings, num_textures=2))
+    restarts.main()
+    found = rows_without_times(tmp_path / "a.jsonl")
+    assert [found[0]["begins again above"], found[-1]["begins again above"]] == ["never", "always"]
+    shares = [row["of the pairs"] for row in found]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1 and found[0]["ratio"] == 1
+    assert found[-1]["better"] + found[-1]["worse"] == 3 and found[-1]["mean, px"] != found[0]["mean, px"]

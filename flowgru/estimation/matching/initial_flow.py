@@ -1,5 +1,6 @@
 """Where the refinement of a pair begins: at the flow of DIS, at zero, or at a flow from a file or from the caller."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
 from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.estimation.matching.tiles import Tile
-from flowgru.grid import PaddingMode, padding_for, splat
+from flowgru.grid import PaddingMode, lengths, padding_for, splat
 from flowgru.kinds import described, flow_tensor
 from flowgru.model.initial_flow import coarse_flow, fill_unknown
 from flowgru.types import CoarseFlow, Features, Flow
@@ -45,10 +46,31 @@ UNDECIDED = InitialFlow("")
 """Where the way begins."""
 
 
+MOST_MOVED = 0.0075
+"""By how much of a picture's diagonal refinements may move the flow of DIS, in the mean over the pixels, before it counts as
+wrong. Chosen on generated pairs (results/default_way.md)."""
+
+
 def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
     """DIS's flow, or zero where the pictures are too small or thin for it."""
     flow = dis_or_zero(first, second)
     return ZERO if flow is None else InitialFlow("dis", _as_tensor(flow))
+
+
+def share_moved(initial: InitialFlow, refined: Float[Tensor, "2 H W"]) -> float:
+    """By how much of the picture's diagonal refinements have moved an initial flow, in the mean over the pixels.
+
+    0 where it was zero; NaN for a flow that is not finite.
+    """
+    if initial.flow is None:
+        return 0.0
+    moved = lengths(refined[None] - initial.flow.to(refined.device)).mean()
+    return float(moved) / math.hypot(*refined.shape[1:])
+
+
+def was_wrong(initial: InitialFlow, refined: Float[Tensor, "2 H W"]) -> bool:
+    """Whether DIS found the initial flow, and refinements have moved it by more than MOST_MOVED."""
+    return initial.name == "dis" and share_moved(initial, refined) > MOST_MOVED
 
 
 def coarse_of_tiles(flow: Flow, tiles: Sequence[Tile], padding: PaddingMode) -> tuple[CoarseFlow, ...]:

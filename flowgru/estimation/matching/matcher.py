@@ -11,7 +11,7 @@ from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
 from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture, warn_of_distortion
-from flowgru.estimation.matching.initial_flow import InitialFlow, coarse_of_tiles
+from flowgru.estimation.matching.initial_flow import ZERO, InitialFlow, coarse_of_tiles, was_wrong
 from flowgru.estimation.matching.plan import Plan, Plans
 from flowgru.estimation.matching.records import Direction, PairResult, Prepared, TiledFrame
 from flowgru.estimation.matching.refiner import Refiner
@@ -41,8 +41,12 @@ class PairMatcher:
         self.plans = Plans(network, settings)
         self.at_half_size: PairMatcher | None = None
         """What refines the flow at half the size first, where the way has more than one scale."""
+        self.restarted: PairMatcher | None = None
+        """What does so where the initial flow of DIS was wrong."""
         if settings.way.scales > 1:
-            self.at_half_size = PairMatcher(network, settings.at_half_size(), remembers=remembers)
+            self.at_half_size = PairMatcher(network, settings.at_half_size(settings.way.coarser()), remembers=remembers)
+        if settings.way.scales > 1 and settings.way.initial_flow == "dis":
+            self.restarted = PairMatcher(network, settings.at_half_size(settings.way.restarted()), remembers=0)
         self.encoded: deque[TiledFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
 
@@ -82,8 +86,8 @@ class PairMatcher:
     def _release(self) -> bool:
         """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
         self.encoded.clear()
-        at_half_size = self.at_half_size is not None and self.at_half_size._release()
-        return self.refiner.release() or at_half_size
+        smaller = [each._release() for each in (self.at_half_size, self.restarted) if each is not None]
+        return self.refiner.release() or any(smaller)
 
     def _attempt(
         self,
@@ -123,7 +127,7 @@ class PairMatcher:
             None if backward is None else backward.flow,
             forward.confidence,
             forward.num_refinements,
-            tuple(start.name for start in starts),
+            tuple(begin.name for begin in begins),
             (forward.carried,) if backward is None else (forward.carried, backward.carried),
             forward.last_update,
         )
@@ -140,7 +144,7 @@ class PairMatcher:
         """Where the refinements of each direction begin: at what they make of the initial flow at half the size.
 
         At the initial flow itself where there is one scale, where half a picture would be too small, and where the flow of
-        the pair before was carried along.
+        the pair before was carried along. Where they move the flow of DIS far, it was wrong: they begin again at zero.
         """
         first, second = before.half, after.half
         if self.at_half_size is None or first is None or second is None or any(start.coarse for start in starts):
@@ -149,11 +153,21 @@ class PairMatcher:
         flows = [None if start.flow is None else resize_flow(start.flow, half) for start in starts]
         given = [start._replace(flow=flow, memory=None) for start, flow in zip(starts, flows, strict=True)]
         plan = before.plan.at_half_size(*half)
-        found = self.at_half_size._attempt(first, second, given, plan, with_context=with_context)
-        ends = [found.forward] if found.backward is None else [found.forward, found.backward]
+        ends = self.at_half_size._attempt(first, second, given, plan, with_context=with_context).flows
+        names = [start.name for start in starts]
+        if self.restarted is not None:
+            wrong = [was_wrong(start, end) for start, end in zip(given, ends, strict=True)]
+            if any(wrong):
+                both = self.settings.backward
+                again = self.restarted._attempt(first, second, [ZERO] * len(given), plan, with_context=both).flows
+                ends = [new if is_wrong else end for new, end, is_wrong in zip(again, ends, wrong, strict=True)]
+                names = [ZERO.name if is_wrong else name for name, is_wrong in zip(names, wrong, strict=True)]
         layout = tile_layout(*computed, *before.plan.tiles)
-        begins = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.settings.padding) for end in ends]
-        return [start._replace(flow=None, coarse=coarse) for start, coarse in zip(starts, begins, strict=True)]
+        coarse = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.settings.padding) for end in ends]
+        return [
+            start._replace(name=name, flow=None, coarse=each)
+            for start, name, each in zip(starts, names, coarse, strict=True)
+        ]
 
     def _prepare(self, image: Images | Levels) -> Prepared:
         picture = as_images(image.to(self.device, non_blocking=self.device.type == "cuda"))

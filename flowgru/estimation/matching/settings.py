@@ -45,11 +45,11 @@ class MatchSettings:
     def __post_init__(self) -> None:
         check_tiles(self.tiles)
 
-    def at_half_size(self) -> "MatchSettings":
-        """How the same pairs are matched at half the size first, in the tiles of a plan that each of them brings."""
+    def at_half_size(self, way: Way) -> "MatchSettings":
+        """How `way` matches the same pairs at half the size first, in the tiles of a plan that each of them brings."""
         return replace(
             self,
-            way=self.way.coarser(),
+            way=way,
             warm_start=False,
             resize=None,
             tiles=(1, 1),
