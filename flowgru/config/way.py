@@ -11,9 +11,6 @@ from flowgru.errors import RequestError, counted, stored_text
 MAX_SCALES = 6
 """Beyond them a picture of any camera is too small to be refined."""
 
-RESTARTED_ITERATIONS = 8
-"""Refinements at each smaller size from zero, where the initial flow of DIS was wrong."""
-
 COMPUTED = ("dis", "zero")
 """Initial flows that need no files."""
 
@@ -68,10 +65,6 @@ class Way:
         """What is done at half the size of the pictures first, at the same initial flow; for more scales than one."""
         count = self.iterations_at_smaller_sizes
         return replace(self, scales=self.scales - 1, iterations=count, initial_flow="given", polish=False)
-
-    def restarted(self) -> "Way":
-        """What is done in place of `coarser` where the flow of DIS was wrong: it begins at zero, at one size more."""
-        return replace(self.coarser(), scales=self.scales, coarse_iterations=RESTARTED_ITERATIONS)
 
     def _refinements(self, count: int) -> list[str]:
         held = [counted(self.hold, "held refinement")] if self.hold else []

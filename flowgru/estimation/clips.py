@@ -242,7 +242,9 @@ class Estimation:
         seconds = compile_seconds(self.network)
         if seconds > self.compile_seconds:
             size = computed_size(tuple(pair.forward.shape[1:]), self.settings.size_to_compute())
-            say(f"compiling for {size_text(size)} took {seconds - self.compile_seconds:.1f} s, once for this size")
+            say(
+                f"compiling for {size_text(size)} took {seconds - self.compile_seconds:.1f} s, once for each size computed"
+            )
             self.compile_seconds = seconds
 
     def _summary(self, reports: list[ClipReport]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from flowgru.data.formats.images import jpeg_bytes
-from flowgru.processes.ports import OWN_NAMES, address_text, free_port, is_asked_by_own_name
+from flowgru.processes.ports import address_text, free_port, is_asked_by_own_name, is_of_this_machine
 from flowgru.view.colour_wheel import Picture
 
 MOST_WATCHERS = 8
@@ -36,7 +36,7 @@ class LivePage:
         """MachineError where nothing can listen there."""
         port = free_port(host, port)
         self.address = address_text(host, port)
-        self._is_shared = host not in OWN_NAMES
+        self._host, self._is_shared = host, not is_of_this_machine(host)
         self.watchers = threading.Semaphore(MOST_WATCHERS)
         self.ended = False
         self._news = threading.Condition()
@@ -56,7 +56,7 @@ class LivePage:
 
     def is_addressed(self, host: str) -> bool:
         """Whether a request means this page: a page from elsewhere whose name leads to this machine does not."""
-        return self._is_shared or is_asked_by_own_name(host)
+        return self._is_shared or is_asked_by_own_name(host, self._host)
 
     def show(self, picture: Picture) -> bool:
         """Gives all who look the picture, in place of one that they have not had."""

@@ -1,5 +1,6 @@
 """The address at which a page is served."""
 
+import ipaddress
 import socket
 from urllib.parse import urlsplit
 
@@ -38,11 +39,22 @@ def address_text(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def is_asked_by_own_name(host: str) -> bool:
-    """Whether the header Host of a request has one of OWN_NAMES: another name that leads to this machine is one of a page
-    from elsewhere. Its port says nothing, because `ssh -L` brings requests from any.
+def is_of_this_machine(host: str) -> bool:
+    """Whether only this machine reaches what listens at a host; True as well for a host that leads nowhere."""
+    try:
+        found = [str(address[0]) for *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except OSError:
+        found = []
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
+
+
+def is_asked_by_own_name(header: str, host: str) -> bool:
+    """Whether the header Host of a request to a page at `host` has that name, or one of OWN_NAMES.
+
+    Another name that leads to this machine is one of a page from elsewhere. The port says nothing, because `ssh -L` brings
+    requests from any.
     """
     try:
-        return urlsplit(f"//{host}").hostname in OWN_NAMES
+        return urlsplit(f"//{header}").hostname in (*OWN_NAMES, host.lower())
     except ValueError:
         return False

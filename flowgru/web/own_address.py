@@ -17,8 +17,8 @@ _RELAYED = re.compile(r"/(file[=/]+https?:|proxy=)", re.IGNORECASE)
 class Limits(NamedTuple):
     """What is answered of an application's requests."""
 
-    own_names_alone: bool
-    """Only who asks by a name that a machine has for itself, see is_asked_by_own_name."""
+    host: str | None
+    """Only who asks by this name, or by one that a machine has for itself, see is_asked_by_own_name; None: who asks."""
     max_bytes: int
     """Of the body of a request."""
 
@@ -52,7 +52,7 @@ class OwnAddressAlone:
 def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
     """The status and the line with which a request is refused; None for one of the page itself."""
     headers = {name.lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    if limits.own_names_alone and not is_asked_by_own_name(headers.get(b"host", "")):
+    if limits.host is not None and not is_asked_by_own_name(headers.get(b"host", ""), limits.host):
         return 403, f"this page answers to {THIS_MACHINE} and localhost alone: start it with --host to share it"
     changes_something = scope["method"] not in ("GET", "HEAD")
     if (changes_something or b"origin" in headers) and _is_from_elsewhere(headers):

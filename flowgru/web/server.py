@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from flowgru.console import say
-from flowgru.processes.ports import OWN_NAMES, address_text, free_port
+from flowgru.processes.ports import address_text, free_port, is_of_this_machine
 from flowgru.web.settings import WebSettings
 
 _ENVIRONMENT = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SSR_MODE": "False"}
@@ -35,7 +35,7 @@ def serve(settings: WebSettings) -> int:
         from flowgru.web.visitors import Visitors
 
         max_bytes = int(settings.max_upload * 2**20)
-        limits = Limits(settings.host in OWN_NAMES, 2 * max_bytes + SPARE)
+        limits = Limits(settings.host if is_of_this_machine(settings.host) else None, 2 * max_bytes + SPARE)
         visitors = Visitors(Path(folder, "visitors"), settings)
         visitors.models.open_files()
         fetch_nothing()

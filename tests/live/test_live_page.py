@@ -38,7 +38,7 @@ def test_the_page_shows_each_newest_picture():
                     pass  # the one before
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST", "127.1"])
 @pytest.mark.parametrize("name, code", [("127.0.0.1:1", 200), ("localhost:1", 200), ("evil.example:1", 403)])
 def test_a_page_from_elsewhere_that_leads_here_sees_nothing(host, name, code):
     with LivePage(host, 0) as page:

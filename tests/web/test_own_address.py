@@ -18,7 +18,7 @@ from flowgru.web.settings import WebSettings
 from flowgru.web.visitors import Visitors
 from flowgru.web.work import Counted, Wishes
 
-LOCAL, SHARED = Limits(True, 1000), Limits(False, 1000)
+LOCAL, SHARED = Limits("127.0.0.1", 1000), Limits(None, 1000)
 
 
 def asked(limits: Limits, method: str = "GET", path: str = "/", **headers: str) -> int | None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from flowgru.data.formats.images import as_images
 from flowgru.data.polish import Grey
@@ -13,13 +15,13 @@ from flowgru.errors import lacks_memory
 from flowgru.estimation.geometry import computed_size, resize_flow, resize_picture, warn_of_distortion
 from flowgru.estimation.matching.initial_flow import ZERO, InitialFlow, coarse_of_tiles, was_wrong
 from flowgru.estimation.matching.plan import Plan, Plans
-from flowgru.estimation.matching.records import Direction, PairResult, Prepared, TiledFrame
+from flowgru.estimation.matching.records import Direction, PairResult, Prepared, Refined, TiledFrame
 from flowgru.estimation.matching.refiner import Refiner
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.matching.steps import begin, beside, grey_of
 from flowgru.estimation.matching.tiles import tile_layout
 from flowgru.model.pair_network import PairNetwork
-from flowgru.types import Images, Levels
+from flowgru.types import CoarseFlow, Images, Levels
 
 MIN_SIDE_TO_HALVE = 192
 """Pixels on the shorter side of a picture below which it is not refined at half its size first."""
@@ -28,10 +30,13 @@ MIN_SIDE_TO_HALVE = 192
 class PairMatcher:
     """Encodes and matches frames; remembers the last ones that it encoded, and which sizes of frames need a smaller plan."""
 
-    def __init__(self, network: PairNetwork, settings: MatchSettings, *, remembers: int = 1) -> None:
+    def __init__(
+        self, network: PairNetwork, settings: MatchSettings, *, remembers: int = 1, doubts_dis: bool = False
+    ) -> None:
         """network: one with a memory (network.memory) is given and gives what is carried of it, of the forward flow.
 
-        remembers: how many frames are kept as they were encoded, for pairs that they begin.
+        remembers: how many frames are kept as they were encoded, for pairs that they begin. doubts_dis: where refinements
+        move the flow of DIS far, it counts as wrong, and they begin again at zero; used at sizes below the full one.
         """
         self.settings = settings
         self.device = network.device
@@ -41,12 +46,12 @@ class PairMatcher:
         self.plans = Plans(network, settings)
         self.at_half_size: PairMatcher | None = None
         """What refines the flow at half the size first, where the way has more than one scale."""
-        self.restarted: PairMatcher | None = None
-        """What does so where the initial flow of DIS was wrong."""
         if settings.way.scales > 1:
-            self.at_half_size = PairMatcher(network, settings.at_half_size(settings.way.coarser()), remembers=remembers)
-        if settings.way.scales > 1 and settings.way.initial_flow == "dis":
-            self.restarted = PairMatcher(network, settings.at_half_size(settings.way.restarted()), remembers=0)
+            self.at_half_size = PairMatcher(network, settings.at_half_size(), remembers=remembers, doubts_dis=True)
+        self.from_zero: PairMatcher | None = None
+        """What finds a flow from zero, at half the size, where the flow of DIS counts as wrong."""
+        if doubts_dis:
+            self.from_zero = PairMatcher(network, settings.from_zero(), remembers=0)
         self.encoded: deque[TiledFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
 
@@ -86,8 +91,8 @@ class PairMatcher:
     def _release(self) -> bool:
         """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
         self.encoded.clear()
-        smaller = [each._release() for each in (self.at_half_size, self.restarted) if each is not None]
-        return self.refiner.release() or any(smaller)
+        at_half_size = self.at_half_size is not None and self.at_half_size._release()
+        return self.refiner.release() or at_half_size
 
     def _attempt(
         self,
@@ -115,10 +120,11 @@ class PairMatcher:
             after = self._encode(after, plan, with_context=with_context)
         starts = [start() for start in begun]
         begins = self._refined_at_half_size(before, after, starts, size, with_context=with_context)
-        forward = self.refiner.refine(Direction(before, after, starts[0], begins[0], backward=False), size)
-        backward = None
+        forward, name = self._refined(Direction(before, after, starts[0], begins[0], backward=False), size)
+        backward, names = None, [name]
         if self.settings.backward:
-            backward = self.refiner.refine(Direction(after, before, starts[1], begins[1], backward=True), size)
+            backward, name = self._refined(Direction(after, before, starts[1], begins[1], backward=True), size)
+            names.append(name)
         if with_context:
             new = [each for each, old in ((before, known[0]), (after, known[1])) if old is None]
             self.encoded.extend([*encoded, *new])
@@ -127,7 +133,7 @@ class PairMatcher:
             None if backward is None else backward.flow,
             forward.confidence,
             forward.num_refinements,
-            tuple(begin.name for begin in begins),
+            tuple(names),
             (forward.carried,) if backward is None else (forward.carried, backward.carried),
             forward.last_update,
         )
@@ -144,7 +150,7 @@ class PairMatcher:
         """Where the refinements of each direction begin: at what they make of the initial flow at half the size.
 
         At the initial flow itself where there is one scale, where half a picture would be too small, and where the flow of
-        the pair before was carried along. Where they move the flow of DIS far, it was wrong: they begin again at zero.
+        the pair before was carried along.
         """
         first, second = before.half, after.half
         if self.at_half_size is None or first is None or second is None or any(start.coarse for start in starts):
@@ -153,21 +159,36 @@ class PairMatcher:
         flows = [None if start.flow is None else resize_flow(start.flow, half) for start in starts]
         given = [start._replace(flow=flow, memory=None) for start, flow in zip(starts, flows, strict=True)]
         plan = before.plan.at_half_size(*half)
-        ends = self.at_half_size._attempt(first, second, given, plan, with_context=with_context).flows
-        names = [start.name for start in starts]
-        if self.restarted is not None:
-            wrong = [was_wrong(start, end) for start, end in zip(given, ends, strict=True)]
-            if any(wrong):
-                both = self.settings.backward
-                again = self.restarted._attempt(first, second, [ZERO] * len(given), plan, with_context=both).flows
-                ends = [new if is_wrong else end for new, end, is_wrong in zip(again, ends, wrong, strict=True)]
-                names = [ZERO.name if is_wrong else name for name, is_wrong in zip(names, wrong, strict=True)]
-        layout = tile_layout(*computed, *before.plan.tiles)
-        coarse = [coarse_of_tiles(resize_flow(end[None], computed), layout, self.settings.padding) for end in ends]
+        found = self.at_half_size._attempt(first, second, given, plan, with_context=with_context)
+        ends = [found.forward] if found.backward is None else [found.forward, found.backward]
+        coarse = [self._coarse(end, computed, before.plan) for end in ends]
         return [
             start._replace(name=name, flow=None, coarse=each)
-            for start, name, each in zip(starts, names, coarse, strict=True)
+            for start, name, each in zip(starts, found.initial_flows, coarse, strict=True)
         ]
+
+    def _refined(self, pair: Direction, size: tuple[int, ...]) -> tuple[Refined, str]:
+        """One direction, and the name of where it began: zero, where the flow of DIS counts as wrong."""
+        refined = self.refiner.refine(pair, size)
+        if self.from_zero is None or pair.begins is not pair.start or not was_wrong(pair.start, refined.flow):
+            return refined, pair.begins.name
+        begins = ZERO
+        if min(size) >= MIN_SIDE_TO_HALVE:
+            half = computed_size(size, 0.5)
+            first, second = (resize_picture(as_images(each.image), half) for each in (pair.first, pair.second))
+            plan = pair.first.plan.at_half_size(*half)
+            for _ in range(2):  # what begins at zero has far to go
+                found = self.from_zero._attempt(first, second, [begins], plan, with_context=False)
+                begins = ZERO._replace(flow=found.forward[None])
+            coarse = self._coarse(found.forward, size, pair.first.plan)
+            begins = begins._replace(flow=None, coarse=coarse)
+        return self.refiner.refine(pair._replace(begins=begins), size), begins.name
+
+    def _coarse(self, flow: Float[Tensor, "2 _ _"], size: tuple[int, ...], plan: Plan) -> tuple[CoarseFlow, ...]:
+        """A flow of another size as InitialFlow.coarse for pictures of `size`."""
+        height, width = size
+        layout = tile_layout(height, width, *plan.tiles)
+        return coarse_of_tiles(resize_flow(flow[None], size), layout, self.settings.padding)
 
     def _prepare(self, image: Images | Levels) -> Prepared:
         picture = as_images(image.to(self.device, non_blocking=self.device.type == "cuda"))

@@ -70,8 +70,3 @@ class PairResult(NamedTuple):
     network with a memory goes on with. None without both, and where nothing leads on."""
     last_update: Float[Tensor, "2 H W"] | None = None
     """What the last refinement has added to the forward flow, before any polish; None without last_update."""
-
-    @property
-    def flows(self) -> list[Float[Tensor, "2 H W"]]:
-        """The forward flow, and the backward flow if there is one."""
-        return [self.forward] if self.backward is None else [self.forward, self.backward]

@@ -45,14 +45,19 @@ class MatchSettings:
     def __post_init__(self) -> None:
         check_tiles(self.tiles)
 
-    def at_half_size(self, way: Way) -> "MatchSettings":
-        """How `way` matches the same pairs at half the size first, in the tiles of a plan that each of them brings."""
+    def at_half_size(self) -> "MatchSettings":
+        """How the same pairs are matched at half the size first, in the tiles of a plan that each of them brings."""
         return replace(
             self,
-            way=way,
+            way=self.way.coarser(),
             warm_start=False,
             resize=None,
             tiles=(1, 1),
             last_update=False,
             confidence=False,
         )
+
+    def from_zero(self) -> "MatchSettings":
+        """How one direction of the same pairs is matched at half their size, from zero; seldom, so nothing is recorded."""
+        way = Way(self.way.iterations_at_smaller_sizes, hold=self.way.hold)
+        return replace(self, way=way, backward=False, cuda_graph=False)
