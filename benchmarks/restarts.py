@@ -3,8 +3,8 @@
 python benchmarks/restarts.py [MODEL] [--pairs 48] [--height 440] [--width 1024] [--photos skimage] [--rigid 0.25]
 
 Each generated pair is measured twice on the model's way, without polish: its refinements at half the size begin at the flow
-of DIS, or at zero and at a quarter of the size. How far those from DIS have moved it is a share of the picture's diagonal.
-Each row is a rule: pairs whose flow they have moved by more than that share begin again, the others do not.
+of DIS, or at what zero leads to at a quarter of the size. How far those from DIS have moved it is a share of the picture's
+diagonal. Each row is a rule: pairs whose flow they have moved by more than that share begin again, the others do not.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,11 @@ from unittest.mock import patch
 
 import numpy as np
 from paired_models import add_pairs, errors, held_out_pairs, ratio
-from reporting import arguments, begin, circumstances, parsed
+from reporting import arguments, begin, circumstances, parsed, refuse
 from torch import Tensor
 
 from flowgru.benchmarking.timing import Table
 from flowgru.config.way import resolve_way
-from flowgru.errors import RequestError
 from flowgru.estimation.matching import matcher
 from flowgru.estimation.matching.initial_flow import InitialFlow, share_moved
 from flowgru.model.weight_files.loading import load_model
@@ -36,7 +35,9 @@ def main() -> None:
     network = load_model(given.model, device)
     way = replace(resolve_way(network.card), polish=False)
     if way.scales < 2 or way.initial_flow != "dis":
-        raise RequestError(f"{given.model} is used with {way}: expected a model that begins at DIS and has two scales")
+        refuse([f"{given.model} is used with {way}: expected a model that begins at DIS and has two scales"])
+    if min(given.height, given.width) < matcher.MIN_SIDE_TO_HALVE:
+        refuse([f"pictures of {given.height}x{given.width} px are not halved: {matcher.MIN_SIDE_TO_HALVE} px at least"])
     pairs, shares = held_out_pairs(given), list[float]()
 
     def noting(begins_again: bool) -> Callable[[InitialFlow, Tensor], bool]:
@@ -53,8 +54,7 @@ def main() -> None:
             found.append(errors(network, pairs, way))
     from_dis, again = found
     moved = np.array(shares)
-    assert len(moved) == len(pairs), "each pair is large enough to be halved"
-    chosen = {name: getattr(given, name) for name in ("pairs", "speed", "photos", "rigid", "grey", "varied")}
+    chosen = {name: getattr(given, name) for name in ("model", "pairs", "speed", "photos", "rigid", "grey", "varied")}
     said = circumstances(device, way=way, size=f"{given.height}x{given.width} px", **chosen)
     columns = ["begins again above", "of the pairs", "mean, px", "ratio", "better", "worse"]
     table = Table("Beginning again at zero where DIS was wrong", said, columns, lines=given.json)

@@ -32,10 +32,10 @@ class ModelSettings:
     scales: int | None = None
     """Sizes of the pictures at which the flow is refined one after the other, each half as large as the next. With 2, it
     is refined at half the size first, where large motion is half as long, and what comes of it is where the refinements at
-    full size begin. Where the flow of DIS was wrong, so that they move it far, they begin again at zero and at a quarter of
-    the size. Pictures whose shorter side is below 192 pixels have one scale, and so have pairs that begin at the
-    previous flow (--warm-start); of --iterations and --coarse-iterations they have the larger one. Without it the number in
-    the model's card, else 1; with --initial-flow zero, 1."""
+    full size begin. Where the flow of DIS is moved far there, it counts as wrong, and the pair begins again, at zero and at
+    a quarter of the size. Pictures whose shorter side is below 192 pixels have one scale, and so have pairs that begin at
+    the previous flow (--warm-start); of --iterations and --coarse-iterations they have the larger one. Without it the
+    number in the model's card, else 1; with --initial-flow zero, 1."""
     coarse_iterations: int | None = None
     """Refinements at each size but the full one, where there are more scales than one; without it the number in the model's
     card, else as many as --iterations."""

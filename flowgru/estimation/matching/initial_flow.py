@@ -26,7 +26,8 @@ class InitialFlow(NamedTuple):
     """Where the refinement of one pair begins; at zero, where there is neither flow."""
 
     name: str
-    """dis, zero, warm (the flow of the pair before, carried along), given, or the file that it comes from."""
+    """dis, zero (also where the flow of DIS counts as wrong, see was_wrong), warm (the flow of the pair before, carried
+    along), given, or the file that it comes from."""
     flow: Flow | None = None
     """[1, 2, H, W] in pixels of the picture, every pixel known."""
     coarse: tuple[CoarseFlow, ...] | None = None
@@ -60,7 +61,7 @@ def dis_initial_flow(first: Grey, second: Grey) -> InitialFlow:
 def share_moved(initial: InitialFlow, refined: Float[Tensor, "2 H W"]) -> float:
     """By how much of the picture's diagonal refinements have moved an initial flow, in the mean over the pixels.
 
-    0 where it was zero; NaN for a flow that is not finite.
+    0 where it was zero; infinite or NaN for a flow that is not finite.
     """
     if initial.flow is None:
         return 0.0

@@ -51,7 +51,7 @@ class PairMatcher:
         self.from_zero: PairMatcher | None = None
         """What finds a flow from zero, at half the size, where the flow of DIS counts as wrong."""
         if doubts_dis:
-            self.from_zero = PairMatcher(network, settings.from_zero(), remembers=0)
+            self.from_zero = PairMatcher(network, settings.from_zero(), remembers=2)
         self.encoded: deque[TiledFrame] = deque(maxlen=remembers)
         """The last frames that may begin a pair."""
 
@@ -91,8 +91,8 @@ class PairMatcher:
     def _release(self) -> bool:
         """Gives back the memory of encoded frames and of recorded matches; whether there were any of these."""
         self.encoded.clear()
-        at_half_size = self.at_half_size is not None and self.at_half_size._release()
-        return self.refiner.release() or at_half_size
+        smaller = [each._release() for each in (self.at_half_size, self.from_zero) if each is not None]
+        return self.refiner.release() or any(smaller)
 
     def _attempt(
         self,
@@ -177,11 +177,11 @@ class PairMatcher:
             half = computed_size(size, 0.5)
             first, second = (resize_picture(as_images(each.image), half) for each in (pair.first, pair.second))
             plan = pair.first.plan.at_half_size(*half)
-            for _ in range(2):  # what begins at zero has far to go
-                found = self.from_zero._attempt(first, second, [begins], plan, with_context=False)
-                begins = ZERO._replace(flow=found.forward[None])
-            coarse = self._coarse(found.forward, size, pair.first.plan)
-            begins = begins._replace(flow=None, coarse=coarse)
+            start = ZERO
+            for is_remembered in (True, False):  # twice: what begins at zero has far to go
+                found = self.from_zero._attempt(first, second, [start], plan, with_context=is_remembered)
+                start = ZERO._replace(flow=found.forward[None])
+            begins = ZERO._replace(coarse=self._coarse(found.forward, size, pair.first.plan))
         return self.refiner.refine(pair._replace(begins=begins), size), begins.name
 
     def _coarse(self, flow: Float[Tensor, "2 _ _"], size: tuple[int, ...], plan: Plan) -> tuple[CoarseFlow, ...]:

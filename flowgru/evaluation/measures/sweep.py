@@ -90,7 +90,7 @@ class Sweep:
             if overwrite:
                 return
             raise RequestError(
-                f"{journal.path} is of an interrupted sweep with another {' and another '.join(names)}: give the same "
+                f"{journal.path} is of an interrupted sweep whose {' and '.join(names)} were others: give the same "
                 "command again to go on with it, or --overwrite, or another --output"
             )
         for line in lines[1:]:

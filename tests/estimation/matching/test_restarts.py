@@ -52,7 +52,7 @@ def from_zero(network, pair: tuple[Tensor, Tensor], sizes: list[tuple[int, int]]
 
 @pytest.mark.parametrize(
     ("divisor", "sizes"),
-    [(1, [(4, 3), (2, 3), (1, 2)]), (2, [(2, 3), (1, 2)])],
+    [(1, [(4, 3), (4, 3), (2, 3), (1, 2)]), (2, [(2, 3), (1, 2)])],
 )
 def test_a_pair_of_which_dis_was_wrong_begins_at_zero(network, pair, monkeypatch, divisor, sizes):
     """At a quarter of the size, where half a picture can be halved once more."""
@@ -74,7 +74,7 @@ def test_each_direction_begins_again_by_itself(network, pair, monkeypatch):
     monkeypatch.setattr(matcher, "was_wrong", lambda *_: next(said))
     found = PairMatcher(network, both).match(*pair)
     assert found.initial_flows == ("dis", "zero") and torch.equal(found.forward, kept.forward)
-    expected = from_zero(network, (pair[1], pair[0]), [(4, 3), (2, 3), (1, 2)])
+    expected = from_zero(network, (pair[1], pair[0]), [(4, 3), (4, 3), (2, 3), (1, 2)])
     assert found.backward is not None
     torch.testing.assert_close(found.backward[None], expected, rtol=0, atol=1e-4)
 
@@ -115,7 +115,7 @@ def test_only_the_smallest_size_begins_again(network, pair, monkeypatch):
     three = replace(WAY, scales=3)
     first, second = (F.interpolate(each, scale_factor=2.0, mode="nearest") for each in pair)
     found = PairMatcher(network, MatchSettings(three)).match(first, second)
-    expected = from_zero(network, (first, second), [(8, 3), (4, 3), (2, 3), (1, 2)])
+    expected = from_zero(network, (first, second), [(8, 3), (8, 3), (4, 3), (2, 3), (1, 2)])
     assert found.initial_flows == ("zero",)
     torch.testing.assert_close(found.forward[None], expected, rtol=0, atol=1e-4)
 
@@ -134,7 +134,7 @@ def test_an_exported_model_has_as_many_refinements_everywhere(network, pair, mon
     monkeypatch.setattr(network, "match", note)
     monkeypatch.setattr(initial_flow, "MOST_MOVED", ALWAYS)
     PairMatcher(network, MatchSettings(Way(2, "dis", hold=1, scales=2))).match(*pair)
-    assert counts == 4 * [(2, 1)]
+    assert counts == 5 * [(2, 1)]
 
 
 def test_how_far_is_a_share_of_the_diagonal():

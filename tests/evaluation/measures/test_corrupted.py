@@ -161,7 +161,7 @@ def test_a_sweep_does_not_go_on_with_other_numbers(pairs, tmp_path, monkeypatch,
     capsys.readouterr()
     assert run(*words, "--baseline", "farneback", "--severity", 3) == 2
     said = capsys.readouterr().err
-    assert "interrupted sweep with another severity" in said and len(said.splitlines()) == 1
+    assert "interrupted sweep whose severity were others" in said and len(said.splitlines()) == 1
     assert run(*words, "--baseline", "zero") == 2
     assert run(*words, "--baseline", "zero", "--overwrite") == 0
     assert {float(row["distance"]) for row in rows(out)} == {0}
@@ -182,7 +182,7 @@ def test_a_sweep_does_not_go_on_with_other_data(pairs, tmp_path, monkeypatch, ca
     interrupted(monkeypatch, 100)
     capsys.readouterr()
     assert run(*words) == 2
-    assert "interrupted sweep with another data" in only_error(capsys)
+    assert "interrupted sweep whose data were others" in only_error(capsys)
 
 
 def test_a_sweep_does_not_go_on_with_other_weights_of_one_name(pairs, tmp_path, monkeypatch, capsys):
@@ -196,7 +196,7 @@ def test_a_sweep_does_not_go_on_with_other_weights_of_one_name(pairs, tmp_path, 
     weights.write_bytes(b"other")
     capsys.readouterr()
     assert run(*words) == 2
-    assert "interrupted sweep with another weights" in only_error(capsys)
+    assert "interrupted sweep whose weights were others" in only_error(capsys)
     weights.write_bytes(b"first")
     interrupted(monkeypatch, 100)
     assert run(*words) == 0
