@@ -64,7 +64,7 @@ class ModelSettings:
     """ROWSxCOLUMNS of overlapping tiles that are computed one after the other, for pictures that memory cannot hold."""
     compile: bool = False
     """Let torch.compile make the model faster. It pays for many pictures of one size: the first pair of every size takes a
-    minute or more, which is printed. Needs a C++ compiler."""
+    minute or more, which is printed, and so does the first that begins again (see --scales). Needs a C++ compiler."""
     cuda_graph: bool = True
     """On a CUDA device, record once for each size what a pair has the device do, and then start it as a whole;
     --no-cuda-graph starts each kernel by itself. --stop-below does so too."""

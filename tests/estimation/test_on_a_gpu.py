@@ -17,15 +17,19 @@ def flows(folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "num_replayed"),
+    ("options", "most_moved", "num_replayed"),
     [
-        (["--backward", "--warm-start", "--initial-flow", "dis", "--polish"], 5),
-        (["--no-overlap", "--no-cuda-graph", "--correlation", "on_demand", "--resize", "0.9"], 0),
-        (["--stop-below", "0.01", "--hold", "1"], 0),
-        (["--scales", "2", "--initial-flow", "dis", "--coarse-iterations", "1"], 4),
+        (["--backward", "--warm-start", "--initial-flow", "dis", "--polish"], 1.0, 5),
+        (["--no-overlap", "--no-cuda-graph", "--correlation", "on_demand", "--resize", "0.9"], 1.0, 0),
+        (["--stop-below", "0.01", "--hold", "1"], 1.0, 0),
+        (["--scales", "2", "--initial-flow", "dis", "--coarse-iterations", "1"], 1.0, 4),
+        (["--scales", "2", "--initial-flow", "dis", "--coarse-iterations", "1"], -1.0, 7),
     ],
 )
-def test_an_estimation_gives_the_flows_of_a_cpu(folder, estimate, tmp_path, monkeypatch, options, num_replayed):
+def test_an_estimation_gives_the_flows_of_a_cpu(
+    folder, estimate, tmp_path, monkeypatch, options, most_moved, num_replayed
+):
+    monkeypatch.setattr("flowgru.estimation.matching.initial_flow.MOST_MOVED", most_moved)
     monkeypatch.setattr("flowgru.estimation.matching.matcher.MIN_SIDE_TO_HALVE", min(SIZE))
     words = [str(folder), "--iterations", 2, "--end", 4, *options]
     assert estimate(*words, "--output", tmp_path / "cpu") == 0
@@ -36,6 +40,9 @@ def test_an_estimation_gives_the_flows_of_a_cpu(folder, estimate, tmp_path, monk
     for name, flow in expected.items():
         np.testing.assert_allclose(found[name], flow, atol=2e-3)
     assert graphs.num_replayed == num_replayed
+    if "--scales" in options:
+        (clip,) = json.loads((tmp_path / "cuda/summary.json").read_text())["clips"]
+        assert {flow["initial_flow"] for flow in clip["flows"]} == {"zero" if most_moved < 0 else "dis"}
 
 
 def test_an_evaluation_gives_the_measures_of_a_cpu(pair, model, tmp_path):

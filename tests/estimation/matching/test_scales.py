@@ -51,7 +51,8 @@ def by_hand(network, pair: tuple[Tensor, Tensor], start: Tensor | None) -> Tenso
 
 
 @pytest.mark.parametrize("initial_flow", ["dis", "zero", "given"])
-def test_two_scales_are_their_definition(network, pair, initial_flow):
+def test_two_scales_are_their_definition(network, pair, monkeypatch, initial_flow):
+    monkeypatch.setattr("flowgru.estimation.matching.initial_flow.MOST_MOVED", 1.0)
     starts = {"dis": dis_start(pair[0][0], pair[1][0])[None], "zero": None, "given": torch.full((1, 2, *SIZE), 2.0)}
     start = starts[initial_flow]
     given = start if initial_flow == "given" else initial_flow
