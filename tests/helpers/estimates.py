@@ -1,5 +1,6 @@
-"""What the tests of `flowgru estimate` compare with and look at."""
+"""What the tests of `flowgru estimate` and `evaluate` compare with and look at."""
 
+import csv
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import read_image, to_tensor
@@ -78,3 +80,14 @@ def only_error(capsys) -> str:
     text = capsys.readouterr().err
     assert len(text.splitlines()) == 1 and text.startswith("error: ") and "Traceback" not in text, text
     return text.strip()
+
+
+def evaluate(*words: object) -> int:
+    """The exit code of `flowgru evaluate`."""
+    return main(["evaluate", *map(str, words)])
+
+
+def corruption_rows(folder: Path) -> list[dict[str, str]]:
+    """What `flowgru evaluate --corruptions` has measured."""
+    with (folder / "corruptions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
