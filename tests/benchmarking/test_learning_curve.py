@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from benchmark_rows import rows_without_times
 from scipy import stats
+from tables import rows_without_times
 
 
 def test_a_power_law_is_found_again_and_foretells_ten_times_as_many_pairs(script):

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from benchmark_rows import rows, rows_without_times
 from media import moving_frames, write_clip
+from tables import rows, rows_without_times
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.formats.images import read_image

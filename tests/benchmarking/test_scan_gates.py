@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from benchmark_rows import rows_without_times
+from tables import rows_without_times
 
 from flowgru.comparison.record import ABOUT, ComparisonRecord, RowRecord
 from flowgru.config import NetworkConfig, SyntheticSettings

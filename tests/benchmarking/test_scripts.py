@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 import torch
-from benchmark_rows import rows, rows_without_times
 from paths import ROOT
+from tables import rows, rows_without_times
 
 from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.data.sets.opening import open_dataset

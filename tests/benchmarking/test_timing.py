@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmark_rows import rows
+from tables import rows
 
 from flowgru.benchmarking.timing import CLOCKS, Ratio, Table, conditions, interleaved_seconds, median_ms, speed_ratio
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from benchmark_rows import rows_without_times
+from tables import rows_without_times
 
 from flowgru.config import NetworkConfig, SyntheticSettings
 from flowgru.config.way import Way

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from benchmark_rows import STATED
 from media import moving_frames, write_clip
+from tables import STATED
 
 from flowgru.benchmarking.cases import Benchmark
 from flowgru.cli import main

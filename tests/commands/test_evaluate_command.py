@@ -1,6 +1,5 @@
 """`flowgru evaluate` prints a table, writes every pair, and says in one line what cannot be done."""
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -53,8 +53,7 @@ def test_the_command_prints_a_table_and_writes_every_pair(middlebury, tmp_path, 
     assert report["method"]["baseline"] == "zero"
     assert report["sets"]["middlebury"]["metrics"]["epe"] == 3
     assert report["sets"]["middlebury"]["metrics"]["epe_matched"] is None
-    with (output / "pairs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(output / "pairs.csv")
     assert [(row["pair"], float(row["epe"]), row["epe_matched"], float(row["static_flow"])) for row in rows] == [
         ("middlebury/Grove2", 2, "", 0),
         ("middlebury/Venus", 4, "", 0),
@@ -77,8 +76,7 @@ def test_a_damaged_pair_is_named_and_the_others_are_measured(middlebury, tmp_pat
     entry = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]
     assert entry["pairs"] == 1 and entry["metrics"]["epe"] == 2
     assert len(entry["left_out"]) == 1 and str(flow) in entry["left_out"][0]
-    with (output / "pairs.csv").open(newline="") as file:
-        assert [row["pair"] for row in csv.DictReader(file)] == ["middlebury/Grove2"]
+    assert [row["pair"] for row in csv_rows(output / "pairs.csv")] == ["middlebury/Grove2"]
 
 
 def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_path, monkeypatch, capsys):
@@ -91,8 +89,7 @@ def test_an_estimate_that_is_not_finite_is_not_shown_as_no_data(middlebury, tmp_
     assert next(line for line in lines if "epe_matched" in line).split()[-2] == "-"
     metrics = json.loads((output / "evaluation.json").read_text())["sets"]["middlebury"]["metrics"]
     assert metrics["epe"] == "NaN" and metrics["epe_matched"] is None and metrics["outlier_1px"] == 100
-    with (output / "pairs.csv").open(newline="") as file:
-        assert {(row["epe"], row["epe_matched"]) for row in csv.DictReader(file)} == {("NaN", "")}
+    assert {(row["epe"], row["epe_matched"]) for row in csv_rows(output / "pairs.csv")} == {("NaN", "")}
 
 
 def test_fewer_or_no_pictures_and_no_static_pairs_on_request(middlebury, tmp_path):
@@ -182,8 +179,7 @@ def test_every_group_of_a_manifest_has_its_column(middlebury, tmp_path, monkeypa
     assert "2.000" in (line := next(line for line in lines if "epe " in line)) and "4.000" in line and "3.000" in line
     entry = json.loads((output / "evaluation.json").read_text())["sets"]["my.csv"]
     assert entry["groups"]["wood"]["pairs"] == 1 and entry["groups"]["stone"]["metrics"]["epe"] == 4
-    with (output / "pairs.csv").open(newline="") as file:
-        assert [row["set"] for row in csv.DictReader(file)] == ["wood", "stone"]
+    assert [row["set"] for row in csv_rows(output / "pairs.csv")] == ["wood", "stone"]
 
 
 def test_a_model_file_is_measured(middlebury, tmp_path, capsys):

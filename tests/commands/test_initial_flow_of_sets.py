@@ -1,12 +1,12 @@
 """`flowgru evaluate` and `submit` begin where they are asked to, and say where that was."""
 
-import csv
 import json
 
 import pytest
 import torch
 from estimates import only_error, write
 from layouts.split_trees import MAKERS
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import SyntheticSettings
@@ -32,8 +32,7 @@ def set_of_two(tmp_path):
 
 
 def rows_of(folder) -> list[dict]:
-    with (folder / "pairs.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(folder / "pairs.csv")
 
 
 def test_evaluate_names_the_way_and_where_each_pair_began(set_of_two, model, tmp_path, capsys):

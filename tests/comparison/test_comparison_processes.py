@@ -1,6 +1,5 @@
 """A comparison goes on wherever it was stopped, and leaves no process behind."""
 
-import csv
 import json
 import math
 import signal
@@ -15,6 +14,7 @@ import torch
 from comparisons import RECIPE, words
 from interpreter import is_alive, killed_at_the_end, spawned
 from safetensors.torch import load_file
+from tables import csv_rows
 
 from flowgru.comparison.measurements import read_measurements
 
@@ -107,8 +107,7 @@ def test_minutes_decide_the_steps_once(tmp_path, started):
     about = json.loads((tmp_path / "results/comparison.json").read_text())
     steps = about["rows"]["equal_width"]["conv_gru"]["steps"]
     assert about["config"]["minutes"] == 0.05 and steps >= 1
-    with (tmp_path / "results/measurements.csv").open() as file:
-        last = max(int(line["step"]) for line in csv.DictReader(file) if line["step"])
+    last = max(int(row["step"]) for row in csv_rows(tmp_path / "results/measurements.csv") if row["step"])
     assert last == steps
     second = started(tmp_path / "results", *more)
     out, _ = second.communicate(timeout=900)

@@ -1,6 +1,5 @@
 """`flowgru corpus`, with the work done in this process: what is written, and what is said."""
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from estimates import expected_flow, names, only_error
 from media import moving_frames, write_clip
+from tables import csv_rows
 
 import flowgru.corpus
 from flowgru.corpus.parquet import write_parquet
@@ -24,8 +24,7 @@ WEBDATASET_NAME = r"((?:.*/|)[^.]+)[.]([^/]*)"
 
 
 def table(path: Path) -> dict[str, dict[str, str]]:
-    with path.open(newline="") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
+    return {row["id"]: row for row in csv_rows(path)}
 
 
 @pytest.fixture

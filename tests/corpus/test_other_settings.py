@@ -1,6 +1,8 @@
-"""A folder that was begun with other settings is refused by the options that the user gave, and one with links as well."""
+"""An output folder that was begun otherwise, changed since, or leads elsewhere: what is refused, and by which words."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,15 @@ from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
 from flowgru.corpus.work import estimate_clip
 from flowgru.errors import RequestError
+
+
+def run(clips: Path, output: Path, **settings):
+    options = {"write": ("score", "half", "shards"), **settings}
+    return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def deciding(settings):
@@ -86,3 +97,83 @@ def test_nor_through_one_deeper_down(inline, clips, tmp_path):
     (row,) = (row for row in driver.run_corpus([str(clips)], settings) if row.id == "c1/1")
     assert row.status == "failed" and f"half/c1 is a link to {tmp_path}/other, outside --output" in row.reason
     assert (tmp_path / "other/1/mine").read_text() == "precious"
+
+
+def test_other_settings_and_foreign_results_are_refused_in_one_line(inline, clips, tmp_path, monkeypatch):
+    run(clips, tmp_path / "out")
+    with pytest.raises(
+        RequestError, match="was begun with --write score,half,shards, and --write score is asked for: "
+    ):
+        run(clips, tmp_path / "out", write=("score",))
+    monkeypatch.setattr(driver, "deciding_settings", lambda settings: {"write": sorted(settings.write), "seed": 2})
+    with pytest.raises(RequestError, match="was begun with seed 1, and seed 2 is asked for: give the same settings"):
+        run(clips, tmp_path / "out")
+    (tmp_path / "foreign/half").mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"foreign holds half and no corpus.json"):
+        run(clips, tmp_path / "foreign")
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="file is a file: name a folder"):
+        run(clips, tmp_path / "file")
+
+
+def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    lines = clips.read_text().splitlines()
+    clips.write_text("\n".join([lines[0] + ",start", *(line + ",2" for line in lines[1:])]))
+    with pytest.raises(RequestError, match="the clip 'c0/0' was done with other frames than from 2 to the last"):
+        run(clips, tmp_path / "out")
+
+
+def test_ids_whose_results_would_lie_in_those_of_an_earlier_list_are_refused(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    before = files(tmp_path / "out")
+    clips.write_text(f"id,path\nc0,{tmp_path}/clips/0.txt\n")
+    with pytest.raises(RequestError, match=r"the results of 'c0' and 'c0/.' would share a folder"):
+        run(clips, tmp_path / "out")
+    assert files(tmp_path / "out") == before
+
+
+def test_clips_that_lay_elsewhere_when_they_were_done_are_said(inline, clips, tmp_path, capsys):
+    run(clips, tmp_path / "out")
+    assert "lay elsewhere" not in capsys.readouterr().err
+    shutil.copytree(tmp_path / "clips", tmp_path / "moved")
+    clips.write_text(clips.read_text().replace("/clips/", "/moved/"))
+    assert len(run(clips, tmp_path / "out")) == 5
+    said = [line for line in capsys.readouterr().err.splitlines() if "elsewhere" in line]
+    assert len(said) == 1 and said[0].startswith("4 clips of ids that are done lay elsewhere then (the first is c0/0: ")
+    assert f"{tmp_path}/clips/0.txt, now {tmp_path}/moved/0.txt): they count as done" in said[0]
+
+
+def test_a_table_that_was_changed_is_refused_and_not_repaired(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    manifest, index = tmp_path / "out/manifest.csv", tmp_path / "out/shards.csv"
+    rows, indexed = manifest.read_text(), index.read_text()
+    for path, text, said in (
+        (manifest, rows.replace("id,", "name,", 1), "has the columns 'name,"),
+        (manifest, rows + "a,b\n", "row 7 has 2 fields, expected 12"),
+        (manifest, "".join(line for line in rows.splitlines(True) if "c0/2" not in line), "holds the clip 'c0/2'"),
+        (index, indexed.partition("\n")[0] + "\n", "shard-000000.tar is in no row of shards.csv"),
+        (index, indexed.replace("shard-000000.tar", "shard-x.tar"), "names no shard, or no place in it"),
+        (
+            index,
+            indexed.replace("shard-000000.tar,0,", "shard-000000.tar,nought,"),
+            "names no shard, or no place in it",
+        ),
+        (manifest, rows + "a" * 200_000 + "\n", r"manifest.csv is damaged \(field larger"),
+    ):
+        manifest.write_text(rows)
+        index.write_text(indexed)
+        path.write_text(text)
+        with pytest.raises(RequestError, match=said):
+            run(clips, tmp_path / "out")
+        assert path.read_text() == text
+
+
+def test_corpus_json_says_what_the_folder_was_begun_with(inline, clips, tmp_path):
+    run(clips, tmp_path / "out")
+    noted = json.loads((tmp_path / "out/corpus.json").read_text())
+    assert noted["settings"] == {"write": ["half", "score", "shards"], "seed": 1}
+    assert noted["options"] == {"write": ["score", "half", "shards"]}
+    (tmp_path / "out/corpus.json").write_text("{")
+    with pytest.raises(RequestError, match=r"corpus.json is damaged"):
+        run(clips, tmp_path / "out")

@@ -1,19 +1,18 @@
 """Exactly once: whatever ends a run, and wherever, the next one leaves what an uninterrupted run does."""
 
-import csv
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import csv_rows
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
 from flowgru.corpus.shards import read_shard
 from flowgru.corpus.tasks import REFUSED, Died, Lost, Outcome, PackTask
 from flowgru.corpus.work import estimate_clip
-from flowgru.errors import InputFileError, MachineError, RequestError
+from flowgru.errors import InputFileError, MachineError
 
 KINDS = ("score", "half", "shards")
 
@@ -24,20 +23,15 @@ def run(clips: Path, output: Path, **settings):
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def content(output: Path) -> dict:
     """All that is in an output folder, but for the order of rows, times, and which shard a clip is in."""
-    rows = {row["id"]: {**row, "seconds": ""} for row in table(output / "manifest.csv")}
-    assert len(rows) == len(table(output / "manifest.csv"))
+    rows = {row["id"]: {**row, "seconds": ""} for row in csv_rows(output / "manifest.csv")}
+    assert len(rows) == len(csv_rows(output / "manifest.csv"))
     flows = [flow for path in sorted((output / "shards").glob("*.tar")) for flow in read_shard(path)]
     files = {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*.npz")}
-    assert sorted(flow.clip for flow in flows) == sorted(row["id"] for row in table(output / "shards.csv"))
+    assert sorted(flow.clip for flow in flows) == sorted(row["id"] for row in csv_rows(output / "shards.csv"))
     hidden = [path.name for path in output.iterdir() if path.name.startswith(".")]
-    scores = sorted(tuple(row.values()) for row in table(output / "scores.csv"))
+    scores = sorted(tuple(row.values()) for row in csv_rows(output / "scores.csv"))
     return {
         "rows": rows,
         "scores": scores,
@@ -106,77 +100,7 @@ def test_a_clip_that_fails_is_a_row_and_more_than_max_failures_stop_the_run(inli
     assert [row.status for row in rows] == ["done", "done", "done", "failed", "done"]
     with pytest.raises(InputFileError, match=r"1 clip could not be read whole, and --max-failures is 0: .* c1/3"):
         run(clips, tmp_path / "other", max_failures=0)
-    assert len(table(tmp_path / "other/manifest.csv")) == 4
-
-
-def test_other_settings_and_foreign_results_are_refused_in_one_line(inline, clips, tmp_path, monkeypatch):
-    run(clips, tmp_path / "out")
-    with pytest.raises(
-        RequestError, match="was begun with --write score,half,shards, and --write score is asked for: "
-    ):
-        run(clips, tmp_path / "out", write=("score",))
-    monkeypatch.setattr(driver, "deciding_settings", lambda settings: {"write": sorted(settings.write), "seed": 2})
-    with pytest.raises(RequestError, match="was begun with seed 1, and seed 2 is asked for: give the same settings"):
-        run(clips, tmp_path / "out")
-    (tmp_path / "foreign/half").mkdir(parents=True)
-    with pytest.raises(RequestError, match=r"foreign holds half and no corpus.json"):
-        run(clips, tmp_path / "foreign")
-    (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match="file is a file: name a folder"):
-        run(clips, tmp_path / "file")
-
-
-def test_other_frames_under_the_same_id_are_refused(inline, clips, tmp_path):
-    run(clips, tmp_path / "out")
-    lines = clips.read_text().splitlines()
-    clips.write_text("\n".join([lines[0] + ",start", *(line + ",2" for line in lines[1:])]))
-    with pytest.raises(RequestError, match="the clip 'c0/0' was done with other frames than from 2 to the last"):
-        run(clips, tmp_path / "out")
-
-
-def test_ids_whose_results_would_lie_in_those_of_an_earlier_list_are_refused(inline, clips, tmp_path):
-    run(clips, tmp_path / "out")
-    before = content(tmp_path / "out")
-    clips.write_text(f"id,path\nc0,{tmp_path}/clips/0.txt\n")
-    with pytest.raises(RequestError, match=r"the results of 'c0' and 'c0/.' would share a folder"):
-        run(clips, tmp_path / "out")
-    assert content(tmp_path / "out") == before
-
-
-def test_clips_that_lay_elsewhere_when_they_were_done_are_said(inline, clips, tmp_path, capsys):
-    run(clips, tmp_path / "out")
-    assert "lay elsewhere" not in capsys.readouterr().err
-    shutil.copytree(tmp_path / "clips", tmp_path / "moved")
-    clips.write_text(clips.read_text().replace("/clips/", "/moved/"))
-    assert len(run(clips, tmp_path / "out")) == 5
-    said = [line for line in capsys.readouterr().err.splitlines() if "elsewhere" in line]
-    assert len(said) == 1 and said[0].startswith("4 clips of ids that are done lay elsewhere then (the first is c0/0: ")
-    assert f"{tmp_path}/clips/0.txt, now {tmp_path}/moved/0.txt): they count as done" in said[0]
-
-
-def test_a_table_that_was_changed_is_refused_and_not_repaired(inline, clips, tmp_path):
-    run(clips, tmp_path / "out")
-    manifest, index = tmp_path / "out/manifest.csv", tmp_path / "out/shards.csv"
-    rows, indexed = manifest.read_text(), index.read_text()
-    for path, text, said in (
-        (manifest, rows.replace("id,", "name,", 1), "has the columns 'name,"),
-        (manifest, rows + "a,b\n", "row 7 has 2 fields, expected 12"),
-        (manifest, "".join(line for line in rows.splitlines(True) if "c0/2" not in line), "holds the clip 'c0/2'"),
-        (index, indexed.partition("\n")[0] + "\n", "shard-000000.tar is in no row of shards.csv"),
-        (index, indexed.replace("shard-000000.tar", "shard-x.tar"), "names no shard, or no place in it"),
-        (
-            index,
-            indexed.replace("shard-000000.tar,0,", "shard-000000.tar,nought,"),
-            "names no shard, or no place in it",
-        ),
-        (manifest, rows + "a" * 200_000 + "\n", r"manifest.csv is damaged \(field larger"),
-    ):
-        manifest.write_text(rows)
-        index.write_text(indexed)
-        path.write_text(text)
-        with pytest.raises(RequestError, match=said):
-            run(clips, tmp_path / "out")
-        assert path.read_text() == text
+    assert len(csv_rows(tmp_path / "other/manifest.csv")) == 4
 
 
 def test_two_drivers_on_one_output(inline, clips, tmp_path):
@@ -215,7 +139,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(inline, clips, tmp_p
         MachineError, match="No space left on device; what is done is kept, and the same command goes on"
     ):
         driver.run_corpus([str(clips)], settings, work=work)
-    assert len(table(tmp_path / "out/manifest.csv")) == 2 and not (tmp_path / "out/.unfinished").exists()
+    assert len(csv_rows(tmp_path / "out/manifest.csv")) == 2 and not (tmp_path / "out/.unfinished").exists()
     run(clips, tmp_path / "out")
     run(clips, tmp_path / "whole")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
@@ -284,13 +208,3 @@ def test_a_shard_whose_maker_dies_is_made_again_and_what_nobody_expected_is_said
     run(clips, tmp_path / "out")
     run(clips, tmp_path / "whole")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-def test_corpus_json_says_what_the_folder_was_begun_with(inline, clips, tmp_path):
-    run(clips, tmp_path / "out")
-    noted = json.loads((tmp_path / "out/corpus.json").read_text())
-    assert noted["settings"] == {"write": ["half", "score", "shards"], "seed": 1}
-    assert noted["options"] == {"write": [*KINDS]}
-    (tmp_path / "out/corpus.json").write_text("{")
-    with pytest.raises(RequestError, match=r"corpus.json is damaged"):
-        run(clips, tmp_path / "out")

@@ -1,6 +1,5 @@
 """`flowgru corpus` with dask's own processes, and what happens when one of them is killed."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 from estimates import names
 from interpreter import is_alive, killed_at_the_end, run_alone, spawned
 from paths import ROOT
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config.corpus import CorpusSettings
@@ -99,10 +99,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
 
 
 def rows(output: Path) -> list[dict[str, str]]:
-    if not (output / "manifest.csv").exists():
-        return []
-    with (output / "manifest.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    manifest = output / "manifest.csv"
+    return csv_rows(manifest) if manifest.exists() else []
 
 
 def write_list(folder: Path, seconds: dict[str, float]) -> None:

@@ -1,6 +1,5 @@
 """The table of `flowgru evaluate` is whole wherever it goes, and flow files from elsewhere are measured like a model's."""
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from estimates import only_error
 from layouts.trees import HEIGHT, WIDTH, picture
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import write_flow
@@ -83,8 +83,7 @@ def test_a_column_speaks_of_its_own_pairs(manifest, tmp_path, capsys):
 def test_names_are_short_and_the_manifests_own_columns_stay(manifest, tmp_path, capsys):
     assert run(manifest, "--baseline", "zero", "--output", tmp_path / "out", "--worst", 1) == 0
     assert capsys.readouterr().err.count("say nothing to flowgru: weather") == 1
-    with (tmp_path / "out/pairs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / "out/pairs.csv")
     assert rows[0]["pair"] == "mine.csv/of_dry_flow/1" and [row["weather"] for row in rows] == ["w1", "w2", "w3", "w4"]
     assert list(json.loads((tmp_path / "out/evaluation.json").read_text())["sets"]) == ["mine.csv"]
     assert [str(path.relative_to(tmp_path / "out/worst")) for path in (tmp_path / "out/worst").rglob("*.png")] == [

@@ -1,12 +1,12 @@
 """What the tests of `flowgru estimate` and `evaluate` compare with and look at."""
 
-import csv
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -89,5 +89,4 @@ def evaluate(*words: object) -> int:
 
 def corruption_rows(folder: Path) -> list[dict[str, str]]:
     """What `flowgru evaluate --corruptions` has measured."""
-    with (folder / "corruptions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(folder / "corruptions.csv")

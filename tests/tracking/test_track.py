@@ -1,6 +1,5 @@
 """`flowgru track` and `flowgru.track`: points in, tracks and a video out, and one line for whatever cannot be followed."""
 
-import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from estimates import PictureDifference, only_error
 from made_inputs import refused
 from media import moving_frames, noisy_frames, write_clip
+from tables import csv_rows
 
 import flowgru
 from flowgru.cli import main
@@ -53,11 +53,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def run(*words: str) -> int:
     return main(["track", *words, "--output", "out", "--device", "cpu"])
 
@@ -70,7 +65,7 @@ def the_error(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_every_point_has_a_line_in_every_frame(place, still, capsys):
     assert run("clip.mp4", "--points", "points.csv") == 0
-    found = rows(place / "out/tracks.csv")
+    found = csv_rows(place / "out/tracks.csv")
     assert [*found[0]] == ["point", "frame", "time", "x", "y", "visible"] and len(found) == 10
     assert [row["point"] for row in found[:2]] == ["corner", "nose"]
     assert [row["frame"] for row in found[::2]] == [f"frame_{n:06d}" for n in range(1, 6)]
@@ -96,7 +91,7 @@ def test_each_frame_has_a_name_of_its_own_in_utf_8(place, still, pictures, found
     for path, frame in zip(pictures, noisy_frames(2, 9, 12), strict=True):
         write_image(place / path, frame)
     assert run(*pictures, "--grid", "1", "--no-video") == 0
-    assert [row["frame"] for row in rows(place / "out/tracks.csv")] == found
+    assert [row["frame"] for row in csv_rows(place / "out/tracks.csv")] == found
 
 
 def test_a_grid_without_a_video(place, still):
@@ -104,7 +99,7 @@ def test_a_grid_without_a_video(place, still):
         write_image(place / f"walk/{number}.png", frame)
     assert run("walk", "--grid", "3", "--no-video", "--strides", "1,2") == 0
     assert [path.name for path in (place / "out").iterdir()] == ["tracks.csv"]
-    found = rows(place / "out/tracks.csv")
+    found = csv_rows(place / "out/tracks.csv")
     assert len(found) == 27 and [(row["x"], row["y"]) for row in found[:4]] == [
         ("1.500", "1.000"),
         ("5.500", "1.000"),
@@ -173,7 +168,7 @@ def test_nothing_that_is_there_is_replaced_unasked(place, still, capsys):
     assert "tracks.csv is already there: give --overwrite or another --output" in only_error(capsys)
     assert (place / "out/tracks.csv").read_text() == "precious"
     assert run("clip.mp4", "--grid", "2", "--overwrite") == 0
-    assert len(rows(place / "out/tracks.csv")) == 20
+    assert len(csv_rows(place / "out/tracks.csv")) == 20
     assert main(["track", "clip.mp4", "--points", "out/tracks.csv", "--output", "out", "--overwrite"]) == 2
     assert "is an input, which results would replace" in capsys.readouterr().err
 
@@ -184,7 +179,7 @@ def test_a_clip_that_breaks_off_is_followed_so_far(place, still, capsys):
     (place / "walk/3.png").write_bytes((place / "walk/3.png").read_bytes()[:999])
     assert run("walk", "--grid", "2") == 3
     assert "3.png" in the_error(capsys)
-    assert len(rows(place / "out/tracks.csv")) == 12 and (place / "out/tracks.mp4").exists()
+    assert len(csv_rows(place / "out/tracks.csv")) == 12 and (place / "out/tracks.mp4").exists()
 
 
 # From Python

@@ -1,6 +1,5 @@
 """`flowgru evaluate --corruptions`: distance and error, with and without a true flow."""
 
-import csv
 import json
 import shutil
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from estimates import corruption_rows, evaluate, only_error
 from media import noisy_frames, write_clip
+from tables import csv_rows
 
 from flowgru.config.evaluation.corruptions import CORRUPTION_NAMES
 from flowgru.data.formats.images import write_image
@@ -25,8 +25,7 @@ def test_every_pair_has_a_line_for_each_corruption(pairs, tmp_path, capsys):
     assert (clean["severity"], float(clean["distance"])) == ("0", 0)
     assert {row["severity"] for row in spoiled} == {"1"} and all(float(row["distance"]) > 0 for row in spoiled)
     errors = [float(row["epe_per_image"]) for row in found]
-    with (out / "pairs.csv").open(newline="") as file:
-        assert [float(row["epe"]) for row in csv.DictReader(file)] == pytest.approx([errors[0], errors[13]])
+    assert [float(row["epe"]) for row in csv_rows(out / "pairs.csv")] == pytest.approx([errors[0], errors[13]])
     assert "mean of the corruptions" in capsys.readouterr().out
     assert "<svg" in (out / "corruptions.svg").read_text()
     said = json.loads((out / "evaluation.json").read_text())["further_measures"]["corruptions"]["corruptions_by_set"]

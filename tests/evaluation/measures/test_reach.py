@@ -1,10 +1,9 @@
 """`flowgru evaluate --reach` and `--time`: errors by length, one scene at several sizes, and seconds."""
 
-import csv
-
 import pytest
 import torch
 import torch.nn.functional as F
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -61,15 +60,12 @@ def test_the_files_have_the_bins_and_the_sizes(pairs, tmp_path):
     out = tmp_path / "out"
     words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "96x128,48x64", "--time", "--output", out)
     assert main(["evaluate", *map(str, words)]) == 0
-    with (out / "reach.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = csv_rows(out / "reach.csv")
     assert (row["from"], row["to"], row["epe"], row["share_of_pixels"]) == ("2.0", "4.0", "2.0", "100.0")
-    with (out / "reach_sizes.csv").open(newline="") as file:
-        sizes = list(csv.DictReader(file))
+    sizes = csv_rows(out / "reach_sizes.csv")
     assert [row["size"] for row in sizes] == ["48x64", "96x128"]
     assert all(row["epe"] == row["true_flow"] and row["epe_relative"] == "100.0" for row in sizes)
-    with (out / "time.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = csv_rows(out / "time.csv")
     assert (row["pairs"], row["size"], row["precision"]) == ("1", "24x40", "") and int(row["threads"]) >= 1
 
 

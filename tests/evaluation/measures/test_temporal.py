@@ -1,11 +1,11 @@
 """`flowgru evaluate --temporal`: flicker, drift and still pairs, of methods whose every flow is known."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import pytest
 import torch
+from tables import csv_rows
 from torch import Tensor
 
 from flowgru.cli import main
@@ -91,13 +91,11 @@ def test_single_pairs_are_named_and_consecutive_ones_measured(pairs, frames, tmp
     assert main(["evaluate", *map(str, (pairs, frames, "--baseline", "zero", *small, "--output", out))]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "single pairs" in line]
     assert len(said) == 1 and said[0].startswith("pairs.csv has single pairs, none of which goes on where another ends")
-    with (out / "temporal.csv").open(newline="") as file:
-        rows = {row["clips"]: row for row in csv.DictReader(file)}
+    rows = {row["clips"]: row for row in csv_rows(out / "temporal.csv")}
     assert list(rows) == ["generated: constant motion", "generated: generated motion", "walk"]
     constant = rows["generated: constant motion"]
     # Who sees no motion is as far off as the motion is long, after eight frames eight times as far.
     assert float(constant["flicker"]) == pytest.approx(0, abs=1e-5) and constant["drift_16"] == ""
     assert float(constant["drift_8"]) > 4 * float(constant["epe"]) > 0.5
     assert (float(rows["walk"]["flicker"]), rows["walk"]["epe"]) == (0, "")
-    with (out / "still.csv").open(newline="") as file:
-        assert [float(row["static_flow"]) for row in csv.DictReader(file)] == [0, 0, 0]
+    assert [float(row["static_flow"]) for row in csv_rows(out / "still.csv")] == [0, 0, 0]

@@ -1,6 +1,5 @@
 """`flowgru evaluate --trust`: how well each sign tells the errors, on data made for it."""
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from estimates import only_error
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
@@ -31,8 +31,7 @@ def run(*words: object) -> int:
 
 
 def table(folder: Path, name: str = "trust") -> list[dict[str, str]]:
-    with (folder / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(folder / f"{name}.csv")
 
 
 def test_what_disagrees_with_its_way_back_is_known_to_be_wrong(pairs):

@@ -1,6 +1,5 @@
 """An exported file holds inside its graph, takes where its refinement begins, and `estimate` goes the whole way with it."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from estimates import only_error
+from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig, SyntheticSettings
@@ -130,7 +130,7 @@ def test_trust_measures_a_file_as_its_weights(from_zero, model, tmp_path):
         out = tmp_path / f"out{len(tables)}"
         command = ["evaluate", str(tmp_path / "pairs.csv"), "--model", str(source), "--trust", "--output", str(out)]
         assert main([*command, "--static", "0", "--device", "cpu", *words]) == 0
-        rows = list(csv.DictReader((out / "trust.csv").open(newline="")))
+        rows = csv_rows(out / "trust.csv")
         tables.append({row["sign"]: [float(row[name] or "nan") for name in ("ause", "epe")] for row in rows})
     file, weights = tables
     assert np.isnan(file.pop("last update")).all() and np.isfinite(weights.pop("last update")).all()

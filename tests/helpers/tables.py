@@ -1,9 +1,16 @@
-"""What every measurement says beside its numbers."""
+"""Reads the tables that commands and benchmarks write, and checks what every measurement says beside its numbers."""
 
+import csv
 import json
 from pathlib import Path
 
 STATED = {"size", "dtype", "iterations", "device", "threads", "correlation", "warm-up", "rounds", "clock", "torch"}
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, by the names of its columns."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def rows(path: Path) -> list[dict]:
