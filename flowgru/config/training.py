@@ -21,6 +21,9 @@ MAX_USES = 4
 class OptimizerConfig:
     """AdamW, by default under a one-cycle schedule, as RAFT trains."""
 
+    method: Literal["adamw", "muon"] = "adamw"
+    """adamw, as RAFT trains; muon: the kernels of hidden convolutions move by their orthogonalised momentum, all other
+    weights by AdamW. Both have the same learning rate."""
     learning_rate: float = 4e-4
     """Peak learning rate, reached after the warm-up."""
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
@@ -35,7 +38,7 @@ class OptimizerConfig:
     decay_steps: int = 0
     """constant: the number of steps at the end of the run in which the learning rate falls linearly to 0."""
     weight_decay: float = 1e-4
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay."""
     clip_norm: float = 1.0
     """Largest norm of the whole gradient; larger ones are scaled down to it."""
     ema_decay: float = 0.999

@@ -13,6 +13,7 @@ from flowgru.config import OptimizerConfig, TrainConfig
 from flowgru.layers.graphs import Graphs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.losses import Loss, loss_of
+from flowgru.training.muon import Muon
 
 
 class ExponentialMovingAverage:
@@ -126,8 +127,11 @@ class Run:
 
 
 def make_optimizer(trained: list[nn.Parameter], config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW; on a GPU all weights in one kernel, but not with precision 16, where Fabric could not clip gradients."""
+    """As configured; on a GPU plain AdamW moves all weights in one kernel, but not with precision 16, where Fabric could
+    not clip gradients."""
     settings = config.optimizer
+    if settings.method == "muon":
+        return Muon(trained, settings.learning_rate, weight_decay=settings.weight_decay)
     fused = device.type == "cuda" and config.precision != "16"
     return torch.optim.AdamW(
         trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True if fused else None

@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flowgru.config.renamed import NamesOfToday
 from flowgru.errors import RequestError, stored_text
 from flowgru.model.weight_files.model_file import describe_mismatch
 from flowgru.training.checkpoints.store import Checkpoint
+from flowgru.training.muon import moments
 from flowgru.training.run_state import Run
 
 COUNTED = {"loss": "finite", "epe_per_image": "measured", "seconds": "steps"}
@@ -95,8 +95,7 @@ def _check_optimizer(run: Run, state: Any) -> None:
     trained = [value for group in run.optimizer.param_groups for value in group["params"]]
     for index, entry in state["state"].items():
         _require(isinstance(index, int) and 0 <= index < len(trained), f"optimizer.state has an entry {index!r:.50}")
-        moments = {"step": torch.tensor(0.0), "exp_avg": trained[index], "exp_avg_sq": trained[index]}
-        _check_like(moments, entry, f"optimizer.state.{index}")
+        _check_like(moments(run.optimizer, trained[index]), entry, f"optimizer.state.{index}")
 
 
 def _check_schedule(run: Run, state: Any, step: int) -> None:
