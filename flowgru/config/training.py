@@ -19,7 +19,7 @@ MAX_USES = 4
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, by default under a one-cycle schedule, as RAFT trains."""
+    """How a gradient moves the weights; by default AdamW under a one-cycle schedule, as RAFT trains."""
 
     method: Literal["adamw", "muon"] = "adamw"
     """adamw, as RAFT trains; muon: the kernels of hidden convolutions move by their orthogonalised momentum, all other

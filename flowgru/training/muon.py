@@ -50,7 +50,7 @@ class Muon(torch.optim.AdamW):
 
 
 def is_hidden_kernel(parameter: Tensor) -> bool:
-    """Whether Muon moves it: not the first and last convolutions, whose channels are colours and flow, and no bias."""
+    """Whether Muon moves it: no bias, and no convolution from colours or to a flow, which has few channels."""
     return parameter.ndim == 4 and min(parameter.shape[:2]) >= FEWEST_CHANNELS
 
 
@@ -62,7 +62,8 @@ def moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Te
 
 
 def orthogonalised(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "M N"]:
-    """U V^T of the matrix U S V^T, but that its singular values are not 1 but from 0.68 to 1.14; small ones may be less.
+    """U V^T of the matrix U S V^T, but that its singular values are not 1: they are 0.68 to 1.21, and less where those of
+    the matrix were below a hundredth of its length.
 
     Newton-Schulz iterations with the coefficients of Jordan et al. 2024, which need no decomposition.
     """

@@ -13,7 +13,8 @@ from flowgru.errors import RequestError
 
 
 def run(clips: Path, output: Path, **settings):
-    options = {"write": ("score", "half", "shards"), **settings}
+    # A shard of three parts.
+    options = {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 

@@ -204,8 +204,8 @@ def _best_of(checkpoints: Sequence[Path]) -> Path | None:
 def require_space(directory: Path, weights_bytes: int, keep: int) -> None:
     """MachineError unless all checkpoints of a run, and its model file, fit on the disk beside those that are there already.
 
-    A checkpoint holds the weights, their moving average and the optimizer's two moments; there are `keep` of them, the best
-    one, and one that is just being written.
+    A checkpoint holds the weights, their moving average and at most two moments of the optimizer; there are `keep` of
+    them, the best one, and one that is just being written.
     """
     one = 4 * weights_bytes
     try:
