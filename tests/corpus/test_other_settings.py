@@ -31,16 +31,13 @@ def deciding(settings):
 
 
 def test_all_options_that_differ_are_named_and_no_setting_that_follows_from_them(inline, clips, tmp_path, monkeypatch):
-    def run(**given):
-        driver.run_corpus([str(clips)], CorpusSettings(output=str(tmp_path / "out"), **given))
-
     def refusal(**given):
         with pytest.raises(RequestError) as refused:
-            run(**given)
+            run(clips, tmp_path / "out", **given)
         return str(refused.value).removeprefix(f"{tmp_path / 'out'} was begun with ").partition(":")[0]
 
     monkeypatch.setattr(driver, "deciding_settings", deciding)
-    run(write=("score", "jpeg"), polish=True)
+    run(clips, tmp_path / "out", write=("score", "jpeg"), polish=True)
     assert refusal(write=("half",), polish=True) == "--write score,jpeg, and --write half is asked for"
     old, new = refusal(write=("jpeg", "score"), model="raft_small", polish=False, fps=8.0).split(", and ")
     assert old == "--polish no --fps --model default"
@@ -48,18 +45,18 @@ def test_all_options_that_differ_are_named_and_no_setting_that_follows_from_them
 
 
 def test_a_setting_that_came_later_was_as_it_is_by_default(inline, clips, tmp_path, monkeypatch):
-    def run(**given):
+    def clips_done(**given):
         settings = CorpusSettings(output=str(tmp_path / "out"), write=("half",), **given)
         done = []
         driver.run_corpus([str(clips)], settings, lambda task: (done.append(task.clip.id), estimate_clip(task))[1])
         return done
 
-    assert len(run()) == 5
+    assert len(clips_done()) == 5
     of_before = driver.deciding_settings
     monkeypatch.setattr(driver, "deciding_settings", lambda settings: of_before(settings) | {"tiles": settings.tiles})
-    assert run() == ["c1/3"]  # the broken one
+    assert clips_done() == ["c1/3"]  # the broken one
     with pytest.raises(RequestError, match=r"was begun with .*1x1.*2x2.* is asked for"):
-        run(tiles="2x2")
+        clips_done(tiles="2x2")
 
 
 @pytest.mark.parametrize(("model", "seen"), [("my.safetensors", "{0}/my.safetensors"), ("default", "default")])
