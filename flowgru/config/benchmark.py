@@ -8,6 +8,7 @@ from flowgru.config.require import (
     MAX_PROCESSES,
     height_and_width,
     require,
+    require_choices,
     require_device,
     require_effect,
     require_refinements,
@@ -53,6 +54,7 @@ class BenchmarkSettings:
     """Replace the file of --json; without it the command refuses before any work."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "--")
         require_device(self.device)
         for name, values in (("model", self.model), ("iterations", self.iterations)):
             require(bool(values), f"--{name}", "empty", "one or more, with commas between")

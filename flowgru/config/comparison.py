@@ -8,6 +8,7 @@ from flowgru.config.network import OptionValue
 from flowgru.config.require import (
     is_ascending,
     require,
+    require_choices,
     require_minutes,
     require_once,
     require_refinements,
@@ -56,6 +57,7 @@ class HeldOutConfig:
     The errors on each set are measured from every one of them."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "test.")
         require_seed("test.seed", self.seed)
         require(self.pairs >= 0, "test.pairs", self.pairs, "0 or more")
         require_once("test.initial_flows", self.initial_flows, "zero, dis or both")
@@ -90,6 +92,7 @@ class ComparisonConfig:
     """Numbers of refinements after which the error, and the time for a pair, is measured."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         names = [row.name for row in self.rows]
         require(bool(names) and len({*names}) == len(names), "rows", names, "one or more, each with its own name")
         require(self.reference in names, "reference", repr(self.reference), f"one of the rows {', '.join(names)}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowgru.config.choices import ExportFormat
+from flowgru.config.require import require_choices
 from flowgru.config.way import check_way
 from flowgru.errors import RequestError
 
@@ -33,6 +34,7 @@ class ExportSettings:
     """Replace files that are already there."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "--")
         check_way(None, iterations=self.iterations, hold=self.hold)
         if self.max_size % 8 or not 256 <= self.max_size <= 16384:
             raise RequestError(f"--max-size is {self.max_size}: it must be a multiple of 8 from 256 to 16384")

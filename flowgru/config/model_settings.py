@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from flowgru.config.choices import CorrelationMethod, Precision
-from flowgru.config.require import require_device, require_effect
+from flowgru.config.require import require_choices, require_device, require_effect
 from flowgru.config.way import COMPUTED, Way, check_way, resolve_way
 from flowgru.errors import RequestError
 
@@ -70,6 +70,7 @@ class ModelSettings:
     --no-cuda-graph starts each kernel by itself. --stop-below does so too."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "--")
         require_device(self.device)
         check_way(
             self.initial_flow,

@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from flowgru.errors import RequestError, value_text
 
@@ -21,6 +23,36 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
     """RequestError that names the setting, its value and what was expected, unless it holds."""
     if not holds:
         raise RequestError(f"{name} is {value_text(value)}: it must be {expected}")
+
+
+def require_choices(settings: object, prefix: str = "") -> None:
+    """RequestError unless every setting that is a choice among words or numbers, or several such, has values it may have.
+
+    `settings` is an instance of a class whose annotations name the choices as Literal; `prefix` stands before the names of
+    its settings, such as "optimizer."; "--" says that they are options of a command.
+    """
+    for name, choices in choices_of(type(settings)).items():
+        value = getattr(settings, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            expected = "one of " + ", ".join(value_text(choice) for choice in choices)
+            require(each in choices, prefix + (name.replace("_", "-") if prefix == "--" else name), each, expected)
+
+
+@cache
+def choices_of(kind: type) -> dict[str, tuple[Any, ...]]:
+    """What each setting of a class may be, of those that are choices."""
+    found = {name: _literals(hint) for name, hint in get_type_hints(kind).items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def _literals(hint: Any) -> tuple[Any, ...]:
+    """The values of a Literal, also of one that may be None or stands in a tuple; empty for another type."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = [part for part in get_args(hint) if part not in (type(None), ...)]
+    if len(parts) != 1 or not (values := _literals(parts[0])):
+        return ()
+    return (*values, None) if type(None) in get_args(hint) else values
 
 
 def require_once(name: str, values: Sequence[object], expected: str) -> None:

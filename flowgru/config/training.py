@@ -8,7 +8,15 @@ from flowgru.config.augmentation import STAGES, StageSet
 from flowgru.config.choices import Precision
 from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
-from flowgru.config.require import MAX_PROCESSES, is_ascending, require, require_once, require_refinements, require_seed
+from flowgru.config.require import (
+    MAX_PROCESSES,
+    is_ascending,
+    require,
+    require_choices,
+    require_once,
+    require_refinements,
+    require_seed,
+)
 from flowgru.config.synthetic import SyntheticSettings
 from flowgru.errors import size_text, value_text
 
@@ -45,6 +53,7 @@ class OptimizerConfig:
     """Decay of the exponential moving average of the weights, which is validated and kept; 0 keeps the last weights."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "optimizer.")
         require(0 < self.learning_rate < math.inf, "optimizer.learning_rate", self.learning_rate, "above 0, and finite")
         require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
         for name in ("warmup_steps", "decay_steps"):
@@ -82,6 +91,7 @@ class ValidationConfig:
     set is measured from every one of them; the first one decides which checkpoint is the best."""
 
     def __post_init__(self) -> None:
+        require_choices(self, "validation.")
         require_once("validation.sets", self.sets, "one set or more")
         require(self.every > 0, "validation.every", self.every, "1 or more")
         require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
@@ -193,6 +203,7 @@ class TrainConfig:
     """Newest checkpoints that are kept, besides the best one."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         require(
             not (self.stage and self.sets), "sets", [part.name for part in self.sets], "empty where `stage` is given"
         )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flowgru.config.require import MAX_REFINEMENTS, require, require_refinements
+from flowgru.config.require import MAX_REFINEMENTS, require, require_choices, require_refinements
 from flowgru.errors import RequestError, counted, stored_text
 
 MAX_SCALES = 6
@@ -33,6 +33,7 @@ class Way:
     """Refinements at each size but the full one; None for as many as there."""
 
     def __post_init__(self) -> None:
+        require_choices(self)
         for name, value, least in (
             ("iterations", self.iterations, 1),
             ("hold", self.hold, 0),
