@@ -1,4 +1,5 @@
-"""Compares weights pair by pair on generated pairs: mean error, and the geometric mean of its ratio to the first model's.
+"""Compares weights pair by pair on generated pairs: mean error, and the geometric mean of its ratio to the first model's,
+with its 95 % interval over the pairs (Student's t, of the logarithms).
 
 python benchmarks/paired_models.py MODEL MODEL ... [--pairs 16] [--height 440] [--width 1024]
     [--photos skimage] [--rigid 0.5] [--few-ways]
@@ -9,12 +10,14 @@ named as estimate names it; its ratio is to the first model on the same way, and
 """
 
 import argparse
+import math
 from dataclasses import replace
 
 import numpy as np
 from reporting import HELD_OUT_SEED, arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
+from flowgru.comparison.statistics import mean_interval
 from flowgru.config import SyntheticSettings
 from flowgru.config.way import Way, resolve_way
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -45,7 +48,18 @@ def errors(network: FlowNetwork, pairs: SyntheticPairs, way: Way) -> np.ndarray:
 
 def ratio(found: np.ndarray, before: np.ndarray) -> float:
     """The geometric mean of the pairs' ratios."""
-    return float(np.exp(np.log((found + NEAR_NOTHING) / (before + NEAR_NOTHING)).mean()))
+    return float(np.exp(logarithms(found, before).mean()))
+
+
+def logarithms(found: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Of the pairs' ratios."""
+    return np.log((found + NEAR_NOTHING) / (before + NEAR_NOTHING))
+
+
+def interval(found: np.ndarray, before: np.ndarray) -> str:
+    """The 95 % interval of the pairs' geometric mean, as words; empty where one pair gives none."""
+    mean, half, *_ = mean_interval(logarithms(found, before).tolist())
+    return "" if half is None else f"{math.exp(mean - half):.3f} to {math.exp(mean + half):.3f}"
 
 
 def held_out_pairs(given: argparse.Namespace) -> SyntheticPairs:
@@ -82,7 +96,9 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("models", nargs="+")
     add_pairs(parser)
-    parser.add_argument("--few-ways", action="store_true", help="that of the first card, and the network alone")
+    parser.add_argument(
+        "--few-ways", action="store_true", help="that of the first card, the network alone, both scales from zero"
+    )
     given = parsed(parser)
     device = begin(given)
     pairs = held_out_pairs(given)
@@ -90,8 +106,18 @@ def main() -> None:
     said = circumstances(device, size=f"{given.height}x{given.width} px", **chosen)
     ways = WAYS
     if given.few_ways:
-        ways = tuple(dict.fromkeys((resolve_way(load_model(given.models[0], device).card), Way(12))))
-    columns = ["model", "way", "mean, px", "median, px", "ratio", "better pairs", "ratio to the first row"]
+        usual = resolve_way(load_model(given.models[0], device).card)
+        ways = tuple(dict.fromkeys((usual, Way(12), replace(usual, initial_flow="zero", polish=False))))
+    columns = [
+        "model",
+        "way",
+        "mean, px",
+        "median, px",
+        "ratio",
+        "95 % interval",
+        "better pairs",
+        "ratio to the first row",
+    ]
     table = Table("Weights, pair by pair", said, columns, lines=given.json)
     firsts: dict[Way, np.ndarray] = {}
     for model in given.models:
@@ -99,10 +125,10 @@ def main() -> None:
         for way in ways:
             found = errors(network, pairs, way)
             first = firsts.setdefault(way, found)
-            better = int((found < first).sum())
-            to_first_row = ratio(found, firsts[ways[0]])
+            middle, spread = ratio(found, first), interval(found, first)
+            better, to_first_row = int((found < first).sum()), ratio(found, firsts[ways[0]])
             table.add(
-                model, str(way), float(found.mean()), float(np.median(found)), ratio(found, first), better, to_first_row
+                model, str(way), float(found.mean()), float(np.median(found)), middle, spread, better, to_first_row
             )
 
 

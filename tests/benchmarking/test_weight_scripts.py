@@ -56,6 +56,7 @@ def test_weights_are_compared_pair_by_pair_with_the_first_ones_and_with_the_firs
         "initial flow of DIS > 1 refinement",
         "the network alone, 2 refinements",
     ]
+    assert [row["95 % interval"] for row in found] == 4 * ["1.000 to 1.000"]
     assert [row["ratio"] for row in found] == 4 * [1.0] and {row["better pairs"] for row in found} == {0}
     assert found[0]["ratio to the first row"] == 1.0 != found[1]["ratio to the first row"]
     assert found[1]["ratio to the first row"] == pytest.approx(found[3]["ratio to the first row"])
@@ -66,8 +67,9 @@ def test_weights_are_compared_on_pairs_of_one_kind_in_the_ways_of_a_card(script,
     paired = script("paired_models", model, *words, "--json", tmp_path / "a.jsonl")
     monkeypatch.setattr(paired, "SyntheticSettings", partial(SyntheticSettings, num_textures=2))
     paired.main()
-    own, alone = (row["way"] for row in rows_without_times(tmp_path / "a.jsonl"))
+    own, alone, halved = (row["way"] for row in rows_without_times(tmp_path / "a.jsonl"))
     assert own.startswith("initial flow of DIS > 1 held refinement") and alone == "the network alone, 12 refinements"
+    assert halved == own.replace("of DIS", "zero").removesuffix(" > gate > variational refinement")
 
 
 def test_how_sure_a_model_is_is_told_on_the_way_that_users_get(script, tmp_path, monkeypatch):
