@@ -8,18 +8,16 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from interpreter import run_alone
 
-import flowgru.scan as scan_module
-from flowgru.scan import BACKENDS, linear_scan, preferred_backend, scan_directions
-from flowgru.scan.fixed_depth import scans_of_up_to
+from flowgru.operators.spatial_scan import DOWN, LEFT, RIGHT, UP
+from flowgru.scan import BACKENDS, linear_scan, scan_directions
 
 CUDA = torch.cuda.is_available()
 TRITON_RUNS = CUDA or os.environ.get("TRITON_INTERPRET") == "1"
 LINEAR_SPACE = [x for x in BACKENDS if x not in ("auto", "log_space") and (x != "triton" or TRITON_RUNS)]
 INTERPRETED = TRITON_RUNS and not CUDA
 """Triton's interpreter takes each element by itself, a thousand times as slowly as the other backends."""
-FOUR_WAYS = ((3, False), (3, True), (2, False), (2, True))
+FOUR_WAYS = (RIGHT, LEFT, DOWN, UP)
 
 
 @pytest.fixture(params=LINEAR_SPACE)
@@ -177,122 +175,3 @@ def test_log_space_refuses_what_has_no_logarithm(gate, value):
         scan_directions(
             torch.full((1, 2, 3, 3), gate), torch.full((1, 2, 3, 3), value), ((2, True),), backend="log_space"
         )
-
-
-def test_what_does_not_fit_is_refused():
-    a = torch.rand(2, 3)
-    with pytest.raises(ValueError, match="must have one shape"):
-        linear_scan(a, torch.rand(2, 4))
-    with pytest.raises(ValueError, match="shape of one slice"):
-        linear_scan(a, a, torch.rand(3))
-    with pytest.raises(ValueError, match="at least one step"):
-        linear_scan(a[:, :0], a[:, :0])
-    with pytest.raises(ValueError, match="unknown scan backend 'fast'"):
-        linear_scan(a, a, backend="fast")
-    maps = torch.rand(1, 6, 4, 4)
-    with pytest.raises(ValueError, match="multiple of the 4 directions"):
-        scan_directions(maps, maps, FOUR_WAYS)
-    with pytest.raises(ValueError, match="multiple of the 0 directions"):
-        scan_directions(maps, maps, ())
-    with pytest.raises(ValueError, match="along axis 1: choose 2"):
-        scan_directions(maps, maps, ((1, False), (2, False)))
-    with pytest.raises(ValueError, match="must have one shape"):
-        scan_directions(maps[..., 1:], maps, ((2, False),))
-
-
-def test_a_backend_that_cannot_run_says_why_and_only_auto_falls_back(monkeypatch):
-    a = torch.rand(2, 3)
-    monkeypatch.setattr(scan_module, "associative_scan", None)
-    with pytest.raises(ValueError, match=r"'associative_scan' cannot run: torch .* does not have it"):
-        linear_scan(a, a, backend="associative_scan")
-    if not TRITON_RUNS:
-        with pytest.raises(ValueError, match=r"'triton' cannot run: (triton is not installed|the tensors are on cpu)"):
-            linear_scan(a, a, backend="triton")
-    monkeypatch.setattr(scan_module, "gpu_kernels", lambda: None)
-    with pytest.raises(ValueError, match="'triton' cannot run: triton is not installed"):
-        linear_scan(a, a, backend="triton")
-    assert preferred_backend("auto", a) == "blelloch"
-
-
-def test_auto_takes_triton_on_a_cuda_device_only_where_it_imports(monkeypatch):
-    with torch._subclasses.FakeTensorMode():
-        on_gpu = torch.empty(4, 128, 64, 64, device="cuda")
-    monkeypatch.setattr(scan_module, "gpu_kernels", lambda: scan_module)  # anything but None: it is not run
-    monkeypatch.setattr(scan_module, "why_not_triton", lambda device: None)
-    assert preferred_backend("auto", on_gpu, 2) == preferred_backend("auto", on_gpu, 3) == "triton"
-    monkeypatch.setattr(scan_module, "gpu_kernels", lambda: None)
-    assert preferred_backend("auto", on_gpu, 2) == "blelloch"
-
-
-def test_auto_loops_on_a_cpu_where_slices_are_long_and_neighbours_in_memory():
-    maps = torch.rand(1, 64, 40, 48)
-    assert preferred_backend("auto", maps, 2) == "in_place"
-    assert preferred_backend("auto", maps, 3) == "blelloch"
-    assert preferred_backend("auto", maps.to(memory_format=torch.channels_last), 3) == "in_place"
-    assert preferred_backend("auto", torch.rand(4096, 8), 0) == "blelloch"
-    weight, leaves = torch.randn(2, 128, 40, 48), [torch.rand(2, 128, 40, 48, requires_grad=True) for _ in range(2)]
-    mixed = scan_directions(leaves[0], leaves[1], FOUR_WAYS)
-    expected = scan_directions(leaves[0], leaves[1], FOUR_WAYS, backend="sequential")
-    torch.testing.assert_close(mixed, expected)
-    grads = [torch.autograd.grad(states, leaves, weight) for states in (mixed, expected)]
-    torch.testing.assert_close(grads[0], grads[1])
-
-
-@pytest.mark.parametrize("dim", [2, 3])
-def test_an_exported_scan_is_short_and_gives_the_same(dim):
-    class Scan(torch.nn.Module):
-        def forward(self, decay, update):
-            return linear_scan(decay, update, dim=dim)
-
-    decay, update = torch.rand(1, 32, 64, 64), torch.randn(1, 32, 64, 64)
-    program = torch.export.export(Scan(), (decay, update))
-    torch.testing.assert_close(program.module()(decay, update), linear_scan(decay, update, dim=dim))
-    assert sum("addcmul" in str(node.target) for node in program.graph.nodes) < 20  # a loop would have 63
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_rounds_for_longer_sequences_change_nothing(reverse):
-    decay, update = torch.rand(3, 37, 2), torch.randn(3, 37, 2)
-    with scans_of_up_to(500):
-        states = linear_scan(decay, update, dim=1, reverse=reverse, backend="fixed_depth")
-    expected = linear_scan(decay, update, dim=1, reverse=reverse, backend="fixed_depth")
-    assert torch.equal(states, expected)
-    torch.testing.assert_close(states, linear_scan(decay, update, dim=1, reverse=reverse, backend="sequential"))
-
-
-def test_an_exported_scan_takes_sequences_of_any_length():
-    class Scan(torch.nn.Module):
-        def forward(self, decay, update):
-            return linear_scan(decay, update, dim=2)
-
-    length = torch.export.Dim("length", min=2, max=100)
-    with scans_of_up_to(100):
-        shapes = ({2: length}, {2: length})
-        program = torch.export.export(Scan(), (torch.rand(1, 3, 40), torch.randn(1, 3, 40)), dynamic_shapes=shapes)
-    for steps in (2, 41, 100):
-        decay, update = torch.rand(1, 3, steps), torch.randn(1, 3, steps)
-        expected = linear_scan(decay, update, dim=2, backend="sequential")
-        torch.testing.assert_close(program.module()(decay, update), expected)
-
-
-COMPILED = """
-import torch
-from flowgru.scan import preferred_backend, scan_directions
-
-def scan(decay, update):
-    assert preferred_backend("auto", update) == "blelloch"  # and not what an exported graph gets
-    return scan_directions(decay, update, ((3, False), (3, True), (2, False), (2, True)))
-
-leaves = [torch.rand(1, 8, 12, 20, requires_grad=True) for _ in range(2)]
-states, expected = torch.compile(scan, backend="aot_eager", fullgraph=True)(*leaves), scan(*leaves)
-torch.testing.assert_close(states, expected)
-torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), leaves) for x in (states, expected)))
-"""
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.slow
-def test_a_compiled_scan_is_one_graph_and_gives_the_same():
-    # In a process of its own: PyTorch's compiler cannot trace the tests' type checks.
-    run = run_alone(COMPILED)
-    assert run.returncode == 0, run.stderr[-3000:]
