@@ -112,3 +112,29 @@ def test_the_further_dis_must_have_been_moved_the_fewer_pairs_begin_again(script
     shares = [row["of the pairs"] for row in found]
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1 and found[0]["ratio"] == 1
     assert found[-1]["better"] + found[-1]["worse"] == 3 and found[-1]["mean, px"] != found[0]["mean, px"]
+
+
+def test_the_errors_of_parts_of_pictures_make_up_all_of_it(script, model, tmp_path, monkeypatch):
+    words = ("--model", model, "--pairs", 3, "--height", 128, "--width", 136, "--varied", "--worst", 2)
+    limits = script("limits", *words, "--json", tmp_path / "a.jsonl")
+    monkeypatch.setattr("paired_models.SyntheticSettings", partial(SyntheticSettings, num_textures=2))
+    limits.main()
+    rows = rows_without_times(tmp_path / "a.jsonl")
+    parts = [row for row in rows if "part" in row and row["way"] == "the network alone, 12 refinements"]
+    assert [parts[0][share] for share in ("share of the pixels", "share of the errors")] == [1, pytest.approx(1)]
+    for several in (parts[1:4], parts[4:]):  # by motion; hidden, beside a boundary, with and without texture
+        for share in ("share of the pixels", "share of the errors"):
+            assert sum(row[share] for row in several) == pytest.approx(1)
+    worst = [row["mean error, px"] for row in rows if "pair" in row and row["way"] == parts[0]["way"]]
+    assert len(worst) == 2 and worst == sorted(worst, reverse=True) and worst[0] > parts[0]["mean error, px"]
+
+
+def test_pixels_beside_a_motion_boundary_and_those_with_texture_are_told(script):
+    limits = script("limits")
+    flow = torch.zeros(2, 40, 60)
+    flow[0, :, 30:] = 3.0
+    columns = limits.beside_a_boundary(flow)[20].nonzero()[0]
+    assert [columns[0], columns[-1]] == [22, 38] and not limits.beside_a_boundary(flow / 4).any()
+    picture = torch.zeros(3, 40, 60)
+    picture[:, :, 30:] = torch.rand(1, 40, 30)
+    assert not limits.has_texture(picture)[:, :25].any() and limits.has_texture(picture)[:, 35:].all()
