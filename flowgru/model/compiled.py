@@ -74,6 +74,10 @@ def compile_for_training(network: FlowNetwork, backend: str | Callable[..., Any]
 
     A graph of a whole refinement would keep more for its gradient. Every new size of pictures costs minutes of compiling.
     """
+    from torch._dynamo import config
+
+    # What is compiled no more runs as plain PyTorch, slower, for the rest of the training.
+    config.recompile_limit = config.accumulated_recompile_limit = MAX_GRAPHS
     parts = [network.feature_encoder, network.context_encoder, network.motion_encoder, network.flow_head]
     for part in (*parts, network.upsampler, network.mixture_head):
         if part is not None:

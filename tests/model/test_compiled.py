@@ -97,6 +97,12 @@ for part, *inputs in (
     before = len(graphs)
     part(*inputs)
     assert len(graphs) > before, part
+before = len(graphs)
+for width in range(9, 21):  # more sizes than PyTorch compiles one function for by default
+    maps = (torch.rand(1, channels, 8, width) for channels in (sizes.hidden_size, sizes.context_size, sizes.motion_size))
+    hidden, context, motion = maps
+    network.operator.step(motion, network.operator.begin(hidden, context))
+assert len(graphs) == before + 12, len(graphs) - before
 """
 
 SAME_FLOW = """
