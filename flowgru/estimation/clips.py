@@ -1,7 +1,7 @@
 """The work of `flowgru estimate`: clip after clip, pair after pair, in constant memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -104,7 +104,8 @@ class Estimation:
             for folder in folders:
                 remove_leftovers(folder)
             code = self._run(KeptFolders(folders))
-            finished = True
+            # Without a flow there is no summary, and only the journal tells an earlier run's files from others.
+            finished = any(report.flows for report in self.reports) or not self.journal.begun
             return code
         finally:
             goes_on = not finished and self.place.has_results()
@@ -135,11 +136,13 @@ class Estimation:
             report = ClipReport(source.name, str(folder))
             reports.append(report)
             if not self._estimate_clip(source, folder, report, kept) and self.settings.on_error == "fail":
+                reports += self._not_reached(after=source.name)
                 break
         num_flows = sum(len(report.flows) for report in reports)
         problems = [problem for report in reports for problem in report.problems]
         kept.check()
         if num_flows:
+            self.journal.take_effect()
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = self.num_written, sum(report.seconds for report in reports) - seconds_before
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""
@@ -153,10 +156,7 @@ class Estimation:
 
     def _estimate_clip(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> bool:
         """Writes a clip's flows and its video. False where its frames could not be read to their end."""
-        if (said := self.journal.done.get(source.name)) is not None:
-            report.flows = self.journal.flows[source.name]
-            for name in SAID_OF_CLIP:
-                setattr(report, name, said.get(name))
+        if self._is_done(report):
             return True
         began = time.perf_counter()
         error = None
@@ -175,6 +175,25 @@ class Estimation:
             self.journal.ended(source.name, {name: getattr(report, name) for name in SAID_OF_CLIP})
         return error is None
 
+    def _is_done(self, report: ClipReport) -> bool:
+        """Whether an earlier run has finished a clip; the report then says what that run said of it."""
+        if (said := self.journal.done.get(report.clip)) is None:
+            return False
+        report.flows = self.journal.flows[report.clip]
+        for name in SAID_OF_CLIP:
+            setattr(report, name, said.get(name))
+        return True
+
+    def _not_reached(self, after: str) -> Iterator[ClipReport]:
+        """What an earlier run has written of the clips that come after one that could not be read."""
+        for name, folder in list(zip(self.place.names, self.place.folders, strict=True))[len(self.reports) :]:
+            report = ClipReport(name, str(folder))
+            if not self._is_done(report) and (flows := self.journal.flows.get(name)):
+                report.flows, report.seconds = flows, float(sum(flow["seconds"] for flow in flows))
+                report.problems.append(f"{name} is not gone on with, because {after} could not be read")
+            if report.flows:
+                yield report
+
     def _frame_rate(self, source: FrameSource) -> float:
         """Pairs a second of a clip, for its video."""
         rate, fps = float(source.frame_rate or PICTURES_A_SECOND), self.settings.fps
@@ -188,17 +207,11 @@ class Estimation:
             max_flow=self.settings.max_flow,
             arrows=self.settings.arrows,
             frame_rate=self._frame_rate(source),
-            begins=partial(self._begins, source.name),
+            begins=partial(self.place.begins, source.name, video.parent, is_video=True),
         )
         if arrows is not None:
             report.arrows = str(arrows)
             say(f"{video} has {arrows}")
-
-    def _begins(self, clip: str, name: str) -> bool:
-        """Notes that the files of a pair, or a video, are about to be written; whether they may replace any."""
-        overwrite = self.journal.may_replace(clip, name)
-        self.journal.writes(clip, name)
-        return overwrite
 
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
@@ -216,7 +229,7 @@ class Estimation:
             nonlocal began
             kept.check()
             name = pair.pair.first.name
-            overwrite = self._begins(source.name, name)
+            overwrite = self.place.begins(source.name, folder, name)
             record = pair.write(folder, extension=self.place.extension, overwrite=overwrite)
             now = time.perf_counter()
             report.flows.append({**record, "seconds": round(now - began, 4)})

@@ -68,7 +68,7 @@ class Journal:
         self.finished = False
         """Whether the earlier run has come to its end."""
         self.discarded: list[Path] = []
-        """Files that an earlier run lists, and that go once this run, which begins anew, writes its first ones."""
+        """Files of the earlier run, of what begins anew; they go once this run writes its first ones."""
         self.flows: dict[str, list[dict[str, Any]]] = {}
         """By clip, what was said of each flow that is written."""
         self.done: dict[str, dict[str, Any]] = {}
@@ -100,6 +100,11 @@ class Journal:
         self.request, self.finished, self.replaces = None, False, True
         self.flows, self.done, self.begun, self.recorded = {}, {}, {}, {}
 
+    def begin_anew(self, clip: str) -> None:
+        """Of a clip nothing is taken as written, and its files go once there are new ones."""
+        self.discarded += self._listed(clip)
+        self.cut(clip, 0)
+
     def cut(self, clip: str, num_flows: int) -> None:
         """Of a clip, only so many flows are to be taken as written."""
         self.flows[clip] = self.flows.get(clip, [])[:num_flows]
@@ -122,12 +127,16 @@ class Journal:
 
     def writes(self, clip: str, name: str) -> None:
         """The files of a pair, or a video, are about to be written."""
+        self.take_effect()
+        self._lines.add({"clip": clip, "writes": name})
+
+    def take_effect(self) -> None:
+        """Takes away what is discarded, because results of this run are about to take its place."""
         if self.discarded:
             # First the files: where a kill comes between, the record that lists them is still there.
             remove_files(self.discarded)
             self.discarded = []
             self._begin()
-        self._lines.add({"clip": clip, "writes": name})
 
     def wrote(self, clip: str, flow: Mapping[str, Any]) -> None:
         """The files of a pair are written."""
@@ -135,6 +144,7 @@ class Journal:
 
     def ended(self, clip: str, said: Mapping[str, Any]) -> None:
         """A clip is finished."""
+        self.take_effect()
         self._lines.add({"clip": clip, "done": said})
 
     def close(self, *, keep: bool) -> None:
@@ -150,19 +160,23 @@ class Journal:
         lines += [{"clip": clip, "done": said} for clip, said in self.done.items()]
         self._lines.begin(lines)
 
-    def _listed(self) -> list[Path]:
-        """The files of the earlier run that are there, its summary the last; none outside of the output folder."""
+    def _listed(self, only: str | None = None) -> list[Path]:
+        """The files of the earlier run that are there, its summary the last, or those of a single clip; none outside of the
+        output folder."""
         if self.request is None or self.request.get("format") not in FLOW_FORMATS:
             return []
         found, video, root = [], _video_asked_for(self.request), self.folder.resolve()
         for clip, folder in _places(self.folder, self.request).items():
+            if only not in (None, clip):
+                continue
             if not folder.resolve().is_relative_to(root):
                 continue
             for name in filter(_is_file_name, sorted(self.recorded.get(clip, ()))):
                 is_of_video = video is not None and is_video(name, video)
                 found += [folder / name] if is_of_video else files_of_pair(folder, name, self.request)
             found.append(folder / CARRIED)
-        return [path for path in (*found, self.folder / SUMMARY) if path.is_file() or path.is_symlink()]
+        found += [self.folder / SUMMARY] if only is None else []
+        return [path for path in found if path.is_file() or path.is_symlink()]
 
     def _read_journal(self) -> bool:
         lines = self._lines.read()
@@ -251,7 +265,7 @@ def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
                     f"{journal.folder} already holds the flows of {clip}, whose {FILES_OF_CLIPS[entry]} have changed since: "
                     "give --overwrite or another --output"
                 )
-            journal.cut(clip, 0)
+            journal.begin_anew(clip)
 
 
 def _places(root: Path, request: Mapping[str, Any]) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from flowgru.data.video.sampling import ROUNDING
 from flowgru.errors import InputFileError, RequestError
 from flowgru.estimation.journal import OF_THE_RUN, SUMMARY, Journal, clip_folders, files_of_pair, is_video, require_same
 from flowgru.estimation.reads import Reads
-from flowgru.files.atomic import write_file
+from flowgru.files.atomic import refuse_to_replace, write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import refuse_file, refuse_link
 from flowgru.version import VERSION
@@ -63,8 +63,8 @@ class Place:
         self.journal = Journal(self.root, self.folders)
         if settings.overwrite:
             self.journal.forget()
-        _refuse_discarded(self.journal.discarded, inputs)
         require_same(self.journal, self.request)
+        _refuse_discarded(self.journal.discarded, inputs)
         animated = settings.video_name is not None and Path(self.video).suffix.lower() in PICTURE_SUFFIXES
         pictures = bool(self.endings) or self.extension == ".png" or animated
         for name, folder in zip(["", *self.names], [self.root, *self.folders], strict=True):
@@ -92,6 +92,18 @@ class Place:
     def files_of(self, folder: Path, name: str) -> list[Path]:
         """The files of one pair."""
         return files_of_pair(folder, name, self.request)
+
+    def begins(self, clip: str, folder: Path, name: str, *, is_video: bool = False) -> bool:
+        """Notes that the files of a pair, or a video, are about to be written; whether they may replace any.
+
+        RequestError where one is there that is not an earlier run's own: it is not noted, so no later run takes it for one.
+        """
+        overwrite = self.journal.may_replace(clip, name)
+        if not overwrite:
+            for path in [folder / name] if is_video else self.files_of(folder, name):
+                refuse_to_replace(path, overwrite=False)
+        self.journal.writes(clip, name)
+        return overwrite
 
     def _results(self, folder: Path) -> list[Path]:
         """The files in a folder that an estimation could have written."""
@@ -174,7 +186,7 @@ def _refuse_discarded(files: Sequence[Path], inputs: Sequence[Path]) -> None:
     """RequestError where a file that beginning anew takes away is an input."""
     read = {path.resolve() for path in inputs}
     if taken := next((path for path in files if path.resolve() in read), None):
-        raise RequestError(f"--overwrite takes {taken} away, which is an input: name another --output")
+        raise RequestError(f"beginning anew takes {taken} away, which is an input: name another --output")
 
 
 def refuse_clashing_names(source: FrameSource, endings: Sequence[str], stride: int = 1) -> None:

@@ -28,13 +28,13 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
     """
     path = Path(path)
     try:
-        _refuse_existing(path, overwrite)
+        refuse_to_replace(path, overwrite)
         # The suffix stays, because encoders choose the format by it.
         temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _refuse_existing(path, overwrite)
+            refuse_to_replace(path, overwrite)
             if durable:
                 _flush(temporary)
             os.replace(temporary, path)
@@ -91,7 +91,8 @@ def remove_leftovers(folder: str | Path) -> None:
             path.unlink()
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_to_replace(path: Path, overwrite: bool) -> None:
+    """RequestError where a file may not be written: a folder stands at its name or, without `overwrite`, anything."""
     if path.is_dir() and not path.is_symlink():
         raise RequestError(f"cannot write {path}: it is a folder, a file name was expected")
     if not overwrite and os.path.lexists(path):

@@ -36,10 +36,14 @@ from flowgru.training.feeding.pairs import described, training_pairs, validation
 from flowgru.training.provenance import card_of
 from flowgru.training.ranks import together
 from flowgru.training.run_log import RunLog
+from flowgru.training.run_state import Run
 from flowgru.training.time_limit import TimeLimit
 
 PRECISIONS = {"32": "float32", "bf16": "bfloat16, mixed", "16": "float16, mixed"}
 """What the arithmetic of a precision is called, by the setting `precision`."""
+
+BEST = "best.safetensors"
+"""The model file of the moving average that was best on the validation sets so far; WEIGHTS is that of the last step."""
 
 
 def train(
@@ -117,6 +121,13 @@ def train(
                     f"{counted(with_steps.steps, 'step')} fit, and are expected to take {seconds / 60:.3g} minutes"
                 )
 
+        how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
+
+        def write_average(run: Run, name: str = BEST) -> Path:
+            card = card_of(replace(config, steps=run.step), run, folder, how)
+            write_model_file(folder / name, run.average.weights, card, overwrite=True)
+            return folder / name
+
         run = train_network(
             fabric,
             config,
@@ -130,15 +141,11 @@ def train(
             cuda_graph=cuda_graph,
             origin=origin,
             limit=None if minutes is None else TimeLimit(began, minutes, chosen),
+            write_best=write_average,
         )
         if not log:
             return
-        how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
-        path = folder / WEIGHTS
-        write_model_file(
-            path, run.average.weights, card_of(replace(config, steps=run.step), run, folder, how), overwrite=True
-        )
-        log.console.print(f"wrote {path}")
+        log.console.print(f"wrote {write_average(run, WEIGHTS)}")
 
 
 def _plan(

@@ -1,6 +1,7 @@
 """Saves a run now and then, on a disk that may refuse."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,8 +18,17 @@ MAX_FAILED_SAVES = 3
 class Saving:
     """Saves the run where there is a store, which the first process has, and tells the other processes how it went."""
 
-    def __init__(self, fabric: Fabric, store: CheckpointStore | None, log: RunLog | None, every: int) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        store: CheckpointStore | None,
+        log: RunLog | None,
+        every: int,
+        write_best: Callable[[Run], object] | None = None,
+    ) -> None:
+        """write_best: what else is written of a run that is the best so far; it may raise MachineError, too."""
         self._fabric, self._store, self._log, self._every = fabric, store, log, every
+        self._write_best = write_best
         self._num_failed = 0
 
     def save(self, run: Run, *, best: bool, must: bool) -> None:
@@ -40,6 +50,8 @@ class Saving:
         state: dict[str, Any] = {**run.state(), "log": self._log.sums if self._log else None}
         try:
             card = {"network": asdict(run.network.config)}
+            if best and self._write_best is not None:  # before the checkpoint, from which on it is known to be there
+                self._write_best(run)
             self._store.save(run.step, run.network.state_dict(), state, best=best, card=card)
         except MachineError as error:
             return error

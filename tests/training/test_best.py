@@ -1,0 +1,59 @@
+"""The weights that were best on the validation sets are a model file of their own, whatever comes after them."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_run import TINY
+
+from flowgru.config import OptimizerConfig
+from flowgru.model.weight_files.loading import load_model
+from flowgru.training import engine
+from flowgru.training.checkpoints.store import CheckpointStore
+from flowgru.training.run import train
+
+STEADY = OptimizerConfig(schedule="constant", warmup_steps=0, ema_decay=0.5)
+CONFIG = replace(TINY, optimizer=STEADY, validation=replace(TINY.validation, every=1), steps=3, checkpoint_every=1)
+
+
+@pytest.fixture
+def errors(monkeypatch):
+    """The errors that the validations of a run find, in their order."""
+    found, asked = [2.0, 1.0, 3.0], Counter[str]()
+
+    def scripted(network, data, iterations, device, **rest):
+        asked["validations"] += 1
+        return torch.full((1, len(iterations)), found[asked["validations"] - 1])
+
+    monkeypatch.setattr(engine, "pair_errors", scripted)
+    return found
+
+
+def test_the_average_of_the_best_validation_is_kept_beside_that_of_the_last_step(errors, tmp_path):
+    train(CONFIG, str(tmp_path / "long"), device="cpu")
+    best, last = (load_model(tmp_path / "long" / name, "cpu") for name in ("best.safetensors", "model.safetensors"))
+    assert [best.card["steps"], last.card["steps"]] == [2, 3]
+    assert best.card["held_out_epe_per_image"] == {"synthetic": {"1": 1.0}}
+    errors[:] = [0.0, 0.0, 0.0, 2.0, 1.0]
+    train(replace(CONFIG, steps=2), str(tmp_path / "short"), device="cpu")
+    expected = load_model(tmp_path / "short/model.safetensors", "cpu").state_dict()
+    torch.testing.assert_close(best.state_dict(), expected, rtol=0, atol=0)
+    assert any(not torch.equal(value, last.state_dict()[name]) for name, value in expected.items())
+
+
+def test_a_run_that_is_stopped_before_its_best_checkpoint_writes_the_best_model_again(errors, tmp_path, monkeypatch):
+    save = CheckpointStore.save
+
+    def stopped_at_two(store, step, *rest, **named):
+        if step == 2:
+            raise KeyboardInterrupt
+        save(store, step, *rest, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CheckpointStore, "save", stopped_at_two)
+        train(CONFIG, str(tmp_path), device="cpu")
+    (tmp_path / "best.safetensors").unlink()
+    errors[:] = [2.0, 1.0, 1.0, 3.0]
+    train(CONFIG, str(tmp_path), device="cpu")
+    assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
