@@ -23,8 +23,8 @@ class AugmentationSettings:
 
     sparse: bool = False
     """The flow is known at scattered pixels only: it is moved to the nearest pixel and never interpolated, and crops prefer
-    the left and right edge and the bottom (RAFT's SparseFlowAugmentor, which does not stretch, flip vertically or change
-    one picture's colour alone)."""
+    the left and right edge and the bottom. RAFT's SparseFlowAugmentor also has `stretching`, `vertical_flip` and
+    `asymmetric` 0."""
 
     scaling: float = 0.8
     """Probability that a pair is scaled. One that is too small for the crop is enlarged in any case."""

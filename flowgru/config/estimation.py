@@ -48,7 +48,8 @@ class EstimateSettings(ModelSettings):
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
     overwrite: bool = False
     """Begin anew and replace what is already there; other files that the earlier run lists are taken away with the first
-    new flow. Without it the command refuses before any work."""
+    new flow. Without it the same command goes on where it stopped, and a folder with results of anything else is refused
+    before any work."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do when an input cannot be read: stop (fail), or go on with the other inputs (skip). The exit code is 3."""
     overlap: bool = True

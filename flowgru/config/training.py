@@ -6,14 +6,13 @@ from typing import Literal
 
 from flowgru.config.augmentation import STAGES, StageSet
 from flowgru.config.choices import Precision
+from flowgru.config.evaluation.validation import ValidationConfig
 from flowgru.config.flatten import BEFORE
 from flowgru.config.network import NetworkConfig
 from flowgru.config.require import (
     MAX_PROCESSES,
-    is_ascending,
     require,
     require_choices,
-    require_once,
     require_refinements,
     require_seed,
 )
@@ -68,40 +67,6 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
-    """What the weights are measured on; held-out generated pairs are larger than the training crops."""
-
-    sets: tuple[str, ...] = ("synthetic",)
-    """Data sets, or manifests ending in .csv; synthetic are held-out generated pairs. The first one decides which
-    checkpoint is the best, by its worst error."""
-    every: int = 1000
-    """Steps between two validations; there is always one at the end."""
-    pairs: int = 8
-    """Number of generated pairs."""
-    height: int = 440
-    """Height of the generated pairs in pixels."""
-    width: int = 1024
-    """Width of the generated pairs in pixels."""
-    seed: int = 1_000_003
-    """Seed of the generated pairs; another than the training's, so that no pair or texture is shared."""
-    iterations: tuple[int, ...] = (12, 24, 32)
-    """Numbers of refinements after which the error is measured."""
-    initial_flows: tuple[Literal["zero", "dis"], ...] = ("zero",)
-    """What the refinements begin at: zero flow, or the flow of OpenCV's DIS, with `hold` refinements that hold it. Each
-    set is measured from every one of them; the first one decides which checkpoint is the best."""
-
-    def __post_init__(self) -> None:
-        require_choices(self, "validation.")
-        require_once("validation.sets", self.sets, "one set or more")
-        require(self.every > 0, "validation.every", self.every, "1 or more")
-        require(self.pairs > 0, "validation.pairs", self.pairs, "1 or more")
-        require(is_ascending(self.iterations), "validation.iterations", self.iterations, "ascending, from 1")
-        require_refinements("validation.iterations", self.iterations[-1])
-        require_seed("validation.seed", self.seed)
-        require_once("validation.initial_flows", self.initial_flows, "zero, dis or both")
-
-
-@dataclass(frozen=True)
 class StartShares:
     """What the refinement of a training pair begins at, as shares of the pairs; they sum to 1."""
 
@@ -145,7 +110,8 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """How the network is measured while it trains."""
     init_from: str | None = None
-    """A model file whose weights the run starts from; without it they are random."""
+    """default, raft_large, raft_small, hf://owner/name or a model file, whose weights the run starts from as far as they
+    fit; without it they are random."""
     steps: int = 10_000
     """Number of optimizer steps."""
     batch_size: int = 4
@@ -178,13 +144,15 @@ class TrainConfig:
     max_flow: float = 400.0
     """Longest true flow, in pixels, that the loss counts."""
     seed: int = 0
-    """Seed of the initial weights and of every random choice of the loop; the data have their own."""
+    """Seed of the initial weights, of the loop, of the order and the changes of the pairs of `stage` and `sets`, of `starts`
+    and of `uses`; what the generated pairs show has a seed of its own, data.seed."""
     precision: Precision = "32"
     """Precision of the arithmetic in bits; bf16 and 16 compute in mixed precision, and 16 needs a GPU."""
     channels_last: bool = True
     """Keep the maps with their channels last in memory, which is faster except with instance norm."""
     workers: int = 1
-    """Processes that generate pairs; 0 generates them in the training process."""
+    """Processes that make the pairs, generated or read from files, for each process of --devices; 0: the training process
+    makes them itself."""
     generate_on: Literal["cpu", "cuda"] = "cpu"
     """Where generated pairs are painted: by the workers on the CPU, or by the training process on its GPU (not for `stage`
     or `sets`, whose changes are made on the CPU). A GPU draws other noise, and rounds differently: without noise, levels of
@@ -204,6 +172,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_choices(self)
+        decay = self.optimizer.decay_steps
+        require(decay <= self.steps, "optimizer.decay_steps", decay, f"at most the run's {self.steps} steps")
         require(
             not (self.stage and self.sets), "sets", [part.name for part in self.sets], "empty where `stage` is given"
         )

@@ -161,15 +161,12 @@ class Journal:
         self._lines.begin(lines)
 
     def _listed(self, only: str | None = None) -> list[Path]:
-        """The files of the earlier run that are there, its summary the last, or those of a single clip; none outside of the
-        output folder."""
+        """The files of the earlier run in the output folder, its summary the last, or those of a single clip."""
         if self.request is None or self.request.get("format") not in FLOW_FORMATS:
             return []
         found, video, root = [], _video_asked_for(self.request), self.folder.resolve()
         for clip, folder in _places(self.folder, self.request).items():
-            if only not in (None, clip):
-                continue
-            if not folder.resolve().is_relative_to(root):
+            if only not in (None, clip) or not folder.resolve().is_relative_to(root):
                 continue
             for name in filter(_is_file_name, sorted(self.recorded.get(clip, ()))):
                 is_of_video = video is not None and is_video(name, video)

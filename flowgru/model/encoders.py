@@ -176,3 +176,8 @@ def padded(images: Images, padding: PaddingMode) -> tuple[Float[Tensor, "B 3 H2 
 def to_network_range(images: Images) -> Images:
     """Pictures in [0, 1] in the range that the network sees, [-1, 1]."""
     return 2 * images - 1
+
+
+def joins_frames(network: nn.Module, device: torch.device) -> bool:
+    """Whether both frames of a pair are encoded in one pass: half the launches, where a GPU trains and keeps both anyway."""
+    return network.training and device.type == "cuda"

@@ -14,7 +14,7 @@ from flowgru.errors import RequestError
 from flowgru.grid import Padding, PaddingMode, pixel_grid
 from flowgru.layers.convolution import filtering_bytes, inference_layout
 from flowgru.model.correlation.choice import Correlation, MatchPlan, correlate
-from flowgru.model.encoders import Encoder, padded
+from flowgru.model.encoders import Encoder, joins_frames, padded
 from flowgru.model.heads import FlowHead, MixtureHead, Upsampler, narrow_share
 from flowgru.model.initial_flow import start_from
 from flowgru.model.memory_estimate import MemoryEstimate, estimate_memory
@@ -172,6 +172,8 @@ class FlowNetwork(nn.Module):
             for _ in range(no_grad_iterations):
                 flow, _, state = self.refine(flow.detach(), correlation, state, gate, motion)
                 motion = None  # the flow is another one now
+        if no_grad_iterations and torch.is_grad_enabled():
+            torch.clear_autocast_cache()  # else weights that were cast without a gradient might be taken here, too
         confidence = confidence and self.mixture_head is not None
         steps = self.refinements(correlation, gate, flow, state, motion, iterations, stop_below)
         del state, motion  # each refinement makes new ones
@@ -293,8 +295,3 @@ class FlowNetwork(nn.Module):
             change = gate * change
         # In this order the sum lies in memory as the network's maps do.
         return change + flow, hidden, state
-
-
-def joins_frames(network: FlowNetwork, device: torch.device) -> bool:
-    """Whether both frames of a pair are encoded in one pass: half the launches, where a GPU trains and keeps both anyway."""
-    return network.training and device.type == "cuda"

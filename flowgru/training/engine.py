@@ -110,13 +110,13 @@ def train_network(
         waited_since = time.perf_counter()
         for batch in loader:
             wait = time.perf_counter() - waited_since
+            rate = float(run.schedule.get_last_lr()[0])
             step = training_step(fabric, wrapped, run, config, batch, asked_to_stop)
             run.step += 1
             last = run.step == config.steps
             run.is_best, run.validation_due = False, last or run.step % config.validation.every == 0
             due = run.validation_due
             saves = due or run.step % config.checkpoint_every == 0
-            rate = float(run.schedule.get_last_lr()[0])
             stop = reports.add(run.step, step, learning_rate=rate, wait=wait, began=waited_since, at_once=saves)
             run.seconds += time.perf_counter() - waited_since
             if due and not stop:

@@ -13,6 +13,7 @@ import pytest
 from tiny_run import TINY, log_lines
 
 from flowgru import console as progress
+from flowgru.config import OptimizerConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training import engine, run_log, step
@@ -28,6 +29,13 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch
     train(replace(TINY, steps=2), str(tmp_path), device="cpu")
     assert (tmp_path / "model.safetensors").exists()
     assert capsys.readouterr().out.count("training goes on without") == 1
+
+
+def test_the_rate_of_a_step_is_the_one_that_it_was_made_at(tmp_path):
+    settings = OptimizerConfig(schedule="constant", learning_rate=0.001, warmup_steps=2, decay_steps=2)
+    train(replace(TINY, optimizer=settings, steps=4), str(tmp_path), device="cpu")
+    found = [line["learning_rate"] for line in log_lines(tmp_path) if "loss" in line]
+    assert found == pytest.approx([0.0005, 0.001, 0.001, 0.0005])
 
 
 def test_a_damaged_line_of_the_log_is_dropped_and_does_not_end_the_run(tmp_path):

@@ -1,1 +1,1 @@
-"""The settings of `flowgru evaluate`."""
+"""The settings of `flowgru evaluate`, and of what measures a training."""
