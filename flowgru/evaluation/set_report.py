@@ -5,7 +5,7 @@ import io
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from flowgru.data.formats.images import write_image
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError, value_text
-from flowgru.evaluation.evaluate import Evaluation
+from flowgru.evaluation.evaluate import Evaluation, PairErrors
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPair
 from flowgru.files.atomic import write_file
@@ -90,8 +90,8 @@ def _columns(sets: Sequence[MeasuredSet]) -> list[SetColumn]:
             listed = [pair for pair in pairs.pairs if pair.set == group]
             num, folder = _counts(_group_size(evaluation, group), len(listed)), pairs.flow_folder_of(listed)
             columns.append(SetColumn(printable(group), num, printable(folder), metrics))
-        num_left_out = len(evaluation.left_out)
-        counts = _counts(len(evaluation.pairs), len(evaluation.pairs) + num_left_out, pairs.num_full)
+        num_listed = len(evaluation.pairs) + len(evaluation.left_out)
+        counts = _counts(_num_measured(evaluation.pairs), num_listed, pairs.num_full)
         columns.append(SetColumn(printable(pairs.label), counts, printable(pairs.flow_folder), evaluation.metrics))
     return columns
 
@@ -138,7 +138,12 @@ def _cell(value: float) -> str:
 
 
 def _group_size(evaluation: Evaluation, group: str) -> int:
-    return sum(pair.group == group for pair in evaluation.pairs)
+    return _num_measured(pair for pair in evaluation.pairs if pair.group == group)
+
+
+def _num_measured(pairs: Iterable[PairErrors]) -> int:
+    """Pairs with a valid pixel: without one, a pair is in none of the measures. A flow that is not finite is in them."""
+    return sum(not math.isnan(pair.metrics["inlier_1px"]) for pair in pairs)
 
 
 def write_results(
@@ -190,7 +195,7 @@ def _pairs_csv(sets: Sequence[MeasuredSet]) -> str:
 def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "folder": _short(pairs.folder),
-        "pairs": len(evaluation.pairs),
+        "pairs": _num_measured(evaluation.pairs),
         "pairs_of_full_set": pairs.num_full,
         "true_flow_from": pairs.flow_folder,
         "left_out": evaluation.left_out,

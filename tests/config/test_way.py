@@ -245,6 +245,11 @@ def test_unknown_pixels_are_filled(network):
         (torch.zeros(2, 48, 64), r"initial_flow 0 is a tensor float32 \[48, 64\]: expected \[2, 48, 64\]"),
         ([torch.full((2, 48, 64), torch.nan)], "initial_flow 0 has no known pixel"),
         ([torch.zeros(2, 48, 64)], "initial_flow ends after 1 flows: each pair needs one"),
+        (
+            [torch.zeros(2, 48, 64)] * 3,
+            "initial_flow has 3 flows and there are 2 pairs: expected one flow for each pair",
+        ),
+        (torch.zeros(3, 2, 48, 64), "initial_flow has 3 flows and there are 2 pairs"),
         (["left"], "initial_flow 0 is a str: expected an array or tensor"),
         ("flows", "initial_flow is 'flows': expected dis, zero, or a flow for each pair"),
     ],

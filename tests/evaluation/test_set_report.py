@@ -64,6 +64,20 @@ def test_no_name_is_cut_at_any_width_or_in_a_pipe(manifest, capsys, monkeypatch,
     assert len(found) == {None: 1, 300: 1}.get(columns, len(found)) and (columns != 40 or len(found) == 4)
 
 
+def test_a_pair_whose_flow_is_nowhere_known_is_counted_to_no_measure(manifest, tmp_path, capsys):
+    write_flow(tmp_path / "of_dry_flow/2.flo", np.full((HEIGHT, WIDTH, 2), np.nan, np.float32), overwrite=True)
+    assert run(manifest, "--baseline", "zero", "--static", 0, "--output", tmp_path / "out") == 0
+    (table,) = tables(capsys.readouterr().out)
+    assert {row[0]: row[1:] for row in table}["pairs"] == [
+        "1 of 2, 1 left out",
+        "1 of 1",
+        "1 of 1",
+        "3 of 4, 1 left out",
+    ]
+    report = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert [each["pairs"] for each in report["sets"].values()] == [3]
+
+
 def test_a_column_speaks_of_its_own_pairs(manifest, tmp_path, capsys):
     (tmp_path / "of_dry_flow/2.flo").write_bytes(b"PIEH")
     assert run(manifest, "--baseline", "zero", "--output", tmp_path / "out") == 3

@@ -14,7 +14,7 @@ from flowgru.data.classical import dis_or_zero
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.polish import Grey
-from flowgru.errors import InputFileError, RequestError, sides, size_text
+from flowgru.errors import InputFileError, RequestError, counted, sides, size_text
 from flowgru.estimation.matching.tiles import Tile
 from flowgru.grid import PaddingMode, lengths, padding_for, splat
 from flowgru.kinds import described, flow_tensor
@@ -165,8 +165,12 @@ class FlowFolder:
 class GivenFlows:
     """Initial flows that a caller gives, one for each pair in turn, [2, H, W] or [H, W, 2]; NaN where one is not known."""
 
-    def __init__(self, flows: Any) -> None:
-        """RequestError for what holds no flows."""
+    def __init__(self, flows: Any, num_pairs: int | None) -> None:
+        """num_pairs: how many there are, where that is known. RequestError for what holds no flows, or more than that."""
+        num_flows = num_listed(flows)
+        if num_pairs is not None and num_flows is not None and num_flows > num_pairs:
+            has = f"{counted(num_flows, 'flow')} and there are {counted(num_pairs, 'pair')}"
+            raise RequestError(f"initial_flow has {has}: expected one flow for each pair")
         try:
             self.flows = iter(flows)
         except TypeError:
@@ -188,6 +192,11 @@ class GivenFlows:
         if not bool(known.isfinite().all(dim=1).any()):
             raise RequestError(f"initial_flow {index} has no known pixel: every value of it is NaN or infinite")
         return InitialFlow("given", fill_unknown(known.detach().cpu()))
+
+
+def num_listed(pictures: Any) -> int | None:
+    """How many pictures or flows a list or a stack has; None where that is not known."""
+    return len(pictures) if isinstance(pictures, list | tuple) or getattr(pictures, "ndim", 0) == 4 else None
 
 
 def _as_tensor(flow: Float[np.ndarray, "H W 2"]) -> Float[Tensor, "1 2 H W"]:

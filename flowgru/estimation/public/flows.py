@@ -14,7 +14,7 @@ from torch import Tensor
 from flowgru.config.way import COMPUTED, MAX_SCALES, resolve_way
 from flowgru.data.formats.picture_kinds import picture_tensor
 from flowgru.errors import RequestError, sides, size_text
-from flowgru.estimation.matching.initial_flow import GivenFlows
+from flowgru.estimation.matching.initial_flow import GivenFlows, num_listed
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.opening import is_exported
@@ -66,7 +66,8 @@ def estimate_flow(
     where a file cannot be read.
     """
     _require_known(initial_flow, "a flow for each pair")
-    given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow))
+    num_pairs = None if (num_frames := num_listed(frames)) is None else num_frames - 1
+    given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow, num_pairs))
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     stream = open_stream(frames)
@@ -107,7 +108,7 @@ def estimate_pairs(
         raise RequestError(f"first is {counts[0]} and second {counts[1]}: expected as many of both, one at least")
     starts = None
     if not _is_computed(initial_flow):
-        starts = GivenFlows(initial_flow if several else [initial_flow])
+        starts = GivenFlows(initial_flow if several else [initial_flow], len(firsts))
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
     matcher = PairMatcher(network, MatchSettings(way, tiles=tiles, stop_below=least))
