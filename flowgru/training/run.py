@@ -188,6 +188,12 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
             f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {num_processes} processes with "
             f"gradient_accumulation_steps {config.gradient_accumulation_steps}{clips}"
         )
+    share = config.batch_size // num_processes
+    if share % config.uses and (num_processes > 1 or config.workers > 1):  # a single worker remembers its last pair
+        takes = f"each of {num_processes} process{'es' * (num_processes > 1)} takes {counted(share, 'pair')} of a batch"
+        raise RequestError(
+            f"uses is {config.uses}, and {takes}: it must be a multiple of uses, else several workers make the same pair"
+        )
 
 
 def _begun(

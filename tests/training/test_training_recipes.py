@@ -182,6 +182,7 @@ def test_a_setting_that_is_infinite_is_told_to_be_finite(settings, name):
         ({"loss": "mixture"}, "network.confidence is false: it must be true with loss mixture"),
         ({"precision": "16"}, "16 needs a GPU"),
         ({"gradient_accumulation_steps": 3}, "must be a multiple of 3"),
+        ({"uses": 4, "workers": 2}, "uses is 4, and each of 1 process takes 2 pairs of a batch: it must be a multiple"),
         ({"init_from": "nowhere.safetensors"}, "there is no model file nowhere.safetensors"),
     ],
 )
