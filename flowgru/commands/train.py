@@ -18,8 +18,8 @@ def train(
 ) -> None:
     """Trains a network; called again with the same configuration it goes on where it stopped.
 
-    output: Folder that receives checkpoints while it runs, log.jsonl, and model.safetensors at the end; one that holds
-        a run of another configuration is refused.
+    output: Folder that receives checkpoints, log.jsonl and best.safetensors while it runs, and model.safetensors at the end;
+        one that holds a run of another configuration is refused.
     resume: auto goes on from the newest whole checkpoint in the folder, or begins; never begins, and refuses a folder
         with checkpoints; anything else is the folder of one checkpoint, such as runs/a/step-00001000, of a run
         of the same configuration, to go on from; of one in the output folder, its name is enough. --steps may be more.
@@ -37,6 +37,10 @@ def train(
     if minutes is not None:
         require_minutes("--minutes", minutes)
     require_device(device)
+    decay, is_asked = config.optimizer.decay_steps, minutes is None
+    require(
+        not is_asked or decay <= config.steps, "optimizer.decay_steps", decay, f"at most {config.steps}, as --steps"
+    )
     require(0 < devices <= MAX_PROCESSES, "--devices", devices, f"from 1 to {MAX_PROCESSES}")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 

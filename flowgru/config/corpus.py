@@ -37,8 +37,8 @@ class CorpusSettings(ModelSettings):
     """Compute at this size, HEIGHTxWIDTH or a factor such as 0.5; the flow is written at the frames' own size."""
     workers: int | None = None
     """Processes that work at a time, which share the cores that this process may use; without it one for each GPU, else one
-    for every two cores. Where OMP_NUM_THREADS is set, each has so many threads, and there are as many as the cores are
-    enough for. With --slurm, jobs; without it one."""
+    for every two cores, or for every OMP_NUM_THREADS cores where that is set; each then has so many threads. With --slurm,
+    the number of jobs; 1 where it is not given."""
     scheduler: str | None = None
     """Address of a running dask scheduler, such as tcp://10.0.0.1:8786, whose workers do the work."""
     slurm: str | None = None

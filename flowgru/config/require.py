@@ -33,7 +33,7 @@ def require_choices(settings: object, prefix: str = "") -> None:
     """
     for name, choices in choices_of(type(settings)).items():
         value = getattr(settings, name)
-        for each in value if isinstance(value, tuple) else (value,):
+        for each in value if isinstance(value, tuple | list) else (value,):
             expected = "one of " + ", ".join(value_text(choice) for choice in choices)
             require(each in choices, prefix + (name.replace("_", "-") if prefix == "--" else name), each, expected)
 

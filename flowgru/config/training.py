@@ -172,8 +172,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        decay = self.optimizer.decay_steps
-        require(decay <= self.steps, "optimizer.decay_steps", decay, f"at most the run's {self.steps} steps")
         require(
             not (self.stage and self.sets), "sets", [part.name for part in self.sets], "empty where `stage` is given"
         )

@@ -86,6 +86,8 @@ class Estimation:
         """Flows that this run has written."""
         self.reports: list[ClipReport] = []
         """What became of the clips so far."""
+        self.is_told = False
+        """Whether summary.json says all that there is."""
         self.given: dict[str, PairGiven] = {}
         """What gives the initial flows of a clip from files, by the clip's name."""
         for name, folder in place.reads.flow_folders.items():
@@ -104,8 +106,8 @@ class Estimation:
             for folder in folders:
                 remove_leftovers(folder)
             code = self._run(KeptFolders(folders))
-            # Without a flow there is no summary, and only the journal tells an earlier run's files from others.
-            finished = any(report.flows for report in self.reports) or not self.journal.begun
+            # Where the summary does not say all, only the journal tells an earlier run's files from others.
+            finished = self.is_told or not self.journal.begun
             return code
         finally:
             goes_on = not finished and self.place.has_results()
@@ -131,18 +133,22 @@ class Estimation:
         num_before, seconds_before = self.journal.num_flows, self.journal.seconds
         if num_before:
             say(f"{self.place.root} holds {counted(num_before, 'flow')} of this command already: going on after them")
-        reports = self.reports
+        reports, not_reached = self.reports, list[ClipReport]()
         for source, folder in zip(self.sources, self.place.folders, strict=True):
             report = ClipReport(source.name, str(folder))
             reports.append(report)
             if not self._estimate_clip(source, folder, report, kept) and self.settings.on_error == "fail":
-                reports += self._not_reached(after=source.name)
+                not_reached = [*self._not_reached(after=source.name)]
                 break
+        reports += not_reached
         num_flows = sum(len(report.flows) for report in reports)
         problems = [problem for report in reports for problem in report.problems]
         kept.check()
         if num_flows:
-            self.journal.take_effect()
+            # An earlier run's flows of a clip that begins anew stay until there are new ones.
+            self.is_told = not not_reached and all(
+                each.flows or each.clip not in self.journal.begun for each in reports
+            )
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = self.num_written, sum(report.seconds for report in reports) - seconds_before
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""

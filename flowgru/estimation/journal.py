@@ -68,7 +68,7 @@ class Journal:
         self.finished = False
         """Whether the earlier run has come to its end."""
         self.discarded: list[Path] = []
-        """Files of the earlier run, of what begins anew; they go once this run writes its first ones."""
+        """Files that an earlier run lists, and that go once this run, which begins anew, writes its first ones."""
         self.flows: dict[str, list[dict[str, Any]]] = {}
         """By clip, what was said of each flow that is written."""
         self.done: dict[str, dict[str, Any]] = {}
@@ -77,6 +77,8 @@ class Journal:
         """By clip, the names of the pairs, and the videos, whose files the earlier run may have written."""
         self.recorded: dict[str, set[str]] = {}
         """Those of `begun` that the earlier run's record names: a video beside the first may be a file of the user's own."""
+        self._written: set[str] = set()
+        """Clips of which this run has written something."""
         self._lines = LineJournal(
             folder / JOURNAL, folder / LOCK, max_bytes=MAX_BYTES, beside=[place / CARRIED for place in folders]
         )
@@ -100,11 +102,6 @@ class Journal:
         self.request, self.finished, self.replaces = None, False, True
         self.flows, self.done, self.begun, self.recorded = {}, {}, {}, {}
 
-    def begin_anew(self, clip: str) -> None:
-        """Of a clip nothing is taken as written, and its files go once there are new ones."""
-        self.discarded += self._listed(clip)
-        self.cut(clip, 0)
-
     def cut(self, clip: str, num_flows: int) -> None:
         """Of a clip, only so many flows are to be taken as written."""
         self.flows[clip] = self.flows.get(clip, [])[:num_flows]
@@ -127,16 +124,15 @@ class Journal:
 
     def writes(self, clip: str, name: str) -> None:
         """The files of a pair, or a video, are about to be written."""
-        self.take_effect()
-        self._lines.add({"clip": clip, "writes": name})
-
-    def take_effect(self) -> None:
-        """Takes away what is discarded, because results of this run are about to take its place."""
         if self.discarded:
             # First the files: where a kill comes between, the record that lists them is still there.
             remove_files(self.discarded)
             self.discarded = []
             self._begin()
+        if not self.flows.get(clip) and clip not in self._written:  # it may have begun with frames that are gone since
+            remove_files(self._listed(clip))
+        self._written.add(clip)
+        self._lines.add({"clip": clip, "writes": name})
 
     def wrote(self, clip: str, flow: Mapping[str, Any]) -> None:
         """The files of a pair are written."""
@@ -144,7 +140,6 @@ class Journal:
 
     def ended(self, clip: str, said: Mapping[str, Any]) -> None:
         """A clip is finished."""
-        self.take_effect()
         self._lines.add({"clip": clip, "done": said})
 
     def close(self, *, keep: bool) -> None:
@@ -262,7 +257,7 @@ def require_same(journal: Journal, request: Mapping[str, Any]) -> None:
                     f"{journal.folder} already holds the flows of {clip}, whose {FILES_OF_CLIPS[entry]} have changed since: "
                     "give --overwrite or another --output"
                 )
-            journal.begin_anew(clip)
+            journal.cut(clip, 0)
 
 
 def _places(root: Path, request: Mapping[str, Any]) -> dict[str, Path]:

@@ -63,8 +63,8 @@ class Place:
         self.journal = Journal(self.root, self.folders)
         if settings.overwrite:
             self.journal.forget()
-        require_same(self.journal, self.request)
         _refuse_discarded(self.journal.discarded, inputs)
+        require_same(self.journal, self.request)
         animated = settings.video_name is not None and Path(self.video).suffix.lower() in PICTURE_SUFFIXES
         pictures = bool(self.endings) or self.extension == ".png" or animated
         for name, folder in zip(["", *self.names], [self.root, *self.folders], strict=True):
@@ -186,7 +186,7 @@ def _refuse_discarded(files: Sequence[Path], inputs: Sequence[Path]) -> None:
     """RequestError where a file that beginning anew takes away is an input."""
     read = {path.resolve() for path in inputs}
     if taken := next((path for path in files if path.resolve() in read), None):
-        raise RequestError(f"beginning anew takes {taken} away, which is an input: name another --output")
+        raise RequestError(f"--overwrite takes {taken} away, which is an input: name another --output")
 
 
 def refuse_clashing_names(source: FrameSource, endings: Sequence[str], stride: int = 1) -> None:

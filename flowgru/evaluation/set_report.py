@@ -141,8 +141,13 @@ def _group_size(evaluation: Evaluation, group: str) -> int:
     return _num_measured(pair for pair in evaluation.pairs if pair.group == group)
 
 
+def _without_valid_pixels(evaluation: Evaluation) -> list[str]:
+    """One line for each pair in which no true flow is known."""
+    return [f"{pair.name} has no pixel with valid flow" for pair in evaluation.pairs if not _num_measured([pair])]
+
+
 def _num_measured(pairs: Iterable[PairErrors]) -> int:
-    """Pairs with a valid pixel: without one, a pair is in none of the measures. A flow that is not finite is in them."""
+    """Pairs with a valid pixel: without one, a pair is in no error over such pixels. One whose flow is not finite is."""
     return sum(not math.isnan(pair.metrics["inlier_1px"]) for pair in pairs)
 
 
@@ -198,7 +203,7 @@ def _set_report(pairs: FlowPairs, evaluation: Evaluation) -> dict[str, Any]:
         "pairs": _num_measured(evaluation.pairs),
         "pairs_of_full_set": pairs.num_full,
         "true_flow_from": pairs.flow_folder,
-        "left_out": evaluation.left_out,
+        "left_out": [*evaluation.left_out, *_without_valid_pixels(evaluation)],
         "metrics": _stored(evaluation.metrics),
         "groups": {
             group: {"pairs": _group_size(evaluation, group), "metrics": _stored(metrics)}

@@ -1,6 +1,7 @@
 """A whole training run, from a configuration to a model file; the same call starts it and goes on with it."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -88,8 +89,11 @@ def train(
     with ExitStack() as stack:
         store = log = checkpoint = None
         if fabric.is_global_zero:
+            _warn_of_single_uses(config, fabric.world_size)
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
             checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
+            if checkpoint is not None and store.best() is None:
+                checkpoint.state["best_error"] = math.inf  # what was the best is in another folder
             console, show = stack.enter_context(lines_over_bar(config.steps if minutes is None else None))
             log = RunLog(folder, config.log_every, console, show)
             stack.callback(log.close)
@@ -188,11 +192,15 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
             f"batch_size is {config.batch_size}: it must be a multiple of {parts}, for {num_processes} processes with "
             f"gradient_accumulation_steps {config.gradient_accumulation_steps}{clips}"
         )
+
+
+def _warn_of_single_uses(config: TrainConfig, num_processes: int) -> None:
+    """Says where several workers, each for itself, make a pair that is to be used several times."""
     share = config.batch_size // num_processes
     if share % config.uses and (num_processes > 1 or config.workers > 1):  # a single worker remembers its last pair
-        takes = f"each of {num_processes} process{'es' * (num_processes > 1)} takes {counted(share, 'pair')} of a batch"
-        raise RequestError(
-            f"uses is {config.uses}, and {takes}: it must be a multiple of uses, else several workers make the same pair"
+        warn(
+            f"uses is {config.uses}, and a process takes {counted(share, 'pair')} of a batch: several workers make the same "
+            f"pair; give a batch_size of which the share of each process is a multiple of {config.uses}"
         )
 
 

@@ -112,10 +112,7 @@ def limited(
         end_others(fabric)
         needed = (time.monotonic() - limit.began + costs.of_run(config, 1) / (1 - MARGIN)) / 60
         raise RequestError(f"--minutes is {limit.minutes:g}, and a run of one step takes {needed:.2g} here: give more")
-    decay_steps = min(
-        config.optimizer.decay_steps, steps
-    )  # a run that is shorter than asked for decays from its beginning
-    config = replace(config, steps=steps, optimizer=replace(config.optimizer, decay_steps=decay_steps))
+    config = replace(config, steps=steps)
     run.schedule = SCHEDULES[config.optimizer.schedule](run.optimizer, config.optimizer, steps)
     if fabric.is_global_zero:
         limit.chosen(config, costs.of_run(config, steps))

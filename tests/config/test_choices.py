@@ -53,3 +53,6 @@ def test_there_are_such_settings_and_all_their_choices_are_taken():
     assert {("OptimizerConfig", "method"), ("CorpusSettings", "write"), ("Way", "initial_flow")} <= found
     for method in ("adamw", "muon"):
         assert flowgru.config.OptimizerConfig(method=method).method == method
+    settings: Any = flowgru.config.ValidationConfig()
+    object.__setattr__(settings, "initial_flows", ["zero", "dis"])
+    settings.__post_init__()  # a list of choices is as good

@@ -75,7 +75,8 @@ def test_a_pair_whose_flow_is_nowhere_known_is_counted_to_no_measure(manifest, t
         "3 of 4, 1 left out",
     ]
     report = json.loads((tmp_path / "out/evaluation.json").read_text())
-    assert [each["pairs"] for each in report["sets"].values()] == [3]
+    (of_set,) = report["sets"].values()
+    assert of_set["pairs"] == 3 and of_set["left_out"] == ["mine.csv/of_dry_flow/2 has no pixel with valid flow"]
 
 
 def test_a_column_speaks_of_its_own_pairs(manifest, tmp_path, capsys):

@@ -8,6 +8,7 @@ import torch
 from tiny_run import TINY
 
 from flowgru.config import OptimizerConfig
+from flowgru.errors import MachineError
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training import engine
 from flowgru.training.checkpoints.store import CheckpointStore
@@ -40,6 +41,30 @@ def test_the_average_of_the_best_validation_is_kept_beside_that_of_the_last_step
     expected = load_model(tmp_path / "short/model.safetensors", "cpu").state_dict()
     torch.testing.assert_close(best.state_dict(), expected, rtol=0, atol=0)
     assert any(not torch.equal(value, last.state_dict()[name]) for name, value in expected.items())
+
+
+def test_what_the_disk_refuses_does_not_let_worse_weights_replace_better_ones(errors, tmp_path, monkeypatch, capsys):
+    save = CheckpointStore.save
+
+    def refused_at_two(store, step, *rest, **named):
+        if step == 2:
+            raise MachineError("no space")
+        save(store, step, *rest, **named)
+
+    monkeypatch.setattr(CheckpointStore, "save", refused_at_two)
+    train(CONFIG, str(tmp_path), device="cpu")
+    assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
+    assert "no space; training goes on" in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_elsewhere_has_a_best_of_its_own_and_its_rate_may_fall_from_the_beginning(errors, tmp_path):
+    falling = replace(CONFIG, optimizer=replace(STEADY, decay_steps=3))
+    train(falling, str(tmp_path / "first"), device="cpu")
+    errors += [5.0]
+    train(falling, str(tmp_path / "second"), str(tmp_path / "first/step-00000002"), device="cpu")
+    assert load_model(tmp_path / "second/best.safetensors", "cpu").card["held_out_epe_per_image"] == {
+        "synthetic": {"1": 5.0}
+    }
 
 
 def test_a_run_that_is_stopped_before_its_best_checkpoint_writes_the_best_model_again(errors, tmp_path, monkeypatch):

@@ -182,13 +182,27 @@ def test_a_setting_that_is_infinite_is_told_to_be_finite(settings, name):
         ({"loss": "mixture"}, "network.confidence is false: it must be true with loss mixture"),
         ({"precision": "16"}, "16 needs a GPU"),
         ({"gradient_accumulation_steps": 3}, "must be a multiple of 3"),
-        ({"uses": 4, "workers": 2}, "uses is 4, and each of 1 process takes 2 pairs of a batch: it must be a multiple"),
         ({"init_from": "nowhere.safetensors"}, "there is no model file nowhere.safetensors"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(tmp_path, changes, said):
     with pytest.raises(RequestError, match=said):
         train(replace(TINY, **changes), str(tmp_path / "run"), device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_that_several_workers_would_make_alike_are_warned_of(tmp_path, capsys):
+    train(replace(TINY, uses=4, workers=2, steps=1), str(tmp_path), device="cpu")
+    assert (
+        "uses is 4, and a process takes 2 pairs of a batch: several workers make the same pair"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_rate_that_falls_for_longer_than_the_run_lasts_is_refused(tmp_path, capsys):
+    words = ["--steps", "5", "--optimizer.schedule", "constant", "--optimizer.decay_steps", "6"]
+    assert main(["train", *words, "--output", str(tmp_path / "run")]) == 2
+    assert "optimizer.decay_steps is 6: it must be at most 5, as --steps" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

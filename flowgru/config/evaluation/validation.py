@@ -29,7 +29,7 @@ class ValidationConfig:
     width: int = 1024
     """Width of the generated pairs in pixels."""
     seed: int = 1_000_003
-    """Seed of the generated pairs; another than the training's, so that no pair is shared. Photographs are."""
+    """Seed of the generated pairs; another than the training's, so that no pair is shared; the photographs are the same."""
     iterations: tuple[int, ...] = (12, 24, 32)
     """Numbers of refinements after which the error is measured."""
     initial_flows: tuple[Literal["zero", "dis"], ...] = ("zero",)

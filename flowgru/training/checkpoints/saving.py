@@ -30,6 +30,8 @@ class Saving:
         self._fabric, self._store, self._log, self._every = fabric, store, log, every
         self._write_best = write_best
         self._num_failed = 0
+        self._best_written = math.inf
+        """The error of what write_best has written; the disk may refuse a checkpoint after it."""
 
     def save(self, run: Run, *, best: bool, must: bool) -> None:
         """MachineError, in the first process, where the disk refuses a save that `must` be, or too many in a row."""
@@ -50,8 +52,9 @@ class Saving:
         state: dict[str, Any] = {**run.state(), "log": self._log.sums if self._log else None}
         try:
             card = {"network": asdict(run.network.config)}
-            if best and self._write_best is not None:  # before the checkpoint, from which on it is known to be there
-                self._write_best(run)
+            if best and self._write_best is not None and run.best_error < self._best_written:
+                self._write_best(run)  # before the checkpoint, from which on it is known to be there
+                self._best_written = run.best_error
             self._store.save(run.step, run.network.state_dict(), state, best=best, card=card)
         except MachineError as error:
             return error

@@ -202,7 +202,7 @@ def _best_of(checkpoints: Sequence[Path]) -> Path | None:
 
 
 def require_space(directory: Path, weights_bytes: int, keep: int) -> None:
-    """MachineError unless all checkpoints of a run, and its model file, fit on the disk beside those that are there already.
+    """MachineError unless all checkpoints of a run, and its two model files, fit on the disk beside those that are there.
 
     A checkpoint holds the weights, their moving average and at most two moments of the optimizer; there are `keep` of
     them, the best one, and one that is just being written.
@@ -214,11 +214,11 @@ def require_space(directory: Path, weights_bytes: int, keep: int) -> None:
         disk = shutil.disk_usage(nearest)
     except OSError:  # the store says why
         return
-    needed = (keep + 2) * one + weights_bytes - present
+    needed = (keep + 2) * one + 2 * weights_bytes - present
     if disk.free < needed and disk.total:  # what has no size at all, such as /proc, is refused by the store
         raise MachineError(
             f"{directory} has {disk.free / 1e6:.0f} MB free and the run needs {needed / 1e6:.0f} MB: {keep + 2} checkpoints "
-            f"of {one / 1e6:.0f} MB (keep_checkpoints, the best and a new one) and the model; free some space, lower "
+            f"of {one / 1e6:.0f} MB (keep_checkpoints, the best and a new one) and two models; free some space, lower "
             "--keep-checkpoints or name another --output"
         )
 

@@ -78,3 +78,30 @@ def test_flows_of_frames_that_are_gone_go_with_the_first_new_one(estimate, folde
     assert "frame_2.flo" not in names(output) and "frame_3.flo" in names(output)
     capsys.readouterr()
     assert estimate(folder) == 0 and "holds the 9 flows of this command already" in capsys.readouterr().out
+
+
+def test_flows_of_a_clip_that_cannot_be_read_any_more_stay_until_there_are_new_ones(
+    estimate, clips, output, stop_after
+):
+    stop_after(3)
+    assert estimate(*clips) == 130
+    stop_after(None)
+    whole = [damage(clips[1] / f"{number}.png") for number in range(3)]
+    assert estimate(*clips, "--on-error", "skip") == 3
+    assert names(output / "b") == ["0.flo"] and flows_of_clips(output) == {"a": 2, "b": 0, "c": 2}
+    for number, content in enumerate(whole):
+        (clips[1] / f"{number}.png").write_bytes(content)
+    matched = stop_after(None)
+    assert estimate(*clips) == 0 and len(matched) == 2
+    assert flows_of_clips(output) == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_videos_of_clips_that_are_not_reached_are_known_when_the_run_goes_on(estimate, clips, output, stop_after):
+    for clip in clips[:2]:
+        damage(clip / "2.png")
+    words = (*clips, "--video")
+    stop_after(3)
+    assert estimate(*words, "--on-error", "skip") == 130 and (output / "b/flow.mp4").is_file()
+    stop_after(None)
+    assert estimate(*words) == 3
+    assert estimate(*words, "--on-error", "skip") == 3 and (output / "c/flow.mp4").is_file()

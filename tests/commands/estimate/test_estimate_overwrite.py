@@ -103,7 +103,7 @@ def test_what_would_go_is_no_input(estimate, folder, short, output, capsys):
     before, masks = contents(output), sorted((output / "walk").glob("*_occlusion.png"))
     capsys.readouterr()
     assert estimate(*masks[:2], "--overwrite") == 2
-    assert f"beginning anew takes {masks[1]} away, which is an input: name another --output" in only_error(capsys)
+    assert f"--overwrite takes {masks[1]} away, which is an input: name another --output" in only_error(capsys)
     assert contents(output) == before
 
 
