@@ -9,9 +9,11 @@ What may be on disk, and when, is the protocol that makes "exactly once" true:
    when its row of the manifest is whole.
 4. A new driver first moves `.unfinished/` aside and removes it: a worker that outlived its driver finds no folder to move,
    and gives up. Then it takes back what has no row of the manifest: half a last line, rows of scores.csv, parts of shards.
-   A row whose output is not there, or of another size than the row says, is dropped, and the clip is done again.
-5. Parts of shards are whole outputs in `.parts/`. A shard is made of whole parts; its rows of shards.csv are flushed first,
-   then it gets its final name by a rename, then its parts go. A row without its shard is dropped: its parts are still there.
+   Of the clips that it is asked for, a row whose output is not there, or of another size than the row says, is dropped, and
+   the clip is done again; what is said of other clips stays.
+5. Parts of shards are whole outputs in `.parts/`. A shard is made of whole parts; the rows of its clips and its rows of
+   shards.csv are flushed first, then it gets its final name by a rename, then its parts go. A row without its shard is
+   dropped: its parts are still there. A shard of another size was changed by somebody, and is refused.
 6. A clip whose worker died leaves its folder below `.unfinished/RUN/`, so the number of these folders says how often that
    happened to the clip, and not to another clip that merely waited for the same worker.
 """

@@ -17,7 +17,7 @@ from flowgru.console import progress, say, warn
 from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.packing import Packing
-from flowgru.corpus.parquet import write_parquet
+from flowgru.corpus.parquet import remove_parquet, write_parquet
 from flowgru.corpus.staging import num_deaths
 from flowgru.corpus.tables import ManifestRow
 from flowgru.corpus.tasks import REFUSED, Died, Job, Lost, Outcome, PackTask, Task, Workers
@@ -123,6 +123,8 @@ class _Run:
         self.rows = dict(folder.rows)
         self.packing = Packing(folder, settings.shard_size) if SHARDS in folder.kinds else None
         self.failures = self.frames = self.peak_memory = 0
+        self.damaged_before = sum(self.rows[clip.id].status != "done" for clip in folder.clips if clip.id in self.rows)
+        """Clips of this run that an earlier one could not read whole, and that are not tried again."""
         self.losses: Counter[int] = Counter()
         self.fingerprints: dict[str, str] = {}
         """By clip, what decides about its results, as it was before the work: files may change meanwhile."""
@@ -131,6 +133,7 @@ class _Run:
         """Does the clips, and keeps each one's row."""
         num_all = len(self.folder.clips)
         say(f"{counted(num_all, 'clip')}: {num_all - len(clips)} are done, {len(clips)} are to do")
+        self._refuse_more_failures("an earlier run tells of them")
         if not clips and not (self.packing and self.packing.waiting):
             return
         with opened_engine(self.settings) as engine:
@@ -193,13 +196,17 @@ class _Run:
         if result.status == REFUSED:
             raise MachineError(f"{result.reason}; what is done is kept, and the same command goes on from here")
         self._keep(engine, task.clip, result)
-        if self.settings.max_failures is not None and self.failures > self.settings.max_failures:
-            raise InputFileError(
-                f"{counted(self.failures, 'clip')} could not be read whole, and --max-failures is "
-                f"{self.settings.max_failures}: {self.folder.root / 'manifest.csv'} says why, the last one was "
-                f"{task.clip.id}: {result.reason}"
-            )
+        self._refuse_more_failures(f"the last one was {task.clip.id}: {result.reason}")
         return True
+
+    def _refuse_more_failures(self, said: str) -> None:
+        """InputFileError where more clips than max_failures could not be read whole."""
+        num_failed = self.damaged_before + self.failures
+        if self.settings.max_failures is not None and num_failed > self.settings.max_failures:
+            raise InputFileError(
+                f"{counted(num_failed, 'clip')} could not be read whole, and --max-failures is "
+                f"{self.settings.max_failures}: {self.folder.root / 'manifest.csv'} says why, {said}"
+            )
 
     def _keep(self, engine: Workers, clip: Clip, result: Outcome) -> None:
         """Writes the rows of a clip whose results are whole, its own at last."""
@@ -207,6 +214,7 @@ class _Run:
         settings = self.fingerprints.pop(clip.id)
         row = ManifestRow(**values, id=clip.id, settings=settings, path=os.path.abspath(clip.path))
         if self.folder.scores is not None and result.score is not None:
+            remove_parquet(self.folder.root)  # which would say less
             self.folder.scores.add(result.score)
         self.folder.manifest.add(row._asdict())
         self.rows[clip.id] = row

@@ -12,7 +12,7 @@ from typing import Any
 from flowgru.config.corpus import CorpusSettings
 from flowgru.config.way import COMPUTED, Way
 from flowgru.console import warn
-from flowgru.corpus.inputs import Clip, refuse_shared_folders
+from flowgru.corpus.inputs import SETTINGS, Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
 from flowgru.corpus.shards import END, SUFFIX, shard_number
 from flowgru.corpus.staging import (
@@ -35,7 +35,7 @@ from flowgru.files.own_folders import make_folders, refuse_foreign, refuse_link
 from flowgru.files.writer_lock import WriterLock
 from flowgru.version import VERSION
 
-NAMES = {"settings": "corpus.json", "lock": "corpus.lock", "manifest": "manifest.csv", "scores": "scores.csv"}
+NAMES = {"settings": SETTINGS, "lock": "corpus.lock", "manifest": "manifest.csv", "scores": "scores.csv"}
 SHARDS = "shards"
 INDEX = "shards.csv"
 
@@ -138,14 +138,15 @@ class CorpusFolder:
     def _take_back(self) -> None:
         """Keeps what is whole, and takes back the rest; point 4 of the protocol."""
         manifest, scores = self.root / NAMES["manifest"], self.root / NAMES["scores"]
-        stored = [_manifest_row(line, manifest) for line in read_table(manifest, ManifestRow._fields)]
+        lines = (_manifest_row(line, manifest) for line in read_table(manifest, ManifestRow._fields))
+        stored, asked = {row.id: row for row in lines}, {clip.id for clip in self.clips}
         scored = {line[0]: line for line in read_table(scores, SCORE_COLUMNS)} if "score" in self.kinds else None
         if SHARDS in self.kinds:
-            self._take_back_shards({row.id for row in stored if row.status in WRITTEN})
+            self._take_back_shards(asked | {row.id for row in stored.values() if row.status in WRITTEN})
         parts = {clip for clip, _ in waiting_parts(self.root)} if SHARDS in self.kinds else set()
         kept = {
             row.id: row
-            for row in stored
+            for row in stored.values()
             if row.status in WRITTEN
             and (scored is None or row.id in scored)
             and (SHARDS not in self.kinds or row.id in self.shard_rows or row.id in parts)
@@ -170,12 +171,14 @@ class CorpusFolder:
                 f"the initial flows of {counted(len(changed), 'clip')} that are done have changed since (the first is "
                 f"{changed[0]}): they count as done; if the new ones are to be used, name another --output"
             )
-        if len(kept) < len(stored) or manifest.exists():
-            write_table(manifest, ManifestRow._fields, kept.values())
+        # Clips that are not asked for are not done again: what is said of them stays, wherever their results are now.
+        told = {clip: row for clip, row in stored.items() if clip in kept or clip not in asked}
+        if manifest.exists():
+            write_table(manifest, ManifestRow._fields, told.values())
         if scored is not None and scores.exists():
-            write_table(scores, SCORE_COLUMNS, [line for clip, line in scored.items() if clip in kept])
+            write_table(scores, SCORE_COLUMNS, [line for clip, line in scored.items() if clip in told])
         for clip, _ in waiting_parts(self.root):
-            if clip not in kept or clip in self.shard_rows:
+            if clip not in told or clip in self.shard_rows:
                 remove_part(self.root, clip)
         self.rows = kept
 
@@ -193,7 +196,8 @@ class CorpusFolder:
                 f"{now}): they count as done; if they are other clips, name another --output"
             )
 
-    def _take_back_shards(self, done: set[str]) -> None:
+    def _take_back_shards(self, known: set[str]) -> None:
+        """known: the clips that have a row in the manifest, or are done in this run where they have none."""
         index = self.root / INDEX
         rows = [_shard_row(line, index) for line in read_table(index, ShardRow._fields)]
         ends: dict[str, int] = {}
@@ -203,13 +207,16 @@ class CorpusFolder:
         if unknown := sorted(sizes.keys() - ends.keys()):
             raise RequestError(f"{self.root / SHARDS / unknown[0]} is in no row of {INDEX}: move it out of {self.root}")
         whole = {shard for shard, end in ends.items() if sizes.get(shard) == end + len(END)}
-        for shard in sizes.keys() - whole:
-            (self.root / SHARDS / shard).unlink()
+        if changed := sorted(sizes.keys() - whole):
+            raise RequestError(
+                f"{self.root / SHARDS / changed[0]} has another size than {INDEX} says: move it out "
+                f"of {self.root}, and its clips are done again"
+            )
         self.shard_rows = {row.id: row for row in rows if row.shard in whole}
-        if lost := sorted(self.shard_rows.keys() - done):
+        if lost := sorted(self.shard_rows.keys() - known):
             raise RequestError(
                 f"{self.root / SHARDS / self.shard_rows[lost[0]].shard} holds the clip {lost[0]!r}, which has no row in "
-                f"{NAMES['manifest']} any more: put the row back, or name another --output"
+                f"{NAMES['manifest']} any more: give it among the clips, put the row back, or name another --output"
             )
         if index.exists():
             write_table(index, ShardRow._fields, self.shard_rows.values())

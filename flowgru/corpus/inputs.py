@@ -12,6 +12,9 @@ from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture, is_video, told_apart
 from flowgru.errors import RequestError, counted
 
+SETTINGS = "corpus.json"
+"""In the output folder of a corpus: what it was begun with."""
+
 MAX_NAME_BYTES = 200
 """A part of an id between two slashes has at most so many bytes: it names a folder, and temporary ones beside it."""
 
@@ -97,14 +100,14 @@ def _clips_among(files: Iterable[Path]) -> set[Path]:
 
 
 def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below root that is not hidden and not the output, once, with its files that are not hidden.
+    """Every folder below root that is not hidden and no corpus' output, once, with its files that are not hidden.
 
     A link leads to a folder elsewhere; one to a folder above or below the root would name clips a second time.
     """
     top, seen = root.resolve(), set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen or real == output:
+        if real in seen or real == output or (SETTINGS in files and real != top):
             folders.clear()
             continue
         seen.add(real)

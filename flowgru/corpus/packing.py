@@ -71,6 +71,9 @@ class Packing:
         root, index = self.folder.root, self.folder.index
         assert index is not None
         final = root / SHARDS / made.name
+        for table in (self.folder.scores, self.folder.manifest):  # the rows of its clips
+            if table is not None:
+                table.flush()
         index.add_all([row._asdict() for row in rows], durable=True)
         with refusing(root):
             final.parent.mkdir(exist_ok=True)

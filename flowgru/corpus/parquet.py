@@ -5,8 +5,15 @@ from pathlib import Path
 
 from flowgru.corpus.tables import SCORE_COLUMNS
 from flowgru.files.atomic import atomic_write
+from flowgru.files.own_folders import remove_files
 
+NAME = "scores.parquet"
 COUNTS = ("width", "height", "frames", "cuts")
+
+
+def remove_parquet(root: Path) -> None:
+    """Takes scores.parquet away, which an earlier run has written. MachineError where the disk refuses."""
+    remove_files([root / NAME])
 
 
 def write_parquet(root: Path) -> Path | None:
@@ -24,7 +31,7 @@ def write_parquet(root: Path) -> Path | None:
     convert = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), **types})
     text = (root / "scores.csv").read_bytes().decode("utf-8", "surrogateescape")
     table = pyarrow.csv.read_csv(pa.BufferReader(text.encode("utf-8", "backslashreplace")), convert_options=convert)
-    path = root / "scores.parquet"
+    path = root / NAME
     with atomic_write(path, overwrite=True) as temporary:
         pyarrow.parquet.write_table(table, temporary)
     return path

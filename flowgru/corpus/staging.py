@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import TEMPORARY
 from flowgru.files.own_folders import refuse_link
 from flowgru.files.sealed_folder import flush
@@ -89,8 +89,12 @@ class StagedClip:
         return folder
 
     def move(self, kind: str, final: Path) -> None:
-        """Moves a folder, or a file, of this clip to its final name, durably; what a killed run has left there goes."""
+        """Moves a folder, or a file, of this clip to its final name, durably; what a killed run has left there goes.
+
+        RequestError where something stands there that no run has left.
+        """
         refuse_link(final.parent, self.root)  # through which the results of somebody else would be moved
+        _refuse_foreign(final, self.folder / kind)
         with refusing(self.root):
             staged = self.folder / kind
             flush_all(staged)
@@ -103,6 +107,18 @@ class StagedClip:
     def remove(self) -> None:
         """Takes the folder away; what is not moved yet is gone."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _refuse_foreign(final: Path, staged: Path) -> None:
+    """RequestError where the place of a folder holds something else than files of its kind."""
+    if not staged.is_dir() or not os.path.lexists(final):
+        return
+    if not final.is_dir():
+        raise RequestError(f"{final} is a file, and the results of a clip go there: move it")
+    endings = {path.suffix for path in staged.iterdir()}
+    for path in sorted(final.iterdir()):
+        if not path.name.startswith(".") and (path.is_dir() or path.suffix not in endings):
+            raise RequestError(f"{path} is in the place of a clip's results, and is none: move it")
 
 
 def flush_all(path: Path) -> None:
@@ -128,10 +144,11 @@ def _flush_file(path: str | os.PathLike[str]) -> None:
 
 
 def measured(folder: Path) -> Written:
-    """Number and size of the files of a folder; none where there is no folder."""
+    """Number and size of the files of a folder, but for hidden ones; none where there is no folder."""
     sizes = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        sizes = [entry.stat(follow_symlinks=False).st_size for entry in entries]
+        shown = (entry for entry in entries if not entry.name.startswith("."))  # systems put such files everywhere
+        sizes = [entry.stat(follow_symlinks=False).st_size for entry in shown]
     return Written(len(sizes), sum(sizes))
 
 
@@ -149,14 +166,19 @@ def begin_run(root: Path) -> str:
         unfinished = root / UNFINISHED
         unfinished.mkdir(exist_ok=True)
         run = secrets.token_hex(6)
-        for left in [*unfinished.iterdir()]:
-            gone = unfinished / f"gone-{secrets.token_hex(4)}"
-            os.replace(left, gone)  # at once: who still writes there finds no folder any more
-            shutil.rmtree(gone, ignore_errors=True)
+        _remove_all(unfinished)
         for left in root.glob(f"{TEMPORARY}*"):  # of the tables
             left.unlink()
         (unfinished / run).mkdir()
         return run
+
+
+def _remove_all(unfinished: Path) -> None:
+    """Takes away what runs have left; at once, so that a worker that still writes there finds no folder to move."""
+    for left in [*unfinished.iterdir()]:
+        gone = unfinished / f"gone-{secrets.token_hex(4)}"
+        os.replace(left, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def num_deaths(root: Path, run: str, number: int) -> int:
@@ -166,6 +188,8 @@ def num_deaths(root: Path, run: str, number: int) -> int:
 
 def end_run(root: Path) -> None:
     """Takes what a run has left below .unfinished, and empty folders below .parts."""
+    with suppress(OSError):
+        _remove_all(root / UNFINISHED)
     shutil.rmtree(root / UNFINISHED, ignore_errors=True)
     for folder, _, _ in os.walk(root / PARTS, topdown=False):
         with suppress(OSError):  # which holds a part

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def read_points(path: str | Path) -> NamedPoints:
     if not names:
         raise InputFileError(f"{path} has no point: expected a line with x and y for each")
     if len({*names}) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(names).most_common(1)
         raise InputFileError(f"{path} has the point {twice!r} twice: give each a name of its own")
     return NamedPoints(names, places, torch.tensor(positions))
 

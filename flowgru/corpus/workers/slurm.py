@@ -23,9 +23,8 @@ def parsed_options(text: str) -> dict[str, str]:
     for part in text.split(","):
         name, equals, value = part.strip().partition("=")
         if not equals and found and name:  # a value may hold commas, as gres=gpu:1,tmp:10G does
-            last = [*found][-1]
-            found[last] += f",{name}"
-            continue
+            name = [*found][-1]
+            value = f"{found[name]},{part.strip()}"
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or not value.strip() or re.search(r"[\s;\"'`$]", value):
             raise RequestError(
                 f"--slurm is {text!r}: expected sbatch's long options, such as partition=gpu,gres=gpu:1,mem=16G,time=12:00"
