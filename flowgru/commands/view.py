@@ -75,7 +75,7 @@ def _write(
         for path, target in flows:
             write_flow_array(target, *read_flow(path), overwrite=overwrite)
         return None
-    scale = max_flow or suggest_max_flow(read_flow(path).flow for path, _ in flows)
+    scale = max_flow or suggest_max_flow(_known(read_flow(path)) for path, _ in flows)
     for path, target in flows:
         write_image(target, _picture(read_flow(path), scale), overwrite=overwrite)
     return scale
@@ -129,12 +129,17 @@ def _statistics(found: "FlowFile") -> str:
     return f"{text}, length mean {lengths.mean():.2f} median {median:.2f} 95% {most:.2f} max {lengths.max():.2f} px"
 
 
-def _picture(found: "FlowFile", scale: float) -> "np.ndarray":
-    """The flow in colours, black where it is not known, with the legend in a corner."""
+def _known(found: "FlowFile") -> "np.ndarray":
+    """The flow, NaN where it is not known."""
     import numpy as np
 
+    return np.where(found.valid[..., None], found.flow, np.float32(np.nan))
+
+
+def _picture(found: "FlowFile", scale: float) -> "np.ndarray":
+    """The flow in colours, black where it is not known, with the legend in a corner."""
     from flowgru.view.colour_wheel import flow_picture
     from flowgru.view.legend import colour_wheel_legend, lay_into_corner, legend_size
 
-    colours = flow_picture(np.where(found.valid[..., None], found.flow, np.float32(np.nan)), scale)
+    colours = flow_picture(_known(found), scale)
     return lay_into_corner(colours, colour_wheel_legend(scale, legend_size(colours)))

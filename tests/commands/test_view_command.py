@@ -53,6 +53,14 @@ def test_several_pictures_share_one_scale(path, tmp_path, flow):
     assert np.array_equal(read_image(tmp_path / "out" / "b.png"), flow_to_image(10 * flow, 50.0))
 
 
+def test_the_scale_is_that_of_known_flow_however_little_is_known(tmp_path, capsys):
+    known = np.full((40, 40, 2), np.nan, np.float32)
+    known[:2, :3] = (30, 40)
+    write_flow(tmp_path / "sparse.png", known)
+    assert main(["view", str(tmp_path / "sparse.png"), "--output", str(tmp_path / "out")]) == 0
+    assert "50 px" in capsys.readouterr().out
+
+
 def test_a_large_picture_has_a_legend(tmp_path):
     flow = np.zeros((300, 400, 2), np.float32)
     write_flow(tmp_path / "a.flo", flow)

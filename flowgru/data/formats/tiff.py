@@ -36,6 +36,10 @@ _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 338, 339
 
 _COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}
 """Samples of the colour by the tag Photometric: grey with white as zero, grey, RGB, CMYK."""
+_SIGNED = 2
+"""The value of the tag SampleFormat for signed integers."""
+_WITHOUT_PREDICTOR = (1, 32773)
+"""Compressions in which the tag Predictor says nothing: none, PackBits."""
 _COPIED = (1, 5, 8, 32773, 32946, 34925, 50000)
 """Compressions that keep bytes as they are: none, LZW, Deflate, PackBits, Deflate again, LZMA, Zstandard."""
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -103,9 +107,12 @@ def read_tiff_page(page: TiffPage, path: Path, max_pixels: int) -> UInt8[np.ndar
     photometric, compression = tags.get(_PHOTOMETRIC, 1), tags.get(_COMPRESSION, 1)
     num_samples, num_colours = int(tags.get(_NUM_SAMPLES, 1)), _COLOURS.get(photometric, 0)
     readable = 0 < num_colours <= num_samples and compression in _COPIED
-    if bits != {16} and not (bits == {8} and readable and num_samples > num_colours):
+    meaning = {*_listed(tags.get(_SAMPLE_FORMAT, 1))}
+    if bits == {32} and meaning <= {1, _SIGNED}:
+        raise InputFileError(f"{path} has 32-bit samples, and nothing says which is white: convert it to 8 bits")
+    if bits != {16} and not (bits == {8} and (_SIGNED in meaning or (readable and num_samples > num_colours))):
         return None
-    if any(kind != 1 for kind in _listed(tags.get(_SAMPLE_FORMAT, 1))):
+    if meaning != {1}:
         raise InputFileError(
             f"{path} has signed or floating-point samples, and nothing says which is white: convert it"
         )
@@ -218,7 +225,8 @@ class _Stored:
 
     def _undifferenced(self, samples: np.ndarray) -> np.ndarray:
         """Samples that are stored as differences from the pixel to the left, by rows of strips or tiles, added up."""
-        if self.tags.get(_PREDICTOR, 1) != 2 or self.num_samples == 1:
+        means_nothing = self.tags.get(_COMPRESSION, 1) in _WITHOUT_PREDICTOR
+        if self.tags.get(_PREDICTOR, 1) != 2 or self.num_samples == 1 or means_nothing:
             return samples
         columns = int(self.tags[_TILE_WIDTH]) if self.tiled else self.width
         parts = [samples[:, left : left + columns] for left in range(0, self.width, columns)]

@@ -15,7 +15,7 @@ from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.layouts.chairs import split_pairs
 from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import Masks, picture_masks
-from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some
+from flowgru.data.sets.layouts.pairing import Listing, PairFiles, folder_content, some, spelled
 from flowgru.data.sets.manifest import list_manifest
 from flowgru.errors import InputFileError, RequestError, did_you_mean, nearest, sides, size_text
 from flowgru.files.names import shortest_names
@@ -157,7 +157,7 @@ def _candidates(name: str, root: Path) -> Iterator[tuple[Path, Layout]]:
     """The folders below root that a layout of the set may lie in, and that layout."""
     for layout in DATASETS[name]:
         for candidate in layout.folders:
-            folder = _spelled(root, candidate)
+            folder = spelled(root, candidate)
             if folder is not None and (folder / layout.holds).is_dir():
                 yield folder, layout
 
@@ -182,19 +182,6 @@ def _fullest(candidates: list[tuple[Path, Layout]]) -> FoundSet:
     if partial is None:
         raise InputFileError(f"{'; '.join(faults)}; download {candidates[0][1].source}")
     return partial
-
-
-def _spelled(root: Path, candidate: str) -> Path | None:
-    """A folder below root of that name, in whatever case it is spelled; the exact spelling goes first."""
-    folder = root
-    for name in Path(candidate).parts:
-        if not (folder / name).is_dir():
-            try:
-                name = next(path.name for path in sorted(folder.iterdir()) if path.name.lower() == name.lower())
-            except (OSError, StopIteration):
-                return None
-        folder = folder / name
-    return folder if folder.is_dir() else None
 
 
 def read_pair(files: PairFiles, name: str, read_masks: Callable[[PairFiles], Masks] = picture_masks) -> FlowSample:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowgru.data.sets.layouts import DATASETS
-from flowgru.data.sets.layouts.pairing import matching, numbered
+from flowgru.data.sets.layouts.pairing import matching, numbered, spelled
 from flowgru.errors import InputFileError
 
 
@@ -39,8 +39,9 @@ def open_test_split(name: str, root: Path) -> list[SubmissionPair]:
     """The pairs of a test split below the data root. InputFileError where it is not there or has gaps."""
     split = TEST_SPLITS[name]
     faults = []
-    for folder in (root / candidate for candidate in split.folders):
-        if not folder.is_dir():
+    for candidate in split.folders:
+        folder = spelled(root, candidate)
+        if folder is None:
             continue
         try:
             if pairs := split.list_pairs(folder):
@@ -124,7 +125,7 @@ def _neighbours(frames: dict[int, Path]) -> list[tuple[int, Path, Path]]:
 
 TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
     "sintel": BenchmarkTestSplit(
-        ("Sintel/test",),
+        ("Sintel/test", "MPI-Sintel/test"),
         num_flows=2 * 552,
         list_pairs=_sintel,
         zipped=False,
@@ -140,7 +141,7 @@ TEST_SPLITS: dict[str, BenchmarkTestSplit] = {
         source=DATASETS["kitti2012"][0].source,
     ),
     "kitti2015": BenchmarkTestSplit(
-        ("KITTI/testing", "KITTI-2015/testing", "KITTI2015/testing", "kitti2015/testing"),
+        ("KITTI/testing", "KITTI-2015/testing", "KITTI2015/testing", "kitti2015/testing", "KittiFlow/testing"),
         num_flows=200,
         list_pairs=_kitti("image_2", flow_folder="flow/"),
         zipped=True,

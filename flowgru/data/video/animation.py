@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from flowgru.data.formats.images import read_pages
-from flowgru.data.formats.pillow import opened_by_pillow, readable
+from flowgru.data.formats.orientation import Orientation
+from flowgru.data.formats.pillow import opened_by_pillow, orientation_of, readable
 from flowgru.data.formats.samples import over_black
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.formats.tiff import is_tiff
@@ -34,11 +35,11 @@ def read_animation(path: Path, start: int = 1, end: int | None = None) -> Iterat
     if is_tiff(read_bytes(path, 4)):
         yield from (ShownPicture(page, None) for page in read_pages(path, start, end))
         return
-    with readable(path), opened_by_pillow(path, MAX_PIXELS):
-        head = read_bytes(path, 26)
+    with readable(path), opened_by_pillow(path, MAX_PIXELS) as opened:
+        head, orientation = read_bytes(path, 26), orientation_of(opened)
     if head.startswith(PNG_SIGNATURE) and png_header(head, path).bit_depth == 16:
         raise InputFileError(f"{path} is an animation of 16 bits a channel: convert it to 8 bits")
-    pictures = _shown(path, end)
+    pictures = _shown(path, end, orientation)
     number = 0
     while True:
         with readable(path):
@@ -50,18 +51,18 @@ def read_animation(path: Path, start: int = 1, end: int | None = None) -> Iterat
             yield picture
 
 
-def _shown(path: Path, end: int | None) -> Iterator[ShownPicture]:
+def _shown(path: Path, end: int | None, orientation: Orientation) -> Iterator[ShownPicture]:
     import imageio.v3 as iio
 
     # An open file, because imageio would take some names for addresses or devices.
     with path.open("rb") as file, iio.imopen(file, "r", plugin="pillow") as opened:
         animation: Any = opened
         time, number = 0.0, 0
-        for index, rgba in enumerate(animation.iter(mode="RGBA", rotate=True)):
+        for index, rgba in enumerate(animation.iter(mode="RGBA", rotate=False)):
             noted = animation.metadata(index=index, exclude_applied=False)
             if index == 0 and noted.get("default_image"):
                 continue  # for viewers that cannot show the animation, of which it is no part
-            yield ShownPicture(over_black(rgba), round(time, 6))
+            yield ShownPicture(np.ascontiguousarray(orientation.upright(over_black(rgba))), round(time, 6))
             seconds = float(noted.get("duration") or 0) / 1000
             time += seconds if seconds > SHORTEST else INSTEAD
             number += 1

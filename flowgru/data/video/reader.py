@@ -59,6 +59,7 @@ class VideoReader:
         self.problems: list[str] = []
         self._start, self._end = start, end
         self._container, self._stream = open_video(self.path)
+        self._stores_pixels = self._stream.codec_context.name == "rawvideo"
         self.name = self.path.stem
         codec = self._stream.codec_context
         self.size = codec.height, codec.width
@@ -82,6 +83,15 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+
+    def _rgb(self, frame: Any, reformatter: Any) -> UInt8[np.ndarray, "H W 3"]:
+        """A decoded frame as 8-bit RGB as it is stored, over black where it is transparent."""
+        transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+        pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
+        # The fourth byte of a stored pixel is not used in an AVI, and 0; FFmpeg calls it alpha all the same.
+        if transparent and self._stores_pixels and (self._container.format.name == "avi" or not pixels[..., 3].any()):
+            return np.ascontiguousarray(pixels[..., :3])
+        return over_black(pixels) if transparent else pixels
 
     @property
     def expected_frames(self) -> int | None:
@@ -112,7 +122,7 @@ class VideoReader:
                 interlaced = True
                 text = f"{self.path} is interlaced: each frame shows two moments, in every other line; deinterlace it first"
                 warnings.warn(text, stacklevel=2)
-            image = np.ascontiguousarray(orientation.upright(_rgb(decoded, reformatter)))
+            image = np.ascontiguousarray(orientation.upright(self._rgb(decoded, reformatter)))
             if image.shape != shape:
                 segment, shape = segment + 1, image.shape
                 if segment:
@@ -194,10 +204,3 @@ def _noted_orientation(frame: Any) -> Orientation | None:
     """How a decoded frame lies, if it says so."""
     matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
     return displayed_orientation(matrices[0]) if matrices else None
-
-
-def _rgb(frame: Any, reformatter: Any) -> UInt8[np.ndarray, "H W 3"]:
-    """A decoded frame as 8-bit RGB as it is stored, over black where it is transparent."""
-    transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
-    pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
-    return over_black(pixels) if transparent else pixels

@@ -30,13 +30,15 @@ class _Kind(NamedTuple):
     multiple: int = 1
     """Of which both sides must be one."""
     most_frames_a_second: int = 100_000
+    tick: int = 1
+    """Milliseconds; times are whole numbers of these."""
     palettes: bool = False
     """Whether each frame has a palette of 256 colours of its own."""
 
 
 _H264 = _Kind("H.264", "libx264", "yuv420p", {"crf": "18"}, {"movflags": "+faststart"}, multiple=2)
 # Viewers show a picture that asks for less than two hundredths of a second for a tenth.
-_GIF = _Kind("GIF", "gif", "pal8", {}, {"loop": "0"}, most_frames_a_second=50, palettes=True)
+_GIF = _Kind("GIF", "gif", "pal8", {}, {"loop": "0"}, most_frames_a_second=50, tick=10, palettes=True)
 _WEBP = _Kind("WebP", "libwebp_anim", "bgra", {"lossless": "1"}, {"loop": "0"}, most_frames_a_second=50)
 _KINDS = {".mp4": _H264, ".mov": _H264, ".mkv": _H264, ".gif": _GIF, ".webp": _WEBP}
 
@@ -70,7 +72,8 @@ class VideoWriter:
         self._frame_rate = min(Fraction(frame_rate).limit_denominator(10_000), Fraction(kind.most_frames_a_second))
         self._palettes: Palettes | None = None
         self._shape: tuple[int, ...] | None = None
-        self._latest = -1
+        self._shortest = max(1, 1000 // kind.most_frames_a_second)
+        self._latest = -self._shortest
         self._writing = self._written(overwrite)
 
     def __enter__(self) -> "VideoWriter":
@@ -120,7 +123,8 @@ class VideoWriter:
         even = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
         if time is not None:
-            self._latest = max(self._latest + 1, round(time / _MILLISECOND))
+            tick = self._kind.tick
+            self._latest = max(self._latest + self._shortest, tick * round(time / (tick * _MILLISECOND)))
             frame.pts, frame.time_base = self._latest, _MILLISECOND
         try:
             self._encode([frame] if self._palettes is None else self._palettes.add(frame))

@@ -185,3 +185,16 @@ def test_a_gap_in_the_test_split_is_named(name, lost, said, tmp_path):
     (tmp_path / lost).rename(tmp_path / "lost")
     with pytest.raises(InputFileError, match=said):
         open_test_split(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "other"),
+    [("sintel", "Sintel", "MPI-Sintel"), ("sintel", "Sintel", "sintel"), ("kitti2015", "KITTI", "KittiFlow")],
+)
+def test_a_test_split_is_found_under_the_names_of_its_training_split(name, folder, other, tmp_path):
+    MAKERS[name](tmp_path)
+    (place,) = [path for path in tmp_path.iterdir() if path.name.lower().startswith(folder.lower())]
+    expected = len(open_test_split(name, tmp_path))
+    place.rename(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / other)
+    assert len(open_test_split(name, tmp_path)) == expected > 0

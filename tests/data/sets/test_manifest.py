@@ -80,6 +80,14 @@ def test_an_invalid_picture_marks_white_what_is_not_to_be_judged(manifest):
     assert sample.valid.any(dim=0).nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
 
 
+def test_an_invalid_picture_of_zeros_and_ones_is_refused(manifest, tmp_path):
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[:, 3:] = 1
+    write_image(tmp_path / "clip/ones.png", pixels)
+    with pytest.raises(InputFileError, match=r"ones.png has no white pixel, its brightest level is 1: a mask is white"):
+        open_dataset(manifest(f"first,second,flow,invalid\n{ROW},clip/ones.png\n"), ".")[0]
+
+
 def test_names_of_pairs_are_short_wherever_their_files_lie(manifest, tmp_path):
     there, back = (f"clip/1.png,clip/2.png,{tmp_path}/clip/{name}.flo" for name in ("there", "back"))
     named = open_dataset(manifest(f"first,second,flow\n{there}\n{back}\n"), ".")

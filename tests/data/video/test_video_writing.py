@@ -135,3 +135,13 @@ def test_a_frame_of_another_size_begins_a_further_video_and_a_failure_drops_only
     for path, times in zip(videos.paths, ([0, 0.1], [0, 0.1, 0.2]), strict=True):
         with VideoReader(path) as video:
             assert [frame.time for frame in video] == times
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_pictures_with_times_of_their_own_are_slowed_to_what_viewers_show(tmp_path, suffix):
+    frames = moving_frames(12)
+    with VideoWriter(tmp_path / f"a{suffix}", 60) as video:
+        for number, frame in enumerate(frames):
+            video.write(frame, number / 60)
+    times = [picture.time for picture in read_animation(tmp_path / f"a{suffix}")]
+    assert times == pytest.approx([0.02 * number for number in range(12)], abs=0.001)

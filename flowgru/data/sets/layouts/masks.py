@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from flowgru.data.formats.images import read_image
 from flowgru.data.sets.layouts.pairing import PairFiles
+from flowgru.errors import InputFileError
 
 
 class Masks(NamedTuple):
@@ -25,4 +26,12 @@ def picture_masks(files: PairFiles) -> Masks:
 
 
 def _white(path: Path | None) -> Bool[np.ndarray, "H W"] | None:
-    return None if path is None else read_image(path)[..., 0] > 127
+    if path is None:
+        return None
+    levels = read_image(path)[..., 0]
+    if 0 < levels.max() < 128:
+        raise InputFileError(
+            f"{path} has no white pixel, its brightest level is {levels.max()}: a mask is white (255) where it holds, "
+            "so multiply one of 0 and 1 by 255"
+        )
+    return levels > 127

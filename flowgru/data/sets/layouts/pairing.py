@@ -132,3 +132,16 @@ def some(names: list[str]) -> str:
     """A list for an error text, cut short."""
     more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
     return ", ".join(names[:SHOWN_FILES]) + more
+
+
+def spelled(root: Path, candidate: str) -> Path | None:
+    """A folder below root of that name, in whatever case it is spelled; the exact spelling goes first."""
+    folder = root
+    for name in Path(candidate).parts:
+        if not (folder / name).is_dir():
+            try:
+                name = next(path.name for path in sorted(folder.iterdir()) if path.name.lower() == name.lower())
+            except (OSError, StopIteration):
+                return None
+        folder = folder / name
+    return folder if folder.is_dir() else None
