@@ -24,3 +24,16 @@ def with_switches_named(words: Sequence[str], types: Mapping[str, Any]) -> list[
             found.append(word if word not in switches else f"--{word[2:].removeprefix('no-')}={switches[word]}".lower())
         takes_name = switches.get(word, False)
     return found
+
+
+def with_files_first(words: list[str]) -> list[str]:
+    """The words with each --config FILE before all others: an option is more than a file says, wherever it stands."""
+    ends = words.index("--") if "--" in words else len(words)
+    before, files, others = words[:ends], list[str](), list[str]()
+    while before:
+        word = before.pop(0)
+        if word == "--config" and before:
+            files += [word, before.pop(0)]
+        else:
+            (files if word.startswith("--config=") else others).append(word)
+    return [*files, *others, *words[ends:]]

@@ -18,7 +18,7 @@ from flowgru.config_file import ConfigFile
 from flowgru.errors import RequestError, nearest, value_text
 from flowgru.option_parser import EntryError, OptionParser
 from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
-from flowgru.option_words import with_switches_named
+from flowgru.option_words import with_files_first, with_switches_named
 
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
@@ -56,9 +56,8 @@ class TaskParser:
         with NamesOfToday(self._parser.prog) as names:
             words = names.words(words, self._types)
         try:
-            found = self._parser.parse_args(
-                self._with_brackets(self._without_names(with_switches_named(words, self._types)))
-            )
+            known = self._with_brackets(self._without_names(with_switches_named(words, self._types)))
+            found = self._parser.parse_args(with_files_first(known))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error), words)) from None
         except EntryError as error:

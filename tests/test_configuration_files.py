@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pytest
 
 from flowgru.cli import COMMANDS, main
+from flowgru.commands.train import train
 from flowgru.option_texts import LIST, metavar
 from flowgru.parser import TaskParser
 
@@ -45,6 +46,14 @@ def test_a_bad_configuration_is_one_line(tmp_path, capsys, text):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and BAD[text] in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", ["--steps 5 --config FILE", "--config=FILE --steps 5", "--steps=5 --config=FILE"])
+def test_an_option_is_more_than_a_file_says_wherever_it_stands(tmp_path, words):
+    (tmp_path / "c.yaml").write_text("steps: 7\nseed: 3\n")
+    given = words.replace("FILE", str(tmp_path / "c.yaml")).split()
+    config = TaskParser("flowgru train", train).parse([*given, "--output", "run"])["config"]
+    assert (config.steps, config.seed) == (5, 3)
 
 
 @pytest.mark.parametrize("words", ["--seed=1" + "0" * 4000, "--seed=1" + "0" * 5000, "--seed -5"])

@@ -37,10 +37,6 @@ def train(
     if minutes is not None:
         require_minutes("--minutes", minutes)
     require_device(device)
-    decay, is_asked = config.optimizer.decay_steps, minutes is None
-    require(
-        not is_asked or decay <= config.steps, "optimizer.decay_steps", decay, f"at most {config.steps}, as --steps"
-    )
     require(0 < devices <= MAX_PROCESSES, "--devices", devices, f"from 1 to {MAX_PROCESSES}")
     from flowgru.training.run import train as run  # imports torch, which --help does without
 

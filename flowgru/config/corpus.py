@@ -45,7 +45,8 @@ class CorpusSettings(ModelSettings):
     """Let jobs of SLURM do the work, such as "partition=gpu,gres=gpu:1,cpus-per-task=4,mem=16G,time=12:00:00"; these are
     sbatch's long options."""
     max_failures: int | None = None
-    """Stop once more clips than this could not be read whole; without it no number of them stops the run."""
+    """Stop once more clips than this could not be read whole, those that an earlier run has found damaged among them;
+    without it no number of them stops the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

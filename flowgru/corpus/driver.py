@@ -133,7 +133,8 @@ class _Run:
         """Does the clips, and keeps each one's row."""
         num_all = len(self.folder.clips)
         say(f"{counted(num_all, 'clip')}: {num_all - len(clips)} are done, {len(clips)} are to do")
-        self._refuse_more_failures("an earlier run tells of them")
+        if clips:
+            self._refuse_more_failures("an earlier run tells of them")
         if not clips and not (self.packing and self.packing.waiting):
             return
         with opened_engine(self.settings) as engine:

@@ -14,6 +14,7 @@ from flowgru.config.way import COMPUTED, Way
 from flowgru.console import warn
 from flowgru.corpus.inputs import SETTINGS, Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
+from flowgru.corpus.parquet import remove_parquet
 from flowgru.corpus.shards import END, SUFFIX, shard_number
 from flowgru.corpus.staging import (
     PARTS,
@@ -82,6 +83,8 @@ class CorpusFolder:
         for table in (self.manifest, self.scores, self.index):
             if table is not None:
                 table.close()
+        with suppress(FlowgruError):
+            self._tell_each_once()
         end_run(self.root)
         self._lock.release()
 
@@ -142,7 +145,7 @@ class CorpusFolder:
         stored, asked = {row.id: row for row in lines}, {clip.id for clip in self.clips}
         scored = {line[0]: line for line in read_table(scores, SCORE_COLUMNS)} if "score" in self.kinds else None
         if SHARDS in self.kinds:
-            self._take_back_shards(asked | {row.id for row in stored.values() if row.status in WRITTEN})
+            self._take_back_shards(asked | stored.keys())
         parts = {clip for clip, _ in waiting_parts(self.root)} if SHARDS in self.kinds else set()
         kept = {
             row.id: row
@@ -173,14 +176,28 @@ class CorpusFolder:
             )
         # Clips that are not asked for are not done again: what is said of them stays, wherever their results are now.
         told = {clip: row for clip, row in stored.items() if clip in kept or clip not in asked}
+        # Nor is a clip forgotten that is in a shard: it may not be asked for the next time.
+        for clip in (stored.keys() & self.shard_rows.keys()) - told.keys():
+            told[clip] = stored[clip]._replace(status="failed", reason="it was to be done again, and is not done yet")
         if manifest.exists():
             write_table(manifest, ManifestRow._fields, told.values())
         if scored is not None and scores.exists():
-            write_table(scores, SCORE_COLUMNS, [line for clip, line in scored.items() if clip in told])
+            lines_told = [line for clip, line in scored.items() if clip in told and told[clip].status in WRITTEN]
+            if len(lines_told) < len(scored):
+                remove_parquet(self.root)
+            write_table(scores, SCORE_COLUMNS, lines_told)
         for clip, _ in waiting_parts(self.root):
-            if clip not in told or clip in self.shard_rows:
+            if clip not in told or told[clip].status not in WRITTEN or clip in self.shard_rows:
                 remove_part(self.root, clip)
         self.rows = kept
+
+    def _tell_each_once(self) -> None:
+        """Leaves of several rows of a clip, which was done again, the last one."""
+        manifest = self.root / NAMES["manifest"]
+        stored = read_table(manifest, ManifestRow._fields)
+        last = {line[0]: line for line in stored}
+        if len(last) < len(stored):
+            write_table(manifest, ManifestRow._fields, last.values())
 
     def _warn_of_other_paths(self, kept: Mapping[str, ManifestRow]) -> None:
         """Says where clips of done ids lay elsewhere when they were done: they have been moved, or are others."""

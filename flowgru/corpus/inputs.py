@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
+from flowgru.console import warn
 from flowgru.corpus.lists import LIST_SUFFIXES, read_list
 from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture, is_video, told_apart
 from flowgru.errors import RequestError, counted
+from flowgru.files.json_text import parse_json
 
 SETTINGS = "corpus.json"
 """In the output folder of a corpus: what it was begun with."""
@@ -35,8 +37,8 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
     """The clips of folders, which are searched, patterns, lists and single files, in order.
 
     A video, an animation or a TIFF of several pages is a clip; a folder that holds two pictures or more, and none of these,
-    is one too. Hidden files and the output folder are passed over. An id is the path below the folder that was searched,
-    with the file's ending: an id stays the same whatever other files come.
+    is one too. Hidden files and output folders of corpora are passed over. An id is the path below the folder that was
+    searched, with the file's ending: an id stays the same whatever other files come.
     RequestError where there is no clip, or where ids are no names or collide.
     """
     clips: list[Clip] = []
@@ -107,7 +109,11 @@ def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
     top, seen = root.resolve(), set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen or real == output or (SETTINGS in files and real != top):
+        if real in seen or real == output:
+            folders.clear()
+            continue
+        if SETTINGS in files and is_output(Path(folder)):
+            warn(f"{folder} is the output folder of a corpus, and is passed over: its flows are no clips")
             folders.clear()
             continue
         seen.add(real)
@@ -115,6 +121,15 @@ def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
             name for name in sorted(folders) if not name.startswith(".") and _leads_on(Path(folder, name), top)
         ]
         yield Path(folder), [name for name in files if not name.startswith(".")]
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a run of a corpus has begun to write there; a file of that name may be somebody else's."""
+    try:
+        noted = parse_json((folder / SETTINGS).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(noted, dict) and {"flowgru", "settings"} <= noted.keys()
 
 
 def _leads_on(folder: Path, top: Path) -> bool:
@@ -143,8 +158,13 @@ def _matched(pattern: str, output: Path) -> Iterator[Clip]:
 def _matches(pattern: str, output: Path) -> list[Path]:
     """What a pattern matches outside of the output folder, sorted."""
     place = output.resolve()
-    matches = map(Path, sorted(glob.glob(pattern, recursive=True)))
-    return [path for path in matches if not path.resolve().is_relative_to(place)]
+    matches = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True)))]
+    outputs = {folder for folder in {above for path in matches for above in (path, *path.parents)} if is_output(folder)}
+    return [
+        path
+        for path in matches
+        if not path.resolve().is_relative_to(place) and not any(path.is_relative_to(folder) for folder in outputs)
+    ]
 
 
 def _check_ids(clips: Sequence[Clip], listed: Collection[str]) -> None:

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import TEMPORARY
-from flowgru.files.own_folders import refuse_link
+from flowgru.files.own_folders import OF_THE_DISK, refuse_link
 from flowgru.files.sealed_folder import flush
 
 UNFINISHED = ".unfinished"
@@ -110,15 +111,16 @@ class StagedClip:
 
 
 def _refuse_foreign(final: Path, staged: Path) -> None:
-    """RequestError where the place of a folder holds something else than files of its kind."""
-    if not staged.is_dir() or not os.path.lexists(final):
+    """RequestError where the place of a folder holds something else than the files that come there."""
+    there = next((place for place in (final, *final.parents) if os.path.lexists(place)), None)
+    if there is not None and not there.is_dir():
+        raise RequestError(f"{there} is a file, and the results of a clip go there: move it")
+    if there != final or not staged.is_dir():
         return
-    if not final.is_dir():
-        raise RequestError(f"{final} is a file, and the results of a clip go there: move it")
-    endings = {path.suffix for path in staged.iterdir()}
+    ours = {path.name for path in staged.iterdir()}
     for path in sorted(final.iterdir()):
-        if not path.name.startswith(".") and (path.is_dir() or path.suffix not in endings):
-            raise RequestError(f"{path} is in the place of a clip's results, and is none: move it")
+        if path.name not in ours and not any(fnmatch(path.name, pattern) for pattern in OF_THE_DISK):
+            raise RequestError(f"{path} is in the place of a clip's results, and is none of them: move it")
 
 
 def flush_all(path: Path) -> None:

@@ -146,9 +146,8 @@ class Estimation:
         kept.check()
         if num_flows:
             # An earlier run's flows of a clip that begins anew stay until there are new ones.
-            self.is_told = not not_reached and all(
-                each.flows or each.clip not in self.journal.begun for each in reports
-            )
+            told = {report.clip for report in reports if report.flows}
+            self.is_told = not not_reached and told >= {clip for clip, names in self.journal.begun.items() if names}
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = self.num_written, sum(report.seconds for report in reports) - seconds_before
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""

@@ -5,7 +5,7 @@
     {"clip": "walk", "flow": {...}}             after, as summary.json will say it
     {"clip": "walk", "done": {...}}             a clip without problems, with its video
 
-The journal is gone once summary.json is there, which then says the same.
+The journal is gone once summary.json names all files, and so says the same.
 """
 
 import re

@@ -10,7 +10,7 @@ from pathlib import Path
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import TEMPORARY
 
-OF_THE_DISK = (f"{TEMPORARY}*", "lost+found", ".nfs*", ".DS_Store")
+OF_THE_DISK = (f"{TEMPORARY}*", "lost+found", ".nfs*", ".DS_Store", "._*")
 """Names in a folder that nobody has put there: what a killed process left of a file, and what a system keeps."""
 
 

@@ -28,7 +28,7 @@ from flowgru.model.compiled import compile_for_training
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.checkpoints.content import require_content
-from flowgru.training.checkpoints.saving import Saving
+from flowgru.training.checkpoints.saving import BestModel, Saving
 from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
 from flowgru.training.feeding.loader import batches
 from flowgru.training.feeding.pairs import FROM_DIS
@@ -56,14 +56,14 @@ def train_network(
     cuda_graph: bool = True,
     origin: dict[str, Any] | None = None,
     limit: TimeLimit | None = None,
-    write_best: Callable[[Run], object] | None = None,
+    best: BestModel | None = None,
 ) -> Run:
     """Trains from `checkpoint`, or without one from make_network(), to config.steps, or to what `limit` allows.
 
     The processes of `fabric` are launched already, inside `together`; store, log and checkpoint are those of the first
     one and None in the others. `origin` says where make_network's weights come from, and stays with the run.
-    `limit`, for a new run, chooses the steps. `write_best` writes the average of the weights whenever it is better on the
-    validation sets than before. Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing
+    `limit`, for a new run, chooses the steps. `best` is offered the weights' average whenever it is better on the validation
+    sets than before. Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing
     finite comes out any more, and MachineError where the disk refuses every checkpoint.
     """
 
@@ -102,7 +102,7 @@ def train_network(
         if run.changed_rate is not None:
             log.console.print(run.changed_rate)
     reports = Reports(fabric, log)
-    saving = Saving(fabric, store, log, config.checkpoint_every, write_best)
+    saving = Saving(fabric, store, log, config.checkpoint_every, best)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
         if run.validation_due:
             stop = validate_run(fabric, run, config, validation_data, log, asked_to_stop)

@@ -31,6 +31,7 @@ from flowgru.training.checkpoints.resuming import (
     refuse_foreign_folder,
     require_same_config,
 )
+from flowgru.training.checkpoints.saving import BestModel
 from flowgru.training.checkpoints.store import WEIGHTS, Checkpoint, CheckpointStore, require_space
 from flowgru.training.engine import train_network
 from flowgru.training.feeding.pairs import described, training_pairs, validation_pairs
@@ -89,7 +90,7 @@ def train(
     with ExitStack() as stack:
         store = log = checkpoint = None
         if fabric.is_global_zero:
-            _warn_of_single_uses(config, fabric.world_size)
+            _warn_of_settings(config, fabric.world_size)
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
             checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
             if checkpoint is not None and store.best() is None:
@@ -127,10 +128,9 @@ def train(
 
         how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
 
-        def write_average(run: Run, name: str = BEST) -> Path:
+        def write_average(run: Run, path: Path) -> None:
             card = card_of(replace(config, steps=run.step), run, folder, how)
-            write_model_file(folder / name, run.average.weights, card, overwrite=True)
-            return folder / name
+            write_model_file(path, run.average.weights, card, overwrite=True)
 
         run = train_network(
             fabric,
@@ -145,11 +145,12 @@ def train(
             cuda_graph=cuda_graph,
             origin=origin,
             limit=None if minutes is None else TimeLimit(began, minutes, chosen),
-            write_best=write_average,
+            best=BestModel(folder / BEST, write_average),
         )
         if not log:
             return
-        log.console.print(f"wrote {write_average(run, WEIGHTS)}")
+        write_average(run, folder / WEIGHTS)
+        log.console.print(f"wrote {folder / WEIGHTS}")
 
 
 def _plan(
@@ -194,8 +195,13 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
         )
 
 
-def _warn_of_single_uses(config: TrainConfig, num_processes: int) -> None:
-    """Says where several workers, each for itself, make a pair that is to be used several times."""
+def _warn_of_settings(config: TrainConfig, num_processes: int) -> None:
+    """Says where settings do less than they seem to."""
+    if config.optimizer.decay_steps > config.steps:
+        warn(
+            f"optimizer.decay_steps is {config.optimizer.decay_steps} and the run has {counted(config.steps, 'step')}: the "
+            "learning rate falls from the first one on, and never reaches optimizer.learning_rate"
+        )
     share = config.batch_size // num_processes
     if share % config.uses and (num_processes > 1 or config.workers > 1):  # a single worker remembers its last pair
         warn(

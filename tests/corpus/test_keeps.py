@@ -1,6 +1,7 @@
 """A corpus folder loses nothing of the user's, forgets no clip, and is never refused for what a run has left itself."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,10 @@ def test_a_clip_that_was_to_be_done_again_does_not_lock_the_folder(inline, clips
     else:
         with pytest.raises(MachineError):
             run(clips, tmp_path / "out", work=lambda task: Outcome(REFUSED, "disk full"))
+    run(part_of(clips, 0, 1), tmp_path / "out")  # does not ask for it
     assert {row.id: row.status for row in run(clips, tmp_path / "out")}["c0/2"] == "done"
     assert (tmp_path / "out/half/c0/2").is_dir() and ids(tmp_path / "out/shards.csv").count("c0/2") == 1
+    assert ids(tmp_path / "out/manifest.csv").count("c0/2") == 1
 
 
 def test_a_clip_in_a_shard_without_a_row_is_refused_only_where_it_is_not_done_again(inline, clips, tmp_path):
@@ -87,27 +90,32 @@ def test_a_shard_that_was_changed_is_refused_and_stays(inline, clips, tmp_path):
     assert {row.status for row in run(clips, tmp_path / "out")} == {"done", "failed"} and shard.is_file()
 
 
-def test_files_of_the_users_own_in_a_clips_folder_stay(inline, clips, tmp_path):
+@pytest.mark.parametrize("name", ["notes.txt", "mine.npz", ".notes.npz"])
+def test_files_of_the_users_own_in_a_clips_folder_stay(inline, clips, tmp_path, name):
     run(clips, tmp_path / "out")
-    own = tmp_path / "out/half/c0/2/notes.txt"
+    (tmp_path / "out/half/c0/2/frame_000001.npz").unlink()
+    own = tmp_path / "out/half/c0/2" / name
     own.write_text("mine")
     (row,) = [row for row in run(clips, tmp_path / "out") if row.id == "c0/2"]
-    assert (
-        row.status == "failed" and "notes.txt is in the place of a clip's results, and is none: move it" in row.reason
-    )
+    assert row.status == "failed"
+    assert f"{name} is in the place of a clip's results, and is none of them: move it" in row.reason
     assert own.read_text() == "mine"
     own.unlink()
     (tmp_path / "out/half/c0/2/.DS_Store").write_text("a system's")
     assert [row.status for row in run(clips, tmp_path / "out") if row.id == "c0/2"] == ["done"]
 
 
-def test_a_file_in_the_place_of_a_clips_folder_fails_that_clip_alone(inline, clips, tmp_path):
+@pytest.mark.parametrize("place", ["half/c1/1", "half/c1"])
+def test_a_file_in_the_place_of_a_clips_folder_fails_the_clip_and_not_the_run(inline, clips, tmp_path, place):
     (tmp_path / "out").mkdir()
     run(part_of(clips, 0), tmp_path / "out")
-    (tmp_path / "out/half/c0/2").write_text("mine")
+    (tmp_path / "out" / place).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / place).write_text("mine")
     found = {row.id: row for row in run(clips, tmp_path / "out")}
-    assert found["c0/2"].status == "failed" and "is a file, and the results of a clip go there" in found["c0/2"].reason
-    assert found["c0/4"].status == "done" and (tmp_path / "out/half/c0/2").read_text() == "mine"
+    assert found["c1/1"].status == "failed" and "is a file, and the results of a clip go there" in found["c1/1"].reason
+    assert found["c0/4"].status == "done" and (tmp_path / "out" / place).read_text() == "mine"
+    run(part_of(clips, 0), tmp_path / "out")
+    assert "c1/1" not in ids(tmp_path / "out/shards.csv")
 
 
 def test_what_is_said_of_clips_that_are_not_asked_for_stays(inline, clips, tmp_path):
@@ -138,9 +146,16 @@ def test_the_output_of_another_corpus_gives_no_clips(tmp_path):
     (tmp_path / "videos/flows/jpeg/a.mp4").mkdir(parents=True)
     for number in range(2):
         (tmp_path / f"videos/flows/jpeg/a.mp4/flow_x_0000{number}.jpg").write_bytes(b"x")
-    (tmp_path / "videos/flows/corpus.json").write_text("{}")
-    (tmp_path / "videos/a.mp4").write_bytes(b"x")
-    assert [clip.id for clip in find_clips([str(tmp_path / "videos")], tmp_path / "videos/half")] == ["a.mp4"]
+    (tmp_path / "videos/flows/corpus.json").write_text('{"flowgru": "0.1", "settings": {}}')
+    (tmp_path / "videos/set").mkdir()
+    (tmp_path / "videos/set/corpus.json").write_text('{"name": "somebody else\'s"}')
+    for name in ("a.mp4", "set/b.mp4"):
+        (tmp_path / "videos" / name).write_bytes(b"x")
+    for given in ("videos", "videos/*", "videos/**"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = find_clips([str(tmp_path / given)], tmp_path / "videos/half")
+        assert sorted(clip.id for clip in found) == ["a.mp4", "set/b.mp4"], given
 
 
 def test_an_older_parquet_file_goes_with_the_first_new_score(inline, clips, tmp_path, monkeypatch):
@@ -152,6 +167,11 @@ def test_an_older_parquet_file_goes_with_the_first_new_score(inline, clips, tmp_
     assert parquet.exists()
     run(clips, tmp_path / "out")
     assert not parquet.exists()
+    parquet.write_bytes(b"older")
+    shutil.rmtree(tmp_path / "out/half/c0/2")
+    with pytest.raises(MachineError):
+        run(clips, tmp_path / "out", work=lambda task: Outcome(REFUSED, "disk full"))
+    assert not parquet.exists() and "c0/2" not in ids(tmp_path / "out/scores.csv")
 
 
 def test_what_a_worker_still_writes_is_out_of_its_reach_before_it_is_taken_away(tmp_path, monkeypatch):

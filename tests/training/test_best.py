@@ -43,7 +43,9 @@ def test_the_average_of_the_best_validation_is_kept_beside_that_of_the_last_step
     assert any(not torch.equal(value, last.state_dict()[name]) for name, value in expected.items())
 
 
-def test_what_the_disk_refuses_does_not_let_worse_weights_replace_better_ones(errors, tmp_path, monkeypatch, capsys):
+def test_what_the_disk_refuses_lets_no_worse_weights_replace_better_ones_also_after_a_stop(
+    errors, tmp_path, monkeypatch, capsys
+):
     save = CheckpointStore.save
 
     def refused_at_two(store, step, *rest, **named):
@@ -55,6 +57,9 @@ def test_what_the_disk_refuses_does_not_let_worse_weights_replace_better_ones(er
     train(CONFIG, str(tmp_path), device="cpu")
     assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
     assert "no space; training goes on" in capsys.readouterr().out
+    errors += [2.0]
+    train(replace(CONFIG, steps=4), str(tmp_path), device="cpu")
+    assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
 
 
 def test_a_run_that_goes_on_elsewhere_has_a_best_of_its_own_and_its_rate_may_fall_from_the_beginning(errors, tmp_path):

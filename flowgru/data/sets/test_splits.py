@@ -54,7 +54,7 @@ def open_test_split(name: str, root: Path) -> list[SubmissionPair]:
         raise InputFileError(
             f"the test split of {name} is not below {root}: looked for {looked_for}; download {split.source}"
         )
-    raise InputFileError("; ".join(faults))
+    raise InputFileError("; ".join(dict.fromkeys(faults)))
 
 
 def _sintel(folder: Path) -> list[SubmissionPair]:

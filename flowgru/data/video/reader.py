@@ -59,7 +59,8 @@ class VideoReader:
         self.problems: list[str] = []
         self._start, self._end = start, end
         self._container, self._stream = open_video(self.path)
-        self._stores_pixels = self._stream.codec_context.name == "rawvideo"
+        # The fourth byte of a stored pixel is not used in an AVI, and mostly 0; FFmpeg calls it alpha all the same.
+        self._lacks_alpha = self._stream.codec_context.name == "rawvideo" and self._container.format.name == "avi"
         self.name = self.path.stem
         codec = self._stream.codec_context
         self.size = codec.height, codec.width
@@ -88,10 +89,9 @@ class VideoReader:
         """A decoded frame as 8-bit RGB as it is stored, over black where it is transparent."""
         transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
         pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
-        # The fourth byte of a stored pixel is not used in an AVI, and 0; FFmpeg calls it alpha all the same.
-        if transparent and self._stores_pixels and (self._container.format.name == "avi" or not pixels[..., 3].any()):
-            return np.ascontiguousarray(pixels[..., :3])
-        return over_black(pixels) if transparent else pixels
+        if not transparent or self._lacks_alpha:
+            return pixels[..., :3]
+        return over_black(pixels)
 
     @property
     def expected_frames(self) -> int | None:

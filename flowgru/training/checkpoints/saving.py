@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from flowgru.errors import MachineError
+from flowgru.errors import FlowgruError, MachineError
+from flowgru.model.weight_files.model_file import read_weights
 from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
@@ -24,14 +26,12 @@ class Saving:
         store: CheckpointStore | None,
         log: RunLog | None,
         every: int,
-        write_best: Callable[[Run], object] | None = None,
+        best: "BestModel | None" = None,
     ) -> None:
-        """write_best: what else is written of a run that is the best so far; it may raise MachineError, too."""
+        """best: what else is written of a run that is the best so far."""
         self._fabric, self._store, self._log, self._every = fabric, store, log, every
-        self._write_best = write_best
+        self._best = best
         self._num_failed = 0
-        self._best_written = math.inf
-        """The error of what write_best has written; the disk may refuse a checkpoint after it."""
 
     def save(self, run: Run, *, best: bool, must: bool) -> None:
         """MachineError, in the first process, where the disk refuses a save that `must` be, or too many in a row."""
@@ -52,10 +52,32 @@ class Saving:
         state: dict[str, Any] = {**run.state(), "log": self._log.sums if self._log else None}
         try:
             card = {"network": asdict(run.network.config)}
-            if best and self._write_best is not None and run.best_error < self._best_written:
-                self._write_best(run)  # before the checkpoint, from which on it is known to be there
-                self._best_written = run.best_error
+            if best and self._best is not None:
+                self._best.offer(run)  # before the checkpoint, from which on it is known to be there
             self._store.save(run.step, run.network.state_dict(), state, best=best, card=card)
         except MachineError as error:
             return error
         return None
+
+
+class BestModel:
+    """The model file of the weights that were best on the validation sets, which no worse ones replace."""
+
+    def __init__(self, path: Path, write: Callable[[Run, Path], object]) -> None:
+        self._path, self._write = path, write
+        self._error = _held_out_error(path)
+
+    def offer(self, run: Run) -> None:
+        """Writes the run's average if it is better. MachineError where the disk refuses."""
+        if run.best_error < self._error:
+            self._write(run, self._path)
+            self._error = run.best_error
+
+
+def _held_out_error(path: Path) -> float:
+    """The error by which a model file of a run was the best, as its card says; infinite without such a file."""
+    try:
+        card = read_weights(path)[1] or {}
+        return max(map(float, next(iter(card["held_out_epe_per_image"].values())).values()))
+    except (FlowgruError, LookupError, TypeError, ValueError, AttributeError, StopIteration):
+        return math.inf

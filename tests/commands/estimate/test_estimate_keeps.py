@@ -105,3 +105,21 @@ def test_the_videos_of_clips_that_are_not_reached_are_known_when_the_run_goes_on
     stop_after(None)
     assert estimate(*words) == 3
     assert estimate(*words, "--on-error", "skip") == 3 and (output / "c/flow.mp4").is_file()
+
+
+def test_a_clip_that_begins_anew_and_is_not_reached_is_not_forgotten(estimate, clips, output, stop_after):
+    damage(clips[0] / "2.png")
+    stop_after(2)
+    assert estimate(*clips, "--on-error", "skip") == 130 and names(output / "b") == ["0.flo"]
+    write_image(clips[1] / "1.png", noisy_frames(1, *SIZE)[0], overwrite=True)
+    stop_after(None)
+    assert estimate(*clips) == 3 and names(output / "b") == ["0.flo"]
+    assert estimate(*clips, "--on-error", "skip") == 3
+    assert flows_of_clips(output) == {"a": 1, "b": 2, "c": 2}
+
+
+def test_a_run_that_names_all_files_is_not_said_to_go_on(estimate, clips, output, capsys):
+    damage(clips[1] / "0.png")
+    for _ in range(3):
+        assert estimate(*clips, "--on-error", "skip") == 3
+        assert "goes on after them" not in capsys.readouterr().err and not (output / "estimate.jsonl").exists()

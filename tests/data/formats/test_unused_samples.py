@@ -41,9 +41,9 @@ def test_32_bit_samples_are_refused_whatever_they_are(tmp_path, type, level):
     Image.fromarray(np.full((4, 4), level, np.int32), "I").save(tmp_path / "a.tif")
     content = bytearray((tmp_path / "a.tif").read_bytes())
     place = content.find(struct.pack("<HHI", 339, 3, 1)) + 8  # the tag SampleFormat: 1 unsigned, 2 signed
-    if place > 8:
-        content[place : place + 2] = struct.pack("<H", 2 if type is np.int32 else 1)
-        (tmp_path / "a.tif").write_bytes(content)
+    assert place > 8
+    content[place : place + 2] = struct.pack("<H", 2 if type is np.int32 else 1)
+    (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(InputFileError, match="has 32-bit samples, and nothing says which is white"):
         read_image(tmp_path / "a.tif")
 

@@ -29,9 +29,8 @@ def _white(path: Path | None) -> Bool[np.ndarray, "H W"] | None:
     if path is None:
         return None
     levels = read_image(path)[..., 0]
-    if 0 < levels.max() < 128:
+    if levels.max() == 1:
         raise InputFileError(
-            f"{path} has no white pixel, its brightest level is {levels.max()}: a mask is white (255) where it holds, "
-            "so multiply one of 0 and 1 by 255"
+            f"{path} has levels of 0 and 1: a mask is white (255) where it holds, so multiply it by 255"
         )
     return levels > 127
