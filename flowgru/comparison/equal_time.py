@@ -1,5 +1,6 @@
 """The held-out learning curves of all rows of a comparison, read at one time."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,13 +17,18 @@ class EqualTime(NamedTuple):
     milliseconds: float
     """Of forward and backward passes."""
     steps: dict[str, float | None]
-    """By row, where its curve is read: at its end where that comes before; None where its time is not known."""
+    """By row, where its curve is read: at its end where that comes before; None where its time is not known, and where it
+    diverged with every seed."""
 
     def errors(self, results: Results, regime: str, row: str, data_set: str, count: int) -> dict[int, float]:
-        """By seed, the row's error on a validated set after `count` refinements; a straight line between two validations."""
+        """By seed, the row's error on a validated set after `count` refinements; a straight line between two validations.
+
+        NaN for a seed with which the row diverged, before that time or after it.
+        """
         curves = results.curve(regime, row, VALIDATION, data_set, count).items()
         step = self.steps[row]
-        return {seed: value for seed, curve in curves if (value := _read(curve, step)) is not None}
+        found = {seed: value for seed, curve in curves if (value := _read(curve, step)) is not None}
+        return {**found, **dict.fromkeys(results.diverged(regime, row), math.nan)}
 
 
 def equal_time(results: Results, regime: str, rows: Sequence[str] = ()) -> EqualTime | None:
@@ -35,16 +41,22 @@ def equal_time(results: Results, regime: str, rows: Sequence[str] = ()) -> Equal
         return None
     limit = EQUAL_TIME * max(whole)
     return EqualTime(
-        limit, {row: None if time is None else min(limit / time, float(ends[row])) for row, time in times.items()}
+        limit,
+        {
+            row: None if time is None or not ends[row] else min(limit / time, float(ends[row]))
+            for row, time in times.items()
+        },
     )
 
 
 def _last_step(results: Results, regime: str, row: str) -> int:
-    """The last step that a validation of the row was made at, with any seed; 0 without one."""
+    """The last step that a validation of the row was made at, with any seed that did not diverge; 0 without one."""
+    diverged = results.diverged(regime, row)
     curves = [
         curve
         for data_set, count in results.validated
-        for curve in results.curve(regime, row, VALIDATION, data_set, count).values()
+        for seed, curve in results.curve(regime, row, VALIDATION, data_set, count).items()
+        if seed not in diverged
     ]
     return max((step for curve in curves for step in curve), default=0)
 

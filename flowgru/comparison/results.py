@@ -1,5 +1,6 @@
 """The folder of a comparison, whole or partly finished: what was to be measured, and what has been."""
 
+import math
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +79,16 @@ class Results:
         """An error of a row, by seed."""
         found = self._values.get((regime, row, measure, data_set, iterations), {})
         return {seed: value for seed, value in sorted(found.items(), key=str) if seed is not None}
+
+    def diverged(self, regime: str, row: str) -> set[int]:
+        """The seeds with which the training of a row diverged, so that none of its errors is finite, and its log ends early."""
+        errors: dict[int, list[float]] = defaultdict(list)
+        for key, values in self._values.items():
+            if key[:3] == (regime, row, "epe_per_image"):
+                for seed, value in values.items():
+                    if seed is not None:
+                        errors[seed].append(value)
+        return {seed for seed, found in errors.items() if not any(map(math.isfinite, found))}
 
     def zero_error(self, data_set: str) -> float | None:
         """The error of zero flow on a set."""

@@ -1,6 +1,7 @@
 """The report says where the error is, how rows differ after every number of refinements, and what they are at equal time."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,30 @@ def test_learning_curves_are_read_at_the_time_of_half_of_the_slowest_training(tm
         *curve("conv_min_gru", 100.0, 9.0, 7.0, 3.0, 2.0),
     )
     assert cells(fast, "The error on the validation pairs")["conv_min_gru"][1:] == ["400", f"3.0 {half}"]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_seed_that_diverged_is_told_at_equal_time_too_and_decides_no_time(tmp_path, seeds):
+    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",), sets=("synthetic",))
+    measured = read_measurements(tmp_path / "measurements.csv")
+    measured = [
+        one._replace(value=math.nan)
+        if (one.row, one.measure) == ("conv_gru", "epe_per_image") and one.seed in seeds
+        else one
+        for one in measured
+        if one.measure != "ms_per_training_step"
+    ]
+    lines = [Measurement("equal_width", row, None, "ms_per_training_step", "", None, None, 10.0) for row in TWO] + [
+        Measurement("equal_width", row, seed, "validation_epe_per_image", "synthetic", 4, step, 2.0)
+        for row in TWO
+        for seed in (0, 1, 2)
+        for step in ((100,) if row == "conv_gru" and seed in seeds else (100, 200, 400))
+    ]
+    write_measurements(tmp_path / "measurements.csv", [*measured, *lines])
+    write_report(tmp_path)
+    table = cells((tmp_path / "report.html").read_text("utf-8"), "The error on the validation pairs")
+    assert f"diverged in {len(seeds)} of 3" in table["conv_gru"][2]
+    assert table["conv_gru"][1] == ("–" if len(seeds) == 3 else "200") and table["conv_min_gru"][1] == "200"
 
 
 @pytest.mark.parametrize("missing", ["conv_gru", "conv_min_gru"])

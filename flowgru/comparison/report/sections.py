@@ -64,7 +64,11 @@ class RegimeReport(RegimeNumbers):
         for row in self.rows:
             curves = self._curves(row)
             steps = sorted({step for curve in curves.values() for step in curve})
-            values = [[curve[step] for curve in curves.values() if step in curve] for step in steps]
+            diverged = self.results.diverged(self.regime, row)
+            values = [
+                [curve.get(step, math.nan) for seed, curve in curves.items() if step in curve or seed in diverged]
+                for step in steps
+            ]
             values = [some if all(map(math.isfinite, some)) else [math.nan] for some in values]
             means, low, high = ([of(some) for some in values] for of in (fmean, min, max))
             if steps:
