@@ -29,6 +29,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.evaluation.metrics import endpoint_error
+from flowgru.files.names import shortest_names
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.prediction import update_length
 from flowgru.model.weight_files.loading import load_model
@@ -95,10 +96,11 @@ def find_methods(folders: list[Path], models: list[str]) -> dict[str, list[FlowN
         if not files:
             raise SystemExit(f"there is no model.safetensors in {folder}")
         for file in files:  # FOLDER/runs/REGIME/ROW/seedN/model.safetensors
-            name = "/".join(file.relative_to(folder).parts[1:-2]) or file.parent.name
+            row = "/".join(file.relative_to(folder).parts[1:-2]) or file.parent.name
+            name = row if len(folders) == 1 else f"{folder.name}/{row}"
             found[name].append(load_model(file, "cpu"))
-    for model in models:
-        found[Path(model).stem].append(load_model(model, "cpu"))
+    for name, model in zip(shortest_names(models), models, strict=True):
+        found[name].append(load_model(model, "cpu"))
     if not found:
         raise SystemExit("name a folder of a comparison, or --models")
     return found

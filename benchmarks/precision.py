@@ -8,7 +8,6 @@ the gates and the heads compute in sixteen bits, the correlation is summed and t
 """
 
 import statistics
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from flowgru.benchmarking.timing import Cell, Table
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.evaluation.metrics import endpoint_error
+from flowgru.files.names import shortest_names
 from flowgru.grid import PaddingMode
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
@@ -48,13 +48,13 @@ def main() -> None:
     device = begin(given)
     said = circumstances(device, refinements=given.iterations, unit="px, means over pairs")
     table = Table("Half precision", said, COLUMNS, lines=given.json)
-    for model in given.models:
+    for label, model in zip(shortest_names(given.models), given.models, strict=True):
         network = load_model(model, device)
         for name, dataset in opened(given.sets, given.root):
             pairs = [dataset[index] for index in range(len(dataset))]
             for precision in given.precisions:
                 found = compare(network, pairs, precision, given.iterations, padding_mode(name))
-                table.add(Path(model).stem, name, len(pairs), precision, *found)
+                table.add(label, name, len(pairs), precision, *found)
 
 
 @torch.inference_mode()

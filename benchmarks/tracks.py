@@ -102,8 +102,8 @@ class RememberingMatcher(PairMatcher):
 
 def scores(truth: ExactTracks, followed: Sequence[Followed]) -> list[float]:
     """The shares of one clip, in percent."""
-    positions = torch.stack([each.positions for each in followed])
-    visible = torch.stack([each.visible for each in followed])
+    positions = torch.stack([each.positions for each in followed]).cpu()
+    visible = torch.stack([each.visible for each in followed]).cpu()
     return [*within(truth, positions), 100 * (visible == truth.visible)[1:].float().mean().item()]
 
 

@@ -81,7 +81,7 @@ class Results:
         return {seed: value for seed, value in sorted(found.items(), key=str) if seed is not None}
 
     def diverged(self, regime: str, row: str) -> set[int]:
-        """The seeds with which the training of a row diverged, so that none of its errors is finite, and its log ends early."""
+        """The seeds with which the training of a row diverged, so that no error is finite, and its log ends early."""
         errors: dict[int, list[float]] = defaultdict(list)
         for key, values in self._values.items():
             if key[:3] == (regime, row, "epe_per_image"):

@@ -19,6 +19,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import padding_mode
 from flowgru.data.sets.opening import open_dataset
 from flowgru.data.synthetic.pairs import SyntheticPairs
+from flowgru.errors import InputFileError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
@@ -102,7 +103,10 @@ def zero_error(config: ComparisonConfig, name: str) -> float:
             pair = collate([data[index]])
             errors.append(endpoint_error(torch.zeros_like(pair.flow), pair.flow, pair.valid))
             advance()
-    return float(torch.cat(errors).nanmean())
+    error = float(torch.cat(errors).nanmean()) if errors else math.nan
+    if not math.isfinite(error):
+        raise InputFileError(f"{name} has no pixel with valid flow: leave it out")
+    return error
 
 
 def steps_per_second(run: TrainConfig, device: str, compile: bool) -> float:

@@ -36,7 +36,8 @@ class Timed:
         self.processor: list[float] = []
         self.sizes: list[tuple[int, int]] = []
         self.others: list[float] = []
-        """Seconds of processor time that other programs had meanwhile; empty where the system does not say."""
+        """Seconds of processor time that other programs had meanwhile; right in their sum alone: the system counts in
+        hundredths of a second. Empty where it does not say."""
 
     def __call__(self, first: Images, second: Images, start: InitialFlow | None = None, /) -> Estimate:
         if first.data_ptr() == second.data_ptr():  # a picture with itself, which is no pair of the data
@@ -50,7 +51,7 @@ class Timed:
         self.processor.append(own)
         self.sizes.append((first.shape[2], first.shape[3]))
         if busy is not None and (after := busy_seconds()) is not None:
-            self.others.append(max(0.0, after - busy - own))
+            self.others.append(after - busy - own)
         return found
 
 

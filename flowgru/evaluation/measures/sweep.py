@@ -75,7 +75,7 @@ class Sweep:
         if keep and self._rows:
             kept = counted(len(self._rows), "measurement")
             warn(f"{self._lines.path} keeps {kept}: the same command goes on with them")
-        self._lines.close(keep=keep)
+        self._lines.close(keep=keep and bool(self._rows))
 
     def _read(self, journal: LineJournal, kinds: set[str], overwrite: bool) -> None:
         """Takes what an earlier run of the same request has left."""

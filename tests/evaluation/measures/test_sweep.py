@@ -7,6 +7,7 @@ from estimates import corruption_rows, evaluate, only_error
 from flowgru.data.corruptions.pairs import corrupt_pair
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.evaluation.measures import corrupted, results, running
+from flowgru.evaluation.measures.sweep import Sweep
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +163,8 @@ def test_a_sweep_of_fewer_corruptions_takes_nothing_away(pairs, tmp_path, monkey
     assert evaluate(*words, "fog,rain,jpeg,contrast") == 0
     assert sorted(made) == ["contrast", "contrast", "fog", "jpeg", "rain"]
     assert {row["corruption"] for row in corruption_rows(out)} == {"none", "fog", "rain", "jpeg", "contrast"}
+
+
+def test_a_sweep_that_has_measured_nothing_is_no_hindrance(tmp_path):
+    Sweep(tmp_path, {"severity": 2}, {"fog"}, overwrite=False).close(keep=True)
+    Sweep(tmp_path, {"severity": 3}, {"fog"}, overwrite=False).close(keep=False)
