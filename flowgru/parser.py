@@ -62,6 +62,8 @@ class TaskParser:
             raise RequestError(self._explain(str(error), words)) from None
         except EntryError as error:
             raise RequestError(str(error)) from None
+        except OverflowError:
+            raise RequestError("a number has hundreds of digits: expected one that a computer can hold") from None
         self._refuse_empty_texts(found)
         self._refuse_missing_values(found)
         given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
@@ -76,9 +78,11 @@ class TaskParser:
         """RequestError for a text without a letter: as a path it would be the working directory."""
         for name, hint in self._types.items():
             value = found.get(name)
-            texts = value if isinstance(value, list | tuple) else [value]
-            if any(isinstance(text, str) and not text.strip() for text in texts):
+            texts = [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
+            if not all(text.strip() for text in texts):
                 raise RequestError(f"{_shown(name, hint)} is empty: give a name or a path, or leave it out")
+            if any("\0" in text for text in texts):
+                raise RequestError(f"{_shown(name, hint)} holds a character of the number 0: no name or path has it")
 
     def _refuse_missing_values(self, found: Namespace) -> None:
         """RequestError where a configuration gives nothing, or one value, for what must be a value, or a group of them.

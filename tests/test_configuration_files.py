@@ -15,6 +15,8 @@ from flowgru.commands.train import train
 from flowgru.option_texts import LIST, metavar
 from flowgru.parser import TaskParser
 
+SET = "{{name: synthetic, augmentation: {{height: 128, width: 128, log2_scale: {}}}}}"
+
 BAD = {
     "config: {a: 1}\n": "names another file under config",
     "network: 3\n": "--network is 3: expected a mapping",
@@ -32,6 +34,10 @@ BAD = {
     "hold: 10001\n": "hold is 10001: it must be 10000 or less",
     "validation: {iterations: [1, 20000]}\n": "validation.iterations is 20000: it must be 10000 or less",
     "batch_size: 2000000000\n": "batch_size is 2000000000",
+    'stage: chairs\nroot: "a\\0b"\n': "--root holds a character of the number 0",
+    f"optimizer: {{learning_rate: 1{400 * '0'}}}\n": "a number has hundreds of digits",
+    f"sets: [{SET.format('[-.inf, .inf]')}]\n": "log2_scale is -inf, inf",
+    f"sets: [{SET.format('[0, 3000]')}]\n": "log2_scale is 0.0, 3000.0",
     "workers: 2000000000\n": "workers is 2000000000",
     "sets: &a [*a]\n": "the alias *a stands inside",
     "? [a, b]\n: 3\n": "unhashable",

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 from flowgru.config.require import require
 
+MAX_LOG2 = 6
+"""A picture may become 64 times as large, or as small."""
+
 
 @dataclass(frozen=True)
 class AugmentationSettings:
@@ -67,8 +70,9 @@ class AugmentationSettings:
 
     def __post_init__(self) -> None:
         require(min(self.height, self.width) > 0, "the augmentation's crop", (self.height, self.width), "1 px or more")
-        require(self.log2_scale[0] <= self.log2_scale[1], "log2_scale", self.log2_scale, "ascending")
-        require(self.log2_stretch >= 0, "log2_stretch", self.log2_stretch, "0 or more")
+        low, high = self.log2_scale
+        require(-MAX_LOG2 <= low <= high <= MAX_LOG2, "log2_scale", self.log2_scale, f"ascending, within {MAX_LOG2}")
+        require(0 <= self.log2_stretch <= MAX_LOG2, "log2_stretch", self.log2_stretch, f"from 0 to {MAX_LOG2}")
         for name in ("scaling", "stretching", "horizontal_flip", "vertical_flip", "asymmetric", "erasing"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a probability, from 0 to 1")
         for name in ("brightness", "contrast", "saturation"):
