@@ -154,9 +154,9 @@ def test_without_an_initial_flow_there_is_no_gate_but_the_refinement(network, sa
 
 def test_the_default_takes_its_way_from_its_card_and_the_network_itself_is_the_network_alone(sample):
     network, frames = load_model("default", "cpu"), [sample.first, sample.second]
-    assert resolve_way(network.card) == Way(3, "dis", 1, True, 2, 4)
+    assert resolve_way(network.card) == Way(2, "dis", 1, True, 2, 4)
     (found,) = estimate_flow(frames, network)
-    named = {"iterations": 3, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2, "coarse_iterations": 4}
+    named = {"iterations": 2, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2, "coarse_iterations": 4}
     (expected,) = estimate_flow(frames, network, **named)
     assert torch.equal(found, expected)
     (alone,) = estimate_flow(frames, network, iterations=2, **ALONE)
