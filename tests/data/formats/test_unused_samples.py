@@ -56,7 +56,7 @@ def test_signed_samples_of_8_bits_are_refused_as_those_of_16_are(tmp_path):
 
 @pytest.mark.parametrize("predictor", [1, 2])
 def test_a_predictor_without_a_compression_that_has_it_means_nothing(tmp_path, predictor):
-    samples = np.arange(0, 36 * 1000, 1000, np.uint16).reshape(3, 4, 3)
+    samples = np.arange(0, 36 * 1000, 1000, dtype=np.uint16).reshape(3, 4, 3)
     entries = [
         (256, 4, 4), (257, 4, 3), (259, 3, 1), (262, 3, 2), (273, 4, 8), (277, 3, 3), (278, 4, 3), (279, 4, samples.nbytes),
         (317, 3, predictor),
