@@ -151,7 +151,8 @@ def test_the_last_update_is_what_one_refinement_more_has_changed(tiles, polish, 
         for way in (bare, replace(bare, iterations=3))
     )
     assert found.last_update is not None and found.last_update.abs().max() > 0
-    assert torch.equal(found.last_update, last - before)
+    # Without the head of confidence some processors sum in another order.
+    torch.testing.assert_close(found.last_update, last - before, rtol=0, atol=5e-6)
     assert torch.equal(found.forward, plain.forward) and plain.last_update is None
     assert found.backward is not None and plain.backward is not None and torch.equal(found.backward, plain.backward)
     assert found.confidence is not None and plain.confidence is not None
