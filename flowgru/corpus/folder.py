@@ -177,8 +177,9 @@ class CorpusFolder:
         # Clips that are not asked for are not done again: what is said of them stays, wherever their results are now.
         told = {clip: row for clip, row in stored.items() if clip in kept or clip not in asked}
         # Nor is a clip forgotten that is in a shard: it may not be asked for the next time.
-        for clip in (stored.keys() & self.shard_rows.keys()) - told.keys():
-            told[clip] = stored[clip]._replace(status="failed", reason="it was to be done again, and is not done yet")
+        again = {"status": "failed", "reason": "it was to be done again, and is not done yet", "files": 0, "bytes": 0}
+        redone = (stored.keys() & self.shard_rows.keys()) - told.keys()
+        told |= {clip: stored[clip]._replace(**again) for clip in redone}
         if manifest.exists():
             write_table(manifest, ManifestRow._fields, told.values())
         if scored is not None and scores.exists():
@@ -193,8 +194,7 @@ class CorpusFolder:
 
     def _tell_each_once(self) -> None:
         """Leaves of several rows of a clip, which was done again, the last one."""
-        manifest = self.root / NAMES["manifest"]
-        stored = read_table(manifest, ManifestRow._fields)
+        stored = read_table(manifest := self.root / NAMES["manifest"], ManifestRow._fields)
         last = {line[0]: line for line in stored}
         if len(last) < len(stored):
             write_table(manifest, ManifestRow._fields, last.values())

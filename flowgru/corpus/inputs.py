@@ -158,13 +158,12 @@ def _matched(pattern: str, output: Path) -> Iterator[Clip]:
 def _matches(pattern: str, output: Path) -> list[Path]:
     """What a pattern matches outside of the output folder, sorted."""
     place = output.resolve()
-    matches = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True)))]
-    outputs = {folder for folder in {above for path in matches for above in (path, *path.parents)} if is_output(folder)}
-    return [
-        path
-        for path in matches
-        if not path.resolve().is_relative_to(place) and not any(path.is_relative_to(folder) for folder in outputs)
-    ]
+    matches = {path: path.resolve() for path in map(Path, sorted(glob.glob(pattern, recursive=True)))}
+    folders = {above for real in matches.values() for above in (real, *real.parents)}
+    outputs = {folder for folder in folders if folder != place and is_output(folder)}
+    for folder in sorted(outputs):
+        warn(f"{folder} is the output folder of a corpus, and is passed over: its flows are no clips")
+    return [path for path, real in matches.items() if not any(map(real.is_relative_to, (place, *outputs)))]
 
 
 def _check_ids(clips: Sequence[Clip], listed: Collection[str]) -> None:

@@ -90,7 +90,9 @@ def train(
     with ExitStack() as stack:
         store = log = checkpoint = None
         if fabric.is_global_zero:
-            _warn_of_settings(config, fabric.world_size)
+            _warn_of_single_uses(config, fabric.world_size)
+            if minutes is None:
+                _warn_of_falling_rate(config)
             store = stack.enter_context(CheckpointStore(folder, keep=config.keep_checkpoints))
             checkpoint = _begun(store, config, folder, resume, named, limited=minutes is not None)
             if checkpoint is not None and store.best() is None:
@@ -122,6 +124,7 @@ def train(
         def chosen(with_steps: TrainConfig, seconds: float) -> None:
             if store and log:
                 store.write_config(_as_text(with_steps))
+                _warn_of_falling_rate(with_steps)
                 log.console.print(
                     f"{counted(with_steps.steps, 'step')} fit, and are expected to take {seconds / 60:.3g} minutes"
                 )
@@ -195,13 +198,17 @@ def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
         )
 
 
-def _warn_of_settings(config: TrainConfig, num_processes: int) -> None:
-    """Says where settings do less than they seem to."""
+def _warn_of_falling_rate(config: TrainConfig) -> None:
+    """Says where the learning rate never reaches its peak, because it falls for longer than the run lasts."""
     if config.optimizer.decay_steps > config.steps:
         warn(
             f"optimizer.decay_steps is {config.optimizer.decay_steps} and the run has {counted(config.steps, 'step')}: the "
             "learning rate falls from the first one on, and never reaches optimizer.learning_rate"
         )
+
+
+def _warn_of_single_uses(config: TrainConfig, num_processes: int) -> None:
+    """Says where several workers, each for itself, make a pair that is to be used several times."""
     share = config.batch_size // num_processes
     if share % config.uses and (num_processes > 1 or config.workers > 1):  # a single worker remembers its last pair
         warn(

@@ -142,7 +142,7 @@ def test_damaged_clips_of_an_earlier_run_count_as_failures(inline, clips, tmp_pa
     assert len(ids(tmp_path / "out/manifest.csv")) == 1
 
 
-def test_the_output_of_another_corpus_gives_no_clips(tmp_path):
+def test_the_output_of_another_corpus_gives_no_clips(tmp_path, monkeypatch):
     (tmp_path / "videos/flows/jpeg/a.mp4").mkdir(parents=True)
     for number in range(2):
         (tmp_path / f"videos/flows/jpeg/a.mp4/flow_x_0000{number}.jpg").write_bytes(b"x")
@@ -156,6 +156,9 @@ def test_the_output_of_another_corpus_gives_no_clips(tmp_path):
             warnings.simplefilter("ignore")
             found = find_clips([str(tmp_path / given)], tmp_path / "videos/half")
         assert sorted(clip.id for clip in found) == ["a.mp4", "set/b.mp4"], given
+    monkeypatch.chdir(tmp_path / "videos/flows")
+    assert [clip.id for clip in find_clips(["../*.mp4"], Path("."))] == ["a.mp4"]
+    assert [clip.id for clip in find_clips(["../*.mp4"], Path("../new"))] == ["a.mp4"]
 
 
 def test_an_older_parquet_file_goes_with_the_first_new_score(inline, clips, tmp_path, monkeypatch):
