@@ -15,7 +15,7 @@ from flowgru.console import warn
 from flowgru.corpus.inputs import SETTINGS, Clip, refuse_shared_folders
 from flowgru.corpus.kinds import IN_FOLDERS
 from flowgru.corpus.parquet import remove_parquet
-from flowgru.corpus.shards import END, SUFFIX, shard_number
+from flowgru.corpus.shards import END, SUFFIX, shard_row
 from flowgru.corpus.staging import (
     PARTS,
     UNFINISHED,
@@ -27,7 +27,15 @@ from flowgru.corpus.staging import (
     remove_part,
     waiting_parts,
 )
-from flowgru.corpus.tables import SCORE_COLUMNS, GrowingTable, ManifestRow, ShardRow, read_table, write_table
+from flowgru.corpus.tables import (
+    SCORE_COLUMNS,
+    GrowingTable,
+    ManifestRow,
+    ShardRow,
+    manifest_row,
+    read_table,
+    write_table,
+)
 from flowgru.errors import FlowgruError, MachineError, RequestError, counted
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.files.atomic import atomic_write
@@ -141,7 +149,7 @@ class CorpusFolder:
     def _take_back(self) -> None:
         """Keeps what is whole, and takes back the rest; point 4 of the protocol."""
         manifest, scores = self.root / NAMES["manifest"], self.root / NAMES["scores"]
-        lines = (_manifest_row(line, manifest) for line in read_table(manifest, ManifestRow._fields))
+        lines = (manifest_row(line, manifest) for line in read_table(manifest, ManifestRow._fields))
         stored, asked = {row.id: row for row in lines}, {clip.id for clip in self.clips}
         scored = {line[0]: line for line in read_table(scores, SCORE_COLUMNS)} if "score" in self.kinds else None
         if SHARDS in self.kinds:
@@ -216,7 +224,7 @@ class CorpusFolder:
     def _take_back_shards(self, known: set[str]) -> None:
         """known: the clips that have a row in the manifest, or are done in this run where they have none."""
         index = self.root / INDEX
-        rows = [_shard_row(line, index) for line in read_table(index, ShardRow._fields)]
+        rows = [shard_row(line, index) for line in read_table(index, ShardRow._fields)]
         ends: dict[str, int] = {}
         for row in rows:
             ends[row.shard] = max(ends.get(row.shard, 0), row.offset + row.bytes)
@@ -242,23 +250,6 @@ class CorpusFolder:
         """Number and size of the files that a clip has in folders."""
         found = [measured(final_place(self.root, kind, clip)) for kind in self.kinds if kind in IN_FOLDERS]
         return Written(sum(one.files for one in found), sum(one.bytes for one in found))
-
-
-def _manifest_row(line: Sequence[str], path: Path) -> ManifestRow:
-    values: dict[str, Any] = dict(zip(ManifestRow._fields, line, strict=True))
-    with suppress(ValueError):
-        for name in ("frames", "flows", "files", "bytes"):
-            values[name] = int(values[name])
-        return ManifestRow(**{**values, "seconds": float(values["seconds"])})
-    raise RequestError(f"{path}: the row of {line[0]!r} has no numbers where they belong: repair or remove it")
-
-
-def _shard_row(line: Sequence[str], path: Path) -> ShardRow:
-    clip, shard, at, size = line
-    with suppress(ValueError):
-        if shard_number(shard) is not None:
-            return ShardRow(clip, shard, int(at), int(size))
-    raise RequestError(f"{path}: the row of {clip!r} names no shard, or no place in it: repair it")
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -112,8 +112,7 @@ def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
         if real in seen or real == output:
             folders.clear()
             continue
-        if SETTINGS in files and is_output(Path(folder)):
-            warn(f"{folder} is the output folder of a corpus, and is passed over: its flows are no clips")
+        if SETTINGS in files and _is_passed_over(Path(folder)):
             folders.clear()
             continue
         seen.add(real)
@@ -123,13 +122,16 @@ def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(folder), [name for name in files if not name.startswith(".")]
 
 
-def is_output(folder: Path) -> bool:
-    """Whether a run of a corpus has begun to write there; a file of that name may be somebody else's."""
+def _is_passed_over(folder: Path) -> bool:
+    """Whether a run of a corpus has begun to write there, which is then said; SETTINGS may be a file of somebody else."""
     try:
         noted = parse_json((folder / SETTINGS).read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(noted, dict) and {"flowgru", "settings"} <= noted.keys()
+    if not isinstance(noted, dict) or not {"flowgru", "settings"} <= noted.keys():
+        return False
+    warn(f"{folder} is the output folder of a corpus, and is passed over: its flows are no clips")
+    return True
 
 
 def _leads_on(folder: Path, top: Path) -> bool:
@@ -160,9 +162,7 @@ def _matches(pattern: str, output: Path) -> list[Path]:
     place = output.resolve()
     matches = {path: path.resolve() for path in map(Path, sorted(glob.glob(pattern, recursive=True)))}
     folders = {above for real in matches.values() for above in (real, *real.parents)}
-    outputs = {folder for folder in folders if folder != place and is_output(folder)}
-    for folder in sorted(outputs):
-        warn(f"{folder} is the output folder of a corpus, and is passed over: its flows are no clips")
+    outputs = [folder for folder in sorted(folders) if folder != place and _is_passed_over(folder)]
     return [path for path, real in matches.items() if not any(map(real.is_relative_to, (place, *outputs)))]
 
 

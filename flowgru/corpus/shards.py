@@ -9,6 +9,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from flowgru.data.formats.flow_arrays import read_npz_arrays
 from flowgru.data.formats.flow_files import half_flow_bytes
 from flowgru.data.formats.flow_formats import FlowFile, cleaned, known_where
 from flowgru.data.video.reader import Frame
-from flowgru.errors import InputFileError, one_line
+from flowgru.errors import InputFileError, RequestError, one_line
 from flowgru.files.bounded import MAX_FILE_BYTES
 from flowgru.files.json_text import parse_json
 
@@ -144,3 +145,12 @@ def _shard_flow(name: str, stored: bytes, facts: dict) -> ShardFlow:
     flow, valid = read_npz_arrays(Path(name), stored)
     known = cleaned(flow) if valid is None else known_where(cleaned(flow), valid)
     return ShardFlow(facts["clip"], int(number[1]), facts["frame"], facts["time"], facts["damaged"], known)
+
+
+def shard_row(line: Sequence[str], path: Path) -> ShardRow:
+    """A line of the index at `path`. RequestError where it names no shard, or no place in it."""
+    clip, shard, at, size = line
+    with suppress(ValueError):
+        if shard_number(shard) is not None:
+            return ShardRow(clip, shard, int(at), int(size))
+    raise RequestError(f"{path}: the row of {clip!r} names no shard, or no place in it: repair it")

@@ -4,8 +4,9 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import atomic_write, descriptor_to_append
@@ -125,6 +126,16 @@ def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
                 f"{path}, row {number} has {len(line)} fields, expected {len(columns)}: repair or remove it"
             )
     return lines[1:]
+
+
+def manifest_row(line: Sequence[str], path: Path) -> ManifestRow:
+    """A line of the manifest at `path` with its numbers. RequestError where they are none."""
+    values: dict[str, Any] = dict(zip(ManifestRow._fields, line, strict=True))
+    with suppress(ValueError):
+        for name in ("frames", "flows", "files", "bytes"):
+            values[name] = int(values[name])
+        return ManifestRow(**{**values, "seconds": float(values["seconds"])})
+    raise RequestError(f"{path}: the row of {line[0]!r} has no numbers where they belong: repair or remove it")
 
 
 def _lines(rows: Iterable[Sequence[object]]) -> bytes:

@@ -45,9 +45,8 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
                     return np.ascontiguousarray(orientation_of(opened).upright(read_16_bit_png(path)))
                 scale_key(opened, header)
             if opened.format == "TGA" and not read_bytes(path, 18)[17] & 0b1111:
-                return rgb_of(
-                    opened.convert("RGB"), str(path)
-                )  # it has no bits of alpha; Pillow says RGBA all the same
+                # It has no bits of alpha; Pillow says RGBA all the same.
+                return rgb_of(opened.convert("RGB"), str(path))
             return rgb_of(ImageOps.exif_transpose(opened), str(path))
 
 

@@ -66,7 +66,8 @@ def estimate_flow(
     where a file cannot be read.
     """
     _require_known(initial_flow, "a flow for each pair")
-    num_pairs = (num_listed(frames) or 1) - 1 or None
+    num_frames = num_listed(frames)
+    num_pairs = num_frames - 1 if num_frames is not None and num_frames > 1 else None
     given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow, num_pairs))
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
