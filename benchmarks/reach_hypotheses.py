@@ -1,11 +1,12 @@
 """What a comparison of configs/reach_study.yaml says of the hypotheses in results/operators_at_reach.md, by the rules there.
 
-python benchmarks/reach_hypotheses.py runs/reach_study [--encoders FOLDER ...] [--ideas FOLDER]
+python benchmarks/reach_hypotheses.py runs/reach_study [--encoders FOLDER ...]
+python benchmarks/reach_hypotheses.py --ideas runs/scan_ideas
 
 Each line is a difference that a rule asks for: the mean over the seeds and half its 95 % interval, in pixels and as a share
 of the mean error of the row that is subtracted. A hypothesis that no rule decides is undecided. --encoders: the folder of a
 comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose rows are
-compared with the study's row without a scan.
+compared with its rows with and without the plain scan.
 """
 
 import math
@@ -173,21 +174,32 @@ def against_encoders(results: Results, other: Results, name: str) -> Iterator[st
         yield f"{name}: {'refuted' if refuted else 'not refuted'}\n    {theirs}\n    in the study: {ours}"
 
 
-def ideas_of(results: Results, other: Results) -> Iterator[Difference]:
-    """What each row of other ideas gives against the study's row without a scan, with the same seeds."""
-    for row in other.rows(REGIME):
-        for measure, data_set, count in ((INSIDE, ZERO, 2), (INSIDE, ZERO, 12), (WHOLE, ZERO, 12), (WHOLE, DIS, 4)):
-            one = other.by_seed(REGIME, row, data_set, count, measure)
-            base = results.by_seed(REGIME, SCAN[1], data_set, count, measure)
-            yield subtracted(f"{row} - {SCAN[1]}, {measure}, {data_set}, {count} refinements", one, base)
+IDEA_MEASURES = ((WHOLE, ZERO, 4), (WHOLE, DIS, 4), (FAST, ZERO, 2), (INSIDE, ZERO, 2), (WHOLE, ZERO, 12))
+
+
+def ideas_of(results: Results) -> Iterator[Difference]:
+    """What each idea, and the plain scan, gives against no scan, and each idea against the plain scan."""
+    for base in reversed(SCAN):
+        for row in results.rows(REGIME):
+            if row not in (base, SCAN[1]):
+                for measure in IDEA_MEASURES:
+                    found = difference(results, (row, base), *measure)
+                    if found.by_seed:
+                        yield found
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--encoders", type=Path, action="append", default=[])
     parser.add_argument("--ideas", type=Path)
     given = parser.parse_args()
+    if (given.folder is None) == (given.ideas is None):
+        parser.error("needs the folder of the study or --ideas and that of the ideas, one of the two")
+    if given.ideas is not None:
+        for each in ideas_of(read_results(given.ideas)):
+            print(each)
+        return
     results = read_results(given.folder)
     something, ground = to_fill(results)
     print(ground)
@@ -199,9 +211,6 @@ def main() -> None:
     for folder in given.encoders:
         for line in against_encoders(results, read_results(folder), folder.name):
             print(line)
-    if given.ideas is not None:
-        for each in ideas_of(results, read_results(given.ideas)):
-            print(each)
 
 
 if __name__ == "__main__":

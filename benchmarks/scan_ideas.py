@@ -1,10 +1,11 @@
 """Other things that a scan over space could carry, as rows of the comparison of configs/reach_study.yaml.
 
 python benchmarks/scan_ideas.py --output runs/scan_ideas --seeds 0 --jobs 2 --compile
-python benchmarks/reach_hypotheses.py runs/reach_study --ideas runs/scan_ideas
+python benchmarks/reach_hypotheses.py --ideas runs/scan_ideas
 
-Each is made of a conv_min_gru of the form "cand", and has as many parameters as the rows of the study. The options are those
-of `flowgru compare`. The folder is another one than the study's: plain `flowgru compare` does not know these rows.
+Each is made of a conv_min_gru of the form "cand", and has as many parameters as the rows of the study. With them the study's
+conv_min_gru and the same without its scan are trained, against which they are held. The options are those of
+`flowgru compare`. The folder is another one than the study's: plain `flowgru compare` does not know these rows.
 """
 
 import json
@@ -110,12 +111,16 @@ IDEAS = [
 ]
 """The rows."""
 
+BESIDE = "conv_min_gru_no_scan", "conv_min_gru"
+"""The study's rows against which they are held, trained anew from the same start."""
+
 
 def words() -> list[str]:
     """The command of the comparison: the study's recipe, and its reference, which is only trained where it is asked for."""
     study = read_value(CONFIG.read_text(encoding="utf-8"))
-    rows = [row for row in study["rows"] if row["name"] == study["reference"]] + IDEAS
-    chosen = [] if "--operators" in sys.argv else ["--operators", ",".join(row["name"] for row in IDEAS)]
+    rows = [row for row in study["rows"] if row["name"] in (study["reference"], *BESIDE)] + IDEAS
+    asked = ",".join([*BESIDE, *(row["name"] for row in IDEAS)])
+    chosen = [] if "--operators" in sys.argv else ["--operators", asked]
     return ["compare", "--config", str(CONFIG), "--rows", json.dumps(rows), *chosen, *sys.argv[1:]]
 
 

@@ -169,9 +169,21 @@ def test_other_encoders_refute_what_they_turn_round(said, tmp_path):
     assert lines[lines.index("b: refuted") + 1] == text
 
 
-def test_an_idea_is_compared_with_the_row_without_a_scan(said, tmp_path):
-    study = write_folder(tmp_path / "a", {("conv_min_gru_no_scan", INSIDE, ZERO, 2): (2.0, 3.0, 4.0)})
-    ideas = write_folder(tmp_path / "b", {}, more=("an_idea",))
-    _, lines = said(study, "--ideas", ideas)
-    text = f"an_idea - conv_min_gru_no_scan, {INSIDE}, {ZERO}, 2 refinements: -2.000 px (-16.7%), 1 seed"
-    assert text in lines
+def test_an_idea_is_compared_with_the_rows_with_and_without_the_plain_scan(said, tmp_path):
+    changes = {
+        ("conv_min_gru_no_scan", WHOLE, ZERO, 4): (2.0, 3.0, 4.0),
+        ("conv_min_gru", WHOLE, ZERO, 4): (1.0, 1.0, 1.0),
+    }
+    _, lines = said("--ideas", write_folder(tmp_path / "a", changes, more=("an_idea",)))
+    text = f"an_idea - conv_min_gru{{}}, {WHOLE}, {ZERO}, 4 refinements: {{}}, 1 seed"
+    without, beside = text.format("_no_scan", "-2.000 px (-16.7%)"), text.format("", "-1.000 px (-9.1%)")
+    assert lines.index(without) < lines.index(beside)
+    assert any(line.startswith("conv_min_gru - conv_min_gru_no_scan, ") for line in lines)
+    assert not any(line.startswith("conv_min_gru_no_scan - ") for line in lines)
+
+
+@pytest.mark.parametrize("words", [(), ("study", "--ideas", "ideas")])
+def test_one_folder_is_read(said, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        said(*words)
+    assert stopped.value.code == 2 and "one of the two" in capsys.readouterr().err

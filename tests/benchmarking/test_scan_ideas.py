@@ -86,7 +86,8 @@ def test_the_ideas_are_rows_under_the_recipe_of_the_study(ideas, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["scan_ideas", "--output", "out", "--seeds", "0"])
     words = ideas.words()
     rows = json.loads(words[words.index("--rows") + 1])
-    assert [row["name"] for row in rows] == ["seq_conv_gru", "longer", *OWN]
-    assert words[words.index("--operators") + 1] == ",".join(["longer", *OWN]) and words[-4:] == sys.argv[1:]
+    trained = ["conv_min_gru_no_scan", "conv_min_gru", "longer", *OWN]
+    assert [row["name"] for row in rows] == ["seq_conv_gru", *trained]
+    assert words[words.index("--operators") + 1] == ",".join(trained) and words[-4:] == sys.argv[1:]
     monkeypatch.setattr(sys, "argv", ["scan_ideas", "--operators", "coarser"])
     assert ideas.words().count("--operators") == 1
