@@ -46,6 +46,7 @@ def evaluate(
         require(value is None or value >= 0, f"--{name}", value, "0 or more")
     require_effect(not settings.report or output is not None, "--report", "without --output")
     require_effect(not worst or output is not None, "--worst", "without --output")
+    require_effect(not overwrite or output is not None, "--overwrite", "without --output")
     from flowgru.evaluation.run import run_evaluation  # imports torch, which --help does without
 
     whole = run_evaluation(

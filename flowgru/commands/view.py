@@ -34,6 +34,7 @@ def view(
         raise RequestError(f"--max-flow is {max_flow}: it must be above 0, in pixels")
     for option, given in (("--format", format), ("--max-flow", max_flow)):
         require_effect(given is None or output is not None, option, "without --output")
+    require_effect(not overwrite or output is not None, "--overwrite", "without --output")
     format = format or "png"
     require_effect(max_flow is None or format == "png", "--max-flow", f"with --format {format}, which has no colours")
     from flowgru.console import say, warn

@@ -69,6 +69,7 @@ class BenchmarkSettings:
         require((self.threads or 1) <= MAX_PROCESSES, "--threads", self.threads, f"{MAX_PROCESSES} or less")
         require(bool(self.correlation), "--correlation", "empty", "one or more, with commas between")
         require(bool(self.precision), "--precision", "empty", "one or more, with commas between")
+        require_effect(not self.overwrite or self.json is not None, "--overwrite", "without --json")
         if self.json is not None and Path(self.json).exists() and not self.overwrite:
             raise RequestError(f"{self.json} exists already: give --overwrite or another --json")
         defaults = {each.name: each.default for each in fields(self)}

@@ -86,6 +86,7 @@ def test_operators_are_listed_with_parameters_and_time_of_a_step(tmp_path, capsy
         ("--operators conv_gro", 2, "there is no 'conv_gro': did you mean 'conv_gru'? known are all, conv_gru, seq_"),
         ("--model nothing.pth --frames 2 --size 16x16", 2, "there is no model file nothing.pth"),
         ("--clip nothing.mp4", 3, "nothing.mp4"),
+        ("--overwrite", 2, "--overwrite has no effect without --json"),
         ("--json {taken}", 2, "exists already: give --overwrite or another --json"),
     ],
 )

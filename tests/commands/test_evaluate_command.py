@@ -219,6 +219,7 @@ def test_results_are_not_overwritten_unasked(middlebury, tmp_path, capsys):
         (["middlebury", "--baseline", "dis", "--warm-start"], 2, "--baseline dis is no model, and has no --warm-start"),
         (["middlebury", "--worst", "-1"], 2, "--worst is -1: it must be 0 or more"),
         (["middlebury", "--worst", "3"], 2, "--worst has no effect without --output; leave it out"),
+        (["middlebury", "--overwrite"], 2, "--overwrite has no effect without --output; leave it out"),
         (["middlebury", "--static", "-1"], 2, "--static is -1: it must be 0 or more"),
         (["middlebury", "--iterations", "0"], 2, "--iterations is 0: it must be 1 or more"),
         (["middlebury", "--baseline", "zero", "--output", ""], 2, "--output is empty"),

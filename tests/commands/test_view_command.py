@@ -117,6 +117,7 @@ def test_a_flow_that_cannot_be_read_is_named_and_the_others_are_shown(path, tmp_
         (["--format", "flo"], "--format has no effect without --output; leave it out"),
         (["--format", "png"], "--format has no effect without --output"),
         (["--max-flow", "3"], "--max-flow has no effect without --output"),
+        (["--overwrite"], "--overwrite has no effect without --output"),
         (
             ["--output", "{0}/out", "--format", "png16", "--max-flow", "3"],
             "--max-flow has no effect with --format png16, which has no colours; leave it out",

@@ -162,6 +162,8 @@ def test_initial_flows_that_have_changed_since_are_said(corpus, videos, tmp_path
         (["videos", "--workers", 0], "--workers is 0: it must be 1 or more"),
         (["videos", "--max-failures", -1], "--max-failures is -1: it must be 0 or more"),
         (["videos", "--bound", 0], "--bound is 0.0: it must be above 0"),
+        (["videos", "--bound", 4], "--bound has no effect where --write has no jpeg; leave it out"),
+        (["videos", "--shard-size", 9], "--shard-size has no effect where --write has no shards; leave it out"),
         (
             ["videos", "--scheduler", "tcp://x:1", "--workers", 2],
             "--scheduler has workers of its own: leave --workers out",
