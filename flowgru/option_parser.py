@@ -38,6 +38,21 @@ class _PlainHelp(DefaultHelpFormatter):
         return _PRINT_CONFIG if "--print_config" in action.option_strings else action.help
 
 
+class _Switch(ActionYesNo):
+    """An option that is true or false, whose errors name it as those of other options do."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            return super().__call__(*args, **kwargs)
+        return _Switch(_yes_prefix=self._yes_prefix, _no_prefix=self._no_prefix, **kwargs)
+
+    def _check_type(self, value: Any) -> Any:
+        try:
+            return super()._check_type(value)
+        except TypeError:
+            raise TypeError(f'Parser key "{self.dest}": Got value: {value}') from None
+
+
 class OptionParser:
     """A parser of jsonargparse with an option for each setting; `types` are their types by their dotted names."""
 
@@ -98,7 +113,7 @@ class OptionParser:
         if usual := default_text(default):
             text = f"{text} (default: {usual})"
         if hint in (bool, bool | None):
-            self.parser.add_argument(option, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
+            self.parser.add_argument(option, action=_Switch(no_prefix="no-"), default=default, help=text)
         else:
             self.parser.add_argument(option, type=kind, default=default, metavar=letters, help=text)
 

@@ -27,6 +27,8 @@ BAD = {
     "validation: [1]\n": "--validation is 1: expected a mapping",
     "seed: 99999999999999999999\n": "--seed is 99999999999999999999: expected at most 2147483647",
     "network: {options: {a: 99999999999999999999}}\n": "--network.options is 99999999999999999999",
+    "compile: maybe\n": "--compile is 'maybe': expected true or false",
+    "network: {texture_gate: 1}\n": "--network.texture-gate is '1': expected true or false",
     "seed: -1\n": "seed is -1: it must be a seed, from 0",
     "data: {seed: -1}\n": "data.seed is -1: it must be a seed",
     "validation: {seed: -7}\n": "validation.seed is -7: it must be a seed",
@@ -217,6 +219,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, command, text, said
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["--compile=true", "--no-compile=1"])
+def test_a_switch_takes_no_value_on_the_command_line(capsys, word):
+    assert main(["train", word]) == 2
+    value = word.partition("=")[2]
+    said = f"error: --compile takes no value, and got '{value}': give --compile or --no-compile"
+    assert capsys.readouterr().err.strip() == said
+
+
 @pytest.mark.parametrize("words", [["--steps", "1e3"], ["--steps=1e3"], ["--steps", "2", "--steps", "1e3"]])
 def test_a_number_is_shown_as_it_was_typed(capsys, words):
     assert main(["train", *words, "--output", "run"]) == 2
@@ -243,6 +253,11 @@ def test_a_list_is_written_with_commas_however_its_option_is_spelled(option, for
         ("corpus", "resize: 0.5\noutput: 2026-11-29", {"resize": "0.5", "output": "2026-11-29"}),
         ("live", "resize: 1\nmax_flow: 5\nport: 80", {"resize": "1", "max_flow": 5.0, "port": 80}),
         ("web", "models: [1, 2.0]", {"models": ("1", "2.0")}),
+        (
+            "live",
+            "resize: 1.0\n<<: [{device: cpu, resize: 2.0}, {device: 007, save: 010}]",
+            {"resize": "1.0", "save": "010"},
+        ),
     ],
 )
 def test_a_number_is_a_text_where_a_text_is_expected(tmp_path, command, text, expected):
@@ -252,6 +267,14 @@ def test_a_number_is_a_text_where_a_text_is_expected(tmp_path, command, text, ex
     parser = TaskParser("flowgru", getattr(importlib.import_module(task.module), task.function))
     settings = parser.parse(words)["settings"]
     assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_a_number_that_begins_with_zero_is_decimal(tmp_path):
+    (tmp_path / "c.yaml").write_text("steps: 010\nvalidation: {iterations: [2, 012]}\nseed: 0x10\n")
+    command = importlib.import_module(COMMANDS["train"].module).train
+    words = ["--config", str(tmp_path / "c.yaml"), "--batch-size", "010", "--output", "o"]
+    config = TaskParser("flowgru train", command).parse(words)["config"]
+    assert (config.steps, config.validation.iterations, config.seed, config.batch_size) == (10, (2, 12), 16, 10)
 
 
 @pytest.mark.parametrize("form", ["config", "word"])

@@ -1,5 +1,6 @@
 """YAML files of settings, looked through before anything in them is expanded."""
 
+import re
 from collections.abc import Collection
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,8 @@ MAX_DEPTH = 50
 """Lists and mappings inside each other."""
 
 _NULL = "tag:yaml.org,2002:null"
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -85,20 +88,38 @@ def check_extent(text: str) -> None:
 def with_texts_of_numbers(text: str, value: Any, names: Collection[str]) -> Any:
     """The value that YAML text stands for, with the text itself in place of each number or date that some settings have.
 
+    PyYAML reads 010 as 8, as YAML 1.1 has it; here it is 10, as in YAML 1.2 and on the command line.
     names: the dotted names of the settings; those of the mappings in a list begin with the name of the list.
     """
-    return _with_texts(value, yaml.compose(text, _Loader), names, "") if names else value
+    return _with_texts(value, yaml.compose(text, _Loader), names, "")
 
 
 def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name: str) -> Any:
     if isinstance(value, dict) and isinstance(node, yaml.MappingNode):
-        inside = {key.value: inner for key, inner in node.value}
+        inside = _entries(node)
         begin = f"{name}." if name else ""
         return {key: _with_texts(inner, inside.get(key), names, f"{begin}{key}") for key, inner in value.items()}
     if isinstance(value, list) and isinstance(node, yaml.SequenceNode):
         return [_with_texts(inner, entry, names, name) for inner, entry in zip(value, node.value, strict=True)]
     is_number = isinstance(value, int | float | date) and not isinstance(value, bool)
-    return node.value if is_number and name in names and isinstance(node, yaml.ScalarNode) else value
+    if not is_number or not isinstance(node, yaml.ScalarNode):
+        return value
+    if name in names:
+        return node.value
+    return int(node.value.replace("_", "")) if re.fullmatch(r"[-+]?0[0-7_]+", node.value) else value
+
+
+def _entries(mapping: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """The nodes of a mapping by their keys, with those of the mappings that << merges into it."""
+    own, merged = dict[str, yaml.Node](), dict[str, yaml.Node]()
+    for key, node in mapping.value:
+        if key.tag == _MERGE:
+            several = node.value if isinstance(node, yaml.SequenceNode) else [node]
+            for each in reversed(several):  # of several the first counts
+                merged |= _entries(each)
+        else:
+            own[key.value] = node
+    return merged | own
 
 
 def _check_keys(root: yaml.Node) -> None:

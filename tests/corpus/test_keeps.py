@@ -17,7 +17,9 @@ from flowgru.errors import InputFileError, MachineError, RequestError
 
 
 def run(clips: Path, output: Path, work=estimate_clip, **settings):
-    options = settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
+    options = (
+        settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
+    )
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options), work=work)
 
 

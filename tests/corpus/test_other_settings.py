@@ -14,7 +14,9 @@ from flowgru.errors import RequestError
 
 def run(clips: Path, output: Path, **settings):
     # A shard of three parts.
-    options = settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
+    options = (
+        settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
+    )
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 
