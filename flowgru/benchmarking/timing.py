@@ -127,8 +127,12 @@ def conditions(
 
 def device_text(device: torch.device) -> str:
     """The device and what its maker calls it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-    return f"{device} ({name})"
+    return f"{device} ({device_name(device)})"
+
+
+def device_name(device: torch.device) -> str:
+    """What its maker calls a device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
 def processor_name() -> str:

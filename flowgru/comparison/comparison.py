@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from flowgru.benchmarking.timing import device_name
 from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
@@ -137,6 +138,9 @@ class Comparison:
             self.config, self.networks, self.folder.path, self.device, self.num_threads
         ):
             self.folder.add(self._for_each_regime(name, measured))
+            for noted in self._noted(name):
+                noted.timed_on = device_name(self.device)
+            self.folder.note()
 
     def _rows(self, folder: str) -> list[tuple[str, str]]:
         """The regimes and rows that share the runs of a folder."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from flowgru.benchmarking.timing import processor_name
+from flowgru.benchmarking.timing import device_name
 from flowgru.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.comparison.plan import PlannedRow
 from flowgru.comparison.record import RowRecord
@@ -52,7 +52,7 @@ def describe(
         )
     machine = {
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }

@@ -32,6 +32,8 @@ class RowRecord:
     """The folder of its trainings, below that of the comparison; rows that are one network share it."""
     steps: int | None = None
     """Number of steps of its trainings; None until they are chosen."""
+    timed_on: str | None = None
+    """What its times were taken on; a later call on another machine may have taken those of other rows only."""
 
 
 @dataclass

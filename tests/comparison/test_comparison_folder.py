@@ -73,6 +73,7 @@ def test_comparison_json_says_what_was_compared_and_on_what(finished_comparison)
     assert row["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert (row["operator"], row["options"], row["hidden_size"], row["steps"]) == ("conv_gru", {}, 80, 2)
     assert about["machine"].keys() == {"torch", "device", "threads", "platform"}
+    assert row["timed_on"] == about["machine"]["device"]
     assert about["zero_flow"]["synthetic"] > 0 and {"command", "commit", "date"} <= about.keys()
 
 

@@ -9,6 +9,7 @@ from comparisons import ITERATIONS, write_comparison
 from test_report import TWO, cells
 
 from flowgru.comparison.measurements import Measurement, read_measurements, write_measurements
+from flowgru.comparison.record import ABOUT
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.report.text import estimate_text
 from flowgru.comparison.results import read_results
@@ -134,3 +135,21 @@ def test_seeds_of_an_earlier_call_count_as_well(tmp_path):
     about["config"]["seeds"] = [7]
     (tmp_path / "comparison.json").write_text(json.dumps(about), "utf-8")
     assert read_results(tmp_path).seeds == [0, 1, 2, 7]
+
+
+def test_times_of_another_machine_say_whose_they_are(tmp_path):
+    """Times may have been taken on another machine than the comparison ran on last, and those of a few rows taken anew."""
+    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",))
+    about = json.loads((tmp_path / ABOUT).read_text())
+    about["machine"]["device"] = "this one"
+    rows = about["rows"]["equal_width"]
+    for row in rows:
+        rows[row] = {**rows[row], "timed_on": "this one"}
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_report(tmp_path)
+    assert "taken on" not in (tmp_path / "report.html").read_text("utf-8")
+    rows[TWO[0]]["timed_on"] = "another"
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_report(tmp_path)
+    said = f"of {TWO[0]} at equal width taken on another; of {TWO[1]} at equal width taken on this one"
+    assert said in (tmp_path / "report.html").read_text("utf-8")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from flowgru.comparison.record import ComparisonRecord
 from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
@@ -65,6 +66,8 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
         yield name, text or "not kept"
     for name, value in _texts(record.machine) if record.machine else [("machine", "not kept")]:
         yield name, value
+    if times := _times(results.record):
+        yield "times", times
     minutes, steps = setting("minutes"), setting("training", "steps")
     if minutes is not None:
         yield "training", f"about {minutes:g} minutes for each network; the steps follow from its speed"
@@ -85,6 +88,18 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
         )
     yield "measured on", joined(results.sets) or "nothing yet"
     yield "all numbers", f"{MEASUREMENTS}, beside this page"
+
+
+def _times(record: ComparisonRecord) -> str | None:
+    """On what the times were taken, unless it is the machine that is named."""
+    by_machine: dict[str, list[str]] = {}
+    for regime, rows in record.rows.items():
+        for row, noted in rows.items():
+            if noted.timed_on is not None:
+                by_machine.setdefault(noted.timed_on, []).append(f"{row} at {regime.replace('_', ' ')}")
+    if by_machine.keys() <= {record.machine.get("device")}:
+        return None
+    return "; ".join(f"of {joined(rows)} taken on {machine}" for machine, rows in by_machine.items())
 
 
 def _how_to_read(results: Results) -> str:
