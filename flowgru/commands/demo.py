@@ -39,7 +39,7 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
 
     folder, clip = Path(output), SAMPLE / "frames"
     picture = folder / "demo.png"
-    replaces = overwrite or (picture.exists() and (Journal(folder).request or {}).get("inputs") == [clip.name])
+    replaces = overwrite or (picture.exists() and (Journal(folder).earlier.request or {}).get("inputs") == [clip.name])
     if picture.exists() and not replaces:
         raise RequestError(f"{picture} exists, and is not a former demo's: give --overwrite or another --output")
     settings = EstimateSettings(output=output, model=model, device=device, video=True, overwrite=replaces)

@@ -15,9 +15,9 @@ from flowgru.data.video.frames import FrameSource, open_frames
 from flowgru.data.video.sources import UnreadableSource
 from flowgru.errors import InputFileError, RequestError, counted, size_text
 from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
+from flowgru.estimation.earlier_run import SAID_OF_CLIP
 from flowgru.estimation.expected_memory import ExpectedMemory
 from flowgru.estimation.geometry import computed_size
-from flowgru.estimation.journal import SAID_OF_CLIP
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import match_settings, open_network, warn_without_gpu
 from flowgru.estimation.outputs import (
@@ -55,7 +55,7 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     for source in sources:
         refuse_clashing_names(source, place.endings, settings.stride)
     if place.finished:
-        flows = counted(place.journal.num_flows, "flow")
+        flows = counted(place.journal.earlier.num_flows, "flow")
         say(f"{place.root} holds the {flows} of this command already; --overwrite computes them anew")
         return 0
     return Estimation(sources, place, settings).run()
@@ -66,7 +66,8 @@ class Estimation:
 
     def __init__(self, sources: Sequence[FrameSource], place: Place, settings: EstimateSettings) -> None:
         self.settings = settings
-        self.sources, self.place, self.journal = sources, place, place.journal
+        self.sources, self.place = sources, place
+        self.journal, self.earlier = place.journal, place.journal.earlier
         self.network = open_network(settings)
         self.device = self.network.device
         warn_without_gpu(settings, self.network)
@@ -107,12 +108,12 @@ class Estimation:
                 remove_leftovers(folder)
             code = self._run(KeptFolders(folders))
             # Where the summary does not say all, only the journal tells an earlier run's files from others.
-            finished = self.is_told or not self.journal.begun
+            finished = self.is_told or not self.earlier.begun
             return code
         finally:
             goes_on = not finished and self.place.has_results()
             self.journal.close(keep=goes_on)
-            num_flows = max(self.journal.num_flows, sum(len(report.flows) for report in self.reports))
+            num_flows = max(self.earlier.num_flows, sum(len(report.flows) for report in self.reports))
             if goes_on and num_flows:
                 warn(
                     f"{counted(num_flows, 'flow')} of this command in {self.place.root}: the same command goes on after them"
@@ -122,15 +123,15 @@ class Estimation:
     def _take_back(self) -> None:
         """Lets a clip go on only from the pair of which it is known what the next one begins at, else from its beginning."""
         for name, folder in zip(self.place.names, self.place.folders, strict=True):
-            if name not in self.journal.done:
-                num_carried, num_there = read_carried(folder, name)[0], len(self.journal.flows.get(name, ()))
-                self.journal.cut(name, num_carried if num_carried <= num_there else 0)
+            if name not in self.earlier.done:
+                num_carried, num_there = read_carried(folder, name)[0], len(self.earlier.flows.get(name, ()))
+                self.earlier.cut(name, num_carried if num_carried <= num_there else 0)
 
     def _run(self, kept: KeptFolders) -> int:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         say(f"{self.settings.model}: {self.way}")
-        num_before, seconds_before = self.journal.num_flows, self.journal.seconds
+        num_before, seconds_before = self.earlier.num_flows, self.earlier.seconds
         if num_before:
             say(f"{self.place.root} holds {counted(num_before, 'flow')} of this command already: going on after them")
         reports, not_reached = self.reports, list[ClipReport]()
@@ -147,7 +148,7 @@ class Estimation:
         if num_flows:
             # An earlier run's flows of a clip that begins anew stay until there are new ones.
             told = {report.clip for report in reports if report.flows}
-            self.is_told = not not_reached and told >= {clip for clip, names in self.journal.begun.items() if names}
+            self.is_told = not not_reached and told >= {clip for clip, names in self.earlier.begun.items() if names}
             write_summary(self.place.root, self._summary(reports), overwrite=self.place.may_replace_summary)
             num_new, seconds = self.num_written, sum(report.seconds for report in reports) - seconds_before
             rate = f" in {seconds:.1f} s ({num_new / seconds:.2f} pairs/s)" if num_new > 0 and seconds > 0 else ""
@@ -182,9 +183,9 @@ class Estimation:
 
     def _is_done(self, report: ClipReport) -> bool:
         """Whether an earlier run has finished a clip; the report then says what that run said of it."""
-        if (said := self.journal.done.get(report.clip)) is None:
+        if (said := self.earlier.done.get(report.clip)) is None:
             return False
-        report.flows = self.journal.flows[report.clip]
+        report.flows = self.earlier.flows[report.clip]
         for name in SAID_OF_CLIP:
             setattr(report, name, said.get(name))
         return True
@@ -193,7 +194,7 @@ class Estimation:
         """What an earlier run has written of the clips that come after one that could not be read."""
         for name, folder in list(zip(self.place.names, self.place.folders, strict=True))[len(self.reports) :]:
             report = ClipReport(name, str(folder))
-            if not self._is_done(report) and (flows := self.journal.flows.get(name)):
+            if not self._is_done(report) and (flows := self.earlier.flows.get(name)):
                 report.flows, report.seconds = flows, float(sum(flow["seconds"] for flow in flows))
                 report.problems.append(f"{name} is not gone on with, because {after} could not be read")
             if report.flows:
@@ -220,7 +221,7 @@ class Estimation:
 
     def _write_flows(self, source: FrameSource, folder: Path, report: ClipReport, kept: KeptFolders) -> None:
         settings = self.settings
-        written = EarlierFlows(folder, self.journal, source.name, report.flows, goes_on=self.matcher.goes_on)
+        written = EarlierFlows(folder, self.earlier, source.name, report.flows, goes_on=self.matcher.goes_on)
         report.seconds = float(sum(flow["seconds"] for flow in written.remaining))
         num_pairs = expected_flows(source, settings)
         num_left = None if num_pairs is None else max(0, num_pairs - len(written.remaining))

@@ -15,8 +15,9 @@ from torch import Tensor
 from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import Frame
+from flowgru.estimation.earlier_run import EarlierRun
+from flowgru.estimation.file_names import CARRIED
 from flowgru.estimation.geometry import occlusion_mask
-from flowgru.estimation.journal import CARRIED, Journal
 from flowgru.estimation.matching.initial_flow import InitialFlow, with_memory
 from flowgru.estimation.stream import PairFlow
 from flowgru.files.atomic import atomic_write
@@ -83,10 +84,12 @@ def _as_array(flow: Float[Tensor, "2 H W"]) -> Float[np.ndarray, "H W 2"]:
 class EarlierFlows:
     """What an earlier run has written of a clip: says of each pair in turn whether its flow is known, see matched_flows."""
 
-    def __init__(self, folder: Path, journal: Journal, clip: str, into: list[dict[str, Any]], *, goes_on: bool) -> None:
+    def __init__(
+        self, folder: Path, earlier: EarlierRun, clip: str, into: list[dict[str, Any]], *, goes_on: bool
+    ) -> None:
         """into: receives what was said of each of them. goes_on: whether a pair begins where the one before has led."""
         self.carried: Sequence[InitialFlow | None] = read_carried(folder, clip)[1] if goes_on else ()
-        self.remaining = deque(journal.flows.get(clip, ()))
+        self.remaining = deque(earlier.flows.get(clip, ()))
         self.into = into
 
     def __call__(self, first: Frame, /) -> Sequence[InitialFlow | None] | None:

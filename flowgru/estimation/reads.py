@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgru.config.estimation import EstimateSettings
 from flowgru.data.video.frames import FrameSource
-from flowgru.estimation.journal import clip_folders
+from flowgru.estimation.file_names import clip_folders
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import is_exported
 from flowgru.model.exported.formats import kept_beside

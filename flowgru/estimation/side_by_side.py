@@ -6,7 +6,7 @@ from pathlib import Path
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
-from flowgru.estimation.journal import video_of_size
+from flowgru.estimation.file_names import video_of_size
 from flowgru.view.arrows import Arrows, legible_arrows
 from flowgru.view.colour_wheel import suggest_max_flow
 from flowgru.view.panels import flow_panel

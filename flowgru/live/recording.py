@@ -8,7 +8,7 @@ from typing import Any
 
 from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.errors import RequestError
-from flowgru.estimation.journal import video_of_size
+from flowgru.estimation.file_names import video_of_size
 from flowgru.files.own_folders import require_writable
 from flowgru.live.settings import LiveSettings
 from flowgru.view.colour_wheel import Picture

@@ -9,7 +9,7 @@ from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.data.formats.images import read_image
 from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.errors import RequestError
-from flowgru.estimation.journal import video_of_size
+from flowgru.estimation.file_names import video_of_size
 from flowgru.view.arrows import legible_arrows
 from flowgru.view.panels import flow_panel
 from flowgru.web.looking import Look, flow_of

@@ -15,7 +15,7 @@ from media import moving_frames, noisy_frames, write_clip
 from flowgru.config.choices import FlowFormat
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.flow_formats import FLOW_FORMATS
-from flowgru.estimation.journal import CARRIED
+from flowgru.estimation.file_names import CARRIED
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.pair_files import read_carried
 
