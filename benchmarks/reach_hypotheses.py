@@ -5,8 +5,8 @@ python benchmarks/reach_hypotheses.py --ideas runs/scan_ideas
 
 Each line is a difference that a rule asks for: the mean over the seeds and half its 95 % interval, in pixels and as a share
 of the mean error of the row that is subtracted. A hypothesis that no rule decides is undecided. --encoders: the folder of a
-comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose rows are
-compared with its rows with and without the plain scan.
+comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose ideas are
+held against its rows with and without the plain scan.
 """
 
 import math
@@ -174,18 +174,18 @@ def against_encoders(results: Results, other: Results, name: str) -> Iterator[st
         yield f"{name}: {'refuted' if refuted else 'not refuted'}\n    {theirs}\n    in the study: {ours}"
 
 
-IDEA_MEASURES = ((WHOLE, ZERO, 4), (WHOLE, DIS, 4), (FAST, ZERO, 2), (INSIDE, ZERO, 2), (WHOLE, ZERO, 12))
+IDEA_MEASURES = ((WHOLE, ZERO, 4), (WHOLE, DIS, 4), (INSIDE, ZERO, 2))
 
 
 def ideas_of(results: Results) -> Iterator[Difference]:
-    """What each idea, and the plain scan, gives against no scan, and each idea against the plain scan."""
-    for base in reversed(SCAN):
-        for row in results.rows(REGIME):
-            if row not in (base, SCAN[1]):
-                for measure in IDEA_MEASURES:
-                    found = difference(results, (row, base), *measure)
-                    if found.by_seed:
-                        yield found
+    """What each idea, and the plain scan, gives against no scan, each idea against the plain scan, and two ideas."""
+    rows = [row for row in results.rows(REGIME) if row not in SCAN]
+    pairs = [(row, SCAN[1]) for row in (SCAN[0], *rows)] + [(row, SCAN[0]) for row in rows]
+    for pair in (*pairs, ("of_the_picture", "longer")):
+        for measure in IDEA_MEASURES:
+            found = difference(results, pair, *measure)
+            if found.by_seed:
+                yield found
 
 
 def main() -> None:
@@ -194,8 +194,8 @@ def main() -> None:
     parser.add_argument("--encoders", type=Path, action="append", default=[])
     parser.add_argument("--ideas", type=Path)
     given = parser.parse_args()
-    if (given.folder is None) == (given.ideas is None):
-        parser.error("needs the folder of the study or --ideas and that of the ideas, one of the two")
+    if (given.folder is None) == (given.ideas is None) or (given.ideas is not None and given.encoders):
+        parser.error("give either the study's folder or --ideas FOLDER; --encoders belongs to the study")
     if given.ideas is not None:
         for each in ideas_of(read_results(given.ideas)):
             print(each)

@@ -116,7 +116,8 @@ BESIDE = "conv_min_gru_no_scan", "conv_min_gru"
 
 
 def words() -> list[str]:
-    """The command of the comparison: the study's recipe, and its reference, which is only trained where it is asked for."""
+    """The command of the comparison: the study's recipe and reference, which is only trained where it is asked for, its rows
+    BESIDE, and the ideas."""
     study = read_value(CONFIG.read_text(encoding="utf-8"))
     rows = [row for row in study["rows"] if row["name"] in (study["reference"], *BESIDE)] + IDEAS
     asked = ",".join([*BESIDE, *(row["name"] for row in IDEAS)])

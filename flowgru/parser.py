@@ -150,8 +150,9 @@ class TaskParser:
             return f"--{option} is {got!r}: expected {expected}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             return self._explain_missing(missing[1].split(", "))
-        if valued := re.match(r"argument (--\S+)/(--no-\S+): ignored explicit argument (.*)", message):
-            return f"{valued[1]} takes no value, and got {valued[3]}: give {valued[1]} or {valued[2]}"
+        if valued := re.match(r"argument (--[^\s/]+)(?:/(--no-\S+))?: ignored explicit argument (.*)", message):
+            either = f"{valued[1]} or {valued[2]}" if valued[2] else f"{valued[1]} alone"
+            return f"{valued[1]} takes no value, and got {valued[3]}: give {either}"
         unknown = re.search(r"unrecognized arguments: (.*)|[Oo]ption '([^']+)' is not accepted", message)
         if not unknown:
             return " ".join(message.split())

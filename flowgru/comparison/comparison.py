@@ -138,8 +138,8 @@ class Comparison:
             self.config, self.networks, self.folder.path, self.device, self.num_threads
         ):
             self.folder.add(self._for_each_regime(name, measured))
-            for noted in self._noted(name):
-                noted.timed_on = device_name(self.device)
+            for regime, row in self._rows(name):
+                self.folder.record.rows[regime][row].timed_on = device_name(self.device)
             self.folder.note()
 
     def _rows(self, folder: str) -> list[tuple[str, str]]:

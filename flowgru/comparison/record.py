@@ -33,7 +33,7 @@ class RowRecord:
     steps: int | None = None
     """Number of steps of its trainings; None until they are chosen."""
     timed_on: str | None = None
-    """What its times were taken on; a later call on another machine may have taken those of other rows only."""
+    """The processor or GPU on which its times were taken, which for another row may be another one; None: not known."""
 
 
 @dataclass

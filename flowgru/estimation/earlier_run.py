@@ -1,4 +1,4 @@
-"""What an earlier run of the same command has left in an output folder, as its journal or its summary says it."""
+"""What an earlier run has left in an output folder, as its journal or its summary says it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -30,7 +30,7 @@ MAX_BYTES = 2**28
 
 
 class EarlierRun:
-    """What an earlier run of the same command has left, as far as this one goes on with it."""
+    """What an earlier run has left in an output folder, as far as this one takes it for written."""
 
     def __init__(self, folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         """lines: of its journal; where there are none, its summary is read."""
@@ -74,7 +74,7 @@ class EarlierRun:
         self.done.pop(clip, None)
 
     def may_replace(self, clip: str, name: str) -> bool:
-        """Whether the files of that pair, or that video, are its own."""
+        """Whether the files of that pair, or that video, are its own, or all that lies there may be replaced."""
         return self.replaces or name in self.begun.get(clip, ())
 
     def lines(self) -> list[dict[str, Any]]:

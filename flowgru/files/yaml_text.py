@@ -19,8 +19,6 @@ MAX_DEPTH = 50
 
 _NULL = "tag:yaml.org,2002:null"
 
-_MERGE = "tag:yaml.org,2002:merge"
-
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,9 +44,10 @@ def check_yaml_file(path: Path) -> dict[str, bool]:
         if not isinstance(root, yaml.MappingNode):
             raise ValueError("expected a mapping, one line `name: value` for each setting")
         _check_keys(root)
+        entries = _entries(root)
     except (ValueError, yaml.YAMLError) as error:
         raise RequestError(f"{path} is no YAML file of settings: {_reason(error)}") from None
-    return {str(key.value): value.tag != _NULL for key, value in root.value}
+    return {name: value.tag != _NULL for name, value in entries.items()}
 
 
 def _reason(error: Exception) -> str:
@@ -88,7 +87,7 @@ def check_extent(text: str) -> None:
 def with_texts_of_numbers(text: str, value: Any, names: Collection[str]) -> Any:
     """The value that YAML text stands for, with the text itself in place of each number or date that some settings have.
 
-    PyYAML reads 010 as 8, as YAML 1.1 has it; here it is 10, as in YAML 1.2 and on the command line.
+    PyYAML reads 010 as 8, as YAML 1.1 has it; here it is 10, as on the command line.
     names: the dotted names of the settings; those of the mappings in a list begin with the name of the list.
     """
     return _with_texts(value, yaml.compose(text, _Loader), names, "")
@@ -106,20 +105,13 @@ def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name
         return value
     if name in names:
         return node.value
-    return int(node.value.replace("_", "")) if re.fullmatch(r"[-+]?0[0-7_]+", node.value) else value
+    return int(node.value) if isinstance(value, int) and re.fullmatch(r"-?0[0-7]+", node.value) else value
 
 
 def _entries(mapping: yaml.MappingNode) -> dict[str, yaml.Node]:
-    """The nodes of a mapping by their keys, with those of the mappings that << merges into it."""
-    own, merged = dict[str, yaml.Node](), dict[str, yaml.Node]()
-    for key, node in mapping.value:
-        if key.tag == _MERGE:
-            several = node.value if isinstance(node, yaml.SequenceNode) else [node]
-            for each in reversed(several):  # of several the first counts
-                merged |= _entries(each)
-        else:
-            own[key.value] = node
-    return merged | own
+    """The nodes of a mapping by their keys, with those of the mappings that << merges into it, as PyYAML merges them."""
+    yaml.constructor.SafeConstructor().flatten_mapping(mapping)
+    return {str(key.value): node for key, node in mapping.value}
 
 
 def _check_keys(root: yaml.Node) -> None:

@@ -182,8 +182,8 @@ def test_an_idea_is_compared_with_the_rows_with_and_without_the_plain_scan(said,
     assert not any(line.startswith("conv_min_gru_no_scan - ") for line in lines)
 
 
-@pytest.mark.parametrize("words", [(), ("study", "--ideas", "ideas")])
+@pytest.mark.parametrize("words", [(), ("study", "--ideas", "ideas"), ("--ideas", "a", "--encoders", "b")])
 def test_one_folder_is_read(said, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         said(*words)
-    assert stopped.value.code == 2 and "one of the two" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "give either the study's folder" in capsys.readouterr().err

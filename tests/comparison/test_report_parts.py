@@ -153,3 +153,8 @@ def test_times_of_another_machine_say_whose_they_are(tmp_path):
     write_report(tmp_path)
     said = f"of {TWO[0]} at equal width taken on another; of {TWO[1]} at equal width taken on this one"
     assert said in (tmp_path / "report.html").read_text("utf-8")
+    assert "taken on another" in (tmp_path / "table.md").read_text("utf-8")
+    del rows[TWO[0]]["timed_on"]
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_report(tmp_path)
+    assert f"of {TWO[0]} at equal width taken on a device not kept;" in (tmp_path / "report.html").read_text("utf-8")

@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tables import csv_rows
@@ -17,9 +18,9 @@ from flowgru.errors import InputFileError, MachineError, RequestError
 
 
 def run(clips: Path, output: Path, work=estimate_clip, **settings):
-    options = (
-        settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
-    )
+    options: dict[str, Any] = {"write": ("score", "half", "shards"), **settings}
+    if "shards" in options["write"]:
+        options.setdefault("shard_size", 0.01)
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options), work=work)
 
 

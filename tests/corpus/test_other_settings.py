@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ from flowgru.errors import RequestError
 
 def run(clips: Path, output: Path, **settings):
     # A shard of three parts.
-    options = (
-        settings if "write" in settings else {"write": ("score", "half", "shards"), "shard_size": 0.01, **settings}
-    )
+    options: dict[str, Any] = {"write": ("score", "half", "shards"), **settings}
+    if "shards" in options["write"]:
+        options.setdefault("shard_size", 0.01)
     return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 

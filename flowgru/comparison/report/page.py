@@ -91,15 +91,16 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
 
 
 def _times(record: ComparisonRecord) -> str | None:
-    """On what the times were taken, unless it is the machine that is named."""
-    by_machine: dict[str, list[str]] = {}
+    """On what the times were taken, unless it is the device that is named, or not known of any."""
+    by_device: dict[str | None, list[str]] = {}
     for regime, rows in record.rows.items():
         for row, noted in rows.items():
-            if noted.timed_on is not None:
-                by_machine.setdefault(noted.timed_on, []).append(f"{row} at {regime.replace('_', ' ')}")
-    if by_machine.keys() <= {record.machine.get("device")}:
+            by_device.setdefault(noted.timed_on, []).append(f"{row} at {regime.replace('_', ' ')}")
+    if by_device.keys() in ({None}, {record.machine.get("device")}):
         return None
-    return "; ".join(f"of {joined(rows)} taken on {machine}" for machine, rows in by_machine.items())
+    return "; ".join(
+        f"of {joined(rows)} taken on {device or 'a device not kept'}" for device, rows in by_device.items()
+    )
 
 
 def _how_to_read(results: Results) -> str:
@@ -140,6 +141,8 @@ def _markdown(results: Results, regimes: list[RegimeReport]) -> str:
         lines += ["|---" + "|---:" * (len(header) - 1) + "|"]
         lines += [_markdown_row([cell[0] if isinstance(cell, tuple) else cell for cell in row]) for row in rows]
         lines += [""]
+    if times := _times(results.record):
+        lines += [_markdown_text(f"Times: {times}."), ""]
     return "\n".join([*lines, _markdown_text(_how_to_read(results)), ""])
 
 
