@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-import yaml
 
 from flowgru.cli import COMMANDS, main
 from flowgru.commands.train import train
-from flowgru.config_file import read_value
 from flowgru.option_texts import LIST, metavar
 from flowgru.parser import TaskParser
 
@@ -233,67 +231,3 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, command, text, said
 def test_a_switch_takes_no_value_on_the_command_line(capsys, word, said):
     assert main(["train", word]) == 2
     assert capsys.readouterr().err == f"error: {said}\n"
-
-
-@pytest.mark.parametrize("words", [["--steps", "1e3"], ["--steps=1e3"], ["--steps", "2", "--steps", "1e3"]])
-def test_a_number_is_shown_as_it_was_typed(capsys, words):
-    assert main(["train", *words, "--output", "run"]) == 2
-    assert capsys.readouterr().err == "error: --steps is '1e3': expected a whole number\n"
-
-
-@pytest.mark.parametrize("option", ["--validation.initial-flows", "--validation.initial_flows"])
-@pytest.mark.parametrize("form", ["{} dis", "{}=dis", "{} dis,zero"])
-def test_a_list_is_written_with_commas_however_its_option_is_spelled(option, form):
-    command = importlib.import_module(COMMANDS["train"].module).train
-    words = ["--output", "o", "--steps", "1", *form.format(option).split()]
-    config = TaskParser("flowgru train", command).parse(words)["config"]
-    assert config.validation.initial_flows == (("dis", "zero") if "zero" in form else ("dis",))
-
-
-@pytest.mark.parametrize(
-    ("command", "text", "expected"),
-    [
-        (
-            "estimate",
-            "resize: 0.50\noutput: 2026_01\nmodel: 007",
-            {"resize": "0.50", "output": "2026_01", "model": "007"},
-        ),
-        ("corpus", "resize: 0.5\noutput: 2026-11-29", {"resize": "0.5", "output": "2026-11-29"}),
-        ("live", "resize: 1\nmax_flow: 5\nport: 80", {"resize": "1", "max_flow": 5.0, "port": 80}),
-        ("web", "models: [1, 2.0]", {"models": ("1", "2.0")}),
-        ("live", "resize: 1.0\n<<: {save: 010, resize: 2.0}", {"resize": "1.0", "save": "010"}),
-        ("live", "<<: [{save: 010}, {resize: 2.0}]", {"resize": "2.0", "save": "010"}),
-    ],
-)
-def test_a_number_is_a_text_where_a_text_is_expected(tmp_path, command, text, expected):
-    (tmp_path / "c.yaml").write_text(text)
-    words = ["a.mp4"] * (command in ("estimate", "corpus")) + ["--config", str(tmp_path / "c.yaml")]
-    task = COMMANDS[command]
-    parser = TaskParser("flowgru", getattr(importlib.import_module(task.module), task.function))
-    settings = parser.parse(words)["settings"]
-    assert {name: getattr(settings, name) for name in expected} == expected
-
-
-def test_a_number_that_begins_with_zero_is_decimal(tmp_path):
-    (tmp_path / "c.yaml").write_text("steps: 010\nvalidation: {iterations: [2, 012]}\nseed: 0x10\n")
-    command = importlib.import_module(COMMANDS["train"].module).train
-    words = ["--config", str(tmp_path / "c.yaml"), "--batch-size", "010", "--output", "o"]
-    config = TaskParser("flowgru train", command).parse(words)["config"]
-    assert (config.steps, config.validation.iterations, config.seed, config.batch_size) == (10, (2, 12), 16, 10)
-
-
-@pytest.mark.parametrize("text", ["<<: [{steps: 5}, {steps: 010}]", "<<: [{steps: 010}, {steps: 5}]"])
-def test_of_merged_mappings_one_counts_for_values_and_their_texts(text):
-    """Which of them does depends on PyYAML's version."""
-    plain = yaml.safe_load(text.replace("010", "10"))
-    assert read_value(text) == plain
-
-
-@pytest.mark.parametrize("form", ["config", "word"])
-def test_a_number_in_an_entry_of_a_list_is_a_text_where_a_text_is_expected(tmp_path, form):
-    entry = "&a {name: 2015, augmentation: {height: 96, width: 128, log2_scale: [0, 1]}, repeats: 2}"
-    (tmp_path / "c.yaml").write_text(f"sets:\n- {entry}\n- *a\n")
-    words = ["--config", str(tmp_path / "c.yaml")] if form == "config" else ["--sets", f"[{entry}, *a]"]
-    command = importlib.import_module(COMMANDS["train"].module).train
-    sets = TaskParser("flowgru train", command).parse([*words, "--output", "o"])["config"].sets
-    assert [(one.name, one.repeats, one.augmentation.height) for one in sets] == 2 * [("2015", 2, 96)]

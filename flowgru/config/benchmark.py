@@ -1,6 +1,6 @@
 """What `flowgru benchmark` measures."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowgru.config.choices import CorrelationMethod, Precision, Preset
@@ -11,6 +11,7 @@ from flowgru.config.require import (
     require_choices,
     require_device,
     require_effect,
+    require_effect_of,
     require_refinements,
 )
 from flowgru.errors import RequestError
@@ -72,11 +73,10 @@ class BenchmarkSettings:
         require_effect(not self.overwrite or self.json is not None, "--overwrite", "without --json")
         if self.json is not None and Path(self.json).exists() and not self.overwrite:
             raise RequestError(f"{self.json} exists already: give --overwrite or another --json")
-        defaults = {each.name: each.default for each in fields(self)}
         cases = ("model", "iterations", "correlation", "precision", "compile", "clip", "frames", "memory")
         for name in cases if self.operators else ("preset",):
             with_or_without = "--operators measures steps alone" if self.operators else "it belongs to --operators"
-            require_effect(getattr(self, name) == defaults[name], f"--{name}", f"here: {with_or_without}")
+            require_effect_of(self, name, False, f"here: {with_or_without}")
         self.height_and_width()
 
     def height_and_width(self) -> tuple[int, int] | None:

@@ -1,12 +1,12 @@
 """What `flowgru corpus` computes of every clip, what it writes, and who does the work."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from flowgru.config.estimation import check_frames, size_to_compute
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import require_effect
+from flowgru.config.require import require_effect_of
 from flowgru.errors import RequestError
 
 Kind = Literal["score", "jpeg", "png16", "half", "shards"]
@@ -58,10 +58,8 @@ class CorpusSettings(ModelSettings):
         for name, value in (("bound", self.bound), ("shard-size", self.shard_size)):
             if not 0 < value < math.inf:
                 raise RequestError(f"--{name} is {value}: it must be above 0")
-        for name, value, kind in (("bound", self.bound, "jpeg"), ("shard_size", self.shard_size, "shards")):
-            usual = next(each.default for each in fields(self) if each.name == name)
-            with_effect = kind in self.write or value == usual
-            require_effect(with_effect, f"--{name.replace('_', '-')}", f"where --write has no {kind}")
+        for name, kind in (("bound", "jpeg"), ("shard_size", "shards")):
+            require_effect_of(self, name, kind in self.write, f"where --write has no {kind}")
         for name, count, least in (("workers", self.workers, 1), ("max-failures", self.max_failures, 0)):
             if count is not None and count < least:
                 raise RequestError(f"--{name} is {count}: it must be {least} or more")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -75,6 +76,12 @@ def require_effect(holds: bool, name: str, where: str) -> None:
     """RequestError that says where a setting changes nothing, unless it holds that it changes something there."""
     if not holds:
         raise RequestError(f"{name} has no effect {where}; leave it out")
+
+
+def require_effect_of(settings: Any, name: str, holds: bool, where: str) -> None:
+    """require_effect for the option of a dataclass' setting; one that has its default, as if it were not given, may stay."""
+    usual = next(each.default for each in fields(settings) if each.name == name)
+    require_effect(holds or getattr(settings, name) == usual, f"--{name.replace('_', '-')}", where)
 
 
 def require_seed(name: str, value: int) -> None:

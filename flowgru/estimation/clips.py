@@ -55,7 +55,7 @@ def estimate_clips(inputs: list[str], settings: EstimateSettings) -> int:
     for source in sources:
         refuse_clashing_names(source, place.endings, settings.stride)
     if place.finished:
-        flows = counted(place.journal.earlier.num_flows, "flow")
+        flows = counted(place.earlier.num_flows, "flow")
         say(f"{place.root} holds the {flows} of this command already; --overwrite computes them anew")
         return 0
     return Estimation(sources, place, settings).run()
@@ -67,7 +67,7 @@ class Estimation:
     def __init__(self, sources: Sequence[FrameSource], place: Place, settings: EstimateSettings) -> None:
         self.settings = settings
         self.sources, self.place = sources, place
-        self.journal, self.earlier = place.journal, place.journal.earlier
+        self.journal, self.earlier = place.journal, place.earlier
         self.network = open_network(settings)
         self.device = self.network.device
         warn_without_gpu(settings, self.network)

@@ -63,10 +63,11 @@ class Place:
         _refuse_places(self.root, self.folders)
         self.request = _request(self.reads, settings)
         self.journal = Journal(self.root, self.folders)
+        self.earlier = self.journal.earlier
         if settings.overwrite:
             self.journal.forget()
         _refuse_discarded(self.journal.discarded, inputs)
-        require_same(self.journal.earlier, self.request)
+        require_same(self.earlier, self.request)
         animated = settings.video_name is not None and Path(self.video).suffix.lower() in PICTURE_SUFFIXES
         pictures = bool(self.endings) or self.extension == ".png" or animated
         for name, folder in zip(["", *self.names], [self.root, *self.folders], strict=True):
@@ -80,12 +81,12 @@ class Place:
     @property
     def finished(self) -> bool:
         """Whether an earlier run has written everything."""
-        return self.journal.earlier.finished and set(self.names) == set(self.journal.earlier.done)
+        return self.earlier.finished and set(self.names) == set(self.earlier.done)
 
     @property
     def may_replace_summary(self) -> bool:
         """Whether a summary that is there is an earlier run's own."""
-        return self.journal.earlier.replaces or self.journal.earlier.request is not None
+        return self.earlier.replaces or self.earlier.request is not None
 
     def has_results(self) -> bool:
         """Whether there are results, of whichever run."""
@@ -100,7 +101,7 @@ class Place:
 
         RequestError where one is there that is not an earlier run's own: it is not noted, so no later run takes it for one.
         """
-        overwrite = self.journal.earlier.may_replace(clip, name)
+        overwrite = self.earlier.may_replace(clip, name)
         if not overwrite:
             for path in [folder / name] if is_video else self.files_of(folder, name):
                 refuse_to_replace(path, overwrite=False)
@@ -124,11 +125,11 @@ class Place:
 
     def _refuse_others(self, clip: str, folder: Path) -> None:
         """RequestError where the folder holds results that are not those of the earlier run of this command."""
-        if self.journal.earlier.replaces or not folder.is_dir():
+        if self.earlier.replaces or not folder.is_dir():
             return
-        begun = self.journal.earlier.begun.get(clip, set())
+        begun = self.earlier.begun.get(clip, set())
         ours = {path.name for name in begun for path in self.files_of(folder, name)}
-        ours |= {SUMMARY} if self.journal.earlier.request is not None else set()
+        ours |= {SUMMARY} if self.earlier.request is not None else set()
         found = [
             file
             for file in self._results(folder)
@@ -140,16 +141,14 @@ class Place:
 
     def _keep_whole(self, clip: str, folder: Path) -> None:
         """Forgets of the earlier run's flows those from the first on whose files are not there any more."""
-        flows = self.journal.earlier.flows.get(clip, [])
+        flows = self.earlier.flows.get(clip, [])
         there = (all(path.is_file() for path in self.files_of(folder, flow["name"])) for flow in flows)
         num_whole = sum(takewhile(bool, there))
-        with_video = self.video in self.journal.earlier.begun.get(clip, ()) and clip in self.journal.earlier.done
-        lost = (
-            with_video and self.journal.earlier.done[clip].get("colour_scale") and not (folder / self.video).is_file()
-        )
+        with_video = self.video in self.earlier.begun.get(clip, ()) and clip in self.earlier.done
+        lost = with_video and self.earlier.done[clip].get("colour_scale") and not (folder / self.video).is_file()
         if num_whole < len(flows) or lost:
-            self.journal.earlier.cut(clip, num_whole)
-            self.journal.earlier.finished = False
+            self.earlier.cut(clip, num_whole)
+            self.earlier.finished = False
 
 
 _FOR_THE_RUN_ALONE = ("output", "overwrite", "on_error", "overlap", "cuda_graph")

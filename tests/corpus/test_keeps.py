@@ -18,6 +18,7 @@ from flowgru.errors import InputFileError, MachineError, RequestError
 
 
 def run(clips: Path, output: Path, work=estimate_clip, **settings):
+    # A shard of three parts.
     options: dict[str, Any] = {"write": ("score", "half", "shards"), **settings}
     if "shards" in options["write"]:
         options.setdefault("shard_size", 0.01)

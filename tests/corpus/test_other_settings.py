@@ -3,22 +3,14 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
+from test_keeps import run
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
 from flowgru.corpus.work import estimate_clip
 from flowgru.errors import RequestError
-
-
-def run(clips: Path, output: Path, **settings):
-    # A shard of three parts.
-    options: dict[str, Any] = {"write": ("score", "half", "shards"), **settings}
-    if "shards" in options["write"]:
-        options.setdefault("shard_size", 0.01)
-    return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tables import csv_rows
+from test_keeps import run
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import driver
@@ -15,12 +16,6 @@ from flowgru.corpus.work import estimate_clip
 from flowgru.errors import InputFileError, MachineError
 
 KINDS = ("score", "half", "shards")
-
-
-def run(clips: Path, output: Path, **settings):
-    # A shard of three parts.
-    options = {"write": KINDS, "shard_size": 0.01, **settings}
-    return driver.run_corpus([str(clips)], CorpusSettings(output=str(output), **options))
 
 
 def content(output: Path) -> dict:

@@ -1,11 +1,11 @@
 """What `flowgru evaluate` measures besides the errors."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 from flowgru.config.evaluation.corruptions import ALL, CORRUPTION_NAMES
 from flowgru.config.model_settings import ModelSettings
-from flowgru.config.require import height_and_width, require, require_effect
+from flowgru.config.require import height_and_width, require, require_effect, require_effect_of
 from flowgru.errors import RequestError, did_you_mean
 
 HORIZONS = (8, 16, 32)
@@ -52,10 +52,8 @@ class MeasureSettings(ModelSettings):
                     f"--corruptions has {name!r}: {did_you_mean(name, known)}known are {', '.join(known)}"
                 )
         require_effect(self.severity is None or bool(self.corruptions), "--severity", "without --corruptions")
-        usual = {field.name: field.default for field in fields(MeasureSettings)}
         for name, needs in (("reach_sizes", "reach"), ("clip_size", "temporal"), ("clip_frames", "temporal")):
-            changed = getattr(self, name) != usual[name]
-            require_effect(getattr(self, needs) or not changed, f"--{name.replace('_', '-')}", f"without --{needs}")
+            require_effect_of(self, name, getattr(self, needs), f"without --{needs}")
         require(len(self.reach_sizes) > 0, "--reach-sizes", "empty", "one size or more, such as 288x512")
         require(HORIZONS[0] < self.clip_frames <= 1000, "--clip-frames", self.clip_frames, f"{HORIZONS[0] + 1} to 1000")
         self.sizes_of_scene()
