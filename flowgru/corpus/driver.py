@@ -14,12 +14,12 @@ import torch
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.console import progress, say, warn
-from flowgru.corpus.folder import SHARDS, WRITTEN, CorpusFolder
+from flowgru.corpus.folder import CorpusFolder
 from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.packing import Packing
 from flowgru.corpus.parquet import remove_parquet, write_parquet
-from flowgru.corpus.staging import num_deaths
-from flowgru.corpus.tables import ManifestRow
+from flowgru.corpus.staging import SHARDS, num_deaths
+from flowgru.corpus.tables import MANIFEST, WRITTEN, ManifestRow
 from flowgru.corpus.tasks import REFUSED, Died, Job, Lost, Outcome, PackTask, Task, Workers
 from flowgru.corpus.work import estimate_clip
 from flowgru.corpus.workers.opening import opened_engine
@@ -206,7 +206,7 @@ class _Run:
         if self.settings.max_failures is not None and num_failed > self.settings.max_failures:
             raise InputFileError(
                 f"{counted(num_failed, 'clip')} could not be read whole, and --max-failures is "
-                f"{self.settings.max_failures}: {self.folder.root / 'manifest.csv'} says why, {said}"
+                f"{self.settings.max_failures}: {self.folder.root / MANIFEST} says why, {said}"
             )
 
     def _keep(self, engine: Workers, clip: Clip, result: Outcome) -> None:

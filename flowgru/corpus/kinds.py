@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus.shards import ShardPart
+from flowgru.corpus.staging import SHARDS
 from flowgru.data.formats.flow_files import write_flow, write_half_flow
 from flowgru.data.formats.flow_formats import FlowFile
 from flowgru.data.formats.grey import read_grey, write_grey
@@ -73,7 +74,7 @@ def open_writer(kind: str, folder: Path, clip: str, settings: CorpusSettings) ->
     """What writes a clip's flows as `kind` into `folder`."""
     if kind == "jpeg":
         return JpegWriter(folder, settings.bound)
-    if kind == "shards":
+    if kind == SHARDS:
         return ShardPart(folder, clip)
     return FileWriter(folder, kind)
 

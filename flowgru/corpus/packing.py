@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowgru.corpus.folder import SHARDS, CorpusFolder
+from flowgru.corpus.folder import CorpusFolder
 from flowgru.corpus.shards import shard_name, shard_number
-from flowgru.corpus.staging import PART, final_place, refusing, remove_part, waiting_parts
+from flowgru.corpus.staging import PART, SHARDS, final_place, refusing, remove_part, waiting_parts
 from flowgru.corpus.tables import ShardRow
 from flowgru.corpus.tasks import Died, Job, Lost, PackTask
 from flowgru.corpus.work import pack_shard

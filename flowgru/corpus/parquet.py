@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from flowgru.corpus.tables import SCORE_COLUMNS
+from flowgru.corpus.tables import SCORE_COLUMNS, SCORES
 from flowgru.files.atomic import atomic_write
 from flowgru.files.own_folders import remove_files
 
@@ -29,7 +29,7 @@ def write_parquet(root: Path) -> Path | None:
 
     types = {name: pa.int64() if name in COUNTS else pa.float64() for name in SCORE_COLUMNS if name != "id"}
     convert = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), **types})
-    text = (root / "scores.csv").read_bytes().decode("utf-8", "surrogateescape")
+    text = (root / SCORES).read_bytes().decode("utf-8", "surrogateescape")
     table = pyarrow.csv.read_csv(pa.BufferReader(text.encode("utf-8", "backslashreplace")), convert_options=convert)
     path = root / NAME
     with atomic_write(path, overwrite=True) as temporary:

@@ -21,6 +21,9 @@ UNFINISHED = ".unfinished"
 PARTS = ".parts"
 PART = "part.tar"
 
+SHARDS = "shards"
+"""The kind of results whose clips wait as parts until a shard is made of them, and the folder of the shards."""
+
 FLUSHED_AT_ONCE = 16
 """Files of a clip that are flushed to the disk at a time."""
 
@@ -30,7 +33,7 @@ FILES_OF_A_TURN = 1024
 
 def final_place(root: Path, kind: str, clip: str) -> Path:
     """The folder of a clip's results of one kind in the end, or until a shard is made of them."""
-    return root / (PARTS if kind == "shards" else kind) / clip
+    return root / (PARTS if kind == SHARDS else kind) / clip
 
 
 def waiting_parts(root: Path) -> list[tuple[str, Path]]:
@@ -41,8 +44,8 @@ def waiting_parts(root: Path) -> list[tuple[str, Path]]:
 
 def remove_part(root: Path, clip: str) -> None:
     """Takes away a part that is in a shard."""
-    refuse_link(final_place(root, "shards", clip), root)
-    shutil.rmtree(final_place(root, "shards", clip), ignore_errors=True)
+    refuse_link(final_place(root, SHARDS, clip), root)
+    shutil.rmtree(final_place(root, SHARDS, clip), ignore_errors=True)
 
 
 class Written(NamedTuple):

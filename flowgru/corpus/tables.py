@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 from flowgru.errors import MachineError, RequestError
 from flowgru.files.atomic import atomic_write, descriptor_to_append
 
+MANIFEST, SCORES, INDEX = "manifest.csv", "scores.csv", "shards.csv"
+
+WRITTEN = ("done", "damaged")
+"""The status of clips of which something is written."""
+
 
 class ManifestRow(NamedTuple):
     """What became of one clip."""
