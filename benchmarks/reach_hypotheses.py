@@ -6,12 +6,13 @@ python benchmarks/reach_hypotheses.py --ideas runs/scan_ideas
 Each line is a difference that a rule asks for: the mean over the seeds and half its 95 % interval, in pixels and as a share
 of the mean error of the row that is subtracted. A hypothesis that no rule decides is undecided. --encoders: the folder of a
 comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose ideas are
-held against its rows with and without the plain scan.
+held against its rows with and without the plain scan, over the seeds of the row without; what other seeds say of an idea
+that was chosen by these stands below, by itself.
 """
 
 import math
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,9 +72,17 @@ def subtracted(text: str, one: dict[int, float], other: dict[int, float]) -> Dif
     return Difference(text, {seed: one[seed] - other[seed] for seed in shared}, base)
 
 
-def difference(results: Results, rows: tuple[str, str], measure: str, data_set: str, count: int) -> Difference:
-    """The first row's error less the second's after `count` refinements."""
-    one, other = (results.by_seed(REGIME, row, data_set, count, measure) for row in rows)
+def difference(
+    results: Results,
+    rows: tuple[str, str],
+    measure: str,
+    data_set: str,
+    count: int,
+    seeds: Callable[[int], bool] = lambda seed: True,
+) -> Difference:
+    """The first row's error less the second's after `count` refinements, over the seeds for which `seeds` holds."""
+    found = (results.by_seed(REGIME, row, data_set, count, measure) for row in rows)
+    one, other = ({seed: error for seed, error in errors.items() if seeds(seed)} for errors in found)
     return subtracted(f"{rows[0]} - {rows[1]}, {measure}, {data_set}, {counted(count, 'refinement')}", one, other)
 
 
@@ -177,15 +186,28 @@ def against_encoders(results: Results, other: Results, name: str) -> Iterator[st
 IDEA_MEASURES = ((WHOLE, ZERO, 4), (WHOLE, DIS, 4), (INSIDE, ZERO, 2))
 
 
-def ideas_of(results: Results) -> Iterator[Difference]:
-    """What each idea, and the plain scan, gives against no scan, each idea against the plain scan, and two ideas."""
+def ideas_of(results: Results) -> Iterator[str]:
+    """What each idea, and the plain scan, gives against no scan, each idea against the plain scan, and two ideas.
+
+    After them, over seeds that the row without a scan does not have: whether an idea is better than the plain scan.
+    """
     rows = [row for row in results.rows(REGIME) if row not in SCAN]
+    choosing = results.by_seed(REGIME, SCAN[1], ZERO, 4, WHOLE).keys()
     pairs = [(row, SCAN[1]) for row in (SCAN[0], *rows)] + [(row, SCAN[0]) for row in rows]
     for pair in (*pairs, ("of_the_picture", "longer")):
         for measure in IDEA_MEASURES:
-            found = difference(results, pair, *measure)
+            found = difference(results, pair, *measure, seeds=lambda seed: seed in choosing)
             if found.by_seed:
-                yield found
+                yield f"{found}"
+    for row in rows:
+        judged = [
+            difference(results, (row, SCAN[0]), *measure, seeds=lambda seed: seed not in choosing)
+            for measure in IDEA_MEASURES
+        ]
+        if judged[0].by_seed:
+            better = judged[0].interval[1] < 0
+            yield f"{row}, by other seeds: {'better' if better else 'not shown to be better'} than {SCAN[0]}"
+            yield from (f"    {each}" for each in judged)
 
 
 def main() -> None:
@@ -197,8 +219,8 @@ def main() -> None:
     if (given.folder is None) == (given.ideas is None) or (given.ideas is not None and given.encoders):
         parser.error("give either the study's folder or --ideas FOLDER; --encoders belongs to the study")
     if given.ideas is not None:
-        for each in ideas_of(read_results(given.ideas)):
-            print(each)
+        for line in ideas_of(read_results(given.ideas)):
+            print(line)
         return
     results = read_results(given.folder)
     something, ground = to_fill(results)

@@ -21,11 +21,11 @@ SLOWEST = {"conv_min_gru": 200.0}
 """Milliseconds of a training step; of every other row 100."""
 
 
-def write_folder(folder, changes, validation=None, *, more=(), seeds=3):
+def write_folder(folder, changes, validation=None, *, more=(), seeds=3, seeds_of=None):
     """A comparison whose errors are 10, 11 and 12 px, by the seed, but for the changes; 20 px more after 1 refinement.
 
     The validation error is 5, 6 and 7 px but for the changes, where a row is read at equal time, and 100 px more elsewhere.
-    more: rows of one seed that the study does not have.
+    more: rows of one seed that the study does not have. seeds_of: rows that have other seeds than that.
     """
     measured = []
     for row in (*ROWS, *more):
@@ -34,8 +34,8 @@ def write_folder(folder, changes, validation=None, *, more=(), seeds=3):
                 REGIME, row, seed, measure, data_set, count, None,
                 10 + seed + 20 * (count == 1) + changes.get((row, measure, data_set, count), (0, 0, 0))[seed],
             )
-            for seed in range(1 if row in more else seeds) for measure in (WHOLE, *PARTS) for data_set in (ZERO, DIS)
-            for count in (1, 2, 4, 12, 32)
+            for seed in (seeds_of or {}).get(row, range(1 if row in more else seeds)) for measure in (WHOLE, *PARTS)
+            for data_set in (ZERO, DIS) for count in (1, 2, 4, 12, 32)
         ]  # fmt: skip
         milliseconds = 5000.0 if row in more else SLOWEST.get(row, 100.0)
         measured.append(Measurement(REGIME, row, None, "ms_per_training_step", "", None, None, milliseconds))
@@ -180,6 +180,20 @@ def test_an_idea_is_compared_with_the_rows_with_and_without_the_plain_scan(said,
     assert lines.index(without) < lines.index(beside)
     assert any(line.startswith("conv_min_gru - conv_min_gru_no_scan, ") for line in lines)
     assert not any(line.startswith("conv_min_gru_no_scan - ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "errors, better", [((-9.0, 0.2, 0.1), "not shown to be better"), ((9.0, -0.2, -0.21), "better")]
+)
+def test_the_seeds_that_chose_an_idea_do_not_judge_it(said, tmp_path, errors, better):
+    changes = {("an_idea", WHOLE, ZERO, 4): errors}
+    seeds = {"an_idea": (0, 1, 2), "conv_min_gru_no_scan": (0,)}
+    _, lines = said("--ideas", write_folder(tmp_path / "a", changes, more=("an_idea",), seeds_of=seeds))
+    text = f"an_idea - conv_min_gru, {WHOLE}, {ZERO}, 4 refinements: "
+    chosen = next(line for line in lines if line.startswith(text))
+    assert chosen.startswith(f"{text}{errors[0]:+.3f} px") and chosen.endswith(", 1 seed")
+    head = lines.index(f"an_idea, by other seeds: {better} than conv_min_gru")
+    assert lines[head + 1].startswith(f"    {text}") and lines[head + 1].endswith(", 2 seeds")
 
 
 @pytest.mark.parametrize("words", [(), ("study", "--ideas", "ideas"), ("--ideas", "a", "--encoders", "b")])
