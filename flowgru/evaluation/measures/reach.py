@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from flowgru.errors import MachineError, RequestError, sides
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import estimated, mean_distance
+from flowgru.evaluation.measures.sweep import Sweep
 from flowgru.evaluation.measures.temporal import NUM_TEXTURES, SEED
 from flowgru.grid import lengths
 from flowgru.model.memory import forget_peak, peak_memory, used_memory
@@ -26,6 +28,7 @@ EDGES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 SPEED = 0.02
 """Typical displacement in the generated scene, as a share of its diagonal."""
 MIB = 2**20
+SCENE = "generated scene"
 
 
 class ReachBins:
@@ -89,22 +92,46 @@ def reach_section(bins: Sequence[ReachBins], sweep: MeasuredTable | None, notes:
     return Section("--reach", "Reach", tables, charts if curves else charts[1:], notes)
 
 
+class SceneRow(NamedTuple):
+    """The scene at one size, as a line of reach_sizes.csv."""
+
+    size: str
+    true_flow: float
+    epe: float | None = None
+    """This and what follows are None where memory does not suffice, or where the model refuses the size."""
+    epe_relative: float | None = None
+    seconds: float | None = None
+    memory: float | None = None
+
+
+def kinds_of_scene(sizes: Sequence[tuple[int, int]]) -> list[str]:
+    """What a sweep calls the scene at each size. The largest one makes the scene: with another it is another scene."""
+    largest = max(sizes, key=lambda size: size[0] * size[1])
+    return [f"{sides(size)} of {sides(largest)}" for size in sizes]
+
+
 def measure_sizes(
-    estimator: Estimator, device: torch.device, sizes: Sequence[tuple[int, int]]
+    estimator: Estimator, device: torch.device, sizes: Sequence[tuple[int, int]], sweep: Sweep
 ) -> tuple[MeasuredTable, list[str]]:
-    """One generated scene at every size, the smallest first, each with its exact flow; and why the model refused a size."""
-    rows: list[list[Value]] = []
-    refused: dict[str, str] = {}
-    with progress("generated scene", len(sizes), "sizes") as advance:
-        pairs = scene_pairs(sizes)
-        *_, first_memory = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
-        for pair in pairs:
-            *numbers, memory = _measured(estimator, device, pair, refused)
-            # What the first use has taken and kept, a second one of that size does not take again.
-            if pair is pairs[0] and first_memory is not None and memory is not None:
-                memory = max(memory, first_memory)
-            rows.append([*numbers, memory])
-            advance()
+    """One generated scene at every size, the smallest first, each with its exact flow; and why the model refused a size.
+
+    What `sweep` holds of an earlier run is not done again.
+    """
+    kinds, refused = kinds_of_scene(sizes), dict[str, str]()
+    rows = {kind: row for kind in kinds if (row := _found(kind, sweep)) is not None}
+    if missing := [place for place, kind in enumerate(kinds) if kind not in rows]:
+        with progress(SCENE, len(missing), "sizes") as advance:
+            pairs = scene_pairs(sizes)
+            first = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
+            for place in missing:
+                row = _measured(estimator, device, pairs[place], refused)
+                # What the first use has taken and kept, a second one of that size does not take again.
+                if place == 0 and first.memory is not None and row.memory is not None:
+                    row = row._replace(memory=max(row.memory, first.memory))
+                rows[kinds[place]] = row
+                if row.epe is not None:
+                    sweep.add(SCENE, 0, kinds[place], row._asdict())
+                advance()
     says = (
         "One generated scene at several sizes, each with its exact flow. true_flow is the mean length of that flow; epe the "
         "mean end-point error over all pixels, and epe_relative its share of the mean length. seconds are those of one "
@@ -116,7 +143,7 @@ def measure_sizes(
         Column("seconds", "s"), Column("memory", "MiB"),
     ]  # fmt: skip
     notes = [f"The scene of {size} px is left out: {reason}" for size, reason in refused.items()]
-    return MeasuredTable("reach_sizes", says, columns, rows), notes
+    return MeasuredTable("reach_sizes", says, columns, [[*rows[kind]] for kind in kinds]), notes
 
 
 def scene_pairs(sizes: Sequence[tuple[int, int]]) -> list[FlowSample]:
@@ -143,10 +170,8 @@ def _smaller(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return (F.interpolate(picture[None], size, mode="area")[0] * 255).round() / 255
 
 
-def _measured(
-    estimator: Estimator, device: torch.device, pair: FlowSample, refused: dict[str, str]
-) -> tuple[str, float, float | None, float | None, float | None, float | None]:
-    """A line of the table; its error and what follows are None where memory does not suffice, or the model has `refused`."""
+def _measured(estimator: Estimator, device: torch.device, pair: FlowSample, refused: dict[str, str]) -> SceneRow:
+    """`refused` takes the reason where the model refuses the size."""
     length = float(lengths(pair.flow.double()).mean())
     try:
         forget_peak(device)
@@ -155,8 +180,18 @@ def _measured(
         seconds, rise = time.perf_counter() - began, peak_memory(device) - before
     except RequestError as error:
         refused[pair.name] = str(error)
-        return pair.name, length, None, None, None, None
+        return SceneRow(pair.name, length)
     except (MachineError, MemoryError):
-        return pair.name, length, None, None, None, None
+        return SceneRow(pair.name, length)
     error = mean_distance(flow, pair.flow)
-    return pair.name, length, error, 100 * error / length if length else None, seconds, rise / MIB
+    return SceneRow(pair.name, length, error, 100 * error / length if length else None, seconds, rise / MIB)
+
+
+def _found(kind: str, sweep: Sweep) -> SceneRow | None:
+    row = sweep.find(SCENE, 0, kind)
+    if row is None or row.keys() != {*SceneRow._fields}:
+        return None
+    numbers = {name: row[name] for name in SceneRow._fields[1:]}
+    if not all(isinstance(number, int | float) for number in numbers.values()):  # no sweep has left such a row
+        return None
+    return SceneRow(str(row["size"]), **numbers)

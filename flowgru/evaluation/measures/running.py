@@ -12,11 +12,11 @@ from flowgru.config.way import Way
 from flowgru.console import say
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.sets.opening import FlowPairs
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 from flowgru.estimation.reads import content_digest, weights_beside
 from flowgru.evaluation.evaluate import Estimator
 from flowgru.evaluation.measures.corrupted import CLEAN, measure_corruptions
-from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, reach_section
+from flowgru.evaluation.measures.reach import ReachBins, kinds_of_scene, measure_sizes, reach_section
 from flowgru.evaluation.measures.seconds import Timed, time_clip, time_section
 from flowgru.evaluation.measures.sections import Section
 from flowgru.evaluation.measures.subjects import Subject
@@ -85,7 +85,7 @@ def measure_further(
     if settings.reach:
         scene, notes = None, ["The scene at several sizes is left out: --flows holds flows of the data alone."]
         if estimator is not None:
-            scene, notes = measure_sizes(estimator, device, settings.sizes_of_scene())
+            scene, notes = measure_sizes(estimator, device, settings.sizes_of_scene(), sweep)
         sections.append(reach_section(gathered.bins, scene, notes))
     if settings.time:
         clips = [
@@ -106,8 +106,8 @@ def open_sweep(
     *,
     overwrite: bool,
 ) -> Sweep:
-    """Where the measurements under corruptions are kept while they are made; says so where an earlier run goes on."""
-    if folder is None or not settings.corruptions:
+    """Where measurements that take long are kept while they are made; says so where an earlier run goes on."""
+    if folder is None or not (settings.corruptions or settings.reach):
         return Sweep()
     model, given = Path(settings.model), None if settings.flow_folder is None else Path(settings.flow_folder)
     request = {
@@ -119,9 +119,10 @@ def open_sweep(
         "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
         "initial flows": None if given is None else _stamp(_flow_files(given)),
     }
-    sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions()), overwrite=overwrite)
+    sizes = kinds_of_scene(settings.sizes_of_scene()) if settings.reach else []
+    sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions(), *sizes), overwrite=overwrite)
     if sweep.num_known:
-        say(f"{folder}: goes on with {sweep.num_known} measurements under corruptions of an interrupted run")
+        say(f"{folder}: goes on with {counted(sweep.num_known, 'measurement')} of an interrupted run")
     return sweep
 
 

@@ -102,12 +102,13 @@ def time_section(
             )
     says = (
         "Seconds of a pair without reading it: wall seconds as a clock on the wall shows them, and cpu seconds, which the "
-        "processor's cores had together. The first pair of each set is left out where there are others."
+        "processor's cores had together. The first pair of each set is left out where there are others. threads are "
+        "PyTorch's, or OpenCV's for a classical method; opencv_threads are OpenCV's where it has a part in the way."
     )
     columns = [
         Column("set"), Column("pairs"), Column("size", "px"), Column("wall_median", "s"), Column("wall_mean", "s"),
         Column("cpu_mean", "s"), Column("threads"), Column("precision"), Column("iterations"), Column("initial_flow"),
-        Column("correlation"), Column("device"), Column("way"),
+        Column("correlation"), Column("device"), Column("way"), Column("opencv_threads"),
     ]  # fmt: skip
     return Section("--time", "Seconds of a pair", [MeasuredTable("time", says, columns, rows)], notes=notes)
 
@@ -115,7 +116,7 @@ def time_section(
 def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network: PairNetwork | None) -> list[Value]:
     """What the seconds depend on; of a method that is no network there is not all of it."""
     if way is None or network is None:
-        return [num_threads(), None, None, None, None, str(timed.device), None]
+        return [num_threads(), None, None, None, None, str(timed.device), None, num_threads()]
     correlation = network.plan.correlation
     if correlation == "auto" and settings.rows_and_columns() == (1, 1):
         height, width = statistics.median_low(timed.sizes)
@@ -124,4 +125,14 @@ def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network:
         with torch.no_grad():
             correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"
     threads = torch.get_num_threads()
-    return [threads, settings.precision, way.iterations, way.initial_flow, correlation, str(timed.device), str(way)]
+    opencv_threads = num_threads() if way.initial_flow == "dis" or way.polish else None
+    conditions = [
+        threads,
+        settings.precision,
+        way.iterations,
+        way.initial_flow,
+        correlation,
+        str(timed.device),
+        str(way),
+    ]
+    return [*conditions, opencv_threads]

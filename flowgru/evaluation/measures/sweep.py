@@ -1,7 +1,8 @@
 """What a long sweep has measured so far, in a file, so that the same command goes on after an interruption.
 
     {"request": {...}}                                                  the first line: what was asked for
-    {"data": "kitti2015", "index": 3, "kind": "fog", "row": {...}}      one measurement
+    {"data": "kitti2015", "index": 3, "kind": "fog", "row": {...}}      a pair under a corruption
+    {"data": "generated scene", "index": 0, "kind": "288x512 of 576x1024", "row": {...}}    a scene at one of its sizes
 
 A number that is not finite stands there as Python writes it, NaN or Infinity. The file is gone once the results are written.
 """
@@ -16,8 +17,8 @@ from flowgru.errors import RequestError, counted
 from flowgru.files.json_text import parse_json
 from flowgru.files.line_journal import LineJournal
 
-JOURNAL = "corruptions.jsonl"
-LOCK = "corruptions.lock"
+JOURNAL = "sweep.jsonl"
+LOCK = "sweep.lock"
 MAX_BYTES = 2**30
 """A journal of a million measurements has less."""
 

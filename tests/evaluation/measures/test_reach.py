@@ -9,11 +9,13 @@ from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
+from flowgru.data.classical import num_threads
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimate
 from flowgru.evaluation.measures import seconds
 from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, scene_pairs
+from flowgru.evaluation.measures.sweep import Sweep
 from flowgru.model.flow_network import FlowNetwork
 
 
@@ -75,7 +77,7 @@ def test_a_size_that_the_model_refuses_is_a_dash_and_the_others_are_measured():
             raise RequestError("the file takes pictures of up to 64 px")
         return Estimate(torch.zeros(1, 2, *first.shape[-2:]))
 
-    table, notes = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)])
+    table, notes = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)], Sweep())
     assert table.rows[0][2] is not None and table.rows[1][0] == "96x128" and table.rows[1][2:] == [None] * 4
     assert notes == ["The scene of 96x128 px is left out: the file takes pictures of up to 64 px"]
 
@@ -109,8 +111,15 @@ def test_the_seconds_of_a_network_say_what_they_depend_on(monkeypatch):
     network, way = FlowNetwork(NetworkConfig()), Way(5, "dis", 1, scales=2)
     timed = timed_pairs(monkeypatch, [None, None])
     section = seconds.time_section([("made", timed)], ModelSettings(precision="bf16"), way, network)
-    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way)]
-    assert section.tables[0].rows[0][6:] == conditions and len(section.tables[0].columns) == 13
+    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way), num_threads()]
+    assert section.tables[0].rows[0][6:] == conditions and len(section.tables[0].columns) == 14
+
+
+@pytest.mark.parametrize("way, has_part", [(Way(5), False), (Way(5, polish=True), True), (Way(5, "given"), False)])
+def test_the_threads_of_opencv_are_said_where_it_has_a_part(monkeypatch, way, has_part):
+    timed = timed_pairs(monkeypatch, [None, None])
+    section = seconds.time_section([("made", timed)], ModelSettings(), way, FlowNetwork(NetworkConfig()))
+    assert section.tables[0].rows[0][-1] == (num_threads() if has_part else None)
 
 
 @pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])

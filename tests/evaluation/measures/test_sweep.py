@@ -1,12 +1,14 @@
-"""A sweep of corruptions that was interrupted goes on, with what it was begun with and nothing else."""
+"""A sweep of corruptions, or of a scene's sizes, that was interrupted goes on, with what it was begun with alone."""
 
 import numpy as np
 import pytest
 from estimates import corruption_rows, evaluate, only_error
+from tables import csv_rows
 
 from flowgru.data.corruptions.pairs import corrupt_pair
 from flowgru.data.formats.flow_files import write_flow
-from flowgru.evaluation.measures import corrupted, results, running
+from flowgru.evaluation.measures import corrupted, reach, results, running
+from flowgru.evaluation.measures.reach import SceneRow
 from flowgru.evaluation.measures.sweep import Sweep
 
 
@@ -38,11 +40,11 @@ def test_an_interrupted_sweep_goes_on(pairs, tmp_path, monkeypatch, capsys):
     assert evaluate(*words, out) == 130
     said = capsys.readouterr().err.splitlines()
     assert said[-2:] == [
-        f"{out}/corruptions.jsonl keeps 6 measurements: the same command goes on with them",
+        f"{out}/sweep.jsonl keeps 6 measurements: the same command goes on with them",
         "stopped by Ctrl-C",
     ]
-    assert [path.name for path in out.iterdir()] == ["corruptions.jsonl"]
-    with (out / "corruptions.jsonl").open("a") as file:
+    assert [path.name for path in out.iterdir()] == ["sweep.jsonl"]
+    with (out / "sweep.jsonl").open("a") as file:
         file.write('{"data": "pairs.csv", "ind')  # what is killed while it writes leaves half a line
     made = interrupted(monkeypatch, 100)
     capsys.readouterr()
@@ -50,7 +52,7 @@ def test_an_interrupted_sweep_goes_on(pairs, tmp_path, monkeypatch, capsys):
     assert made == ["rain", "jpeg"]
     assert "goes on with 6 measurements" in capsys.readouterr().out
     assert (out / "corruptions.csv").read_text() == (tmp_path / "whole/corruptions.csv").read_text()
-    assert not (out / "corruptions.jsonl").exists() and not (out / "corruptions.lock").exists()
+    assert not (out / "sweep.jsonl").exists() and not (out / "sweep.lock").exists()
 
 
 def test_names_that_read_like_numbers_are_names_after_an_interruption_too(pairs, tmp_path, monkeypatch):
@@ -75,7 +77,7 @@ def test_what_is_not_known_is_not_known_after_an_interruption_either(frames, tmp
     assert evaluate(*words, tmp_path / "whole") == 0
     interrupted(monkeypatch, 1)
     assert evaluate(*words, tmp_path / "out") == 130
-    journal = tmp_path / "out/corruptions.jsonl"
+    journal = tmp_path / "out/sweep.jsonl"
     assert journal.read_text().count("NaN") == 3
     journal.write_text(journal.read_text().replace("NaN", stored))
     made = interrupted(monkeypatch, 100)
@@ -136,7 +138,7 @@ def test_a_sweep_does_not_go_on_with_other_weights_of_one_name(pairs, tmp_path, 
 @pytest.mark.parametrize("is_link", [False, True])
 def test_a_file_in_the_journals_place_that_no_sweep_has_left_stays(pairs, tmp_path, capsys, is_link):
     words = (pairs, "--baseline", "zero", "--corruptions", "fog", "--output", tmp_path / "out")
-    journal = tmp_path / "out/corruptions.jsonl"
+    journal = tmp_path / "out/sweep.jsonl"
     journal.parent.mkdir()
     mine = tmp_path / "mine.jsonl" if is_link else journal
     mine.write_text('{"fog": "mine"}\n')
@@ -153,16 +155,63 @@ def test_a_sweep_of_fewer_corruptions_takes_nothing_away(pairs, tmp_path, monkey
     interrupted(monkeypatch, 3)
     assert evaluate(*words, "fog,rain,jpeg") == 130
     interrupted(monkeypatch, 100)
-    kept = (out / "corruptions.jsonl").read_text()
+    kept = (out / "sweep.jsonl").read_text()
     capsys.readouterr()
     assert evaluate(*words, "fog") == 2
     said = capsys.readouterr().err
     assert "interrupted sweep that has measured rain, jpeg too" in said and len(said.splitlines()) == 1
-    assert (out / "corruptions.jsonl").read_text() == kept
+    assert (out / "sweep.jsonl").read_text() == kept
     made = interrupted(monkeypatch, 100)
     assert evaluate(*words, "fog,rain,jpeg,contrast") == 0
     assert sorted(made) == ["contrast", "contrast", "fog", "jpeg", "rain"]
     assert {row["corruption"] for row in corruption_rows(out)} == {"none", "fog", "rain", "jpeg", "contrast"}
+
+
+def interrupted_scene(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Ctrl-C in the place of a size of the generated scene, after so many; gives the sizes that were measured."""
+    made: list[str] = []
+
+    def measured(estimator, device, pair, refused):
+        if len(made) == after:
+            raise KeyboardInterrupt
+        made.append(pair.name)
+        return SceneRow(pair.name, 2.0, float(len(made)), 50.0, 0.25, 1.0)
+
+    monkeypatch.setattr(reach, "_measured", measured)
+    return made
+
+
+def test_an_interrupted_scene_goes_on_with_the_sizes_that_are_left(pairs, tmp_path, monkeypatch, capsys):
+    words = (
+        pairs,
+        "--baseline",
+        "zero",
+        "--reach",
+        "--reach-sizes",
+        "48x64,96x128,32x32",
+        "--output",
+        tmp_path / "out",
+    )
+    interrupted_scene(monkeypatch, 3)  # the first one's first use is not counted
+    assert evaluate(*words) == 130
+    made = interrupted_scene(monkeypatch, 100)
+    capsys.readouterr()
+    assert evaluate(*words) == 0
+    assert made == ["32x32", "96x128"] and "goes on with 2 measurements" in capsys.readouterr().out
+    rows = csv_rows(tmp_path / "out/reach_sizes.csv")
+    assert [(row["size"], row["epe"]) for row in rows] == [("32x32", "2.0"), ("48x64", "3.0"), ("96x128", "2.0")]
+    assert not (tmp_path / "out/sweep.jsonl").exists()
+
+
+def test_a_scene_of_another_largest_size_is_another_scene(pairs, tmp_path, monkeypatch, capsys):
+    words = (pairs, "--baseline", "zero", "--reach", "--output", tmp_path / "out", "--reach-sizes")
+    interrupted_scene(monkeypatch, 2)
+    assert evaluate(*words, "32x32,48x64") == 130
+    made = interrupted_scene(monkeypatch, 100)
+    capsys.readouterr()
+    assert evaluate(*words, "32x32,96x128") == 2
+    assert "interrupted sweep that has measured 32x32 of 48x64 too" in only_error(capsys) and not made
+    assert evaluate(*words, "16x16,32x32,48x64") == 0 and made == ["16x16", "16x16", "48x64"]
 
 
 def test_a_sweep_that_has_measured_nothing_is_no_hindrance(tmp_path):
