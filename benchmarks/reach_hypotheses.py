@@ -6,8 +6,8 @@ python benchmarks/reach_hypotheses.py --ideas runs/scan_ideas
 Each line is a difference that a rule asks for: the mean over the seeds and half its 95 % interval, in pixels and as a share
 of the mean error of the row that is subtracted. A hypothesis that no rule decides is undecided. --encoders: the folder of a
 comparison that began with other encoders, held against the study. --ideas: that of benchmarks/scan_ideas.py, whose ideas are
-held against its rows with and without the plain scan, over the seeds of the row without; what other seeds say of an idea
-that was chosen by these stands below, by itself.
+held against its rows with and without the plain scan, over the seeds of the row without; what three seeds say of an idea
+that did not choose it stands below, by itself.
 """
 
 import math
@@ -189,7 +189,8 @@ IDEA_MEASURES = ((WHOLE, ZERO, 4), (WHOLE, DIS, 4), (INSIDE, ZERO, 2))
 def ideas_of(results: Results) -> Iterator[str]:
     """What each idea, and the plain scan, gives against no scan, each idea against the plain scan, and two ideas.
 
-    After them, over seeds that the row without a scan does not have: whether an idea is better than the plain scan.
+    After them, over the seeds that the row without a scan does not have, and that did not choose an idea: whether it is
+    better than the plain scan.
     """
     rows = [row for row in results.rows(REGIME) if row not in SCAN]
     choosing = results.by_seed(REGIME, SCAN[1], ZERO, 4, WHOLE).keys()
@@ -204,9 +205,10 @@ def ideas_of(results: Results) -> Iterator[str]:
             difference(results, (row, SCAN[0]), *measure, seeds=lambda seed: seed not in choosing)
             for measure in IDEA_MEASURES
         ]
-        if judged[0].by_seed:
-            better = judged[0].interval[1] < 0
-            yield f"{row}, by other seeds: {'better' if better else 'not shown to be better'} than {SCAN[0]}"
+        if num_seeds := len(judged[0].by_seed):
+            said = f"{'better' if judged[0].interval[1] < 0 else 'not shown to be better'} than {SCAN[0]}"
+            said = said if num_seeds >= 3 else f"not decided yet, {num_seeds} of 3 seeds"
+            yield f"{row}, by seeds that did not choose it: {said}"
             yield from (f"    {each}" for each in judged)
 
 

@@ -58,7 +58,7 @@ def take_back(
         and (packed is None or row.id in packed)
         and _measured(root, kinds, row.id) == (row.files, row.bytes)
     }
-    changed = _with_other_initial_flows(clips, kept, fingerprint)
+    changed = _begun_otherwise(clips, kept, fingerprint)
     refuse_shared_folders(kept.keys() | asked)
     _warn_of_other_paths(clips, kept)
     if changed:
@@ -86,10 +86,10 @@ def take_back(
     return EarlierRun(kept, shard_rows)
 
 
-def _with_other_initial_flows(
+def _begun_otherwise(
     clips: Iterable[Clip], kept: Mapping[str, ManifestRow], fingerprint: Callable[[Clip], str]
 ) -> list[str]:
-    """The clips whose initial flows are others than when they were done. RequestError where their frames are others."""
+    """The clips that were done from other initial flows than theirs are now. RequestError where it was other frames."""
     changed = []
     for clip in clips:
         if (row := kept.get(clip.id)) is None:

@@ -60,11 +60,9 @@ def _found(subject: Subject, index: int, name: str, sweep: Sweep) -> CorruptedPa
     row = sweep.find(subject.label, index, name)
     if row is None or row.keys() != {*CorruptedPair._fields}:
         return None
-    try:  # of numbers that are not finite, earlier releases kept texts
-        numbers: dict[str, Any] = {field: float(row[field]) for field in ("distance", "epe_per_image")}
-    except (TypeError, ValueError):  # no sweep has left such a row
+    if not all(isinstance(row[name], int | float) for name in ("distance", "epe_per_image")):  # no sweep has left that
         return None
-    return CorruptedPair(**row | numbers)
+    return CorruptedPair(**row)
 
 
 def _rows(subject: Subject, pair: Pair, names: Sequence[str], severity: int) -> Iterator[CorruptedPair]:

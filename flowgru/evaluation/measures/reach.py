@@ -107,7 +107,7 @@ class SceneRow(NamedTuple):
 def kinds_of_scene(sizes: Sequence[tuple[int, int]]) -> list[str]:
     """What a sweep calls the scene at each size. The largest one makes the scene: with another it is another scene."""
     largest = max(sizes, key=lambda size: size[0] * size[1])
-    return [f"{sides(size)} of {sides(largest)}" for size in sizes]
+    return [f"the scene of {sides(largest)} at {sides(size)}" for size in sizes]
 
 
 def measure_sizes(
@@ -125,7 +125,8 @@ def measure_sizes(
             first = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
             for place in missing:
                 row = _measured(estimator, device, pairs[place], refused)
-                # What the first use has taken and kept, a second one of that size does not take again.
+                # What the first use has taken and kept, a second one of that size does not take again. Of the sizes between,
+                # which an earlier run has measured, nothing is kept here: what comes after them may take more than there.
                 if place == 0 and first.memory is not None and row.memory is not None:
                     row = row._replace(memory=max(row.memory, first.memory))
                 rows[kinds[place]] = row

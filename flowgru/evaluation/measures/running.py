@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from flowgru.benchmarking.timing import device_name
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.way import Way
 from flowgru.console import say
+from flowgru.data.classical import num_threads
 from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.sets.opening import FlowPairs
 from flowgru.errors import RequestError, counted
@@ -103,11 +105,17 @@ def open_sweep(
     subjects: Sequence[Subject],
     method: Mapping[str, Any],
     folder: Path | None,
+    device: torch.device,
     *,
+    generates: bool,
     overwrite: bool,
 ) -> Sweep:
-    """Where measurements that take long are kept while they are made; says so where an earlier run goes on."""
-    if folder is None or not (settings.corruptions or settings.reach):
+    """Where measurements that take long are kept while they are made; says so where an earlier run goes on.
+
+    generates: generated pairs can be estimated, and not read from files alone.
+    """
+    sizes = kinds_of_scene(settings.sizes_of_scene()) if settings.reach and generates else []
+    if folder is None or not (settings.corruptions or sizes):
         return Sweep()
     model, given = Path(settings.model), None if settings.flow_folder is None else Path(settings.flow_folder)
     request = {
@@ -118,12 +126,23 @@ def open_sweep(
         "severity": settings.severity or 2,
         "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
         "initial flows": None if given is None else _stamp(_flow_files(given)),
+        **(_conditions_of_seconds(settings, device) if sizes else {}),
     }
-    sizes = kinds_of_scene(settings.sizes_of_scene()) if settings.reach else []
-    sweep = Sweep(folder, request, (CLEAN, *settings.names_of_corruptions(), *sizes), overwrite=overwrite)
+    kinds = [*([CLEAN, *settings.names_of_corruptions()] if settings.corruptions else []), *sizes]
+    sweep = Sweep(folder, request, kinds, overwrite=overwrite)
     if sweep.num_known:
         say(f"{folder}: goes on with {counted(sweep.num_known, 'measurement')} of an interrupted run")
     return sweep
+
+
+def _conditions_of_seconds(settings: MeasureSettings, device: torch.device) -> dict[str, Any]:
+    """What the seconds and the memory of a scene depend on, and its flow does not."""
+    return {
+        "threads": torch.get_num_threads(),
+        "OpenCV's threads": num_threads(),
+        "processor": device_name(device),
+        "CUDA graph": settings.cuda_graph,
+    }
 
 
 def _parts(subject: Subject) -> Iterable[object]:

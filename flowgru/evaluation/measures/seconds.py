@@ -103,7 +103,8 @@ def time_section(
     says = (
         "Seconds of a pair without reading it: wall seconds as a clock on the wall shows them, and cpu seconds, which the "
         "processor's cores had together. The first pair of each set is left out where there are others. threads are "
-        "PyTorch's, or OpenCV's for a classical method; opencv_threads are OpenCV's where it has a part in the way."
+        "PyTorch's, or OpenCV's for a classical method; opencv_threads are OpenCV's where DIS or the "
+        "variational refinement have a part in a network's way."
     )
     columns = [
         Column("set"), Column("pairs"), Column("size", "px"), Column("wall_median", "s"), Column("wall_mean", "s"),
@@ -116,7 +117,7 @@ def time_section(
 def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network: PairNetwork | None) -> list[Value]:
     """What the seconds depend on; of a method that is no network there is not all of it."""
     if way is None or network is None:
-        return [num_threads(), None, None, None, None, str(timed.device), None, num_threads()]
+        return [num_threads(), None, None, None, None, str(timed.device), None, None]
     correlation = network.plan.correlation
     if correlation == "auto" and settings.rows_and_columns() == (1, 1):
         height, width = statistics.median_low(timed.sizes)
@@ -126,13 +127,5 @@ def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network:
             correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"
     threads = torch.get_num_threads()
     opencv_threads = num_threads() if way.initial_flow == "dis" or way.polish else None
-    conditions = [
-        threads,
-        settings.precision,
-        way.iterations,
-        way.initial_flow,
-        correlation,
-        str(timed.device),
-        str(way),
-    ]
-    return [*conditions, opencv_threads]
+    of_way = [way.iterations, way.initial_flow, correlation, str(timed.device), str(way)]
+    return [threads, settings.precision, *of_way, opencv_threads]

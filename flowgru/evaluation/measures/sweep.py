@@ -2,7 +2,7 @@
 
     {"request": {...}}                                                  the first line: what was asked for
     {"data": "kitti2015", "index": 3, "kind": "fog", "row": {...}}      a pair under a corruption
-    {"data": "generated scene", "index": 0, "kind": "288x512 of 576x1024", "row": {...}}    a scene at one of its sizes
+    {"data": "generated scene", "index": 0, "kind": "the scene of 576x1024 at 288x512", "row": {...}}
 
 A number that is not finite stands there as Python writes it, NaN or Infinity. The file is gone once the results are written.
 """

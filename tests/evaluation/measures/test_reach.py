@@ -9,7 +9,6 @@ from flowgru.cli import main
 from flowgru.config import NetworkConfig
 from flowgru.config.model_settings import ModelSettings
 from flowgru.config.way import Way
-from flowgru.data.classical import num_threads
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimate
@@ -110,16 +109,27 @@ def test_a_busy_machine_is_named(monkeypatch):
 def test_the_seconds_of_a_network_say_what_they_depend_on(monkeypatch):
     network, way = FlowNetwork(NetworkConfig()), Way(5, "dis", 1, scales=2)
     timed = timed_pairs(monkeypatch, [None, None])
+    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
     section = seconds.time_section([("made", timed)], ModelSettings(precision="bf16"), way, network)
-    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way), num_threads()]
+    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way), 7]
     assert section.tables[0].rows[0][6:] == conditions and len(section.tables[0].columns) == 14
 
 
-@pytest.mark.parametrize("way, has_part", [(Way(5), False), (Way(5, polish=True), True), (Way(5, "given"), False)])
-def test_the_threads_of_opencv_are_said_where_it_has_a_part(monkeypatch, way, has_part):
+@pytest.mark.parametrize(
+    "way, said", [(Way(5), None), (Way(5, "given"), None), (Way(5, polish=True), 7), (Way(5, "dis"), 7)]
+)
+def test_the_threads_of_opencv_are_said_where_it_has_a_part(monkeypatch, way, said):
     timed = timed_pairs(monkeypatch, [None, None])
+    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
     section = seconds.time_section([("made", timed)], ModelSettings(), way, FlowNetwork(NetworkConfig()))
-    assert section.tables[0].rows[0][-1] == (num_threads() if has_part else None)
+    assert section.tables[0].rows[0][-1] == said
+
+
+def test_the_threads_of_a_classical_method_are_opencvs(monkeypatch):
+    timed = timed_pairs(monkeypatch, [None, None])
+    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
+    section = seconds.time_section([("made", timed)], ModelSettings(), None)
+    assert section.tables[0].rows[0][6] == 7 and section.tables[0].rows[0][-1] is None
 
 
 @pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])

@@ -70,9 +70,9 @@ def test_names_that_read_like_numbers_are_names_after_an_interruption_too(pairs,
     assert {row["set"] for row in corruption_rows(tmp_path / "out")} == {"inf", "nan"}
 
 
-@pytest.mark.parametrize("stored", ['"nan"', "NaN"])
-def test_what_is_not_known_is_not_known_after_an_interruption_either(frames, tmp_path, monkeypatch, stored):
-    """Journals of earlier releases have texts in the place of numbers that are not finite."""
+@pytest.mark.parametrize("stored, again", [("NaN", ["fog"]), ('"?"', ["fog", "fog"])])
+def test_what_is_not_known_is_not_known_after_an_interruption_either(frames, tmp_path, monkeypatch, stored, again):
+    """And a row without its numbers, which no sweep has left, counts as not measured."""
     words = (frames, "--baseline", "farneback", "--corruptions", "fog", "--output")
     assert evaluate(*words, tmp_path / "whole") == 0
     interrupted(monkeypatch, 1)
@@ -81,7 +81,7 @@ def test_what_is_not_known_is_not_known_after_an_interruption_either(frames, tmp
     assert journal.read_text().count("NaN") == 3
     journal.write_text(journal.read_text().replace("NaN", stored))
     made = interrupted(monkeypatch, 100)
-    assert evaluate(*words, tmp_path / "out") == 0 and made == ["fog"]
+    assert evaluate(*words, tmp_path / "out") == 0 and made == again
     assert (tmp_path / "out/corruptions.csv").read_text() == (tmp_path / "whole/corruptions.csv").read_text()
 
 
@@ -168,14 +168,20 @@ def test_a_sweep_of_fewer_corruptions_takes_nothing_away(pairs, tmp_path, monkey
 
 
 def interrupted_scene(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
-    """Ctrl-C in the place of a size of the generated scene, after so many; gives the sizes that were measured."""
+    """Ctrl-C in the place of a size of the generated scene, after so many; gives the sizes that were measured.
+
+    The error and the memory are the number of the measurement, and 100 MiB more for the first one; 16x16 is refused.
+    """
     made: list[str] = []
 
     def measured(estimator, device, pair, refused):
         if len(made) == after:
             raise KeyboardInterrupt
         made.append(pair.name)
-        return SceneRow(pair.name, 2.0, float(len(made)), 50.0, 0.25, 1.0)
+        if pair.name == "16x16":
+            refused[pair.name] = "too small"
+            return SceneRow(pair.name, 2.0)
+        return SceneRow(pair.name, 2.0, len(made), 50.0, 0.25, len(made) + 100 * (len(made) == 1))
 
     monkeypatch.setattr(reach, "_measured", measured)
     return made
@@ -199,8 +205,59 @@ def test_an_interrupted_scene_goes_on_with_the_sizes_that_are_left(pairs, tmp_pa
     assert evaluate(*words) == 0
     assert made == ["32x32", "96x128"] and "goes on with 2 measurements" in capsys.readouterr().out
     rows = csv_rows(tmp_path / "out/reach_sizes.csv")
-    assert [(row["size"], row["epe"]) for row in rows] == [("32x32", "2.0"), ("48x64", "3.0"), ("96x128", "2.0")]
+    assert [(row["size"], row["epe"]) for row in rows] == [("32x32", "2"), ("48x64", "3"), ("96x128", "2")]
+    assert [row["memory"] for row in rows] == ["101", "3", "2"]
     assert not (tmp_path / "out/sweep.jsonl").exists()
+
+
+def test_a_refused_size_is_asked_again_and_named_after_an_interruption_too(pairs, tmp_path, monkeypatch, capsys):
+    words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "16x16,32x32,48x64", "--output", tmp_path / "out")
+    interrupted_scene(monkeypatch, 3)
+    assert evaluate(*words) == 130
+    made = interrupted_scene(monkeypatch, 100)
+    capsys.readouterr()
+    assert evaluate(*words) == 0 and made == ["16x16", "16x16", "48x64"]
+    assert "The scene of 16x16 px is left out: too small" in capsys.readouterr().err
+    assert [row["epe"] for row in csv_rows(tmp_path / "out/reach_sizes.csv")] == ["", "3", "3"]
+
+
+def test_a_row_without_its_numbers_counts_as_not_measured(pairs, tmp_path, monkeypatch):
+    words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "32x32,48x64", "--output", tmp_path / "out")
+    interrupted_scene(monkeypatch, 2)
+    assert evaluate(*words) == 130
+    journal = tmp_path / "out/sweep.jsonl"
+    journal.write_text(journal.read_text().replace('"epe": 2', '"epe": null'))
+    made = interrupted_scene(monkeypatch, 100)
+    assert evaluate(*words) == 0 and made == ["32x32", "32x32", "48x64"]
+
+
+def test_seconds_of_other_threads_are_not_mixed_with_these(pairs, tmp_path, monkeypatch, capsys):
+    words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "32x32,48x64", "--output", tmp_path / "out")
+    interrupted_scene(monkeypatch, 2)
+    assert evaluate(*words) == 130
+    monkeypatch.setattr(running, "num_threads", lambda: 7)
+    capsys.readouterr()
+    assert evaluate(*words) == 2
+    assert "interrupted sweep whose OpenCV's threads were others" in only_error(capsys)
+
+
+def test_flows_from_files_leave_an_interrupted_sweep_alone(pairs, tmp_path, monkeypatch):
+    """Nothing is estimated of them, so that there is no scene to measure."""
+    interrupted(monkeypatch, 1)
+    out = tmp_path / "out"
+    assert evaluate(pairs, "--baseline", "farneback", "--corruptions", "fog", "--output", out) == 130
+    kept = (out / "sweep.jsonl").read_text()
+    assert evaluate(pairs, "--flows", pairs.parent, "--reach", "--output", out) == 0
+    assert (out / "sweep.jsonl").read_text() == kept and (out / "reach.csv").exists()
+
+
+def test_a_command_without_corruptions_takes_none_away(pairs, tmp_path, monkeypatch, capsys):
+    words = (pairs, "--baseline", "zero", "--output", tmp_path / "out", "--reach", "--reach-sizes", "32x32")
+    interrupted(monkeypatch, 0)
+    assert evaluate(*words, "--corruptions", "fog") == 130
+    interrupted_scene(monkeypatch, 100)
+    capsys.readouterr()
+    assert evaluate(*words) == 2 and "interrupted sweep that has measured none too" in only_error(capsys)
 
 
 def test_a_scene_of_another_largest_size_is_another_scene(pairs, tmp_path, monkeypatch, capsys):
@@ -210,8 +267,8 @@ def test_a_scene_of_another_largest_size_is_another_scene(pairs, tmp_path, monke
     made = interrupted_scene(monkeypatch, 100)
     capsys.readouterr()
     assert evaluate(*words, "32x32,96x128") == 2
-    assert "interrupted sweep that has measured 32x32 of 48x64 too" in only_error(capsys) and not made
-    assert evaluate(*words, "16x16,32x32,48x64") == 0 and made == ["16x16", "16x16", "48x64"]
+    assert "interrupted sweep that has measured the scene of 48x64 at 32x32 too" in only_error(capsys) and not made
+    assert evaluate(*words, "32x32,40x40,48x64") == 0 and made == ["32x32", "40x40", "48x64"]
 
 
 def test_a_sweep_that_has_measured_nothing_is_no_hindrance(tmp_path):
