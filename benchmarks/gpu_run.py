@@ -31,7 +31,7 @@ from everything import steps
 from gpu_training import train
 from session import GRACE, HERE, Session, Step
 
-from flowgru.benchmarking.timing import device_text
+from flowgru.processes.devices import device_text
 from flowgru.training.checkpoints.store import CONFIG
 
 STUDY = ("conv_gru", "seq_conv_gru", "conv_min_gru", "conv_min_gru_no_scan")

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowgru.benchmarking.timing import CLOCKS, device_text
+from flowgru.benchmarking.timing import CLOCKS
 from flowgru.comparison.record import ComparisonRecord
 from flowgru.config.renamed import NamesOfToday
 from flowgru.data.classical import use_threads
 from flowgru.data.sets.opening import open_dataset
 from flowgru.errors import FlowgruError
 from flowgru.evaluation.evaluate import Samples
+from flowgru.processes.devices import device_text
 
 HELD_OUT_SEED = 2_000_003
 """Of generated pairs that neither a training nor its validation uses; photographs may be those of a training."""

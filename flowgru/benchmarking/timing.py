@@ -2,7 +2,6 @@
 
 import json
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from flowgru.files.atomic import open_to_append
+from flowgru.processes.devices import device_text
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
 """`processor` counts this process's work alone, on all its threads: for ratios on a machine that is busy otherwise."""
@@ -123,26 +123,6 @@ def conditions(
         said["TF32 in convolutions"] = "on" if torch.backends.cudnn.allow_tf32 else "off"
         said["TF32 in matrix products"] = "on" if torch.backends.cuda.matmul.allow_tf32 else "off"
     return said
-
-
-def device_text(device: torch.device) -> str:
-    """The device and what its maker calls it."""
-    return f"{device} ({device_name(device)})"
-
-
-def device_name(device: torch.device) -> str:
-    """What its maker calls a device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
-
-
-def processor_name() -> str:
-    """What the system calls its processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(filter(None, names), "") or platform.processor() or platform.machine()
 
 
 class Table:

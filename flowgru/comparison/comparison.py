@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from flowgru.benchmarking.timing import device_name
 from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
@@ -23,6 +22,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.model.weight_files.model_file import write_model_file
 from flowgru.model.weight_files.transfer import other_settings, transfer
+from flowgru.processes.devices import device_name
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.training.checkpoints.resuming import JOB_OUTPUT
 

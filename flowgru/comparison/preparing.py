@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 
-from flowgru.benchmarking.timing import device_name
 from flowgru.comparison.folder import CONFIG, ComparisonFolder
 from flowgru.comparison.plan import PlannedRow
 from flowgru.comparison.record import RowRecord
@@ -15,6 +14,7 @@ from flowgru.console import say
 from flowgru.errors import RequestError
 from flowgru.operators import make_operator
 from flowgru.operators.contract import broken_contract
+from flowgru.processes.devices import device_name
 from flowgru.training.provenance import commit
 
 

@@ -1,1 +1,1 @@
-"""Processes of one's own: how they are asked to stop, and work that is done in several of them."""
+"""Processes of one's own: how they are asked to stop, work that is done in several of them, and what they compute on."""

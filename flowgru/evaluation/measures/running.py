@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flowgru.benchmarking.timing import device_name
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.way import Way
 from flowgru.console import say
@@ -25,6 +24,7 @@ from flowgru.evaluation.measures.subjects import Subject
 from flowgru.evaluation.measures.sweep import Sweep
 from flowgru.evaluation.measures.temporal import measure_temporal
 from flowgru.evaluation.measures.trusted import measure_trust
+from flowgru.processes.devices import device_name
 from flowgru.version import VERSION
 
 OF_CLIPS = {"--corruptions", "--temporal", "--time"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-from flowgru.benchmarking.timing import processor_name
 from flowgru.comparison.folder import recipe_of
 from flowgru.config.flatten import flatten
+from flowgru.processes.devices import processor_name
 
 
 @pytest.mark.parametrize("name", ["comparison.json", "measurements.csv", "model.safetensors", "log.jsonl"])
