@@ -204,7 +204,7 @@ def test_of_two_configurations_the_one_with_the_unknown_setting_is_named(tmp_pat
         ("request", 2, "error: no such thing"),
         ("file", 3, "error: a.png is damaged"),
         ("machine", 4, "error: disk full"),
-        ("disk", 4, "a.txt"),
+        ("disk", 4, "error: cannot use a.txt: Permission denied"),
         ("extra", 2, "pip install 'flowgru[train]'"),
         ("bug", 1, "KeyError"),
         ("files", 4, "raise the limit of open files"),

@@ -34,12 +34,16 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
     from flowgru.data.formats.flow_files import read_flow
     from flowgru.data.formats.images import read_image, write_image
     from flowgru.estimation.journal import Journal
+    from flowgru.estimation.reads import fingerprint
     from flowgru.view.colour_wheel import suggest_max_flow
     from flowgru.view.panels import flow_sheet
 
     folder, clip = Path(output), SAMPLE / "frames"
     picture = folder / "demo.png"
-    replaces = overwrite or (picture.exists() and (Journal(folder).earlier.request or {}).get("inputs") == [clip.name])
+    request = Journal(folder).earlier.request or {}
+    # By name alone, frames of the user's own in a folder of that name would be taken for the sample's.
+    is_demo = picture.exists() and request.get("files") == {clip.name: fingerprint(frames)}
+    replaces = overwrite or is_demo
     if picture.exists() and not replaces:
         raise RequestError(f"{picture} exists, and is not a former demo's: give --overwrite or another --output")
     settings = EstimateSettings(output=output, model=model, device=device, video=True, overwrite=replaces)

@@ -1,5 +1,6 @@
 """`flowgru view`: what is in a flow file, as numbers, as a picture, and in other formats."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -106,8 +107,12 @@ def _refuse_folder(path: Path) -> None:
     from flowgru.data.formats.flow_files import flow_size
     from flowgru.data.formats.flow_formats import BY_SUFFIX
 
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike is_dir, False of a place that cannot be looked at, which its reader tells
         return
+    try:
+        os.listdir(path)
+    except OSError as error:
+        raise InputFileError(f"cannot read {path}: {error.strerror}") from None
 
     def is_flow(file: Path) -> bool:  # the pictures beside the flows are .png too
         with suppress(InputFileError):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.errors import RequestError, sides, size_text
+from flowgru.files.own_folders import refuse_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,10 +65,11 @@ def warp(
 
 def _check_targets(targets: dict[str, Path], sources: list[Path], overwrite: bool) -> None:
     """RequestError where what is written would replace an input, a file that is there, or itself."""
-    if len({target.absolute() for target in targets.values()}) < len(targets):
+    if len({target.resolve() for target in targets.values()}) < len(targets):
         raise RequestError(f"--output and --mask are both {targets['--mask']}: name two files")
     known = {source.resolve() for source in sources}
     for option, target in targets.items():
+        refuse_file(target.parent, option)
         if target.resolve() in known:
             raise RequestError(f"{option} {target} would replace an input: name another file")
         if target.is_dir():

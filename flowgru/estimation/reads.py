@@ -29,7 +29,7 @@ class Reads:
             self.flow_folders = {name: FlowFolder(folder) for name, folder in zip(self.frames, folders, strict=True)}
         self.initial_flows = {name: folder.files() for name, folder in self.flow_folders.items()}
         model = Path(settings.model)
-        self.model = [model] if model.is_file() else []
+        self.model = [model] if os.path.isfile(model) else []
         self.weights = weights_beside(settings.model)
 
     @property
@@ -41,10 +41,10 @@ class Reads:
     def noted(self, model: str) -> dict[str, Any]:
         """What a request says of them under the names of its entries; `files` and `initial_flows` by clip."""
         return {
-            "model": f"{model} {_fingerprint(self.model)}" if self.model else model,
+            "model": f"{model} {fingerprint(self.model)}" if self.model else model,
             **({"weights": content_digest(self.weights)} if self.weights else {}),
-            "files": {name: _fingerprint(paths) for name, paths in self.frames.items()},
-            "initial_flows": {name: _fingerprint(paths) for name, paths in self.initial_flows.items()},
+            "files": {name: fingerprint(paths) for name, paths in self.frames.items()},
+            "initial_flows": {name: fingerprint(paths) for name, paths in self.initial_flows.items()},
         }
 
 
@@ -52,14 +52,14 @@ def weights_beside(model: str) -> list[Path]:
     """The files of weights of which a model's name, size and time tell nothing; errors of a download as of load_model."""
     if is_hub_address(model):
         return [downloaded(model)]
-    return kept_beside(Path(model)) if Path(model).is_file() and is_exported(model) else []
+    return kept_beside(Path(model)) if os.path.isfile(model) and is_exported(model) else []
 
 
-def _fingerprint(paths: Sequence[Path]) -> str:
+def fingerprint(paths: Sequence[Path]) -> str:
     """Tells files from others, and from themselves once they have been changed."""
     digest = hashlib.sha256()
     for path in paths:
-        facts = path.stat() if path.exists() else None
+        facts = path.stat() if os.path.exists(path) else None
         known = None if facts is None else (facts.st_size, facts.st_mtime_ns)
         digest.update(repr((os.path.abspath(path), known)).encode())
     return digest.hexdigest()[:16]

@@ -21,11 +21,11 @@ LARGE, LARGE_RATIO = 2**28, 100
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
     """The first `limit` bytes of a file, or all of it. InputFileError if there is no readable file."""
-    if path.is_dir():
-        raise InputFileError(f"{path} is a folder: expected a file")
-    if path.exists() and not path.is_file():  # reading a pipe could wait for ever
-        raise InputFileError(f"{path} is a pipe or a device: expected a file")
     try:
+        if path.is_dir():
+            raise InputFileError(f"{path} is a folder: expected a file")
+        if path.exists() and not path.is_file():  # reading a pipe could wait for ever
+            raise InputFileError(f"{path} is a pipe or a device: expected a file")
         with path.open("rb") as file:
             if limit < 0 and (size := os.fstat(file.fileno()).st_size) > MAX_FILE_BYTES:
                 raise InputFileError(f"{path} has {size} bytes: at most {MAX_FILE_BYTES} are read")

@@ -35,8 +35,8 @@ def run_live(settings: LiveSettings) -> int:
         network = open_network(settings)
         began = time.perf_counter()
         with (
+            stop_signals() as received,  # until the video is whole
             recording,
-            stop_signals() as received,
             NewestFrame(frames, paced=paced) as newest,
             progress(settings.source, settings.frames, "flows") as advance,
         ):

@@ -5,7 +5,7 @@ import socket
 from urllib.parse import urlsplit
 
 from flowgru.config.require import require
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, one_line
 
 THIS_MACHINE = "127.0.0.1"
 """The host that only this machine reaches."""
@@ -27,10 +27,11 @@ def free_port(host: str, port: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
             probe.bind(address)
             return probe.getsockname()[1]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError where no name can be written so
+        why = getattr(error, "strerror", None) or one_line(error)
         raise MachineError(
-            f"cannot listen at {host}:{port} ({error.strerror or error}): give another --port, such as --port 0, which "
-            "takes a free one, or another --host"
+            f"cannot listen at {host}:{port} ({why}): give another --port, such as --port 0, which takes a free one, or "
+            "another --host"
         ) from None
 
 
@@ -43,7 +44,7 @@ def is_of_this_machine(host: str) -> bool:
     """Whether only this machine reaches what listens at a host; True as well for a host that leads nowhere."""
     try:
         found = [str(address[0]) for *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-    except OSError:
+    except (OSError, UnicodeError):
         found = []
     return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
 

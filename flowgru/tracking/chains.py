@@ -67,8 +67,9 @@ def extend(source: Followed, link: Link) -> Followed:
     flow, back = _there_and_back(source.positions, link)
     target = source.positions + flow
     height, width = link.forward.shape[1:]
-    limit = target.new_tensor([width - 1, height - 1])
-    outside = ((target < 0) | (target > limit)).any(dim=1)
+    # Pixels reach half a pixel beyond their centres: a point on an edge that trembles has not left the picture.
+    limit = target.new_tensor([width - 0.5, height - 0.5])
+    outside = ((target < -0.5) | (target > limit)).any(dim=1)
     hidden = ~leads_back(flow, back, dim=1) | outside
     around = [source.positions + source.positions.new_tensor(offset) for offset in AROUND]
     gaps = [torch.add(*_there_and_back(places, link)).square().sum(dim=1) for places in around]
@@ -87,7 +88,9 @@ def _there_and_back(positions: Float[Tensor, "P 2"], link: Link) -> tuple[Float[
 def best_of(chains: Sequence[Followed]) -> Followed:
     """Of each point's chains the one with the fewest links over which it is hidden, and of these that of least variance."""
     hidden = torch.stack([chain.num_hidden for chain in chains])
-    variance = torch.stack([chain.variance for chain in chains]).nan_to_num(nan=torch.inf)
+    variance = torch.stack([chain.variance for chain in chains])
+    most = torch.finfo(variance.dtype).max  # below that of the chains that are masked
+    variance = variance.nan_to_num(nan=most, posinf=most)
     choice = variance.masked_fill(hidden > hidden.amin(dim=0), torch.inf).argmin(dim=0)
     points = torch.arange(choice.numel(), device=choice.device)
     positions = torch.stack([chain.positions for chain in chains])

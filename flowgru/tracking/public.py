@@ -61,7 +61,8 @@ def track(
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     stream = open_stream(frames)
     first = next(stream)
-    positions = given_points(points, *first.image.shape[2:])
+    # Chains go on from these tensors and from what is yielded, which whoever holds them may change.
+    positions = given_points(points, *first.image.shape[2:]).clone()
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
     matcher = PairMatcher(
@@ -73,4 +74,4 @@ def track(
         yield from stream
 
     followed = follow(all_frames(), positions, matcher, strides)
-    return (TrackedPoints(each.points.positions.cpu(), each.points.visible.cpu()) for each in followed)
+    return (TrackedPoints(each.points.positions.to("cpu", copy=True), each.points.visible.cpu()) for each in followed)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch
 from flowgru.config.estimation import TrackSettings
 from flowgru.console import progress, say, warn
 from flowgru.data.drawing import rainbow, with_points
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.data.video.writer import VideoWriter
 from flowgru.errors import InputFileError, RequestError, counted
@@ -101,9 +102,12 @@ class _Tracking:
         began = time.perf_counter()
         num_frames = 0
         visible = torch.zeros(0)
+        clock = Elapsed()
         expected = self.source.expected_frames
         with ExitStack() as stack:
-            lines = self._lines(stack)
+            file = self._opened(stack)
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(COLUMNS)
             video: VideoWriter | None = None
             advance = stack.enter_context(progress(self.source.name, expected, "frames"))
             frames = self._counted(read_ahead(clip_stream(self.source, fps=self.settings.fps), self.matcher.device))
@@ -116,9 +120,11 @@ class _Tracking:
                 if self.settings.video:
                     if video is None:
                         video = stack.enter_context(self._video())
-                    video.write(self._picture(frame, found.points))
+                    when = None if frame.time is None else clock.at(frame.time)
+                    video.write(self._picture(frame, found.points), time=when)
                 visible, num_frames = found.points.visible, num_frames + 1
                 advance()
+            file.flush()  # a disk that is full says so before the video takes its place
         for problem in (problems := [*self.source.problems, *([self.problem] if self.problem else [])]):
             warn(f"error: {problem}")
         if self.num_read > num_frames:
@@ -130,14 +136,11 @@ class _Tracking:
         )
         return InputFileError.exit_code if problems else 0
 
-    def _lines(self, stack: ExitStack) -> Any:
-        """What writes lines of tracks.csv, which appears whole."""
+    def _opened(self, stack: ExitStack) -> TextIO:
+        """tracks.csv, which appears whole."""
         temporary = stack.enter_context(atomic_write(self.targets[0], self.settings.overwrite))
         # A name that is no UTF-8 is written with escapes.
-        file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        lines = csv.writer(stack.enter_context(file), lineterminator="\n")
-        lines.writerow(COLUMNS)
-        return lines
+        return stack.enter_context(temporary.open("w", encoding="utf-8", errors="backslashreplace", newline=""))
 
     def _video(self) -> VideoWriter:
         rate, fps = float(self.source.frame_rate or PICTURES_A_SECOND), self.settings.fps

@@ -46,6 +46,12 @@ def test_a_picture_has_the_wheels_colours_and_black_where_nothing_is_known(path,
     assert "full colour at 10 px" in capsys.readouterr().out
 
 
+def test_a_name_that_cannot_be_looked_at_is_one_line_and_the_others_are_shown(path, capsys):
+    assert main(["view", 300 * "a" + ".flo", path]) == 3
+    said = capsys.readouterr()
+    assert "cannot read aaa" in said.err and len(said.err.splitlines()) == 1 and "mean 5.00" in said.out
+
+
 def test_several_pictures_share_one_scale(path, tmp_path, flow):
     write_flow(tmp_path / "b.flo", 10 * flow)
     assert main(["view", path, str(tmp_path / "b.flo"), "--output", str(tmp_path / "out")]) == 0
@@ -190,7 +196,8 @@ def test_the_demo_prints_the_error_and_leaves_a_video_and_a_picture(tmp_path, mo
             assert str(out / name) in said and (out / name).exists()
 
 
-def test_the_demo_replaces_nothing_but_a_demo(tmp_path, model, monkeypatch, capsys):
+@pytest.mark.parametrize("after_a_demo", [False, True])
+def test_the_demo_replaces_nothing_but_a_demo(tmp_path, model, monkeypatch, capsys, after_a_demo):
     frames = moving_frames(3)
     for folder in ("sample", "mine"):
         for number, frame in enumerate(frames[:2] if folder == "mine" else frames, start=1):
@@ -199,7 +206,10 @@ def test_the_demo_replaces_nothing_but_a_demo(tmp_path, model, monkeypatch, caps
         write_flow(tmp_path / f"sample/flow/frame_{number:04d}.png", np.zeros((48, 64, 2), np.float32))
     monkeypatch.setattr(demo, "SAMPLE", tmp_path / "sample")
     given = ["--output", str(tmp_path / "out"), "--model", model, "--device", "cpu"]
-    assert main(["estimate", str(tmp_path / "mine/frames"), *given]) == 0
+    if after_a_demo:
+        assert main(["demo", *given]) == 0
+    assert main(["estimate", str(tmp_path / "mine/frames"), *given, *["--overwrite"] * after_a_demo]) == 0
+    assert (tmp_path / "out/demo.png").exists() == after_a_demo
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert main(["demo", *given]) == 2
     assert "give --overwrite or another --output" in capsys.readouterr().err

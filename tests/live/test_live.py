@@ -94,6 +94,16 @@ def test_ctrl_c_ends_it_with_its_code_and_keeps_the_video(live, tmp_path, monkey
     assert len(saved(tmp_path / "a.mp4")) == len(shown) == 2
 
 
+def test_ctrl_c_while_the_video_is_finished_leaves_it_whole(live, tmp_path, monkeypatch):
+    def leave(self, *failure, real=recording.Recording.__exit__):
+        os.kill(os.getpid(), signal.SIGINT)
+        real(self, *failure)
+
+    monkeypatch.setattr(recording.Recording, "__exit__", leave)
+    assert live("--source", "test", "--frames", 3, "--save", tmp_path / "a.mp4") == 130
+    assert len(saved(tmp_path / "a.mp4")) == 3
+
+
 def test_a_camera_that_stops_is_one_line_and_the_video_is_kept(live, tmp_path, monkeypatch, capsys):
     def to(self, frame, real=LiveFlow.to):
         found = real(self, frame)
@@ -194,6 +204,7 @@ def test_several_clips_are_one_line(live, tmp_path, capsys):
         (["--source", "test", "--seconds", 0], 2, "--seconds is 0.0: it must be above 0"),
         (["--source", "test", "--initial-flow", "."], 2, "expected dis or zero"),
         (["--source", "test", "--port", 70000], 2, "--port is 70000"),
+        (["--source", "test", "--display", "page", "--host", "a..b"], 4, "cannot listen at a..b:"),
         (["--source", "test", "--resize", "big"], 2, "--resize is 'big'"),
     ],
 )

@@ -39,6 +39,16 @@ def test_a_point_that_leaves_the_picture_is_hidden_and_its_guess_goes_on():
     assert thrice.num_hidden.tolist() == [2, 0]
 
 
+def test_a_point_on_the_edge_that_trembles_is_still_seen():
+    """Pixels reach half a pixel beyond their centres."""
+    corners = torch.tensor([[0.0, 0.0], [29.0, 19.0]])
+    for step, seen in ((0.4, True), (0.6, False)):
+        there, back = constant(0, 0), constant(0, 0)
+        there[:, :, :15], there[:, :, 15:] = -step, step
+        back[:, :, :15], back[:, :, 15:] = step, -step
+        assert extend(begin(corners), Link(there, back)).visible.tolist() == [seen, seen]
+
+
 def test_a_flow_that_is_not_finite_hides_the_point():
     broken = constant(1, 0)
     broken[:, :, 8:] = torch.nan
@@ -58,6 +68,16 @@ def test_the_chain_with_fewest_hidden_links_and_then_of_least_variance_is_believ
     chosen = best_of(chains)
     assert chosen.positions[:, 0].tolist() == [2.0, 2.0, 2.0]
     assert chosen.num_hidden.tolist() == [0, 0, 2] and chosen.variance.tolist() == pytest.approx([1.0, 9.0, 0.1])
+
+
+@pytest.mark.parametrize("variance", [float("nan"), float("inf")])
+def test_a_chain_over_which_a_point_is_hidden_less_is_believed_whatever_its_variance(variance):
+    def chain(hidden: int, variance: float, place: float) -> Followed:
+        return Followed(torch.full((1, 2), place), torch.tensor([hidden]), torch.tensor([variance]))
+
+    chosen = best_of([chain(1, 0.1, 1.0), chain(0, variance, 2.0)])
+    assert chosen.positions[0, 0] == 2 and chosen.num_hidden[0] == 0
+    assert best_of([chosen, chain(0, 3.0, 3.0)]).positions[0, 0] == 3
 
 
 def test_a_model_that_is_less_sure_adds_more():

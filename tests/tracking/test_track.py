@@ -1,56 +1,21 @@
-"""`flowgru track` and `flowgru.track`: points in, tracks and a video out, and one line for whatever cannot be followed."""
+"""`flowgru track`: points in, tracks and a video out, and one line for whatever cannot be followed."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from estimates import PictureDifference, only_error
-from made_inputs import refused
-from media import moving_frames, noisy_frames, write_clip
+from estimates import only_error
+from media import moving_frames, noisy_frames
 from tables import csv_rows
 
-import flowgru
 from flowgru.cli import main
-from flowgru.config.way import Way
 from flowgru.data.drawing import rainbow, with_points
-from flowgru.data.formats.images import to_tensor, write_image
+from flowgru.data.formats.images import write_image
 from flowgru.data.video.reader import VideoReader
-from flowgru.estimation.matching.matcher import PairMatcher
-from flowgru.estimation.matching.settings import MatchSettings
-from flowgru.tracking.points import grid_points, read_points
-
-POINTS = "point,x,y\ncorner,0,0\nnose,20.5,30\n"
-
-
-class StillNetwork(PictureDifference):
-    """Says that nothing moves, and counts what it encodes."""
-
-    def __init__(self) -> None:
-        self.num_encoded = 0
-
-    def encode(self, frame: torch.Tensor, **_options: object) -> torch.Tensor:
-        self.num_encoded += 1
-        return torch.zeros_like(frame)
-
-
-@pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> StillNetwork:
-    """The network of every command."""
-    network = StillNetwork()
-    monkeypatch.setattr("flowgru.tracking.run.open_network", lambda settings: network)
-    return network
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a clip of five frames of 48x64 pixels and a file of two points, in which commands run."""
-    monkeypatch.chdir(tmp_path)
-    write_clip(tmp_path / "clip.mp4", moving_frames(5))
-    (tmp_path / "points.csv").write_text(POINTS)
-    return tmp_path
+from flowgru.data.video.writer import VideoWriter
+from flowgru.files.atomic import atomic_write
+from flowgru.tracking.points import read_points
+from flowgru.tracking.run import _Tracking
 
 
 def run(*words: str) -> int:
@@ -182,64 +147,6 @@ def test_a_clip_that_breaks_off_is_followed_so_far(place, still, capsys):
     assert len(csv_rows(place / "out/tracks.csv")) == 12 and (place / "out/tracks.mp4").exists()
 
 
-# From Python
-
-
-def test_a_stream_is_followed_as_it_comes():
-    read = []
-
-    def frames():
-        for number, frame in enumerate(noisy_frames(6)):
-            read.append(number)
-            yield frame
-
-    found = flowgru.track(frames(), [[1, 2], [3.5, 4]], StillNetwork(), iterations=1)
-    first = next(found)
-    assert first.positions.tolist() == [[1, 2], [3.5, 4]] and first.visible.all() and len(read) <= 2
-    assert len([*found]) == 5
-
-
-@pytest.mark.parametrize(
-    "points",
-    [np.array([[1, 2], [3, 4]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), [(1, 2), (3, 4)], ((1, 2), (3, 4)), 3],
-    ids=["array", "tensor", "list", "tuple", "grid"],
-)
-def test_points_come_in_every_form(points):
-    *_, last = flowgru.track(noisy_frames(2), points, StillNetwork(), iterations=1)
-    expected = grid_points(3, 48, 64) if isinstance(points, int) else torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    assert torch.equal(last.positions, expected) and last.positions.dtype == torch.float32 and bool(last.visible.all())
-
-
-@pytest.mark.parametrize(
-    "points",
-    [None, "a.csv", [], [[1]], [["a", "b"]], np.zeros((0, 2)), np.zeros((2, 3)), 0, 5000, [[64, 0]], [[np.nan, 0]]],
-    ids=repr,
-)
-def test_what_are_no_points_is_refused(points):
-    assert "point" in refused(lambda: flowgru.track(noisy_frames(2), points, StillNetwork()))
-
-
-@pytest.mark.parametrize("options", [{"strides": (2,)}, {"strides": ()}, {"initial_flow": "warm"}, {"hold": -1}])
-def test_settings_that_make_no_sense_are_refused(options):
-    refused(lambda: flowgru.track(noisy_frames(2), 2, StillNetwork(), **options))
-
-
-@pytest.mark.parametrize("remembers", [2, 9])
-def test_a_matcher_that_remembers_frames_gives_the_same_flow(remembers, network_of_pairs):
-    frames = [to_tensor(frame)[None] for frame in noisy_frames(3)]
-    pairs = [(0, 1), (0, 2), (1, 2)]
-    plain, kept = (network_of_pairs(number) for number in (1, remembers))
-    for first, second in pairs:
-        expected, found = (each.match(frames[first], frames[second], with_context=True) for each in (plain, kept))
-        assert torch.equal(found.forward, expected.forward) and torch.equal(found.backward, expected.backward)
-
-
-@pytest.fixture
-def network_of_pairs(model: str) -> Callable[[int], PairMatcher]:
-    network = flowgru.load_model(model, "cpu")
-    return lambda remembers: PairMatcher(network, MatchSettings(Way(1), backward=True), remembers=remembers)
-
-
 def test_points_and_their_ways_are_drawn_where_they_are():
     image = np.zeros((40, 60, 3), np.uint8)
     trails = [np.array([[10.0, 20.0], [50.0, 5.0]]), np.array([[30.0, 20.0], [50.0, 30.0]])]
@@ -267,3 +174,25 @@ def test_an_earlier_video_does_not_stay_beside_other_tracks(place, still, capsys
     (place / "out/tracks.mp4").write_text("mine")  # it is no earlier run's, for there are no tracks
     assert run("clip.mp4", "--grid", "3", "--no-video", "--overwrite") == 0
     assert (place / "out/tracks.mp4").read_text() == "mine"
+
+
+def test_the_video_has_the_times_of_the_tracks(place, still):
+    """The rate that a file declares may be another one, and frames may come unevenly."""
+    with VideoWriter(place / "uneven.mkv", 60) as video:
+        for frame, time in zip(moving_frames(5), (0.0, 0.1, 0.2, 3.0, 3.1), strict=True):
+            video.write(frame, time=time)
+    assert run("uneven.mkv", "--grid", "1") == 0
+    times = [float(row["time"]) for row in csv_rows(place / "out/tracks.csv")]
+    with VideoReader(place / "out/tracks.mp4") as video:
+        assert [frame.time for frame in video] == pytest.approx(times, abs=0.001) and times[-1] == pytest.approx(3.1)
+
+
+def test_no_video_stays_where_the_tracks_cannot_be_written(place, still, monkeypatch, capsys):
+    def opened(self, stack):
+        stack.enter_context(atomic_write(self.targets[0], overwrite=False))
+        return stack.enter_context(open("/dev/full", "w"))
+
+    monkeypatch.setattr(_Tracking, "_opened", opened)
+    assert run("clip.mp4", "--grid", "1") == 4
+    assert "cannot write out/tracks.csv" in the_error(capsys)
+    assert not (place / "out").exists()

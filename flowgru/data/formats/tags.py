@@ -4,6 +4,7 @@ Pillow copies the bytes of every tag, and has no bound of its own. Thousands of 
 fill any memory.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ _load = ImageFileDirectory_v2.load
 @contextmanager
 def bounded_tags(path: Path) -> Iterator[None]:
     """Inside, InputFileError where Pillow is about to copy far more bytes for tags than the file has."""
-    token = _BUDGET.set(_Budget(path) if path.is_file() else None)
+    token = _BUDGET.set(_Budget(path) if os.path.isfile(path) else None)
     try:
         yield
     finally:

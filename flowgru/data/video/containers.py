@@ -31,7 +31,7 @@ def refuse_playlist(path: str | Path) -> None:
 
     A file, or a pattern of files, that is there may be called as it likes.
     """
-    if _URL.match(str(path)) and not (Path(path).exists() or any(glob.iglob(str(path)))):
+    if _URL.match(str(path)) and not (os.path.exists(path) or any(glob.iglob(str(path)))):
         raise RequestError(f"{path} is a URL: only local files are read, download it first")
     if Path(path).suffix.lower() in _PLAYLIST_SUFFIXES:
         raise RequestError(f"{path} is a playlist, which names other files: give the video file itself")

@@ -70,7 +70,7 @@ def open_frames(
             raise RequestError("an input is empty: expected a video, a folder of pictures or two pictures")
         refuse_playlist(given)
         path = Path(given)
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike is_dir, False of a place that cannot be looked at, which its reader tells
             sources.append(_folder(path, start, end))
         elif not os.path.lexists(path) and glob.has_magic(str(given)):
             sources += _matched(str(given), start, end, output)

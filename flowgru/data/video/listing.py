@@ -221,7 +221,7 @@ def name_beside(path: Path, others: Sequence[str]) -> str:
 
 
 def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return path.name if os.path.isdir(path) else path.stem
 
 
 _LONGER: tuple[Callable[[Path], str], ...] = (

@@ -1,6 +1,7 @@
 """What the patterns among the inputs stand for, and which of what they match are results and no inputs."""
 
 import glob
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def words_without_results(inputs: Sequence[str | Path], output: Path | None) -> 
     if output is None or not output.is_dir():
         return [*inputs]
     place, results = output.resolve(), []
-    for folder in (Path(given) for given in inputs if str(given) and Path(given).is_dir()):
+    for folder in (Path(given) for given in inputs if str(given) and os.path.isdir(given)):
         real = folder.resolve()
         is_inside = real == place or (real.is_relative_to(place) and not has_pictures(folder))
         if is_inside or (place.is_relative_to(real) and holds_nothing_beside(folder, place)):

@@ -1,6 +1,7 @@
 """Sequences of frames that are read while they are iterated: videos, animated pictures, and what cannot be read."""
 
 import contextlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -156,7 +157,7 @@ class VideoSource(ClipSource):
         try:
             return VideoReader(self._path, start=self._start, end=self._end)
         except InputFileError as error:
-            if is_unread(self._path) and self._path.is_file():
+            if is_unread(self._path) and os.path.isfile(self._path):
                 text = f"{self._path} is a picture of a kind that is not read: convert it to .png"
                 raise InputFileError(text) from error
             raise

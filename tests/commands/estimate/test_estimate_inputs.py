@@ -47,6 +47,16 @@ def test_on_error_skip_goes_on_with_the_other_inputs(estimate, tmp_path, folder,
     assert len(clips[0]["problems"]) == 1 and clips[0]["flows"] == [] and clips[1]["problems"] == []
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".png", ""])
+def test_on_error_skip_goes_on_over_a_name_that_cannot_be_looked_at(estimate, folder, output, capsys, ending):
+    """Such as one that is too long, or lies in a folder that lets nobody in."""
+    long = f"{300 * 'a'}/x/clip{ending}"
+    assert estimate(long) in (2, 3)  # a single picture is a request that makes no sense
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert estimate(long, folder, "--end", 3, "--on-error", "skip") == 3
+    assert "error: " in capsys.readouterr().err and "walk" in names(output)
+
+
 def test_on_error_skip_goes_on_over_folders_and_pictures_that_give_no_pair(estimate, tmp_path, output, capsys):
     good = write_clip(tmp_path / "good.mp4", moving_frames(4, *SIZE))
     for name, num_frames in (("empty", 0), ("one", 1), ("short", 2)):

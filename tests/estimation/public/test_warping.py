@@ -209,12 +209,19 @@ def test_every_kind_of_picture_is_warped_as_it_is_read(files, name, stored, mean
             "b.png: expected the picture first and then the flow file",
         ),
         (["{0}/a.flo", "{0}/a.flo", "--output", "{0}/o.png"], 3, "a.flo cannot be read as a picture"),
+        (
+            ["{0}/b.png", "{0}/a.flo", "--output", "{0}/o.png", "--mask", "{0}/../{1}/o.png"],
+            2,
+            "--output and --mask are both {0}/../{1}/o.png: name two files",
+        ),
+        (["{0}/b.png", "{0}/a.flo", "--output", "{0}/b.png/o.png"], 2, "--output {0}/b.png is a file: name a folder"),
+        (["{0}/" + 300 * "b", "{0}/a.flo", "--output", "{0}/o.png"], 3, "cannot read"),
     ],
 )
 def test_what_cannot_be_warped_is_one_line_and_nothing_is_written(files, words, code, said, capsys):
     write_image(files / "small.png", OTHER[:8, :9])
     (files / "there.png").write_bytes(b"precious")
     before = {path: path.read_bytes() for path in files.iterdir()}
-    assert run(files, *words) == code
-    assert said.format(files) in only_error(capsys)
+    assert run(files, *(word.format(files, files.name) for word in words)) == code
+    assert said.format(files, files.name) in only_error(capsys)
     assert {path: path.read_bytes() for path in files.iterdir()} == before
