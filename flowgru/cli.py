@@ -196,7 +196,8 @@ def _explain(error: Exception, command: str) -> int:
     if "too many open files" in str(error).lower():  # also where a package cannot be imported for it
         return _say(f"error: {one_line(error)}: raise the limit of open files (ulimit -n), or close some", 4)
     if isinstance(error, OSError):
-        said = f"cannot use {error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        is_of_one = error.filename and not error.filename2 and error.strerror
+        said = f"cannot use {error.filename}: {error.strerror}" if is_of_one else error
         return _flushed(_say(f"error: {said}", 4))
     return _say(f"error: {type(error).__name__}: {error} (a bug; --debug shows where)", 1)
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flowgru.types import CoarseFlow, Features, Flow, Valid
@@ -33,6 +33,13 @@ def pixel_grid(height: int, width: int, *, like: Tensor) -> Float[Tensor, "1 2 H
     y = torch.arange(height, device=like.device, dtype=like.dtype)
     x = torch.arange(width, device=like.device, dtype=like.dtype)
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None]
+
+
+def in_picture(
+    x: Float[Tensor, "*places"], y: Float[Tensor, "*places"], height: int, width: int
+) -> Bool[Tensor, "*places"]:
+    """Whether places lie in a picture, whose pixels reach half a pixel beyond their centres; False of what is no number."""
+    return (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
 
 
 def window_offsets(radius: int, *, like: Tensor) -> Float[Tensor, "side side 2"]:

@@ -107,7 +107,9 @@ def _refuse_folder(path: Path) -> None:
     from flowgru.data.formats.flow_files import flow_size
     from flowgru.data.formats.flow_formats import BY_SUFFIX
 
-    if not os.path.isdir(path):  # unlike is_dir, False of a place that cannot be looked at, which its reader tells
+    if not os.path.isdir(
+        path
+    ):  # unlike path.is_dir, False of what may not be looked at; the error comes when it is read
         return
     try:
         os.listdir(path)

@@ -1,10 +1,10 @@
 """`flowgru warp`: a picture moved by a flow."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.errors import RequestError, sides, size_text
-from flowgru.files.own_folders import refuse_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,8 @@ def _check_targets(targets: dict[str, Path], sources: list[Path], overwrite: boo
         raise RequestError(f"--output and --mask are both {targets['--mask']}: name two files")
     known = {source.resolve() for source in sources}
     for option, target in targets.items():
-        refuse_file(target.parent, option)
+        if os.path.isfile(target.parent):
+            raise RequestError(f"{option} {target} is to lie in {target.parent}, which is a file: name another file")
         if target.resolve() in known:
             raise RequestError(f"{option} {target} would replace an input: name another file")
         if target.is_dir():

@@ -89,7 +89,7 @@ def take_back(
 def _begun_otherwise(
     clips: Iterable[Clip], kept: Mapping[str, ManifestRow], fingerprint: Callable[[Clip], str]
 ) -> list[str]:
-    """The clips that were done from other initial flows than theirs are now. RequestError where it was other frames."""
+    """The clips that were done from other initial flows than theirs are now. RequestError where their frames were others."""
     changed = []
     for clip in clips:
         if (row := kept.get(clip.id)) is None:

@@ -46,10 +46,10 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
     for given in inputs:
         refuse_playlist(given)
         path = Path(given)
-        if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        if path.suffix.lower() in LIST_SUFFIXES and os.path.isfile(path):
             clips += [Clip(*entry) for entry in read_list(path)]
             listed |= {clip.id for clip in clips}
-        elif path.is_dir():
+        elif os.path.isdir(path):  # unlike path.is_dir, False of what may not be looked at: that is a clip that fails
             if path.resolve() == output.resolve():
                 raise RequestError(f"--output {output} is the folder of the clips: name another folder")
             clips += _searched(path, output)
@@ -147,9 +147,9 @@ def _matched(pattern: str, output: Path) -> Iterator[Clip]:
     plain = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:plain])
     matches = _matches(pattern, output)
-    clips = _clips_among(path for path in matches if not path.is_dir())
+    clips = _clips_among(path for path in matches if not os.path.isdir(path))
     for path in matches:
-        if path.is_dir():
+        if os.path.isdir(path):
             for clip in _searched(path, output):
                 below = Path(clip.path).relative_to(root).as_posix()
                 yield clip if below == "." else clip._replace(id=below)

@@ -181,8 +181,12 @@ def _matched_and_written(task: Task, staged: StagedClip) -> Outcome:
 
 def _source(clip: Clip, settings: CorpusSettings) -> FrameSource:
     """The frames of a clip. InputFileError or RequestError where it is none."""
-    if not os.path.lexists(clip.path):
-        raise InputFileError(f"there is no file or folder {clip.path}")
+    try:
+        os.lstat(clip.path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputFileError(f"there is no file or folder {clip.path}") from None
+    except OSError as error:
+        raise InputFileError(f"cannot read {clip.path}: {error.strerror}") from None
     start = settings.start if clip.start is None else clip.start
     end = settings.end if clip.end is None else clip.end
     return open_frames([clip.path], start, end)[0]

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from flowgru.errors import sides, size_text
-from flowgru.grid import backward_warp_of_any
+from flowgru.grid import backward_warp_of_any, in_picture, pixel_grid
 
 MAX_CHANGE_OF_ASPECT = 1.05
 """From here on a resized picture looks stretched; below is what sides are rounded by."""
@@ -60,10 +60,15 @@ def occlusion_mask(forward: Float[Tensor, "2 H W"], backward: Float[Tensor, "2 H
 
     With b the backward flow at the place the forward flow f leads to, |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5 (Sundaram,
     Brox and Keutzer 2010, "Dense point trajectories by GPU-accelerated large displacement optical flow", section 3), or
-    that place lies outside the picture, or a flow is not finite.
+    that place lies outside the picture, or a flow is not finite. Pixels reach half a pixel beyond their centres, so that one
+    at the edge is not hidden where its flow trembles; there, b is that of the nearest pixel.
     """
-    returned, inside = backward_warp_of_any(backward[None], forward[None])
-    return ~leads_back(forward, returned[0], dim=0) | ~inside[0]
+    height, width = forward.shape[1:]
+    grid = pixel_grid(height, width, like=forward)[0]
+    x, y = grid + forward
+    within = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)]) - grid
+    returned, _ = backward_warp_of_any(backward[None], within[None])
+    return ~leads_back(forward, returned[0], dim=0) | ~in_picture(x, y, height, width)
 
 
 def leads_back(flow: Float[Tensor, "*shape"], back: Float[Tensor, "*shape"], dim: int) -> Bool[Tensor, "*places"]:

@@ -87,7 +87,7 @@ def run_evaluation(
     if settings.flow_folder is not None:
         flow_folder = FlowFolder(settings.flow_folder)
     subjects = [_subject(pairs, method, flow_folder, flows) for pairs in [*sets, *clips]]
-    sweep = open_sweep(settings, subjects, said, folder, method.device, generates=flows is None, overwrite=overwrite)
+    sweep = open_sweep(settings, subjects, said, folder, can_estimate=flows is None, overwrite=overwrite)
     whole = False
     try:
         gathered = Gathered([], [])

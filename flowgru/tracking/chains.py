@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from flowgru.estimation.geometry import leads_back
-from flowgru.grid import sample
+from flowgru.grid import in_picture, sample
 
 LEAST_VARIANCE = 0.01
 """Of a link whose two flows agree to the bit, in square pixels: agreeing flows are off by a tenth of a pixel, too."""
@@ -67,10 +67,7 @@ def extend(source: Followed, link: Link) -> Followed:
     flow, back = _there_and_back(source.positions, link)
     target = source.positions + flow
     height, width = link.forward.shape[1:]
-    # Pixels reach half a pixel beyond their centres: a point on an edge that trembles has not left the picture.
-    limit = target.new_tensor([width - 0.5, height - 0.5])
-    outside = ((target < -0.5) | (target > limit)).any(dim=1)
-    hidden = ~leads_back(flow, back, dim=1) | outside
+    hidden = ~leads_back(flow, back, dim=1) | ~in_picture(target[:, 0], target[:, 1], height, width)
     around = [source.positions + source.positions.new_tensor(offset) for offset in AROUND]
     gaps = [torch.add(*_there_and_back(places, link)).square().sum(dim=1) for places in around]
     variance = LEAST_VARIANCE + torch.stack(gaps).mean(dim=0) / 4

@@ -15,6 +15,7 @@ from flowgru.config.estimation import LARGEST_GRID
 from flowgru.config.require import require
 from flowgru.errors import InputFileError, RequestError, one_line, size_text
 from flowgru.files.bounded import read_bytes
+from flowgru.grid import in_picture
 from flowgru.kinds import described, numbers_of, whole_number
 
 MAX_POINTS = 1_000_000
@@ -32,14 +33,9 @@ class NamedPoints(NamedTuple):
 
     def require_inside(self, height: int, width: int) -> None:
         """InputFileError that names the first point outside a picture of this size."""
-        x, y = self.positions.T
-        outside = ((x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)).nonzero()[:, 0].tolist()
-        if outside:
-            found = f"({x[outside[0]]:g}, {y[outside[0]]:g})"
-            raise InputFileError(
-                f"{self.places[outside[0]]}: the point {found} is outside the first frame of "
-                f"{size_text((height, width))}: expected x from 0 to {width - 1} and y from 0 to {height - 1}"
-            )
+        number, text = _first_outside(self.positions, height, width)
+        if number is not None:
+            raise InputFileError(f"{self.places[number]}: the point {text}")
 
 
 def read_points(path: str | Path) -> NamedPoints:
@@ -93,14 +89,9 @@ def given_points(points: Any, height: int, width: int) -> Float[Tensor, "P 2"]:
     if values.dim() != 2 or values.shape[1] != 2 or not len(values) or values.dtype == torch.bool:
         raise RequestError(f"points is {described(points)}: expected [P, 2] with x and y of each point, one at least")
     positions = values.detach().cpu().float()
-    outside = ~((positions >= 0) & (positions <= torch.tensor([width - 1, height - 1]))).all(dim=1)
-    if bool(outside.any()):
-        number = int(outside.nonzero()[0])
-        x, y = positions[number].tolist()
-        raise RequestError(
-            f"point {number} is ({x:g}, {y:g}), and the first frame is {size_text((height, width))}: "
-            f"expected x from 0 to {width - 1} and y from 0 to {height - 1}"
-        )
+    number, text = _first_outside(positions, height, width)
+    if number is not None:
+        raise RequestError(f"points[{number}], {text}")
     return positions
 
 
@@ -109,6 +100,19 @@ def grid_points(count: int, height: int, width: int) -> Float[Tensor, "P 2"]:
     x, y = ((torch.arange(count) + 0.5) * size / count - 0.5 for size in (width, height))
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     return torch.stack([x.repeat(count), y.repeat_interleave(count)], dim=1)
+
+
+def _first_outside(positions: Float[Tensor, "P 2"], height: int, width: int) -> tuple[int | None, str]:
+    """The number of the first point that is outside a picture, and what is wrong with it; None where all are inside."""
+    outside = (~in_picture(positions[:, 0], positions[:, 1], height, width)).nonzero()
+    if not len(outside):
+        return None, ""
+    number = int(outside[0])
+    x, y = positions[number].tolist()
+    return number, (
+        f"({x:g}, {y:g}) is outside the first frame of {size_text((height, width))}: expected x from -0.5 to "
+        f"{width - 0.5:g} and y from -0.5 to {height - 0.5:g}"
+    )
 
 
 def _number(place: str, axis: str, text: str | None) -> float:

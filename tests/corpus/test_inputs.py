@@ -4,13 +4,16 @@ import os
 from pathlib import Path, PureWindowsPath
 
 import pytest
+from made_inputs import lock
 from media import moving_frames
 from PIL import Image
 
+from flowgru.config.corpus import CorpusSettings
 from flowgru.corpus import inputs
-from flowgru.corpus.inputs import find_clips
+from flowgru.corpus.inputs import Clip, find_clips
 from flowgru.corpus.lists import read_list
-from flowgru.errors import FlowgruError, RequestError
+from flowgru.corpus.work import _source
+from flowgru.errors import FlowgruError, InputFileError, RequestError
 
 
 @pytest.fixture
@@ -62,6 +65,19 @@ def test_a_pattern_names_clips_from_its_plain_folder_on(tree):
     assert ids("data/[rw]*") == ["run/clip.gif", "walk"]
     assert ids("data/walk*") == ids("data/wal[k]") == ["walk"]
     assert ids("data/b.mp4", "data/run/*.gif") == ["b.mp4", "clip.gif"]
+
+
+@pytest.mark.parametrize("given", ["data/b.mp4", "data/b*"])
+def test_what_may_not_be_looked_at_is_a_clip_that_fails_by_itself(tree, monkeypatch, given):
+    lock(monkeypatch, "b.mp4")
+    assert ids(given) == ["b.mp4"]
+
+
+def test_a_clip_is_missing_or_cannot_be_looked_at(tree):
+    with pytest.raises(InputFileError, match=r"there is no file or folder data/no\.mp4"):
+        _source(Clip("no.mp4", "data/no.mp4"), CorpusSettings(output="out"))
+    with pytest.raises(InputFileError, match=r"cannot read a{300}: File name too long"):
+        _source(Clip("a", 300 * "a"), CorpusSettings(output="out"))
 
 
 def test_a_pattern_that_matches_a_folder_and_what_is_in_it_names_each_clip_once(tree):

@@ -175,6 +175,25 @@ def test_what_a_moving_square_covers_is_occluded():
     assert occlusion_mask(forward, backward)[:, 38:].all()
 
 
+@pytest.mark.parametrize("step, hidden", [(0.4, False), (0.6, True)])
+def test_a_pixel_at_the_edge_is_hidden_where_it_leaves_by_more_than_half_a_pixel(step, hidden):
+    """All pixels move outwards from the middle, and back; those of the first row and column less than they hold of it."""
+    forward = torch.zeros(2, 10, 12)
+    forward[0, :, :6], forward[0, :, 6:] = -step, step
+    forward[1, :5], forward[1, 5:] = -step, step
+    found = occlusion_mask(forward, -forward)
+    edge = torch.ones(10, 12, dtype=torch.bool)
+    edge[1:-1, 1:-1] = False
+    assert torch.equal(found, edge & hidden)
+
+
+def test_what_is_not_finite_is_hidden():
+    forward = torch.zeros(2, 5, 6)
+    forward[0, 1, 2], forward[1, 3, 4] = torch.nan, torch.inf
+    found = occlusion_mask(forward, torch.zeros(2, 5, 6))
+    assert found.nonzero().tolist() == [[1, 2], [3, 4]]
+
+
 def test_a_resized_flow_is_in_the_new_sizes_pixels():
     flow = torch.tensor([2.0, 1.0])[None, :, None, None].expand(1, 2, 10, 20)
     bigger = resize_flow(flow, (30, 40))

@@ -1,5 +1,7 @@
 """What people have, made for the tests: files that readers get wrong, and flows and pictures as they are in Python."""
 
+import errno
+import os
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -14,6 +16,18 @@ from media import write_clip
 from PIL import Image
 
 from flowgru.errors import FlowgruError
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """Paths with this word in them may not be looked at, as in a folder that may be listed alone."""
+
+    def stat(path: Any, *more: Any, real: Any = os.stat, **options: Any) -> os.stat_result:
+        if word in os.fspath(path) if isinstance(path, str | os.PathLike) else False:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *more, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+
 
 Frames = Sequence[np.ndarray]
 Maker = Callable[[Path, Frames], None]

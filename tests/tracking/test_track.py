@@ -85,7 +85,7 @@ def test_a_grid_without_a_video(place, still):
         ("x,y\nnan,2\n", "points.csv, line 2: x is 'nan': expected a number"),
         ("x,y\n1e999,2\n", "points.csv, line 2: x is '1e999': expected a number"),
         ("x,y\n1,2\n64,2\n", "points.csv, line 3: the point (64, 2) is outside the first frame of 48x64 px"),
-        ("x,y\n-0.5,2\n", "points.csv, line 2: the point (-0.5, 2) is outside"),
+        ("x,y\n-0.6,2\n", "points.csv, line 2: the point (-0.6, 2) is outside"),
         ("point,x,y\na,1,2\na,3,4\n", "points.csv has the point 'a' twice"),
         ('x,y\n"1,2\n', "is no CSV file in UTF-8"),
         ("\ud800", "is no CSV file in UTF-8"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowgru.data.sample import FlowSample
-from flowgru.grid import pixel_grid
+from flowgru.grid import in_picture, pixel_grid
 
 
 def resize(sample: FlowSample, height: int, width: int, *, sparse: bool = False) -> FlowSample:
@@ -64,8 +64,7 @@ def crop(sample: FlowSample, top: int, left: int, height: int, width: int) -> Fl
     flow, valid, occlusion = sample.flow[window], sample.valid[window], sample.occlusion
     if occlusion is not None:
         x, y = (pixel_grid(height, width, like=flow) + flow)[0]
-        outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
-        occlusion = occlusion[window] | (outside & valid)
+        occlusion = occlusion[window] | (~in_picture(x, y, height, width) & valid)
     first, second = sample.first[window], sample.second[window]
     return sample._replace(first=first, second=second, flow=flow, valid=valid, occlusion=occlusion)
 

@@ -15,6 +15,7 @@ from flowgru.data.synthetic.motion import Motion
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer
 from flowgru.data.synthetic.scene import Scene, after
+from flowgru.grid import in_picture
 
 _EXPOSURES = 5 << 64
 """Light, lens and sensor of a clip are drawn from stream `index` of the seed plus this: others have streams of their own."""
@@ -128,8 +129,7 @@ def exact_tracks(settings: SyntheticSettings, index: int, num_frames: int, point
             places[:, mine] = motions[number].forward(planes[:, mine])
             if float((motions[number].inverse(places[:, mine]) - planes[:, mine]).abs().max()) > LARGEST_ROUND_TRIP:
                 raise ValueError(f"clip {index}: layer {number} bends too far in {time} frames for exact tracks")
-        limit = torch.tensor([[settings.width - 0.5], [settings.height - 0.5]])
-        seen = ((places >= -0.5) & (places <= limit)).all(dim=0)
+        seen = in_picture(places[0], places[1], settings.height, settings.width)
         for number, (layer, motion) in enumerate(zip(layers, motions, strict=True)):
             if layer.shape is not None:
                 seen &= (owners >= number) | (layer.shape.alpha(motion.inverse(places)) <= 0.5)

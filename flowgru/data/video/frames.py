@@ -70,7 +70,9 @@ def open_frames(
             raise RequestError("an input is empty: expected a video, a folder of pictures or two pictures")
         refuse_playlist(given)
         path = Path(given)
-        if os.path.isdir(path):  # unlike is_dir, False of a place that cannot be looked at, which its reader tells
+        if os.path.isdir(
+            path
+        ):  # unlike path.is_dir, False of what may not be looked at; the error comes when it is read
             sources.append(_folder(path, start, end))
         elif not os.path.lexists(path) and glob.has_magic(str(given)):
             sources += _matched(str(given), start, end, output)

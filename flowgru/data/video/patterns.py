@@ -43,14 +43,15 @@ def matched(pattern: str, output: Path | None) -> Matched:
     if not matches:
         raise RequestError(f"the pattern {pattern} matches nothing: need at least 2 frames")
     matches = _without_results(matches, output)
-    files = [path for path in matches if not path.is_dir()]
-    if all(is_unread(path) and not path.is_dir() for path in matches):
+    # Unlike Path.is_dir, os.path.isdir is False of what may not be looked at; the error comes when that is read.
+    files = [path for path in matches if not os.path.isdir(path)]
+    if all(is_unread(path) for path in files) and len(files) == len(matches):
         kinds = unread_kinds(files)
         raise InputFileError(f"the pattern {pattern} matches {kinds}, which are not read: convert them to .png")
     pictures, clips = told_apart(files)
     clips = sorted_as_counted([*clips, *filter(is_video, files)])
     of_files = {path.parent for path in (*pictures, *clips)}
-    folders = [path for path in matches if path.is_dir() and path not in of_files]
+    folders = [path for path in matches if os.path.isdir(path) and path not in of_files]
     of_pictures = [path for path in folders if has_pictures(path, least=2)]
     if not (pictures or clips or of_pictures):
         return Matched([], folders, files)

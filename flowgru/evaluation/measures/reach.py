@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -111,27 +111,31 @@ def kinds_of_scene(sizes: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def measure_sizes(
-    estimator: Estimator, device: torch.device, sizes: Sequence[tuple[int, int]], sweep: Sweep
+    estimator: Estimator,
+    device: torch.device,
+    sizes: Sequence[tuple[int, int]],
+    sweep: Sweep,
+    conditions: Mapping[str, Any],
 ) -> tuple[MeasuredTable, list[str]]:
     """One generated scene at every size, the smallest first, each with its exact flow; and why the model refused a size.
 
-    What `sweep` holds of an earlier run is not done again.
+    What `sweep` holds of an earlier run is not done again where its `conditions` were these, on which seconds depend.
     """
     kinds, refused = kinds_of_scene(sizes), dict[str, str]()
-    rows = {kind: row for kind in kinds if (row := _found(kind, sweep)) is not None}
+    rows = {kind: row for kind in kinds if (row := _found(kind, sweep, conditions)) is not None}
     if missing := [place for place, kind in enumerate(kinds) if kind not in rows]:
         with progress(SCENE, len(missing), "sizes") as advance:
             pairs = scene_pairs(sizes)
             first = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
             for place in missing:
                 row = _measured(estimator, device, pairs[place], refused)
-                # What the first use has taken and kept, a second one of that size does not take again. Of the sizes between,
-                # which an earlier run has measured, nothing is kept here: what comes after them may take more than there.
+                # What the first use has taken and kept, a second one of that size does not take again. After an interruption
+                # the sizes that are known take nothing here, so that the memory of the next one may be more than else.
                 if place == 0 and first.memory is not None and row.memory is not None:
                     row = row._replace(memory=max(row.memory, first.memory))
                 rows[kinds[place]] = row
                 if row.epe is not None:
-                    sweep.add(SCENE, 0, kinds[place], row._asdict())
+                    sweep.add(SCENE, 0, kinds[place], {**row._asdict(), "conditions": {**conditions}})
                 advance()
     says = (
         "One generated scene at several sizes, each with its exact flow. true_flow is the mean length of that flow; epe the "
@@ -188,9 +192,9 @@ def _measured(estimator: Estimator, device: torch.device, pair: FlowSample, refu
     return SceneRow(pair.name, length, error, 100 * error / length if length else None, seconds, rise / MIB)
 
 
-def _found(kind: str, sweep: Sweep) -> SceneRow | None:
+def _found(kind: str, sweep: Sweep, conditions: Mapping[str, Any]) -> SceneRow | None:
     row = sweep.find(SCENE, 0, kind)
-    if row is None or row.keys() != {*SceneRow._fields}:
+    if row is None or row.keys() != {*SceneRow._fields, "conditions"} or row["conditions"] != conditions:
         return None
     numbers = {name: row[name] for name in SceneRow._fields[1:]}
     if not all(isinstance(number, int | float) for number in numbers.values()):  # no sweep has left such a row

@@ -87,7 +87,9 @@ def measure_further(
     if settings.reach:
         scene, notes = None, ["The scene at several sizes is left out: --flows holds flows of the data alone."]
         if estimator is not None:
-            scene, notes = measure_sizes(estimator, device, settings.sizes_of_scene(), sweep)
+            scene, notes = measure_sizes(
+                estimator, device, settings.sizes_of_scene(), sweep, _conditions(settings, device)
+            )
         sections.append(reach_section(gathered.bins, scene, notes))
     if settings.time:
         clips = [
@@ -105,16 +107,15 @@ def open_sweep(
     subjects: Sequence[Subject],
     method: Mapping[str, Any],
     folder: Path | None,
-    device: torch.device,
     *,
-    generates: bool,
+    can_estimate: bool,
     overwrite: bool,
 ) -> Sweep:
     """Where measurements that take long are kept while they are made; says so where an earlier run goes on.
 
-    generates: generated pairs can be estimated, and not read from files alone.
+    can_estimate: whether there is a method that estimates new pairs, as flows from files do not.
     """
-    sizes = kinds_of_scene(settings.sizes_of_scene()) if settings.reach and generates else []
+    sizes = kinds_of_scene(settings.sizes_of_scene()) if settings.reach and can_estimate else []
     if folder is None or not (settings.corruptions or sizes):
         return Sweep()
     model, given = Path(settings.model), None if settings.flow_folder is None else Path(settings.flow_folder)
@@ -126,7 +127,6 @@ def open_sweep(
         "severity": settings.severity or 2,
         "data": {subject.label: _stamp(_parts(subject)) for subject in subjects},
         "initial flows": None if given is None else _stamp(_flow_files(given)),
-        **(_conditions_of_seconds(settings, device) if sizes else {}),
     }
     kinds = [*([CLEAN, *settings.names_of_corruptions()] if settings.corruptions else []), *sizes]
     sweep = Sweep(folder, request, kinds, overwrite=overwrite)
@@ -135,13 +135,13 @@ def open_sweep(
     return sweep
 
 
-def _conditions_of_seconds(settings: MeasureSettings, device: torch.device) -> dict[str, Any]:
+def _conditions(settings: MeasureSettings, device: torch.device) -> dict[str, Any]:
     """What the seconds and the memory of a scene depend on, and its flow does not."""
     return {
         "threads": torch.get_num_threads(),
-        "OpenCV's threads": num_threads(),
-        "processor": device_name(device),
-        "CUDA graph": settings.cuda_graph,
+        "opencv_threads": num_threads(),
+        "device": device_name(device),
+        "cuda_graph": settings.cuda_graph,
     }
 
 

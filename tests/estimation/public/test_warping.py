@@ -214,7 +214,11 @@ def test_every_kind_of_picture_is_warped_as_it_is_read(files, name, stored, mean
             2,
             "--output and --mask are both {0}/../{1}/o.png: name two files",
         ),
-        (["{0}/b.png", "{0}/a.flo", "--output", "{0}/b.png/o.png"], 2, "--output {0}/b.png is a file: name a folder"),
+        (
+            ["{0}/b.png", "{0}/a.flo", "--output", "{0}/b.png/o.png"],
+            2,
+            "--output {0}/b.png/o.png is to lie in {0}/b.png, which is a file",
+        ),
         (["{0}/" + 300 * "b", "{0}/a.flo", "--output", "{0}/o.png"], 3, "cannot read"),
     ],
 )

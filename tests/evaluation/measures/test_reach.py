@@ -76,7 +76,7 @@ def test_a_size_that_the_model_refuses_is_a_dash_and_the_others_are_measured():
             raise RequestError("the file takes pictures of up to 64 px")
         return Estimate(torch.zeros(1, 2, *first.shape[-2:]))
 
-    table, notes = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)], Sweep())
+    table, notes = measure_sizes(limited, torch.device("cpu"), [(48, 64), (96, 128)], Sweep(), {})
     assert table.rows[0][2] is not None and table.rows[1][0] == "96x128" and table.rows[1][2:] == [None] * 4
     assert notes == ["The scene of 96x128 px is left out: the file takes pictures of up to 64 px"]
 

@@ -231,14 +231,26 @@ def test_a_row_without_its_numbers_counts_as_not_measured(pairs, tmp_path, monke
     assert evaluate(*words) == 0 and made == ["32x32", "32x32", "48x64"]
 
 
-def test_seconds_of_other_threads_are_not_mixed_with_these(pairs, tmp_path, monkeypatch, capsys):
-    words = (pairs, "--baseline", "zero", "--reach", "--reach-sizes", "32x32,48x64", "--output", tmp_path / "out")
+@pytest.mark.parametrize("threads, again", [(1, ["48x64"]), (7, ["32x32", "48x64"])])
+def test_seconds_of_other_threads_are_measured_again_and_nothing_else(pairs, tmp_path, monkeypatch, threads, again):
+    words = (pairs, "--baseline", "zero", "--corruptions", "fog", "--output", tmp_path / "out")
+    scene = ("--reach", "--reach-sizes", "32x32,48x64")
+    monkeypatch.setattr(running, "num_threads", lambda: 1)
     interrupted_scene(monkeypatch, 2)
+    assert evaluate(*words, *scene) == 130
+    monkeypatch.setattr(running, "num_threads", lambda: threads)
+    spoiled, measured = interrupted(monkeypatch, 100), interrupted_scene(monkeypatch, 100)
+    assert evaluate(*words, *scene) == 0
+    assert spoiled == [] and measured[1:] == again  # the first one's first use is not counted
+
+
+def test_a_scene_may_come_to_corruptions_later(pairs, tmp_path, monkeypatch):
+    words = (pairs, "--baseline", "zero", "--corruptions", "fog,rain", "--output", tmp_path / "out")
+    interrupted(monkeypatch, 1)
     assert evaluate(*words) == 130
-    monkeypatch.setattr(running, "num_threads", lambda: 7)
-    capsys.readouterr()
-    assert evaluate(*words) == 2
-    assert "interrupted sweep whose OpenCV's threads were others" in only_error(capsys)
+    made = interrupted(monkeypatch, 100)
+    assert evaluate(*words, "--reach", "--reach-sizes", "32x32") == 0
+    assert made == ["rain", "fog", "rain"] and csv_rows(tmp_path / "out/reach_sizes.csv")[0]["size"] == "32x32"
 
 
 def test_flows_from_files_leave_an_interrupted_sweep_alone(pairs, tmp_path, monkeypatch):
