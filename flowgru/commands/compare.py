@@ -30,7 +30,7 @@ def compare(
         minutes, and all times are taken without it.
     """
     if steps is not None and config.minutes is not None:
-        raise RequestError(f"--steps is {steps} and --minutes {config.minutes:g}: give one of them")
+        raise RequestError(f"--steps is {steps} and minutes is {config.minutes:g}: give one of them")
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
     require_device(device)

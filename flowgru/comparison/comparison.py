@@ -11,7 +11,7 @@ from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
 from flowgru.comparison.plan import PlannedRow, reference_network, run_config
-from flowgru.comparison.record import RowRecord
+from flowgru.comparison.record import RowRecord, how_timed
 from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
@@ -25,6 +25,9 @@ from flowgru.model.weight_files.transfer import other_settings, transfer
 from flowgru.processes.devices import device_name
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.training.checkpoints.resuming import JOB_OUTPUT
+
+INITIAL = "initial"
+"""The folder of the initial weights, below that of the comparison."""
 
 
 class Comparison:
@@ -44,7 +47,7 @@ class Comparison:
         self.jobs, self.compile = jobs, compile
         self.sets = measured_sets(config)
         self.num_threads = torch.get_num_threads()
-        for name in ("initial", *(f"{one.folder}/seed{seed}" for one in planned for seed in config.seeds)):
+        for name in (INITIAL, *(f"{one.folder}/seed{seed}" for one in planned for seed in config.seeds)):
             refuse_link(folder.path / name, folder.path)
         self.networks = {one.folder: one for one in planned}
         """One planned row for each network that is trained, by the folder of its runs."""
@@ -66,11 +69,13 @@ class Comparison:
     def choose_steps(self) -> None:
         """Notes the steps of every training: those of the recipe, or what takes the minutes at the network's speed."""
         minutes, seed = self.config.minutes, self.config.seeds[0]
+        for one in self.networks.values():
+            steps = self.config.training.steps if minutes is None else self._steps(one.folder)
+            if steps is not None:  # also of rows that came to a network later
+                self._note_steps(one.folder, steps)
         if minutes is None:
-            for one in self.networks.values():
-                self._note_steps(one.folder, self.config.training.steps)
             return
-        unknown = [one for one in self.networks.values() if self._noted(one.folder)[0].steps is None]
+        unknown = [one for one in self.networks.values() if self._steps(one.folder) is None]
         queue = [
             Job(
                 one.folder,
@@ -98,7 +103,7 @@ class Comparison:
                 missing = self._unmeasured(one.folder, seed)
                 if not missing:
                     continue
-                folder, length = self.folder.path / one.folder / f"seed{seed}", self._noted(one.folder)[0].steps
+                folder, length = self.folder.path / one.folder / f"seed{seed}", self._steps(one.folder)
                 assert length is not None, "they are chosen before"
                 run = run_config(self.config, one.network, seed, length, self._initial(seed))
                 arguments = (self.config, run, folder, str(self.device), self.compile, missing)
@@ -139,7 +144,8 @@ class Comparison:
         ):
             self.folder.add(self._for_each_regime(name, measured))
             for regime, row in self._rows(name):
-                self.folder.record.rows[regime][row].timed_on = device_name(self.device)
+                noted = self.folder.record.rows[regime][row]
+                noted.timed_on, noted.timed_with = device_name(self.device), how_timed(self.folder.record.machine)
             self.folder.note()
 
     def _rows(self, folder: str) -> list[tuple[str, str]]:
@@ -161,6 +167,10 @@ class Comparison:
         rows = self.folder.record.rows
         return [noted for regime in rows.values() for noted in regime.values() if noted.folder == folder]
 
+    def _steps(self, folder: str) -> int | None:
+        """The steps of the runs of a folder, of which rows that came later may not know; None until they are chosen."""
+        return next((noted.steps for noted in self._noted(folder) if noted.steps is not None), None)
+
     def _note_steps(self, folder: str, steps: int) -> None:
         for noted in self._noted(folder):
             noted.steps = steps
@@ -168,7 +178,7 @@ class Comparison:
 
     def _initial(self, seed: int) -> Path:
         """The file with the initial weights of a seed, which all networks share where they fit; made where it is not."""
-        path = self.folder.path.absolute() / "initial" / f"seed{seed}.safetensors"
+        path = self.folder.path.absolute() / INITIAL / f"seed{seed}.safetensors"
         if not path.exists():
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)

@@ -36,11 +36,12 @@ def describe(
     folder: ComparisonFolder,
     planned: Sequence[PlannedRow],
     device: torch.device,
+    option: str,
     operators: Sequence[str],
     *,
     compile: bool,
 ) -> None:
-    """Notes, and says, what is compared and where."""
+    """Notes, and says, what is compared and where; `option` is the device as it was asked for."""
     for one in planned:
         noted = folder.record.rows.setdefault(one.regime, {}).setdefault(one.row.name, RowRecord())
         noted.operator, noted.options, noted.hidden_size = one.row.operator, one.row.options, one.width
@@ -58,5 +59,6 @@ def describe(
     }
     command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
     command += ["--operators", ",".join(operators)] if operators else []
+    command += [] if option == "auto" else ["--device", option]
     command += ["--compile"] if compile else []
     folder.note(machine=machine, command=shlex.join(command), commit=commit(), date=time.strftime("%Y-%m-%d"))

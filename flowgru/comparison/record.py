@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config.renamed import NamesOfToday
-from flowgru.errors import InputFileError
+from flowgru.errors import InputFileError, counted
 from flowgru.files.bounded import read_bytes
 from flowgru.files.json_text import json_text, parse_json
 
@@ -34,6 +34,8 @@ class RowRecord:
     """Number of steps of its trainings; None until they are chosen."""
     timed_on: str | None = None
     """The processor or GPU on which its times were taken, which for another row may be another one; None: not known."""
+    timed_with: str | None = None
+    """What else these times depend on: the threads and the release of PyTorch; None: not known."""
 
 
 @dataclass
@@ -59,6 +61,11 @@ class ComparisonRecord:
         """The content of the file; what is not known is left out."""
         known = asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
         return json_text(known) + "\n"
+
+
+def how_timed(machine: Mapping[str, Any]) -> str:
+    """What times depend on besides the processor or GPU, of a `machine` as it is noted."""
+    return f"{counted(machine.get('threads') or 1, 'thread')}, torch {machine.get('torch')}"
 
 
 def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRecord:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowgru.comparison.comparison import Comparison
+from flowgru.comparison.comparison import INITIAL, Comparison
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.plan import plan_rows, select_rows
 from flowgru.comparison.preparing import describe, refuse_broken
@@ -12,8 +12,9 @@ from flowgru.config import ComparisonConfig
 from flowgru.config.require import require_precision
 from flowgru.console import say
 from flowgru.errors import MachineError, counted
-from flowgru.model.weight_files.loading import device_of_option
-from flowgru.training.feeding.pairs import training_pairs
+from flowgru.model.weight_files.loading import device_of_option, load_model
+from flowgru.training.feeding.pairs import training_pairs, validation_pairs
+from flowgru.training.run import require_whole_parts
 
 
 def run_comparison(
@@ -33,12 +34,16 @@ def run_comparison(
     planned = plan_rows(config, select_rows(config, operators))
     require_precision(config.training.precision, where.type)
     training_pairs(config.training)
+    validation_pairs(config.training)
+    require_whole_parts(config.training, num_processes=1)
+    if config.training.init_from is not None and not (output / INITIAL).exists():
+        load_model(config.training.init_from, "cpu")
     for name in measured_sets(config):
         measured_pairs(config, name)
     folder = ComparisonFolder(output, config)
     refuse_broken(planned)
     with folder:
-        describe(folder, planned, where, operators, compile=compile)
+        describe(folder, planned, where, device, operators, compile=compile)
         comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
         comparison.measure_zero_flow()
         comparison.choose_steps()

@@ -74,6 +74,8 @@ def run_jobs(
                     running.remove(one)
                     ended(one.job, _outcome(one))
                 tick()
+            if asked:  # while the last job ended
+                raise Stopped(asked[0])
         finally:
             _stop([one.process for one in running])
 

@@ -1,7 +1,9 @@
 """Where a trained model comes from, and which terms it inherits from there, for its card."""
 
+import shlex
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,8 @@ def licence(config: TrainConfig, origin: dict[str, Any]) -> str:
     return "; ".join(inherited) or OWN_LICENCE
 
 
-def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, Any]:
-    """What the model file of a run in `folder` says of itself; `how` is what its command says besides.
+def card_of(config: TrainConfig, run: Run, folder: Path, how: Sequence[str]) -> dict[str, Any]:
+    """What the model file of a run in `folder` says of itself; `how` are the other words of its command.
 
     A network that was measured from the flow of DIS is to be used so, and polished, and with two scales where it was trained
     for them; held_out_epe_per_image is of the network's own flow at one scale, before that.
@@ -46,7 +48,8 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, 
         **({"initial_flow": "dis", "hold": config.hold, "polish": True} if started else {}),
         **({"scales": 2} if started and config.coarse_first else {}),
         "held_out_epe_per_image": {
-            name: {str(count): round(error, 3) for count, error in errors.items()}
+            # Not rounded: best.safetensors is replaced by what is better than this, after an interruption, too.
+            name: {str(count): error for count, error in errors.items()}
             for name, errors in run.validation.items()
         },
         "data": ", ".join(trained_on(config)),
@@ -55,7 +58,9 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: str) -> dict[str, 
         "steps": run.step,
         "seed": config.seed,
         "hours": round(run.seconds / 3600, 3),
-        "command": f"flowgru train --config {folder / 'config.yaml'} --output {folder}{how}",
+        "command": shlex.join(
+            ["flowgru", "train", "--config", f"{folder / 'config.yaml'}", "--output", f"{folder}", *how]
+        ),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
         "license": licence(config, run.origin),

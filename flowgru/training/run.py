@@ -68,10 +68,16 @@ def train(
     with torch.device("meta"):  # an operator that cannot be made is refused before the folder is
         weights = FlowNetwork(config.network).state_dict().values()
     fabric = connect(device_of_option(device), devices, config.precision)
-    _require_whole_parts(config, fabric.world_size)
+    require_whole_parts(config, fabric.world_size)
     folder, num_before = Path(output), None
     resume = _place_of(resume, folder)
     is_named = resume not in ("auto", "never")
+    if is_named and not Path(resume).is_dir():
+        present = ", ".join(path.name for path in CheckpointStore(folder).checkpoints()) or "none"
+        raise RequestError(
+            f"--resume is {resume!r}, which is no folder: expected auto, never, or the folder of a checkpoint; in {folder} "
+            f"there is {present}"
+        )
     if fabric.is_global_zero:
         refuse_foreign_folder(folder)
         begun_in = Path(resume).parent if is_named else folder
@@ -129,7 +135,9 @@ def train(
                     f"{counted(with_steps.steps, 'step')} fit, and are expected to take {seconds / 60:.3g} minutes"
                 )
 
-        how = f" --devices {fabric.world_size}" * (fabric.world_size > 1) + " --compile" * compile
+        how = ["--device", device] if device != "auto" else []
+        how += ["--devices", str(fabric.world_size)] if fabric.world_size > 1 else []
+        how += ["--compile"] if compile else []
 
         def write_average(run: Run, path: Path) -> None:
             card = card_of(replace(config, steps=run.step), run, folder, how)
@@ -188,7 +196,8 @@ def _place_of(resume: str, folder: Path) -> str:
     return str(folder / resume) if bare and (folder / resume).is_dir() else resume
 
 
-def _require_whole_parts(config: TrainConfig, num_processes: int) -> None:
+def require_whole_parts(config: TrainConfig, num_processes: int) -> None:
+    """RequestError where the pairs of a step cannot be shared equally among processes and parts of the gradient."""
     parts = num_processes * config.gradient_accumulation_steps * config.pairs_in_clip
     if config.batch_size % parts:
         clips = f" and clips of {config.data.clip_frames} frames" if config.pairs_in_clip > 1 else ""

@@ -21,8 +21,12 @@ CONFIGS = ROOT / "configs"
         (["--seeds", "0,1,x"], "--seeds is 'x': expected a list of whole numbers with commas between"),
         (["--seeds", "0,0"], "seeds is 0, 0: it must be one or more, each once"),
         (["--steps", "0"], "steps is 0: it must be 1 or more"),
-        (["--steps", "5", "--minutes", "1.5"], "--steps is 5 and --minutes 1.5: give one of them"),
+        (["--steps", "5", "--minutes", "1.5"], "--steps is 5 and --minutes is 1.5: give one of them"),
         (["--minutes=-1"], "minutes is -1: it must be above 0"),
+        (["--minutes=5", "--training.steps=7"], "--training.steps is 7 and --minutes is 5.0: give one of them"),
+        (["--steps=5", "--training.steps=7"], "--steps is 5 and --training.steps is 7: give one of them"),
+        (["--training.init_from=none.safetensors"], "there is no model file none.safetensors"),
+        (["--training.batch_size=3", "--training.gradient_accumulation_steps=2"], "it must be a multiple of 2"),
         (["--jobs", "0"], "--jobs is 0"),
         (["--reference", "gru"], "reference is 'gru': it must be one of the rows conv_gru, control"),
         (["--sets", "sintl"], "did you mean"),
@@ -38,6 +42,18 @@ def test_a_senseless_request_is_one_line_and_leaves_no_folder(tmp_path, capsys, 
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_held_out_pairs_that_cannot_be_read_are_known_before_the_recipe_is_noted(tmp_path, capsys):
+    """A folder with a recipe would refuse the mended one."""
+    assert main(words(tmp_path / "results", "--training.validation.sets=none.csv")) == 3
+    assert "none.csv" in capsys.readouterr().err and not (tmp_path / "results").exists()
+
+
+def test_minutes_of_a_file_and_steps_of_the_command_line_are_refused(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(RECIPE + "minutes: 1.5\n")
+    assert main(words(tmp_path / "results", "--steps=5")) == 2
+    assert "--steps is 5 and minutes is 1.5: give one of them" in capsys.readouterr().err
 
 
 def test_a_comparison_without_a_recipe_says_how_to_give_one(tmp_path, capsys):

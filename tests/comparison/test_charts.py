@@ -62,6 +62,28 @@ def test_where_everything_diverged_the_page_says_so_and_has_no_empty_axes(tmp_pa
     assert "Training curves of" not in text and "after different numbers of refinements" not in text
 
 
+def test_a_seed_that_diverged_before_its_first_line_of_log_leaves_no_curve(tmp_path, monkeypatch):
+    """A mean of the other seeds would show a training that went well."""
+    write_comparison(tmp_path, rows=("conv_gru", "conv_min_gru"), regimes=("equal_width",), sets=("synthetic",))
+    path, drawn = tmp_path / "measurements.csv", []
+    changed = []
+    for one in read_measurements(path):
+        is_lost = one.row == "conv_gru" and one.seed == 1
+        if is_lost and one.measure == "training_epe_per_image":
+            continue
+        changed.append(one._replace(value=math.nan) if is_lost and one.measure == "epe_per_image" else one)
+    write_measurements(path, changed)
+
+    def panels(lines, *rest):
+        drawn.extend(lines)
+        return "<svg></svg>"
+
+    monkeypatch.setattr("flowgru.comparison.report.sections.curve_panels", panels)
+    write_report(tmp_path)
+    means = {line.name: line.y for line in drawn}
+    assert all(map(math.isnan, means["conv_gru"])) and all(map(math.isfinite, means["conv_min_gru"]))
+
+
 def test_thirteen_rows_look_different():
     looks = styles(ROWS)
     assert len({(look["color"], look["dashes"]) for look in looks.values()}) == len(ROWS)

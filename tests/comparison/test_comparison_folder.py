@@ -18,7 +18,7 @@ from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.comparison.runs import measured_pairs
 from flowgru.config import NetworkConfig, RowConfig
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, counted
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.flow_network import FlowNetwork
 
@@ -74,6 +74,7 @@ def test_comparison_json_says_what_was_compared_and_on_what(finished_comparison)
     assert (row["operator"], row["options"], row["hidden_size"], row["steps"]) == ("conv_gru", {}, 80, 2)
     assert about["machine"].keys() == {"torch", "device", "threads", "platform"}
     assert row["timed_on"] == about["machine"]["device"]
+    assert row["timed_with"] == f"{counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
     assert about["zero_flow"]["synthetic"] > 0 and {"command", "commit", "date"} <= about.keys()
 
 

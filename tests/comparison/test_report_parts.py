@@ -137,24 +137,43 @@ def test_seeds_of_an_earlier_call_count_as_well(tmp_path):
     assert read_results(tmp_path).seeds == [0, 1, 2, 7]
 
 
-def test_times_of_another_machine_say_whose_they_are(tmp_path):
+def test_times_on_other_threads_say_so(tmp_path):
+    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",))
+    about = json.loads((tmp_path / ABOUT).read_text())
+    about["machine"] |= {"device": "one", "threads": 1, "torch": "1"}
+    for row, threads in zip(TWO, ("2 threads", "1 thread"), strict=True):
+        about["rows"]["equal_width"][row] |= {"timed_on": "one", "timed_with": f"{threads}, torch 1"}
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_report(tmp_path)
+    said = f"of {TWO[0]} at equal width taken on one with 2 threads, torch 1; of {TWO[1]} at equal width"
+    assert said in (tmp_path / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("with_threads", [False, True])
+def test_times_of_another_machine_say_whose_they_are(tmp_path, with_threads):
     """Times may have been taken on another machine than the comparison ran on last, and those of a few rows taken anew."""
     write_comparison(tmp_path, rows=TWO, regimes=("equal_width",))
     about = json.loads((tmp_path / ABOUT).read_text())
     about["machine"]["device"] = "this one"
     rows = about["rows"]["equal_width"]
     for row in rows:
-        rows[row] = {**rows[row], "timed_on": "this one"}
+        rows[row] = {**rows[row], "timed_on": "this one"} | (
+            {"timed_with": "2 threads, torch 1"} if with_threads else {}
+        )
+    about["machine"] |= {"threads": 2, "torch": "1"}
     (tmp_path / ABOUT).write_text(json.dumps(about))
     write_report(tmp_path)
     assert "taken on" not in (tmp_path / "report.html").read_text("utf-8")
     rows[TWO[0]]["timed_on"] = "another"
     (tmp_path / ABOUT).write_text(json.dumps(about))
     write_report(tmp_path)
-    said = f"of {TWO[0]} at equal width taken on another; of {TWO[1]} at equal width taken on this one"
+    how = " with 2 threads, torch 1" if with_threads else ""
+    said = f"of {TWO[0]} at equal width taken on another{how}; of {TWO[1]} at equal width taken on this one{how}"
     assert said in (tmp_path / "report.html").read_text("utf-8")
     assert "taken on another" in (tmp_path / "table.md").read_text("utf-8")
     del rows[TWO[0]]["timed_on"]
     (tmp_path / ABOUT).write_text(json.dumps(about))
     write_report(tmp_path)
-    assert f"of {TWO[0]} at equal width taken on a device not kept;" in (tmp_path / "report.html").read_text("utf-8")
+    assert f"of {TWO[0]} at equal width taken on a device not kept{how};" in (tmp_path / "report.html").read_text(
+        "utf-8"
+    )

@@ -10,6 +10,7 @@ import torch
 from comparisons import TINY
 
 from flowgru.commands.compare import compare
+from flowgru.comparison.comparison import Comparison
 from flowgru.comparison.errors import PARTS
 from flowgru.comparison.plan import reference_network, run_config
 from flowgru.comparison.runs import measured_pairs, measured_sets, train_and_measure, zero_error
@@ -79,6 +80,31 @@ def test_the_trainings_are_compiled_where_it_is_asked_for(tmp_path, monkeypatch,
     assert asked.value.args == ("cpu", compile)
     command = json.loads((tmp_path / "results/comparison.json").read_text())["command"]
     assert command.endswith(" --compile") == compile
+
+
+def test_steps_that_are_known_are_not_measured_again_when_a_regime_comes_later(tmp_path, monkeypatch):
+    """Both regimes share the trainings of the reference: its later row takes over the steps of the earlier one."""
+    measured = []
+
+    def run_jobs(jobs, *, ended, **_rest):
+        for job in jobs:
+            measured.append(job.name)
+            ended(job, float(len(measured)))
+
+    monkeypatch.setattr("flowgru.comparison.comparison.run_jobs", run_jobs)
+    for part in ("measure_zero_flow", "measure_costs"):
+        monkeypatch.setattr(Comparison, part, lambda self: None)
+    monkeypatch.setattr(Comparison, "train", lambda self: {})
+    monkeypatch.setattr("flowgru.comparison.run.write_report", lambda folder: [])
+    config = replace(TINY, minutes=1.0)
+    for regimes, operators in (
+        (("equal_parameters",), ("conv_min_gru",)), (("equal_width",), ("conv_gru",)), (config.regimes, ())
+    ):  # fmt: skip
+        compare(replace(config, regimes=regimes), str(tmp_path / "results"), operators, device="cpu")
+    assert len(measured) == len({*measured})
+    rows = json.loads((tmp_path / "results/comparison.json").read_text())["rows"]
+    steps = {(row["folder"], row["steps"]) for regime in rows.values() for row in regime.values()}
+    assert len(steps) == len(measured)
 
 
 def test_errors_are_measured_from_every_initial_flow():

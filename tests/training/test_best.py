@@ -43,6 +43,13 @@ def test_the_average_of_the_best_validation_is_kept_beside_that_of_the_last_step
     assert any(not torch.equal(value, last.state_dict()[name]) for name, value in expected.items())
 
 
+def test_a_gain_below_a_thousandth_counts_after_an_interruption_too(errors, tmp_path):
+    errors[:] = [1.2344, 1.2341]
+    for steps in (1, 2):
+        train(replace(CONFIG, steps=steps), str(tmp_path), device="cpu")
+    assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
+
+
 def test_what_the_disk_refuses_lets_no_worse_weights_replace_better_ones_also_after_a_stop(
     errors, tmp_path, monkeypatch, capsys
 ):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowgru.comparison.record import ComparisonRecord
+from flowgru.comparison.record import ComparisonRecord, how_timed
 from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
@@ -92,14 +92,16 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
 
 def _times(record: ComparisonRecord) -> str | None:
     """On what the times were taken, unless it is the device that is named, or not known of any."""
-    by_device: dict[str | None, list[str]] = {}
+    by_machine: dict[tuple[str | None, str | None], list[str]] = {}
     for regime, rows in record.rows.items():
         for row, noted in rows.items():
-            by_device.setdefault(noted.timed_on, []).append(f"{row} at {regime.replace('_', ' ')}")
-    if by_device.keys() in ({None}, {record.machine.get("device")}):
+            by_machine.setdefault((noted.timed_on, noted.timed_with), []).append(f"{row} at {regime.replace('_', ' ')}")
+    device = record.machine.get("device")
+    if by_machine.keys() in ({(None, None)}, {(device, None)}, {(device, how_timed(record.machine))}):
         return None
     return "; ".join(
-        f"of {joined(rows)} taken on {device or 'a device not kept'}" for device, rows in by_device.items()
+        f"of {joined(rows)} taken on {place or 'a device not kept'}{f' with {how}' if how else ''}"
+        for (place, how), rows in by_machine.items()
     )
 
 

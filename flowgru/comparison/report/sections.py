@@ -66,7 +66,11 @@ class RegimeReport(RegimeNumbers):
             steps = sorted({step for curve in curves.values() for step in curve})
             diverged = self.results.diverged(self.regime, row)
             values = [
-                [curve.get(step, math.nan) for seed, curve in curves.items() if step in curve or seed in diverged]
+                [
+                    curves.get(seed, {}).get(step, math.nan)
+                    for seed in sorted(curves.keys() | diverged)
+                    if step in curves.get(seed, {}) or seed in diverged
+                ]
                 for step in steps
             ]
             values = [some if all(map(math.isfinite, some)) else [math.nan] for some in values]

@@ -196,6 +196,17 @@ def test_a_finished_run_says_that_it_is_finished(tmp_path, capsys):
     assert "the run is finished" not in began and "after 1 refinement\n" in began and "resumed" not in said
 
 
+@pytest.mark.parametrize("wrong", ["typo", "never/there"])
+def test_a_checkpoint_that_is_not_there_is_one_line_with_those_that_are(kept, tmp_path, wrong, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("of: something else\n")
+    with pytest.raises(RequestError, match=f"--resume is '{wrong}', which is no folder: .*there is step-0000000"):
+        train(KEPT, str(kept), resume=wrong, device="cpu")
+    with pytest.raises(RequestError, match="there is none"):
+        train(KEPT, str(tmp_path / "new"), resume=wrong, device="cpu")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_named_checkpoint_that_is_damaged_is_an_error(kept, tmp_path):
     damaged = tmp_path / "step-00000004"
     shutil.copytree(kept / "step-00000004", damaged)
