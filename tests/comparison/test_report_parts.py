@@ -137,6 +137,15 @@ def test_seeds_of_an_earlier_call_count_as_well(tmp_path):
     assert read_results(tmp_path).seeds == [0, 1, 2, 7]
 
 
+def test_of_rows_without_times_nothing_is_said(tmp_path):
+    write_comparison(tmp_path, rows=TWO, regimes=("equal_width",), unmeasured=((TWO[1], None),))
+    about = json.loads((tmp_path / ABOUT).read_text())
+    about["machine"]["device"] = about["rows"]["equal_width"][TWO[0]]["timed_on"] = "this one"
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_report(tmp_path)
+    assert "taken on" not in (tmp_path / "report.html").read_text("utf-8")
+
+
 def test_times_on_other_threads_say_so(tmp_path):
     write_comparison(tmp_path, rows=TWO, regimes=("equal_width",))
     about = json.loads((tmp_path / ABOUT).read_text())

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowgru.comparison.record import ComparisonRecord, how_timed
+from flowgru.comparison.record import how_timed
 from flowgru.comparison.report.sections import RegimeReport
 from flowgru.comparison.report.text import RULE, joined
 from flowgru.comparison.results import MEASUREMENTS, Results, read_results
@@ -66,7 +66,7 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
         yield name, text or "not kept"
     for name, value in _texts(record.machine) if record.machine else [("machine", "not kept")]:
         yield name, value
-    if times := _times(results.record):
+    if times := _times(results):
         yield "times", times
     minutes, steps = setting("minutes"), setting("training", "steps")
     if minutes is not None:
@@ -90,14 +90,17 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
     yield "all numbers", f"{MEASUREMENTS}, beside this page"
 
 
-def _times(record: ComparisonRecord) -> str | None:
+def _times(results: Results) -> str | None:
     """On what the times were taken, unless it is the device that is named, or not known of any."""
+    machine = results.record.machine
     by_machine: dict[tuple[str | None, str | None], list[str]] = {}
-    for regime, rows in record.rows.items():
+    for regime, rows in results.record.rows.items():
         for row, noted in rows.items():
-            by_machine.setdefault((noted.timed_on, noted.timed_with), []).append(f"{row} at {regime.replace('_', ' ')}")
-    device = record.machine.get("device")
-    if by_machine.keys() in ({(None, None)}, {(device, None)}, {(device, how_timed(record.machine))}):
+            if results.value(regime, row, "ms_per_step") is not None:
+                where = f"{row} at {regime.replace('_', ' ')}"
+                by_machine.setdefault((noted.timed_on, noted.timed_with), []).append(where)
+    device = machine.get("device")
+    if by_machine.keys() in (set(), {(None, None)}, {(device, None)}, {(device, how_timed(machine))}):
         return None
     return "; ".join(
         f"of {joined(rows)} taken on {place or 'a device not kept'}{f' with {how}' if how else ''}"
@@ -143,7 +146,7 @@ def _markdown(results: Results, regimes: list[RegimeReport]) -> str:
         lines += ["|---" + "|---:" * (len(header) - 1) + "|"]
         lines += [_markdown_row([cell[0] if isinstance(cell, tuple) else cell for cell in row]) for row in rows]
         lines += [""]
-    if times := _times(results.record):
+    if times := _times(results):
         lines += [_markdown_text(f"Times: {times}."), ""]
     return "\n".join([*lines, _markdown_text(_how_to_read(results)), ""])
 
