@@ -77,8 +77,7 @@ EXTRAS = {
 """The extra of flowgru that brings an optional package."""
 
 EITHER = {"train": ("steps", "minutes"), "compare": ("steps", "training.steps", "minutes")}
-"""Options of a command of which one is given at most; the configuration, which is not the command line, may have the
-first of them all the same."""
+"""Options of a command of which one is given at most. A file may have the last one beside the others, and it counts."""
 
 STOPPED_BY_SIGTERM = 128 + signal.SIGTERM
 

@@ -49,7 +49,7 @@ class TaskParser:
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
     def parse(self, words: list[str], either: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The task's parameters; of the options `either`, the words may have one.
+        """The task's parameters; of the options `either`, the words may have one, and none where a file gives the last one.
 
         RequestError, one line with a hint, where the words do not make sense.
         """
@@ -67,6 +67,8 @@ class TaskParser:
         self._refuse_empty_texts(found)
         self._refuse_missing_values(found)
         given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
+        if given and either[-1] not in given and found[either[-1]] is not None:
+            given.append(either[-1])
         if len(given) > 1:
             raise RequestError(" and ".join(f"--{name} is {found[name]}" for name in given) + ": give one of them")
         return {

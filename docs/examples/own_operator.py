@@ -100,7 +100,7 @@ for operator in ("conv_gru", "conv_mgu"):
         train(recipe(operator, seed), str(folder))
         model = load_model(str(folder / "model.safetensors"))
         size = sum(parameter.numel() for parameter in model.operator.parameters())
-        errors = model.card["held_out_epe_per_image"]["synthetic"]
+        errors = {count: round(error, 3) for count, error in model.card["held_out_epe_per_image"]["synthetic"].items()}
         print(f"{operator}, seed {seed}: {size:,} parameters; px after refinements: {errors}")
 
 # %% [markdown]

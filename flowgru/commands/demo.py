@@ -45,7 +45,9 @@ def demo(output: str = "flow_out", model: str = "default", device: str = "auto",
     is_demo = picture.exists() and request.get("files") == {clip.name: fingerprint(frames)}
     replaces = overwrite or is_demo
     if picture.exists() and not replaces:
-        raise RequestError(f"{picture} exists, and is no demo's of these frames: give --overwrite or another --output")
+        raise RequestError(
+            f"{picture} exists, and was not made by a demo of these frames: give --overwrite or another --output"
+        )
     settings = EstimateSettings(output=output, model=model, device=device, video=True, overwrite=replaces)
     code = estimate([str(clip)], settings)
     if code:

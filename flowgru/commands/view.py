@@ -107,9 +107,8 @@ def _refuse_folder(path: Path) -> None:
     from flowgru.data.formats.flow_files import flow_size
     from flowgru.data.formats.flow_formats import BY_SUFFIX
 
-    if not os.path.isdir(
-        path
-    ):  # unlike path.is_dir, False of what may not be looked at; the error comes when it is read
+    # Unlike path.is_dir, os.path.isdir is False of what may not be looked at; the error comes when that is read.
+    if not os.path.isdir(path):
         return
     try:
         os.listdir(path)

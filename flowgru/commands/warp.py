@@ -69,8 +69,8 @@ def _check_targets(targets: dict[str, Path], sources: list[Path], overwrite: boo
         raise RequestError(f"--output and --mask are both {targets['--mask']}: name two files")
     known = {source.resolve() for source in sources}
     for option, target in targets.items():
-        if os.path.isfile(target.parent):
-            raise RequestError(f"{option} {target} is to lie in {target.parent}, which is a file: name another file")
+        if in_the_way := next(filter(os.path.isfile, target.parents), None):
+            raise RequestError(f"{option} {target} is to lie in {in_the_way}, which is a file: name another file")
         if target.resolve() in known:
             raise RequestError(f"{option} {target} would replace an input: name another file")
         if target.is_dir():

@@ -27,7 +27,11 @@ from flowgru.processes.jobs import Job, run_jobs
 from flowgru.training.checkpoints.resuming import JOB_OUTPUT
 
 INITIAL = "initial"
-"""The folder of the initial weights, below that of the comparison."""
+
+
+def initial_weights(folder: Path, seed: int) -> Path:
+    """The file with the initial weights of a seed, below the folder of a comparison."""
+    return folder.absolute() / INITIAL / f"seed{seed}.safetensors"
 
 
 class Comparison:
@@ -178,7 +182,7 @@ class Comparison:
 
     def _initial(self, seed: int) -> Path:
         """The file with the initial weights of a seed, which all networks share where they fit; made where it is not."""
-        path = self.folder.path.absolute() / INITIAL / f"seed{seed}.safetensors"
+        path = initial_weights(self.folder.path, seed)
         if not path.exists():
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowgru.comparison.comparison import INITIAL, Comparison
+from flowgru.comparison.comparison import Comparison, initial_weights
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.plan import plan_rows, select_rows
 from flowgru.comparison.preparing import describe, refuse_broken
@@ -36,7 +36,8 @@ def run_comparison(
     training_pairs(config.training)
     validation_pairs(config.training)
     require_whole_parts(config.training, num_processes=1)
-    if config.training.init_from is not None and not (output / INITIAL).exists():
+    has_begun = all(initial_weights(output, seed).exists() for seed in config.seeds)
+    if config.training.init_from is not None and not has_begun:
         load_model(config.training.init_from, "cpu")
     for name in measured_sets(config):
         measured_pairs(config, name)

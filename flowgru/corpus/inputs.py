@@ -12,6 +12,7 @@ from flowgru.corpus.lists import LIST_SUFFIXES, read_list
 from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture, is_video, told_apart
 from flowgru.errors import RequestError, counted
+from flowgru.files.bounded import is_missing
 from flowgru.files.json_text import parse_json
 
 SETTINGS = "corpus.json"
@@ -53,9 +54,9 @@ def find_clips(inputs: Sequence[str], output: Path) -> list[Clip]:
             if path.resolve() == output.resolve():
                 raise RequestError(f"--output {output} is the folder of the clips: name another folder")
             clips += _searched(path, output)
-        elif not os.path.lexists(path) and glob.has_magic(given):
+        elif is_missing(path) and glob.has_magic(given):
             clips += dict.fromkeys(_matched(given, output))  # "videos/**" matches a folder, and what is in it as well
-        elif os.path.lexists(path):
+        elif not is_missing(path):
             clips.append(Clip(path.name, str(path)))
         else:
             raise RequestError(f"there is no {given}: expected a folder, a pattern, a list (.csv, .jsonl) or a video")
@@ -69,7 +70,7 @@ def _lacks_clips(inputs: Sequence[str], output: Path) -> str:
     """Why there is no clip, by what was given."""
     if all(Path(given).suffix.lower() in LIST_SUFFIXES for given in inputs):
         return "lists no clip: expected a line for each, with its id and path"
-    if any(os.path.lexists(given) for given in inputs):
+    if not all(map(is_missing, inputs)):
         return "has no clip: expected videos, or folders of two pictures or more, in it or below it"
     matches = {path for given in inputs for path in _matches(given, output)}
     if not matches:
@@ -82,15 +83,16 @@ def _lacks_clips(inputs: Sequence[str], output: Path) -> str:
 
 def _searched(root: Path, output: Path) -> Iterator[Clip]:
     """The clips below a folder, sorted by their ids."""
-    found = []
-    for folder, files in _folders(root, output.resolve()):
+    found, refused = [], list[Path]()
+    for folder, files in _folders(root, output.resolve(), refused):
         paths = [folder / name for name in files]
         # Looking into a .png of every folder would take long, and hardly any is an animation.
         clips = _clips_among(path for path in paths if path.suffix.lower() != ".png")
         found += clips
         if not clips and sum(map(is_picture, paths)) >= 2:
             found.append(folder)
-    clips = [Clip(path.relative_to(root).as_posix(), str(path)) for path in found]
+    # What nobody may look into is a clip that fails, so that it is not passed over without a word.
+    clips = [Clip(path.relative_to(root).as_posix(), str(path)) for path in (*found, *refused)]
     return iter(sorted(clip if clip.id != "." else clip._replace(id=root.resolve().name or "frames") for clip in clips))
 
 
@@ -101,13 +103,18 @@ def _clips_among(files: Iterable[Path]) -> set[Path]:
     return by_ending | {*told_apart(files)[1]}
 
 
-def _folders(root: Path, output: Path) -> Iterator[tuple[Path, list[str]]]:
+def _folders(root: Path, output: Path, refused: list[Path]) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below root that is not hidden and no corpus' output, once, with its files that are not hidden.
 
-    A link leads to a folder elsewhere; one to a folder above or below the root would name clips a second time.
+    A link leads to a folder elsewhere; one to a folder above or below the root would name clips a second time. `refused`
+    takes the folders that nobody may look into.
     """
     top, seen = root.resolve(), set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        refused.append(Path(error.filename))
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
         real = Path(folder).resolve()
         if real in seen or real == output:
             folders.clear()

@@ -39,6 +39,7 @@ from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import match_settings, open_network
 from flowgru.estimation.stream import PairGiven, matched_flows
+from flowgru.files.bounded import is_missing
 from flowgru.model.memory import peak_memory
 
 MAX_NOTES = 300
@@ -181,12 +182,8 @@ def _matched_and_written(task: Task, staged: StagedClip) -> Outcome:
 
 def _source(clip: Clip, settings: CorpusSettings) -> FrameSource:
     """The frames of a clip. InputFileError or RequestError where it is none."""
-    try:
-        os.lstat(clip.path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputFileError(f"there is no file or folder {clip.path}") from None
-    except OSError as error:
-        raise InputFileError(f"cannot read {clip.path}: {error.strerror}") from None
+    if is_missing(clip.path):
+        raise InputFileError(f"there is no file or folder {clip.path}")
     start = settings.start if clip.start is None else clip.start
     end = settings.end if clip.end is None else clip.end
     return open_frames([clip.path], start, end)[0]

@@ -19,6 +19,17 @@ LARGE, LARGE_RATIO = 2**28, 100
 """Data of more than so many bytes are taken only where they were compressed by less than this, as real ones are."""
 
 
+def is_missing(path: str | Path) -> bool:
+    """Whether there is nothing of that name, as far as anybody may know: False of what may not be looked at."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError of what can be no name
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_bytes(path: Path, limit: int = -1) -> bytes:
     """The first `limit` bytes of a file, or all of it. InputFileError if there is no readable file."""
     try:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -72,7 +73,7 @@ def train(
     folder, num_before = Path(output), None
     resume = _place_of(resume, folder)
     is_named = resume not in ("auto", "never")
-    if is_named and not Path(resume).is_dir():
+    if is_named and not os.path.isdir(resume):
         present = ", ".join(path.name for path in CheckpointStore(folder).checkpoints()) or "none"
         raise RequestError(
             f"--resume is {resume!r}, which is no folder: expected auto, never, or the folder of a checkpoint; in {folder} "
@@ -192,8 +193,8 @@ def _plan(
 
 def _place_of(resume: str, folder: Path) -> str:
     """--resume, where it is the bare name of a checkpoint in the output folder with that folder before it."""
-    bare = resume == Path(resume).name and not Path(resume).exists()
-    return str(folder / resume) if bare and (folder / resume).is_dir() else resume
+    bare = resume == Path(resume).name and not os.path.exists(resume)
+    return str(folder / resume) if bare and os.path.isdir(folder / resume) else resume
 
 
 def require_whole_parts(config: TrainConfig, num_processes: int) -> None:

@@ -50,10 +50,11 @@ def test_held_out_pairs_that_cannot_be_read_are_known_before_the_recipe_is_noted
     assert "none.csv" in capsys.readouterr().err and not (tmp_path / "results").exists()
 
 
-def test_minutes_of_a_file_and_steps_of_the_command_line_are_refused(tmp_path, capsys):
+@pytest.mark.parametrize("option", ["--steps", "--training.steps"])
+def test_minutes_of_a_file_and_steps_of_the_command_line_are_refused(tmp_path, capsys, option):
     (tmp_path / "recipe.yaml").write_text(RECIPE + "minutes: 1.5\n")
-    assert main(words(tmp_path / "results", "--steps=5")) == 2
-    assert "--steps is 5 and minutes is 1.5: give one of them" in capsys.readouterr().err
+    assert main(words(tmp_path / "results", f"{option}=5")) == 2
+    assert f"{option} is 5 and --minutes is 1.5: give one of them" in capsys.readouterr().err
 
 
 def test_a_comparison_without_a_recipe_says_how_to_give_one(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Which clips an INPUT stands for, what they are called, and which lists are refused."""
 
+import errno
 import os
 from pathlib import Path, PureWindowsPath
 
@@ -77,7 +78,22 @@ def test_a_clip_is_missing_or_cannot_be_looked_at(tree):
     with pytest.raises(InputFileError, match=r"there is no file or folder data/no\.mp4"):
         _source(Clip("no.mp4", "data/no.mp4"), CorpusSettings(output="out"))
     with pytest.raises(InputFileError, match=r"cannot read a{300}: File name too long"):
-        _source(Clip("a", 300 * "a"), CorpusSettings(output="out"))
+        list(_source(Clip("a", 300 * "a"), CorpusSettings(output="out")))
+    for no_name in ("a\0b.mp4", "\ud800"):
+        with pytest.raises(InputFileError, match="there is no file or folder"):
+            _source(Clip("a", no_name), CorpusSettings(output="out"))
+    assert ids(f"{300 * 'a'}/c.mp4", "data/b.mp4") == ["c.mp4", "b.mp4"]
+
+
+def test_a_folder_that_nobody_may_look_into_is_a_clip_that_fails(tree, monkeypatch):
+    def scandir(path, real=os.scandir):
+        if Path(path).name in ("run", "single"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert ids("data") == ["a.MKV", "b.mp4", "run", "single", "thumbs/v.webm", "walk"]
+    assert ids("data/run") == ["run"]
 
 
 def test_a_pattern_that_matches_a_folder_and_what_is_in_it_names_each_clip_once(tree):

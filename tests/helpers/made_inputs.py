@@ -21,12 +21,16 @@ from flowgru.errors import FlowgruError
 def lock(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """Paths with this word in them may not be looked at, as in a folder that may be listed alone."""
 
-    def stat(path: Any, *more: Any, real: Any = os.stat, **options: Any) -> os.stat_result:
-        if word in os.fspath(path) if isinstance(path, str | os.PathLike) else False:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return real(path, *more, **options)
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def look(path: Any, *more: Any, **options: Any) -> Any:
+            if isinstance(path, str | os.PathLike) and word in os.fspath(path):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *more, **options)
 
-    monkeypatch.setattr(os, "stat", stat)
+        return look
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
 
 
 Frames = Sequence[np.ndarray]

@@ -20,7 +20,7 @@ from flowgru.data.video.patterns import matched, words_without_results
 from flowgru.data.video.reader import Frame, check_range
 from flowgru.data.video.sources import AnimationSource, FrameSource, UnreadableSource, VideoSource
 from flowgru.errors import InputFileError, RequestError, counted
-from flowgru.files.bounded import read_bytes
+from flowgru.files.bounded import is_missing, read_bytes
 
 __all__ = ["Frame", "FrameSource", "open_clip", "open_frames"]
 
@@ -70,11 +70,10 @@ def open_frames(
             raise RequestError("an input is empty: expected a video, a folder of pictures or two pictures")
         refuse_playlist(given)
         path = Path(given)
-        if os.path.isdir(
-            path
-        ):  # unlike path.is_dir, False of what may not be looked at; the error comes when it is read
+        # Unlike path.is_dir, os.path.isdir is False of what may not be looked at; the error comes when that is read.
+        if os.path.isdir(path):
             sources.append(_folder(path, start, end))
-        elif not os.path.lexists(path) and glob.has_magic(str(given)):
+        elif is_missing(path) and glob.has_magic(str(given)):
             sources += _matched(str(given), start, end, output)
         elif _may_be_single(path):
             single_pictures.append(path)

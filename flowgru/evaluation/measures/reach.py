@@ -130,7 +130,7 @@ def measure_sizes(
             for place in missing:
                 row = _measured(estimator, device, pairs[place], refused)
                 # What the first use has taken and kept, a second one of that size does not take again. After an interruption
-                # the sizes that are known take nothing here, so that the memory of the next one may be more than else.
+                # the sizes that are known take nothing here, so that the next one may take more memory than in one run.
                 if place == 0 and first.memory is not None and row.memory is not None:
                     row = row._replace(memory=max(row.memory, first.memory))
                 rows[kinds[place]] = row

@@ -219,6 +219,7 @@ def test_every_kind_of_picture_is_warped_as_it_is_read(files, name, stored, mean
             2,
             "--output {0}/b.png/o.png is to lie in {0}/b.png, which is a file",
         ),
+        (["{0}/b.png", "{0}/a.flo", "--output", "{0}/b.png/x/o.png"], 2, "is to lie in {0}/b.png, which is a file"),
         (["{0}/" + 300 * "b", "{0}/a.flo", "--output", "{0}/o.png"], 3, "cannot read"),
     ],
 )

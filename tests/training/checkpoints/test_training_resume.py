@@ -196,7 +196,7 @@ def test_a_finished_run_says_that_it_is_finished(tmp_path, capsys):
     assert "the run is finished" not in began and "after 1 refinement\n" in began and "resumed" not in said
 
 
-@pytest.mark.parametrize("wrong", ["typo", "never/there"])
+@pytest.mark.parametrize("wrong", ["typo", "never/there", 300 * "a"])
 def test_a_checkpoint_that_is_not_there_is_one_line_with_those_that_are(kept, tmp_path, wrong, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("of: something else\n")
