@@ -75,13 +75,21 @@ def flows(source: object, clip: Path, out: Path, *words: str) -> list[np.ndarray
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("words", [(), ("--warm-start", "--backward"), ("--initial-flow", "zero", "--no-polish")])
+@pytest.mark.parametrize("words", [(), ("--warm-start", "--backward"), ("--initial-flow", "zero")])
 def test_a_file_goes_the_way_of_its_weights(file, model, clip, tmp_path, words):
-    found, expected = (flows(source, clip, tmp_path / name, *words) for name, source in (("f", file), ("w", model)))
-    assert len(found) == len(expected) >= 2
-    for one, other in zip(found, expected, strict=True):
-        # The gate is a choice: a rounding error may turn it for a pixel.
-        assert np.quantile(np.abs(one - other), 0.999) < 1e-3 < np.abs(other).max()
+    for polish in ("--no-polish", "--polish"):
+        found, expected = (
+            flows(source, clip, tmp_path / polish / name, *words, polish)
+            for name, source in (("f", file), ("w", model))
+        )
+        assert len(found) == len(expected) >= 2
+        for one, other in zip(found, expected, strict=True):
+            differ = np.abs(one - other)
+            if polish == "--no-polish":
+                assert differ.max() < 1e-4 < 1 < np.abs(other).max()
+            # A rounding error may turn the gate's choice for a pixel, and the variational refinement magnifies it where the
+            # frames say little.
+            assert np.quantile(differ, 0.95) < 1e-3
 
 
 @pytest.mark.timeout(900)
@@ -95,10 +103,10 @@ def test_the_card_says_the_way_and_the_input_is_there(file, from_zero):
 
 @pytest.mark.timeout(900)
 def test_a_file_without_the_input_begins_at_zero(from_zero, model, clip, tmp_path):
-    words = ("--initial-flow", "zero", "--hold", "1")
-    found = flows(from_zero, clip, tmp_path / "f"), flows(model, clip, tmp_path / "w", *words)
+    words = ("--initial-flow", "zero", "--hold", "1", "--no-polish")
+    found = flows(from_zero, clip, tmp_path / "f", "--no-polish"), flows(model, clip, tmp_path / "w", *words)
     for one, other in zip(*found, strict=True):
-        assert np.abs(one - other).max() < 2e-3
+        assert np.abs(one - other).max() < 1e-4
 
 
 @pytest.mark.timeout(900)
