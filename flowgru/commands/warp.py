@@ -1,10 +1,10 @@
 """`flowgru warp`: a picture moved by a flow."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgru.errors import RequestError, sides, size_text
+from flowgru.files.own_folders import refuse_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,8 +69,7 @@ def _check_targets(targets: dict[str, Path], sources: list[Path], overwrite: boo
         raise RequestError(f"--output and --mask are both {targets['--mask']}: name two files")
     known = {source.resolve() for source in sources}
     for option, target in targets.items():
-        if in_the_way := next(filter(os.path.isfile, target.parents), None):
-            raise RequestError(f"{option} {target} is to lie in {in_the_way}, which is a file: name another file")
+        refuse_file(target.parent, option, target)
         if target.resolve() in known:
             raise RequestError(f"{option} {target} would replace an input: name another file")
         if target.is_dir():

@@ -36,12 +36,16 @@ def refuse_link(folder: Path, root: Path) -> None:
         raise RequestError(f"{folder} is a link to {folder.resolve()}, outside --output {root}: remove the link")
 
 
-def refuse_file(folder: Path, option: str = "--output") -> None:
-    """RequestError where a file stands at the name of a folder that an option names, or of one above it."""
+def refuse_file(folder: Path, option: str = "--output", file: Path | None = None) -> None:
+    """RequestError where a file stands at the name of a folder that an option names, or of one above it.
+
+    file: what is to lie in the folder, where the option names that.
+    """
     there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), None)
     if there is not None and there.exists() and not there.is_dir():
-        within = "" if there == folder else f" is to lie in {there}, which"
-        raise RequestError(f"{option} {folder}{within} is a file: name a folder")
+        named, kind = (folder, "a folder") if file is None else (file, "another file")
+        within = "" if there == named else f" is to lie in {there}, which"
+        raise RequestError(f"{option} {named}{within} is a file: name {kind}")
 
 
 def require_writable(path: Path, option: str = "--output") -> None:

@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import NetworkConfig
+from flowgru.data.corruptions.pairs import corrupt_pair
 from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.evaluation.measures import corrupted, reach
+from flowgru.evaluation.measures.reach import SceneRow
 from flowgru.model.correlation.choice import MatchPlan
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory_estimate import MemoryEstimate
@@ -90,3 +94,37 @@ def evaluate(*words: object) -> int:
 def corruption_rows(folder: Path) -> list[dict[str, str]]:
     """What `flowgru evaluate --corruptions` has measured."""
     return csv_rows(folder / "corruptions.csv")
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Ctrl-C in the place of a corruption, after so many; gives the names of those that were made."""
+    made: list[str] = []
+
+    def spoil(first, second, name, severity, seed):
+        if len(made) == after:
+            raise KeyboardInterrupt
+        made.append(name)
+        return corrupt_pair(first, second, name, severity, seed)
+
+    monkeypatch.setattr(corrupted, "corrupt_pair", spoil)
+    return made
+
+
+def interrupted_scene(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Ctrl-C in the place of a size of the generated scene, after so many; gives the sizes that were measured.
+
+    The error and the memory are the number of the measurement, and 100 MiB more for the first one; 16x16 is refused.
+    """
+    made: list[str] = []
+
+    def measured(estimator, device, pair, refused):
+        if len(made) == after:
+            raise KeyboardInterrupt
+        made.append(pair.name)
+        if pair.name == "16x16":
+            refused[pair.name] = "too small"
+            return SceneRow(pair.name, 2.0)
+        return SceneRow(pair.name, 2.0, len(made), 50.0, 0.25, len(made) + 100 * (len(made) == 1))
+
+    monkeypatch.setattr(reach, "_measured", measured)
+    return made
