@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from flowgru.model.flow_network import FlowNetwork
     from flowgru.training.checkpoints.store import CheckpointStore
 
+bind_shapes_only_where_arrays_are_named()  # before the conftest.py of any folder imports what is checked
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data-root", default="datasets", help="the folder that holds the data sets' own folders")
@@ -31,7 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch looks at it when it first asks for a GPU, and so do processes
     # Processes that tests start share the cores with other tests, and threads that wait for each other lose much there.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    bind_shapes_only_where_arrays_are_named()
     with contextlib.suppress(ImportError):  # a GPU's tests need no more than pytest
         from hypothesis import settings
 
