@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flowgru.data.formats.flow_files import read_flow
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.frames import FrameSource
 from flowgru.data.video.writer import SegmentedVideoWriter, VideoWriter
 from flowgru.estimation.file_names import video_of_size
@@ -30,8 +31,8 @@ def write_side_by_side(
 ) -> tuple[float, Arrows | None]:
     """Writes the video in a second reading of the frames; the length in pixels of its strongest colour, and its arrows.
 
-    frame_rate: pairs a second. begins: is told the name of each file before it is written, and says whether it may replace
-    one that is there.
+    frame_rate: pairs a second, where the frames have no times of their own. begins: is told the name of each file before it
+    is written, and says whether it may replace one that is there.
 
     The flows come from their files, so that one scale can be found for the whole clip in constant memory. Where the
     clip changes its size another video begins, called flow_2.mp4 and so on; the arrows are those of its first frame.
@@ -44,14 +45,16 @@ def write_side_by_side(
         path = video_of_size(video, number)
         return VideoWriter(path, frame_rate, overwrite=begins(path.name))
 
+    clock = Elapsed()
     with SegmentedVideoWriter(open_video) as videos:
         for frame in source:
+            time = clock.shown_at(frame.time)
             if frame.name not in remaining:
                 continue
             flow = read_flow(remaining.pop(frame.name)).flow
             if arrows and style is None:
                 style = legible_arrows(longest, *flow.shape[:2])
-            videos.write(flow_panel(frame.image, flow, max_flow=scale, arrows=style))
+            videos.write(flow_panel(frame.image, flow, max_flow=scale, arrows=style), time)
             if not remaining:
                 break
     return scale, style

@@ -120,8 +120,7 @@ class _Tracking:
                 if self.settings.video:
                     if video is None:
                         video = stack.enter_context(self._video())
-                    when = None if frame.time is None else clock.at(frame.time)
-                    video.write(self._picture(frame, found.points), time=when)
+                    video.write(self._picture(frame, found.points), clock.shown_at(frame.time))
                 visible, num_frames = found.points.visible, num_frames + 1
                 advance()
             file.flush()  # a disk that is full says so before the video takes its place

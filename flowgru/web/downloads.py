@@ -72,5 +72,5 @@ def _videos(clip: EstimatedClip, path: Path, look: Look) -> list[Path]:
             flow = flow_of(clip, number)
             if look.arrows and arrows is None:
                 arrows = legible_arrows(clip.scale, *flow.shape[:2])
-            videos.write(flow_panel(read_image(pair.first), flow, max_flow=scale, arrows=arrows))
+            videos.write(flow_panel(read_image(pair.first), flow, max_flow=scale, arrows=arrows), pair.shown_at)
     return videos.paths

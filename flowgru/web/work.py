@@ -13,6 +13,7 @@ from flowgru.config.require import require
 from flowgru.config.way import COMPUTED
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import image_size, write_image
+from flowgru.data.video.elapsed import Elapsed
 from flowgru.data.video.frames import Frame, FrameSource, open_clip
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.estimation.clip_frames import clip_stream
@@ -53,6 +54,8 @@ class Pair(NamedTuple):
     first: Path
     """The picture of its first frame."""
     second: Path
+    shown_at: float | None = None
+    """Seconds after the first frame of the clip; None where frames have no times."""
 
 
 @dataclass
@@ -150,9 +153,10 @@ def estimated(
     yield Counted(0, total)
     frames = clip_stream(SmallFrames(source, limits.max_megapixels))
     latest: tuple[Frame, Path] | None = None
+    clock = Elapsed()
     asked = match_settings(network, settings, backward=wishes.backward, resize=size, confidence=True)
     for pair in pair_flows(frames, network, asked):
-        latest = _write(pair, clip, latest)
+        latest = _write(pair, clip, latest, clock.shown_at(pair.first.time))
         yield Counted(len(clip.pairs), total)
     if not clip.pairs:
         raise InputFileError("there is no pair of frames: need at least 2 frames of one size")
@@ -189,7 +193,9 @@ def require_small(name: str, height: int, width: int, max_megapixels: float) -> 
         )
 
 
-def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None) -> tuple[Frame, Path]:
+def _write(
+    pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | None, shown_at: float | None
+) -> tuple[Frame, Path]:
     """Writes a pair's flows, and its frames for the eye; `latest` is the frame that was written last, and where."""
     PairToWrite(pair, goes_on=False).write(clip.folder, extension=".flo", overwrite=False)
     frames = clip.folder / "frames"
@@ -199,5 +205,5 @@ def _write(pair: PairFlow, clip: EstimatedClip, latest: tuple[Frame, Path] | Non
         write_image(latest[1], pair.first.image)
     second = frames / f"{number:06d}_second.jpg"
     write_image(second, pair.second.image)
-    clip.pairs.append(Pair(pair.first.name, latest[1], second))
+    clip.pairs.append(Pair(pair.first.name, latest[1], second, shown_at))
     return pair.second, second

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media import moving_frames
+from media import moving_frames, write_clip
 
 from flowgru.data.formats.flow_files import read_flow, write_flow
 from flowgru.data.formats.images import read_image, write_image
@@ -14,7 +14,8 @@ from flowgru.errors import RequestError
 from flowgru.view.colour_wheel import flow_to_image
 from flowgru.web.downloads import KINDS, made
 from flowgru.web.looking import Look, kinds_of, motion_at, pictures_of
-from flowgru.web.work import EstimatedClip, Pair
+from flowgru.web.settings import WebSettings
+from flowgru.web.work import EstimatedClip, Models, Pair, Wishes, estimated
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def clip(tmp_path: Path) -> EstimatedClip:
     mask[:, 32:] = 255
     write_image(tmp_path / "a_occlusion.png", mask)
     write_image(tmp_path / "a_confidence.png", np.full((48, 64, 3), 51, np.uint8))
-    paths = [tmp_path / "frames" / name for name in ("first.png", "second.png")]
-    for path, frame in zip(paths, moving_frames(2), strict=True):
+    first, second = (tmp_path / "frames" / name for name in ("first.png", "second.png"))
+    for path, frame in zip((first, second), moving_frames(2), strict=True):
         write_image(path, frame)
-    return EstimatedClip(tmp_path, [Pair("a", *paths)], scale=10.0, has_backward=True, has_confidence=True)
+    return EstimatedClip(tmp_path, [Pair("a", first, second)], scale=10.0, has_backward=True, has_confidence=True)
 
 
 def test_a_pixel_is_told_where_it_goes(clip):
@@ -86,6 +87,16 @@ def test_a_clip_that_changes_its_size_is_taken_home_as_several_videos(clip):
     for name, size in (("flow.mp4", (48, 128)), ("flow_2.mp4", (32, 160))):
         with VideoReader(clip.folder / "unpacked" / name) as video:
             assert video.size == size
+
+
+def test_the_video_that_is_taken_home_has_the_times_of_the_clip(model, tmp_path):
+    path = write_clip(tmp_path / "uneven.mkv", moving_frames(4), times=[0, 1, 20, 21])
+    limits = WebSettings(models=(model,), device="cpu")
+    models = Models(limits)
+    *_, clip = estimated([path], Wishes(models.names[0]), models, limits, tmp_path / "visitor")
+    assert isinstance(clip, EstimatedClip)
+    with VideoReader(made(clip, "mp4", Look())) as video:
+        assert [frame.time for frame in video] == pytest.approx([0, 0.1, 2.0], abs=0.001)
 
 
 def test_one_flow_is_taken_home_by_itself_and_no_other_kind(clip):

@@ -23,3 +23,7 @@ class Elapsed:
         self._latest = time
         self.seconds = self._before + (time - self._began)
         return self.seconds
+
+    def shown_at(self, time: float | None) -> float | None:
+        """When a video made of the frames shows the next one; None where they have no times, as pictures have none."""
+        return None if time is None else self.at(time)

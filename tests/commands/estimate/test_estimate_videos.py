@@ -31,6 +31,14 @@ def test_a_video_shows_frames_beside_their_flow(estimate, tmp_path, output):
     assert scale >= max(np.percentile(np.linalg.norm(flow, axis=2), 99) for flow in flows) > 0
 
 
+@pytest.mark.parametrize(("words", "times"), [((), [0, 0.1, 0.2, 3.0]), (("--stride", "2"), [0, 0.2])])
+def test_a_video_has_the_times_of_the_clip(estimate, tmp_path, output, words, times):
+    clip = write_clip(tmp_path / "uneven.mkv", moving_frames(5, *SIZE), times=[0, 1, 2, 30, 31])
+    assert estimate(clip, "--video", *words) == 0
+    with VideoReader(output / "flow.mp4") as video:
+        assert [frame.time for frame in video] == pytest.approx(times, abs=0.001)
+
+
 @pytest.mark.parametrize("name", ["flow.gif", "motion.WEBP", "motion.mp4"])
 def test_a_video_has_the_name_and_the_kind_that_are_asked_for(estimate, tmp_path, output, name):
     clip = write_clip(tmp_path / "clip.mp4", moving_frames(3, *SIZE))
