@@ -22,8 +22,8 @@ from flowgru.types import CoarseFlow, Flow, Valid
 MAX_LOSS_CHANGE = 1e-2
 """How far, as a share, the loss of a CUDA graph may be from the one that was computed without it."""
 
-LARGEST_SPREAD = 0.5
-"""Of the true flow in four pixels, in pixels, where one at half the size has one too."""
+LARGEST_SPREAD, LARGEST_BEND = 0.5, 0.1
+"""Of the true flow in four pixels, in pixels, and its change from pixel to pixel, where one at half the size has one too."""
 
 NUM_LAYOUTS = 4
 """Layouts of a batch: the pictures of its first and of its second frames travel in 8 bits, or in 32."""
@@ -136,9 +136,17 @@ def _at_half_size(
 def halved_truth(flow: Flow, valid: Valid) -> tuple[Float[Tensor, "B 2 h w"], Bool[Tensor, "B h w"]]:
     """The true flow of pictures of an even size at half of it, in pixels of that size, and where it is known.
 
-    Every pixel there is four of the picture's. It is known where all four are, and they differ by less than LARGEST_SPREAD:
-    not at the edges of what moves.
+    Every pixel there is four of the picture's. It is known where all four are, and they differ by less than LARGEST_SPREAD,
+    or as those of one plane that grows or turns fast do: not at the edges of what moves.
     """
     spread = F.max_pool2d(flow, 2) + F.max_pool2d(-flow, 2)
     known = -F.max_pool2d(-valid[:, None].float(), 2)[:, 0] > 0
-    return resize_flow(flow, tuple(known.shape[1:])), known & (spread < LARGEST_SPREAD).all(dim=1)
+    one_surface = (spread < LARGEST_SPREAD) | (F.max_pool2d(_bend(flow), 2) < LARGEST_BEND)
+    return resize_flow(flow, tuple(known.shape[1:])), known & one_surface.all(dim=1)
+
+
+def _bend(flow: Flow) -> Float[Tensor, "B 2 H W"]:
+    """By how much each pixel differs from what its neighbours left and right, or above and below, have in their middle."""
+    across = (flow[..., 2:] - 2 * flow[..., 1:-1] + flow[..., :-2]).abs()
+    down = (flow[..., 2:, :] - 2 * flow[..., 1:-1, :] + flow[..., :-2, :]).abs()
+    return torch.maximum(F.pad(across, (1, 1)), F.pad(down, (0, 0, 1, 1)))

@@ -99,6 +99,18 @@ def test_the_truth_at_half_the_size_is_known_where_four_pixels_move_alike():
     assert found[0, :, 0, 2].tolist() == pytest.approx([4.0, 0.25 / 3 / 4])
 
 
+def test_the_truth_at_half_the_size_is_known_where_a_surface_grows_and_turns_fast():
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
+    near = torch.stack((0.9 * x - 0.6 * y, 0.6 * x + 0.9 * y))[None]
+    valid = torch.ones(1, 8, 12, dtype=torch.bool)
+    found, known = halved_truth(near, valid)
+    assert known.all()
+    assert found[0, :, 2, 3].tolist() == pytest.approx([(0.9 * 6.5 - 0.6 * 4.5) / 2, (0.6 * 6.5 + 0.9 * 4.5) / 2])
+    edge = near.clone()
+    edge[..., 5:] += 3.0  # inside the third pair of columns, and beside the second
+    assert halved_truth(edge, valid)[1].all(dim=1).tolist() == [[True, True, False, True, True, True]]
+
+
 @pytest.mark.parametrize("weight, size", [(-1.0, 128), (float("inf"), 128), (0.5, 129)])
 def test_a_weight_that_cannot_be_is_refused(weight, size):
     with pytest.raises(RequestError, match="coarse_loss is "):
