@@ -84,7 +84,7 @@ class SyntheticSettings:
 
     plain: float = 0.0
     """Share of the pairs with a background of one colour that stands still, empty or with a few cut-outs, most of them
-    of one colour too; between the pictures of some empty ones the colour changes. What has no texture does not move."""
+    of one colour too; between the pictures of some empty ones the colour changes. The background never moves."""
 
     rigid: float = 0.0
     """Share of the pairs that show a rigid scene: a room in perspective with things in it, through which the camera moves

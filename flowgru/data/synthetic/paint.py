@@ -36,11 +36,10 @@ def flat_paint(colour: Float[Tensor, "3 1"]) -> Paint:
     return Paint(nothing(1, 3, 1, 1), nothing(2, 2), nothing(2, 1), nothing(3, 3), colour)
 
 
-def draw_flat_paint(draws: Draws, device: torch.device) -> Paint:
-    """A grey, or any colour; black and white are as likely as all others together."""
+def draw_colour(draws: Draws) -> Float[Tensor, "3 1"]:
+    """A grey, or any colour; of the greys half are black or white."""
     level = draws.choice((0.0, 1.0, draws.uniform(), draws.uniform()))
-    colour = torch.full((3, 1), level) if draws.chance(0.7) else torch.rand(3, 1, generator=draws.generator)
-    return flat_paint(colour.to(device))
+    return torch.full((3, 1), level) if draws.chance(0.7) else torch.rand(3, 1, generator=draws.generator)
 
 
 def draw_shade(draws: Draws, bank: TextureBank, length: float) -> Paint:

@@ -22,7 +22,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.exposure import Exposure, draw_exposure, expose, in_levels
 from flowgru.data.synthetic.layers.collage import draw_layers, draw_plain_layers
 from flowgru.data.synthetic.layers.rigid import draw_rigid_layers
-from flowgru.data.synthetic.paint import draw_flat_paint
+from flowgru.data.synthetic.paint import draw_colour
 from flowgru.data.synthetic.photos import photo_paths
 from flowgru.data.synthetic.rendering import Layer, render
 from flowgru.data.synthetic.textures import TextureBank, bank_of
@@ -53,7 +53,7 @@ def draw_pair(settings: SyntheticSettings, number: int, bank: TextureBank) -> Dr
     blurred = bool(settings.motion_blur) and draws.chance(settings.motion_blur)
     open_for = draws.uniform(0.1, 0.5) if blurred else 0.0
     fades = plain and len(layers) == 1 and draws.chance(0.5)
-    fade = draw_flat_paint(draws, bank.device).offset if fades else None
+    fade = draw_colour(draws).to(bank.device) if fades else None
     name = f"synthetic/{settings.seed}/{number}"
     if plain and draws.chance(0.5):  # drawn, not photographed
         return DrawnPair(name, layers, open_for, fade, None, 0)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
-from flowgru.data.synthetic.layers.collage import draw_layers
+from flowgru.data.synthetic.layers.collage import draw_layers, draw_plain_layers
 from flowgru.data.synthetic.layers.shapes import Shape, draw_wires
 from flowgru.data.synthetic.motion import Motion, about
 from flowgru.data.synthetic.paint import draw_paint, flat_paint
@@ -87,6 +87,18 @@ def test_plain_pairs_have_a_still_background_of_one_colour_and_some_are_empty_or
         still += not sample.flow.any()
         assert (sample.flow.norm(dim=0) == 0).float().mean() > 0.02  # the background shows somewhere
     assert 4 <= empty <= 20 and 2 <= fades < empty and empty < still < 55
+
+
+def test_a_plain_pair_shows_where_its_cut_outs_move():
+    settings = replace(SMALL, plain=1.0, nonrigidity=1.0)
+    bank, kinds = bank_of(settings, CPU), []
+    for number in range(200):
+        (background, *cut_outs), _ = draw_plain_layers(Draws(7, number), settings, bank)
+        for layer in cut_outs:
+            flat = not layer.paint.mix.any()
+            kinds.append((flat, layer.motion.waves is not None))
+            assert not (flat and layer.paint.offset.equal(background.paint.offset))
+    assert {*kinds} == {(True, False), (False, False), (False, True)}
 
 
 def test_one_colour_is_one_colour_everywhere():

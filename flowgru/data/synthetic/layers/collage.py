@@ -11,7 +11,7 @@ from flowgru.config import SyntheticSettings
 from flowgru.data.draws import Draws
 from flowgru.data.synthetic.layers.shapes import Shape, draw_shape
 from flowgru.data.synthetic.motion import Motion, about, draw_waves, tempered
-from flowgru.data.synthetic.paint import draw_flat_paint, draw_paint, draw_shade
+from flowgru.data.synthetic.paint import draw_colour, draw_paint, draw_shade, flat_paint
 from flowgru.data.synthetic.rendering import Layer
 from flowgru.data.synthetic.textures import TextureBank
 
@@ -20,18 +20,25 @@ REFERENCE_DIAGONAL = 320.0
 
 
 def draw_plain_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) -> tuple[list[Layer], bool]:
-    """A background of one colour that stands still, with nothing or a few cut-outs on it, and whether those stand too."""
-    background = Layer(None, Motion(torch.eye(3, dtype=torch.float64)), draw_flat_paint(draws, bank.device))
+    """A background of one colour that stands still, with nothing or a few cut-outs on it, and whether those stand too.
+
+    Cut-outs of one colour do not bend, which nothing would show, and have another colour than the background.
+    """
+    behind = draw_colour(draws)
+    background = Layer(None, Motion(torch.eye(3, dtype=torch.float64)), flat_paint(behind.to(bank.device)))
     if draws.chance(0.3):
         return [background], True
     still = draws.chance(0.5)
     (_, *cut_outs), _ = draw_layers(draws, replace(settings, static_share=0.0, still_background_share=1.0), bank)
     if still:
         cut_outs = [layer._replace(motion=background.motion) for layer in cut_outs]
-    flat = [
-        layer._replace(paint=draw_flat_paint(draws, bank.device)) if draws.chance(0.7) else layer for layer in cut_outs
-    ]
-    return [background, *flat], still
+    layers = [background]
+    for layer in cut_outs:
+        colour = draw_colour(draws) if draws.chance(0.7) else behind
+        if not colour.equal(behind):
+            layer = Layer(layer.shape, replace(layer.motion, waves=None), flat_paint(colour.to(bank.device)))
+        layers.append(layer)
+    return layers, still
 
 
 def draw_layers(draws: Draws, settings: SyntheticSettings, bank: TextureBank) -> tuple[list[Layer], bool]:
