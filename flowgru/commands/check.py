@@ -18,7 +18,8 @@ SHOWN_LINES = 20
 def data(words: list[str], root: str | None = None, samples: int = 8) -> int:
     """Says whether data sets are whole: `flowgru data check NAME ... --root ROOT`.
 
-    Every file's length is compared with its header. The exit code is 0 if all of the sets are whole, else 3.
+    Every file's length is compared with its header; pictures whose header does not say it, such as JPEG, are decoded. The
+    exit code is 0 if all of the sets are whole, else 3.
 
     words: The word check, then names of sets as for evaluate, or manifests such as my_pairs.csv.
     root: The folder that holds the sets' own folders, such as Sintel and KITTI; without it, datasets.
@@ -103,7 +104,9 @@ def _lines(name: str, root: str, report: "SetReport") -> list[str]:
         lines.append("  flow_noc leaves out what is hidden in the second picture; the usual flow_occ is not there")
     if report.missing_parts:
         lines.append(f"  no folder  {', '.join(report.missing_parts)}")
-    sound = "each as long as its header says" if not report.damaged else "of which some are damaged, see below"
+    sound = (
+        "each as long as its header says, or decoded" if not report.damaged else "of which some are damaged, see below"
+    )
     if report.num_files:
         lines.append(f"  files      {report.num_files}, {sound}")
     if report.num_decoded:

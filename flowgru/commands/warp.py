@@ -41,6 +41,7 @@ def warp(
     from flowgru.console import say
     from flowgru.data.formats.flow_files import read_flow
     from flowgru.data.formats.images import read_image, write_image, written_format
+    from flowgru.data.formats.masks import white_pixels
     from flowgru.data.video.listing import is_picture
     from flowgru.estimation.public.warping import warp as warp_by_flow
 
@@ -53,7 +54,7 @@ def warp(
     _require_size(image, picture, height, width, f"the flow {flow}")
     left_out = ~found.valid
     if occlusion:
-        hidden = read_image(occlusion)[..., 0] > 127
+        hidden = white_pixels(Path(occlusion))
         _require_size(hidden, Path(occlusion), height, width, f"the flow {flow}")
         left_out |= hidden
     warped, valid = warp_by_flow(image, found.flow, forward=forward, occluded=left_out)

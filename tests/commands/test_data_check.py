@@ -224,6 +224,19 @@ def test_a_manifest_is_checked(tmp_path, capsys):
     assert code == 3 and "    3.png (row 3)\n    a2.flo (row 3)\n" in said and "relative to the manifest" in said
 
 
+@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "tif"])
+def test_a_picture_that_does_not_say_its_length_is_decoded(ending, tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for number in (1, 2):
+        Image.fromarray(noise).save(tmp_path / f"{number}.{ending}")
+    write_flow(tmp_path / "a.flo", np.zeros((60, 80, 2), np.float32))
+    (tmp_path / "pairs.csv").write_text(f"first,second,flow\n1.{ending},2.{ending},a.flo\n")
+    assert check(capsys, str(tmp_path / "pairs.csv"), tmp_path, "--samples", "0")[0] == 0
+    truncate(tmp_path / f"2.{ending}", 2000)
+    code, said = check(capsys, str(tmp_path / "pairs.csv"), tmp_path, "--samples", "0")
+    assert code == 3 and "1 damaged" in said and f"2.{ending}" in said
+
+
 def test_a_turned_photograph_has_the_size_that_it_is_read_at(tmp_path, capsys):
     turned = Image.new("RGB", (6, 8))
     turned.getexif()[274] = 6

@@ -111,6 +111,11 @@ def test_a_start_is_nearer_to_the_true_flow_than_what_dis_gives_by_itself():
         (lambda: StartShares(zero=-0.5, dis=1.5), "starts.zero is -0.5"),
         (lambda: replace(TINY, hold=-1), "hold is -1"),
         (lambda: OptimizerConfig(decay_steps=5), "decay_steps is 5: it must be 0 with schedule one_cycle"),
+        (lambda: OptimizerConfig(warmup_steps=5), "warmup_steps is 5: it must be 100 with schedule one_cycle"),
+        (
+            lambda: OptimizerConfig(schedule="constant", warmup_share=0.1),
+            "warmup_share is 0.1: it must be 0.05 with schedule constant",
+        ),
         (lambda: OptimizerConfig(schedule="constant", decay_steps=-1), "decay_steps is -1"),
         (lambda: replace(TINY.validation, initial_flows=()), "initial_flows"),
         (lambda: replace(TINY.validation, initial_flows=("dis", "dis")), "initial_flows is .* each once"),

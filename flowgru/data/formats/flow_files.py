@@ -5,12 +5,21 @@ an InputFileError of one line.
 """
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from flowgru.data.formats.flow_formats import BY_SUFFIX, FLOW_FORMATS, FlowFile, Format, cleaned, known_where
-from flowgru.errors import InputFileError, RequestError
+from flowgru.data.formats.flow_formats import (
+    BY_SUFFIX,
+    FLOW_FORMATS,
+    FlowFile,
+    Format,
+    beyond_png,
+    cleaned,
+    known_where,
+)
+from flowgru.errors import InputFileError, RequestError, counted
 from flowgru.files.atomic import write_file
 from flowgru.files.bounded import damage_as_input_error, read_bytes
 from flowgru.kinds import described, flow_tensor, given_path, numbers_of
@@ -78,6 +87,12 @@ def write_flow_array(path: Path, flow: np.ndarray, valid: np.ndarray | None = No
     if valid is not None:
         known = known_where(known, valid)
     write_file(path, encode(known), overwrite)
+    if path.suffix.lower() == ".png" and (num_beyond := beyond_png(known)):
+        warnings.warn(
+            f"{path}: the KITTI format holds -512 to 511.98, and {counted(num_beyond, 'pixel')} of the flow beyond it are "
+            "marked unknown; write .flo to keep them",
+            stacklevel=3,
+        )
 
 
 def write_half_flow(path: Path, flow: np.ndarray) -> None:

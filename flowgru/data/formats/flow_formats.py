@@ -10,7 +10,6 @@ npy     TartanAir                          float [H, W, 2] (read only)
 
 import io
 import struct
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -122,17 +121,22 @@ def _read_png(path: Path) -> FlowFile:
     return FlowFile(flow, valid)
 
 
+def beyond_png(flow: FlowFile) -> int:
+    """How many known pixels move further than the KITTI format can hold, which marks them unknown."""
+    return int((flow.valid & ~_fits_png(_png_levels(flow))).sum())
+
+
+def _png_levels(flow: FlowFile) -> np.ndarray:
+    return np.rint(flow.flow.astype(np.float64) * 64 + 32768)
+
+
+def _fits_png(levels: np.ndarray) -> np.ndarray:
+    return np.all((levels >= 0) & (levels <= 65535), axis=2)
+
+
 def _encode_png(flow: FlowFile) -> bytes:
-    levels = np.rint(flow.flow.astype(np.float64) * 64 + 32768)
-    in_range = ((levels >= 0) & (levels <= 65535)).all(axis=2)
-    num_beyond = int((~in_range).sum())
-    if num_beyond:
-        warnings.warn(
-            f"{num_beyond} pixels move further than the KITTI format can hold (-512 to 511.98): marked unknown; "
-            "write .flo to keep them",
-            stacklevel=3,
-        )
-    known = flow.valid & in_range
+    levels = _png_levels(flow)
+    known = flow.valid & _fits_png(levels)
     samples = np.dstack([np.clip(levels, 0, 65535), known]).astype(np.uint16) * known[..., None]
     return cv2.imencode(".png", np.ascontiguousarray(samples[..., ::-1]))[1].tobytes()
 

@@ -2,7 +2,8 @@
 
 Every kind of picture becomes plain RGB by one rule, whatever its depth: grey and palette are spread over three channels,
 transparent pixels are laid over black, 16-bit samples are divided by 257 and rounded, and the turn that a camera noted
-(EXIF, TIFF) is applied. Floating-point pictures are refused, because nothing says which value is white.
+(EXIF, TIFF) is applied; of an SGI picture of 16 bits Pillow gives the upper 8. Floating-point pictures are refused, because
+nothing says which value is white.
 """
 
 import io
@@ -13,9 +14,17 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 from torch import Tensor
 
-from flowgru.data.formats.pillow import opened_by_pillow, orientation_of, readable, rgb_of, scale_key
+from flowgru.data.formats.pillow import (
+    opened_by_pillow,
+    orientation_of,
+    readable,
+    refuse_deep_colours,
+    rgb_of,
+    scale_key,
+)
 from flowgru.data.formats.samples import eight_bit, spread_grey
 from flowgru.data.formats.sixteen_bit import may_be_turned, png_header, read_16_bit_png
 from flowgru.data.formats.tiff import TiffPage, is_tiff, read_tiff_page, tiff_pages
@@ -44,6 +53,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
                 if header.bit_depth == 16:
                     return np.ascontiguousarray(orientation_of(opened).upright(read_16_bit_png(path)))
                 scale_key(opened, header)
+            refuse_deep_colours(opened, path)
             if opened.format == "TGA" and not read_bytes(path, 18)[17] & 0b1111:
                 # It has no bits of alpha; Pillow says RGBA all the same.
                 return rgb_of(opened.convert("RGB"), str(path))
@@ -99,13 +109,36 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return (height, width) if transposed else (width, height)
         with opened_by_pillow(path, MAX_PIXELS) as opened:
             width, height = opened.size
-            if opened.format == "PPM" and opened.mode in ("L", "RGB") and opened.tile and opened.tile[0][0] == "raw":
+            if _says_its_length(opened):
                 needed = opened.tile[0][2] + width * height * len(opened.mode)
                 if path.stat().st_size < needed:
                     check_length(path, path.stat().st_size, needed, f"a PPM of {size_text((height, width))}")
             if opened.format == "PNG" and not may_be_turned(path):
                 return width, height  # Pillow would decode the picture to say so
             return (height, width) if orientation_of(opened).transposed else (width, height)
+
+
+def whole_size(path: str | Path) -> tuple[int, int]:
+    """As image_size, of a picture that is there to its end: where no header says how long the file is, it is decoded.
+
+    InputFileError where it is not.
+    """
+    path = Path(path)
+    size = image_size(path)
+    with readable(path):
+        is_long = not is_tiff(read_bytes(path, 4))
+        if is_long:
+            with opened_by_pillow(path, MAX_PIXELS) as opened:
+                is_long = opened.format == "PNG" or _says_its_length(opened)
+    if not is_long:
+        read_image(path)
+    return size
+
+
+def _says_its_length(opened: ImageFile) -> bool:
+    """Whether a picture is a PPM of 8 bits, of which every pixel has as many bytes as it has samples."""
+    raw = bool(opened.tile) and opened.tile[0][0] == "raw"
+    return opened.format == "PPM" and opened.mode in ("L", "RGB") and raw
 
 
 def _refuse_several(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures that Pillow reads: which formats are allowed, how they are opened, and what makes them RGB."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,22 @@ def scale_key(opened: Image.Image, header: PngHeader) -> None:
     key, white = opened.info.get("transparency"), 2**header.bit_depth - 1
     if header.colour_type == 0 and 1 < header.bit_depth < 8 and isinstance(key, int) and key <= white:
         opened.info["transparency"] = key * 255 // white
+
+
+def refuse_deep_colours(opened: Image.Image, path: Path) -> None:
+    """RequestError for JPEG 2000 in colours, or with alpha, of more than 8 bits: Pillow makes black of its white."""
+    if opened.format == "JPEG2000" and not opened.mode.startswith("I") and (bits := _jpeg2000_bits(path)) > 8:
+        raise RequestError(
+            f"{path} is JPEG 2000 in colours of {bits} bits, which is not read: convert it to a PNG of 16 bits"
+        )
+
+
+def _jpeg2000_bits(path: Path) -> int:
+    """Bits of the deepest component, by the marker SIZ of the codestream (ISO/IEC 15444-1, A.5.1)."""
+    data = read_bytes(path)
+    start = data.index(b"\xff\x4f\xff\x51") + 4  # where SIZ says its own length
+    (num_components,) = struct.unpack_from(">H", data, start + 36)
+    return max((depth & 0x7F) + 1 for depth in data[start + 38 : start + 38 + 3 * num_components : 3])
 
 
 def rgb_of(picture: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:

@@ -1,4 +1,7 @@
-"""Is a data set whole? Counts its pairs, compares every file's length with its header, and decodes some pairs."""
+"""Is a data set whole? Counts its pairs, compares every file's length with its header, and decodes some pairs.
+
+Pictures whose header does not say how long they are, such as JPEG, are all decoded.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,7 +11,7 @@ from typing import NamedTuple
 
 from flowgru.data.formats.flow_arrays import npy_size
 from flowgru.data.formats.flow_files import flow_size
-from flowgru.data.formats.images import image_size
+from flowgru.data.formats.images import whole_size
 from flowgru.data.sets.layouts.layout import Layout
 from flowgru.data.sets.layouts.masks import picture_masks
 from flowgru.data.sets.layouts.pairing import Listing, PairFiles
@@ -104,7 +107,7 @@ def check_dataset(
 
 
 def _faults(pair: PairFiles, size_of: "Callable[[Path, bool], tuple[int, int] | str]") -> list[str]:
-    """What is wrong with the files of a pair, without decoding them."""
+    """What is wrong with the files of a pair; only pictures that do not say how long they are are decoded for it."""
     faults = []
     expected = size_of(pair.first, False)
     for path in dict.fromkeys(part for part in pair if isinstance(part, Path)):
@@ -123,6 +126,6 @@ def _size(path: Path, is_flow: bool) -> tuple[int, int] | str:
     try:
         if is_flow:
             return flow_size(path)
-        return npy_size(path, mask=True) if path.suffix.lower() == ".npy" else image_size(path)
+        return npy_size(path, mask=True) if path.suffix.lower() == ".npy" else whole_size(path)
     except InputFileError as error:
         return str(error)

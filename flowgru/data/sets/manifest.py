@@ -85,6 +85,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputFileError(f"{path} is no CSV in UTF-8 ({error}): export it as comma-separated UTF-8 text") from error
     header = [cell.strip() for cell in table[0]] if table else []
+    while (
+        header and not header[-1] and not any(cell.strip() for cells in table[1:] for cell in cells[len(header) - 1 :])
+    ):
+        header.pop()  # a spreadsheet writes columns that were used once
     unknown = [column for column in header if column not in COLUMNS]
     if lacking := [column for column in REQUIRED if column not in header]:
         hints = [f"did you mean {lacking[0]!r} by {column!r}? " for column in unknown if nearest(column, lacking)]
@@ -100,8 +104,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         warnings.warn(f"{path} has columns that say nothing to flowgru: {shown}", stacklevel=3)
     rows = []
     for number, cells in enumerate(table[1:], start=2):
-        if not any(cells):  # an empty line
+        if not any(map(str.strip, cells)):  # an empty line
             continue
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
         if len(cells) != len(header):
             raise InputFileError(f"{path} row {number} has {len(cells)} cells and the header {len(header)}")
         rows.append((number, dict.fromkeys(COLUMNS, "") | dict(zip(header, map(str.strip, cells), strict=True))))

@@ -1,5 +1,6 @@
 """The public benchmark sets, read in the layouts in which they are published, and sets of one's own."""
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset
 
 from flowgru.data.formats.flow_files import read_flow
 from flowgru.data.formats.images import read_image, to_tensor
+from flowgru.data.formats.masks import bright_pixels
 from flowgru.data.sample import FlowSample
 from flowgru.data.sets.layouts import DATASETS
 from flowgru.data.sets.layouts.chairs import split_pairs
@@ -74,7 +76,10 @@ class FlowPairs(Dataset[FlowSample]):
 
 def open_datasets(names: Iterable[str], root: str | Path) -> list[FlowPairs]:
     """Several sets, each once; manifests of one name are labelled by so much of their folders that tells them apart."""
-    sets = [open_dataset(name, root) for name in dict.fromkeys(names)]
+    once: dict[str, str] = {}
+    for name in names:
+        once.setdefault(os.path.abspath(name) if is_manifest(name) else name, name)
+    sets = [open_dataset(name, root) for name in once.values()]
     for pairs, label in zip(sets, shortest_names([pairs.name for pairs in sets]), strict=True):
         pairs.label = label
     return sets
@@ -190,7 +195,7 @@ def read_pair(files: PairFiles, name: str, read_masks: Callable[[PairFiles], Mas
     flow, known = read_flow(files.flow)
     flow, known = (part[:: files.flow_stride, :: files.flow_stride] for part in (flow, known))
     invalid, occlusion = read_masks(files)
-    valid = None if files.valid is None else read_image(files.valid).any(axis=2)
+    valid = None if files.valid is None else bright_pixels(files.valid)
     parts = {
         files.second: second,
         files.flow: flow,

@@ -4,6 +4,7 @@ Sintel takes .flo, KITTI 16-bit PNG with every pixel marked valid, and Spring .f
 flow has twice that). What is handed in must have a finite flow in every pixel.
 """
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -62,9 +63,17 @@ def package_faults(folder: Path, pairs: Sequence[SubmissionPair], *, besides: It
 
 
 def files_in(folder: Path) -> set[str]:
-    """The files of a folder and its sub-folders, with slashes, but those in which macOS keeps its notes."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    return {file.as_posix() for file in files if file.name != ".DS_Store" and not file.name.startswith("._")}
+    """The files of a folder and its sub-folders, with slashes, but those in which macOS keeps its notes.
+
+    Links to folders are followed, each folder once.
+    """
+    found, seen = set(), set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in seen]
+        inside = Path(place).relative_to(folder)
+        found |= {(inside / name).as_posix() for name in names if name != ".DS_Store" and not name.startswith("._")}
+    return found
 
 
 def _fault(path: Path, size: tuple[int, int]) -> str | None:

@@ -37,6 +37,18 @@ def test_a_command_offers_every_format(command, more):
         parser.parse(["a", "--output", "out", "--format", name])
 
 
+def test_every_file_that_loses_pixels_is_named(tmp_path):
+    far = FLOW.copy()
+    far[0, 0, 0] = 600
+    for name in ("a", "b"):
+        with pytest.warns(
+            UserWarning, match=rf"{name}.png: the KITTI format holds .*, and 1 pixel of the flow"
+        ) as caught:
+            write_flow(tmp_path / f"{name}.png", far)
+        assert len(caught) == 1
+    assert not read_flow(tmp_path / "a.png").valid[0, 0]
+
+
 def test_a_line_in_the_table_is_enough_for_reading_and_writing(tmp_path, monkeypatch):
     def encode(flow):
         return b"MINE" + flow.flow.tobytes()

@@ -104,6 +104,18 @@ def test_sixteen_bit_grey_of_other_kinds(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.pgm").tolist() == [[[255] * 3, [7] * 3]]
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_deep_colours_of_jpeg_2000_are_refused(tmp_path: Path, channels: int) -> None:
+    """Pillow's decoder makes black of their white."""
+    white = np.full((64, 64, channels), 65535, np.uint16)
+    save_with_opencv(tmp_path / "deep.jp2", white)
+    with pytest.raises(InputFileError, match=r"deep\.jp2 is JPEG 2000 in colours of 16 bits, which is not read"):
+        read_image(tmp_path / "deep.jp2")
+    save_with_opencv(tmp_path / "colour.jp2", (white[..., :3] >> 8).astype(np.uint8))
+    save_with_opencv(tmp_path / "grey.jp2", white[..., 0])
+    assert (read_image(tmp_path / "colour.jp2") == 255).all() and (read_image(tmp_path / "grey.jp2") == 255).all()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("depth", [8, 16])
 def test_the_turn_that_a_camera_noted_is_applied(tmp_path: Path, orientation: int, depth: int) -> None:

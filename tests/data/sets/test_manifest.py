@@ -1,7 +1,9 @@
 """A CSV file makes a data set of one's own files, and says in which row it is wrong."""
 
+import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from layouts.trees import flow, mask, picture
@@ -80,12 +82,28 @@ def test_an_invalid_picture_marks_white_what_is_not_to_be_judged(manifest):
     assert sample.valid.any(dim=0).nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
 
 
-def test_an_invalid_picture_of_zeros_and_ones_is_refused(manifest, tmp_path):
-    pixels = np.zeros((6, 8, 3), np.uint8)
-    pixels[:, 3:] = 1
-    write_image(tmp_path / "clip/ones.png", pixels)
-    with pytest.raises(InputFileError, match=r"ones.png has levels of 0 and 1: a mask is white \(255\) where it holds"):
-        open_dataset(manifest(f"first,second,flow,invalid\n{ROW},clip/ones.png\n"), ".")[0]
+@pytest.mark.parametrize(("bits", "most", "factor"), [(8, 1, 255), (8, 100, 2), (16, 1, 65535), (16, 100, 655)])
+@pytest.mark.parametrize("column", ["invalid", "valid"])
+def test_a_mask_that_is_white_nowhere_and_not_black_is_refused(bits, most, factor, column, manifest, tmp_path):
+    pixels = np.zeros((6, 8), np.uint8 if bits == 8 else np.uint16)
+    pixels[:, 3:] = most
+    cv2.imwrite(str(tmp_path / "clip/faint.png"), pixels)
+    pairs = open_dataset(manifest(f"first,second,flow,{column}\n{ROW},clip/faint.png\n"), ".")
+    if (bits, column) == (8, "valid"):  # what is not black is valid
+        assert pairs[0].valid.sum() == 6 * 5
+        return
+    said = (
+        rf"faint.png has levels from 0 to {most}: .* white \({2**bits - 1}\) where it holds, so multiply it by {factor}"
+    )
+    with pytest.raises(InputFileError, match=said):
+        pairs[0]
+
+
+def test_a_mask_that_is_black_says_that_nothing_is_left_out(manifest, tmp_path):
+    for bits, kind in ((8, np.uint8), (16, np.uint16)):
+        cv2.imwrite(str(tmp_path / f"clip/black{bits}.png"), np.zeros((6, 8), kind))
+        sample = open_dataset(manifest(f"first,second,flow,invalid\n{ROW},clip/black{bits}.png\n"), ".")[0]
+        assert sample.valid.sum() == 6 * 7  # the flow itself leaves out column 0
 
 
 def test_names_of_pairs_are_short_wherever_their_files_lie(manifest, tmp_path):
@@ -104,11 +122,17 @@ def test_manifests_of_one_name_are_told_apart(manifest, tmp_path):
     labels = [pairs.label for pairs in open_datasets([str(path), str(other), str(path)], ".")]
     assert labels == [f"{tmp_path.name}/my pairs.csv", "other/my pairs.csv"]
     assert open_datasets([str(path)], ".")[0].label == "my pairs.csv"
+    twice = [str(path), str(other), f"{path.parent}/./{path.name}"]
+    assert [pairs.name for pairs in open_datasets(twice, ".")] == twice[:2]
 
 
 def test_a_spreadsheets_csv_is_read(manifest):
     text = 'first,second,flow\r\n"clip/1.png" , clip/2.png,clip/there.flo\r\n'.replace('" ,', '",')
     assert len(open_dataset(manifest(text, "utf-8-sig"), ".")) == 1
+    used_once = f"first,second,flow,,\n{ROW}, ,\n , , ,,\n{ROW.replace('there', 'back')}\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [pair.name for pair in open_dataset(manifest(used_once), ".").pairs] == ["clip/there", "clip/back"]
 
 
 @pytest.mark.parametrize(

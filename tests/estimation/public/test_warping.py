@@ -155,6 +155,14 @@ def test_the_command_does_what_the_function_does(files, forward, capsys):
     assert f"wrote {files}/out.png and {files}/known.png, {valid.mean():.1%} of the pixels are known" in said
 
 
+def test_an_occlusion_mask_that_is_white_nowhere_is_refused(files, capsys):
+    write_image(files / "ones.png", np.ones((*FLOW.shape[:2], 3), np.uint8))
+    assert (
+        run(files, "{0}/b.png", "{0}/a.flo", "--forward", "--occlusion", "{0}/ones.png", "--output", "{0}/o.png") == 3
+    )
+    assert "ones.png has levels from 0 to 1: a mask is white (255) where it holds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("format", [name for name, format in FLOW_FORMATS.items() if format.encode])
 def test_every_flow_format_is_warped_with(files, format):
     suffix = FLOW_FORMATS[format].suffix

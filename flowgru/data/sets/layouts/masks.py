@@ -1,14 +1,12 @@
 """What the masks of a pair say, as most sets keep them: black-and-white pictures."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
-from flowgru.data.formats.images import read_image
+from flowgru.data.formats.masks import white_pixels
 from flowgru.data.sets.layouts.pairing import PairFiles
-from flowgru.errors import InputFileError
 
 
 class Masks(NamedTuple):
@@ -21,16 +19,5 @@ class Masks(NamedTuple):
 
 
 def picture_masks(files: PairFiles) -> Masks:
-    """Masks that are pictures: true where they are white. InputFileError where one is damaged."""
-    return Masks(_white(files.invalid), _white(files.occlusion))
-
-
-def _white(path: Path | None) -> Bool[np.ndarray, "H W"] | None:
-    if path is None:
-        return None
-    levels = read_image(path)[..., 0]
-    if levels.max() == 1:
-        raise InputFileError(
-            f"{path} has levels of 0 and 1: a mask is white (255) where it holds, so multiply it by 255"
-        )
-    return levels > 127
+    """Masks that are pictures: true where they are white. InputFileError as of white_pixels."""
+    return Masks(*(None if path is None else white_pixels(path) for path in (files.invalid, files.occlusion)))
