@@ -37,6 +37,7 @@ class MachineError(FlowgruError, RuntimeError):
 NO_MEMORY = (
     "allocate memory",  # PyTorch on a CPU, ONNX Runtime, the operating system
     "failed to allocate",  # OpenCV, OpenVINO
+    "unable to mmap",  # PyTorch, where processes share memory
     "unable to instantiate pytypeobject",  # PyTorch, while it is imported
     "failed to map segment",  # the system's loader, of a package that is imported
     "could not allocate",

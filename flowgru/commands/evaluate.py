@@ -13,7 +13,7 @@ def evaluate(
     root: str = "datasets",
     baseline: Literal["dis", "farneback", "zero"] | None = None,
     flows: str | None = None,
-    static: int = 8,
+    static: int | None = None,
     output: str | None = None,
     worst: int | None = None,
     overwrite: bool = False,
@@ -31,7 +31,7 @@ def evaluate(
         sintel/clean/alley_1/frame_0001.flo, or without the set's name, in any format. A pixel that is not known in them
         counts as not finite.
     static: Also estimate the flow from the first picture to itself, for so many pairs evenly spread over each set:
-        static_flow, which should be 0; 0: none.
+        static_flow, which should be 0; 0: none, without it 8.
     output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures. The files in a
         folder of --initial-flow are named as the pairs there; those of my/manifest.csv lie in its folder manifest.
     worst: With --output, pictures of so many pairs of each set, those with the largest error; 0: none, without it 5.
@@ -46,6 +46,7 @@ def evaluate(
         require(value is None or value >= 0, f"--{name}", value, "0 or more")
     require_effect(not settings.report or output is not None, "--report", "without --output")
     require_effect(not worst or output is not None, "--worst", "without --output")
+    require_effect(not static or flows is None, "--static", "with --flows, which are not estimated here")
     require_effect(not overwrite or output is not None, "--overwrite", "without --output")
     from flowgru.evaluation.run import run_evaluation  # imports torch, which --help does without
 
@@ -57,7 +58,7 @@ def evaluate(
         flows=flows,
         static=static,
         output=output,
-        worst=5 if worst is None else worst,
+        worst=worst,
         overwrite=overwrite,
     )
     return 0 if whole else InputFileError.exit_code

@@ -1,7 +1,7 @@
 """A training run, from its network to its last checkpoint."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from flowgru.config.augmentation import STAGES, StageSet
@@ -57,10 +57,11 @@ class OptimizerConfig:
         require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
         for name in ("warmup_steps", "decay_steps"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "0 or more")
-        one_cycle = self.schedule == "one_cycle"
-        require(
-            not (one_cycle and self.decay_steps), "optimizer.decay_steps", self.decay_steps, "0 with schedule one_cycle"
-        )
+        unused = ("warmup_steps", "decay_steps") if self.schedule == "one_cycle" else ("warmup_share",)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            holds = each.name not in unused or value == each.default
+            require(holds, f"optimizer.{each.name}", value, f"{each.default} with schedule {self.schedule}")
         require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "0 or more, and finite")
         require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
         require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")

@@ -10,12 +10,13 @@ import torch
 
 from flowgru.config.evaluation.measures import MeasureSettings
 from flowgru.config.model_settings import ModelSettings
+from flowgru.config.require import require_effect
 from flowgru.config.way import Way
 from flowgru.console import progress, warn
 from flowgru.data.classical import BASELINES, OPENCV_VERSION
 from flowgru.data.sets.clips import ClipPairs, is_clip, open_clips
 from flowgru.data.sets.layouts import padding_mode
-from flowgru.data.sets.opening import FlowPairs, open_datasets
+from flowgru.data.sets.opening import MANIFEST_SUFFIX, FlowPairs, is_manifest, open_datasets
 from flowgru.estimation.matching.initial_flow import FlowFolder, InitialFlow
 from flowgru.estimation.opening import open_network
 from flowgru.evaluation.evaluate import (
@@ -36,6 +37,9 @@ from flowgru.evaluation.worst import WorstPairs
 from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import make_folders, remove_files
 from flowgru.model.pair_network import PairNetwork
+
+USUAL_STATIC, USUAL_WORST = 8, 5
+"""Pairs of each set whose static flow is estimated, and of which there are pictures, where no other number is asked for."""
 
 
 class Method(NamedTuple):
@@ -60,15 +64,17 @@ def run_evaluation(
     root: str,
     baseline: str | None,
     flows: str | None,
-    static: int,
+    static: int | None,
     output: str | None,
-    worst: int,
+    worst: int | None,
     overwrite: bool,
 ) -> bool:
     """Measures and reports, see flowgru.commands.evaluate; whether everything could be read."""
     words = [word for word in data if is_clip(word)]
     sets = open_datasets([word for word in data if word not in words], root)
     refuse_what_cannot_be(settings, flows, has_truth=bool(sets), clips=words)
+    for name, value in (("--static", static), ("--worst", worst)):
+        require_effect(bool(sets) or not value, name, "on clips, whose true flow nobody knows")
     clips = open_clips(words, [pairs.label for pairs in sets])
     folder = None if output is None else Path(output)
     flow_folder = None if flows is None else FlowFolder(flows, option="--flows")
@@ -76,11 +82,13 @@ def run_evaluation(
         refuse_existing(folder, overwrite=overwrite)
         results.refuse_existing(folder, settings.measures(), overwrite=overwrite)
     if flow_folder is not None:
-        static = 0  # nothing can be estimated between a picture and itself
         method = _from_files(flows)
     else:
         method = open_model(settings) if baseline is None else open_baseline(baseline)
-    said = {**method.said, "static_pairs": static}
+    # Of clips no pair is measured, and between a picture and itself no flow is read.
+    num_static = (USUAL_STATIC if static is None else static) if sets and flows is None else 0
+    num_worst = (USUAL_WORST if worst is None else worst) if output else 0
+    said = {**method.said, "static_pairs": num_static}
     if folder is not None:
         make_folders([folder])
         remove_leftovers(folder)
@@ -92,7 +100,7 @@ def run_evaluation(
     try:
         gathered = Gathered([], [])
         measured = [
-            _measure(subject, pairs, settings, static, worst if output else 0, method.device, gathered)
+            _measure(subject, pairs, settings, num_static, num_worst, method.device, gathered)
             for subject, pairs in zip(subjects, sets, strict=False)
         ]
         print_table(said, measured)
@@ -146,7 +154,7 @@ def _subject(pairs: FlowPairs | ClipPairs, method: Method, folder: FlowFolder | 
 def _read_flow(folder: FlowFolder, label: str, name: str, size: tuple[int, ...], *, filled: bool) -> InitialFlow:
     """The flow of a pair in a folder, named as the pair, with the name of its set, without ending, or without it."""
     without = name.removeprefix(f"{label}/")
-    named = f"{label.removesuffix('.csv')}/{without}"
+    named = f"{label[: -len(MANIFEST_SUFFIX)] if is_manifest(label) else label}/{without}"
     return folder.read(without if folder.has(without) and not folder.has(named) else named, size, filled=filled)
 
 

@@ -5,11 +5,12 @@ import io
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -22,12 +23,13 @@ from flowgru.evaluation.evaluate import Evaluation, PairErrors
 from flowgru.evaluation.metrics import METRICS
 from flowgru.evaluation.worst import WorstPair
 from flowgru.files.atomic import write_file
-from flowgru.files.json_text import json_text
+from flowgru.files.json_text import json_text, parse_json
 from flowgru.files.own_folders import refuse_file, refuse_link, remove_empty, remove_files
 
 REPORT = "evaluation.json"
 PAIRS = "pairs.csv"
 WORST = "worst"
+MAX_REPORT_BYTES = 2**28
 
 
 class MeasuredSet(NamedTuple):
@@ -45,6 +47,17 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     found = [name for name in (REPORT, PAIRS, WORST) if (folder / name).exists()]
     if found and not overwrite:
         raise RequestError(f"{folder} already holds {' and '.join(found)}: give --overwrite or another --output")
+
+
+def earlier_names(folder: Path, kind: str) -> list[str]:
+    """Names of files that an earlier run in the folder has written, as its evaluation.json lists them under `kind`."""
+    path = folder / REPORT
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_REPORT_BYTES:
+            return []
+        return [name for name in parse_json(path.read_bytes())[kind] if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 class SetColumn(NamedTuple):
@@ -161,26 +174,28 @@ def write_results(
 ) -> None:
     """Writes evaluation.json, which says what each measure is, pairs.csv, and the pictures of the worst pairs.
 
-    `further` are measures besides the errors, as JSON can hold them. Pictures of an earlier run are taken away.
+    `further` are measures besides the errors, as JSON can hold them. Pictures that an earlier evaluation.json lists are
+    taken away.
 
     A measure over no pixel is null, or an empty cell; where the estimate was not finite it is the text NaN.
     """
+    pictures = dict(_pictures(sets))
     report = {
         "method": method,
         "measures": {name: metric._asdict() for name, metric in METRICS.items()},
         "sets": {measured.pairs.label: _set_report(*measured[:2]) for measured in sets},
+        "pictures": [*pictures],
         **further,
     }
     if "model" in method:
         for measured in sets:
             report["sets"][measured.pairs.label]["padding"] = padding_mode(measured.pairs.name)
-    _remove_pictures(folder / WORST)  # before the numbers are new, so that none of them stands beside an old picture
+    _remove_pictures(folder)  # before the numbers are new, so that none of them stands beside an old picture
     write_file(folder / REPORT, json_text(report) + "\n", overwrite)
     write_file(folder / PAIRS, _pairs_csv(sets), overwrite)
-    for measured in sets:
-        pictures = folder / WORST / _file_name(measured.pairs.label)
-        refuse_link(pictures, folder)
-        _write_worst(pictures, measured.worst)
+    for name, picture in pictures.items():
+        refuse_link((folder / name).parent, folder)
+        write_image(folder / name, picture, overwrite=True)
 
 
 def _pairs_csv(sets: Sequence[MeasuredSet]) -> str:
@@ -219,16 +234,22 @@ def _short(folder: Path) -> str:
     return absolute.relative_to(here).as_posix() if absolute.is_relative_to(here) else str(folder)
 
 
+def _pictures(sets: Sequence[MeasuredSet]) -> Iterator[tuple[str, np.ndarray]]:
+    """The name of each picture of a worst pair, and the picture."""
+    for pairs, _, worst in sets:
+        for rank, pair in enumerate(worst, start=1):
+            yield f"{WORST}/{_file_name(pairs.label)}/{rank:02}_{_file_name(pair.name)}.png", pair.picture
+
+
 def _remove_pictures(folder: Path) -> None:
-    """Takes away the pictures of an earlier run, whichever sets it measured."""
-    remove_files(path for path in folder.glob("*/[0-9][0-9]*_*.png") if not path.parent.is_symlink())
-    remove_empty([folder, *(path for path in folder.glob("*") if path.is_dir())])
-
-
-def _write_worst(folder: Path, worst: list[WorstPair]) -> None:
-    """One picture for each pair."""
-    for rank, pair in enumerate(worst, start=1):
-        write_image(folder / f"{rank:02}_{_file_name(pair.name)}.png", pair.picture, overwrite=True)
+    """Takes away the pictures of an earlier run, and the folders that are empty then."""
+    names = map(PurePosixPath, earlier_names(folder, "pictures"))
+    pictures = [
+        folder / name for name in names if len(name.parts) == 3 and name.parts[0] == WORST and ".." not in name.parts
+    ]
+    pictures = [path for path in pictures if not path.parent.is_symlink()]
+    remove_files(pictures)
+    remove_empty([folder / WORST, *{path.parent for path in pictures}] if pictures else [])
 
 
 def _file_name(name: str) -> str:

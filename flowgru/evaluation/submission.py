@@ -9,9 +9,16 @@ import torch
 from flowgru.config.model_settings import ModelSettings
 from flowgru.console import progress, say, warn
 from flowgru.data.formats.images import read_image, to_tensor
-from flowgru.data.sets.submissions import files_in, package_faults, write_submitted, zip_fault, zip_package
+from flowgru.data.sets.submissions import (
+    files_in,
+    package_faults,
+    picture_size,
+    write_submitted,
+    zip_fault,
+    zip_package,
+)
 from flowgru.data.sets.test_splits import TEST_SPLITS, BenchmarkTestSplit, SubmissionPair, open_test_split
-from flowgru.errors import InputFileError, RequestError
+from flowgru.errors import InputFileError, RequestError, sides, size_text
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import open_network
 from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
@@ -43,7 +50,8 @@ class OpenedBenchmark(NamedTuple):
 def open_benchmark(name: str, root: str, settings: ModelSettings, *, partial: bool) -> OpenedBenchmark:
     """The test split below `root`; with `partial` some of its pairs may be missing.
 
-    RequestError for an unknown name, or settings that its pairs do not take; InputFileError where pairs are missing.
+    RequestError for an unknown name, or settings that its pairs do not take; InputFileError where pairs are
+    missing, or have two sizes.
     """
     if name not in TEST_SPLITS:
         raise RequestError(f"unknown benchmark {name!r}: expected one of {', '.join(TEST_SPLITS)}")
@@ -55,6 +63,12 @@ def open_benchmark(name: str, root: str, settings: ModelSettings, *, partial: bo
             f"the test split of {name} below {root} has {len(pairs)} pairs, the server asks for {split.num_flows}: "
             "unpack it again, or try the command out with --partial"
         )
+    for pair in pairs:
+        first, second = picture_size(pair.first), picture_size(pair.second)
+        if first != second:
+            raise InputFileError(
+                f"{pair.second} is {sides(second)} and {pair.first} {size_text(first)}: unpack the test split again"
+            )
     return OpenedBenchmark(name, split, pairs)
 
 

@@ -103,14 +103,19 @@ def test_fewer_or_no_pictures_and_no_static_pairs_on_request(middlebury, tmp_pat
     assert not (tmp_path / "out/worst").exists()
 
 
-def test_pictures_of_sets_that_are_not_measured_again_go(middlebury, tmp_path):
+def test_pictures_of_sets_that_are_not_measured_again_go_and_no_other_file(middlebury, tmp_path):
     output = tmp_path / "out"
-    for old in ("sintel/01_a.png", "kitti2015/100_b.png"):
-        write_image(output / "worst" / old, np.zeros((2, 2, 3), np.uint8))
-    (output / "worst/sintel/notes.txt").touch()
+    listed = ["worst/sintel/01_a.png", "worst/kitti2015/100_b.png"]
+    own = ["worst/sintel/2024_beach.png", "worst/x/y/01_a.png", "mine.png"]
+    for name in listed + own:
+        write_image(output / name, np.zeros((2, 2, 3), np.uint8))
+    # A list that speaks of other places is none of ours.
+    pictures = [*listed, "mine.png", "worst/x/y/01_a.png", "worst/../mine.png", f"{output}/mine.png", 7]
+    (output / "evaluation.json").write_text(json.dumps({"pictures": pictures}))
+    (output / "worst/empty").mkdir()
     assert run("middlebury", "--root", middlebury, "--baseline", "zero", "--output", output, "--overwrite") == 0
-    assert sorted(path.name for path in (output / "worst").iterdir()) == ["middlebury", "sintel"]
-    assert [path.name for path in (output / "worst/sintel").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in (output / "worst").iterdir()) == ["empty", "middlebury", "sintel", "x"]
+    assert all((output / name).exists() for name in own) and not any((output / name).exists() for name in listed)
 
 
 def test_old_numbers_stay_where_old_pictures_cannot_go(middlebury, tmp_path, monkeypatch, capsys):
@@ -220,6 +225,9 @@ def test_results_are_not_overwritten_unasked(middlebury, tmp_path, capsys):
         (["middlebury", "--worst", "-1"], 2, "--worst is -1: it must be 0 or more"),
         (["middlebury", "--worst", "3"], 2, "--worst has no effect without --output; leave it out"),
         (["middlebury", "--overwrite"], 2, "--overwrite has no effect without --output; leave it out"),
+        (["middlebury", "--flows", "flows", "--static", "2"], 2, "--static has no effect with --flows, which are not"),
+        (["clip.mp4", "--time", "--static", "2"], 2, "--static has no effect on clips, whose true flow nobody knows"),
+        (["clip.mp4", "--time", "--worst", "2", "--output", "out"], 2, "--worst has no effect on clips"),
         (["middlebury", "--static", "-1"], 2, "--static is -1: it must be 0 or more"),
         (["middlebury", "--iterations", "0"], 2, "--iterations is 0: it must be 1 or more"),
         (["middlebury", "--baseline", "zero", "--output", ""], 2, "--output is empty"),

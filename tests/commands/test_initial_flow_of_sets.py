@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from estimates import only_error, write
@@ -10,6 +11,7 @@ from tables import csv_rows
 
 from flowgru.cli import main
 from flowgru.config import SyntheticSettings
+from flowgru.data.formats.flow_files import write_flow
 from flowgru.data.formats.images import to_levels, write_image
 from flowgru.data.synthetic.clip import render_clip
 from flowgru.evaluation.evaluate import Estimate
@@ -70,6 +72,16 @@ def test_evaluate_takes_flow_files_that_are_named_as_its_pairs(set_of_two, model
     assert "this pair was left out" in capsys.readouterr().err
     (row,) = rows_of(tmp_path / "out")
     assert row["initial_flow"] == str(tmp_path / "flows/pairs/x/0.flo")
+
+
+def test_a_picture_of_a_flow_does_not_hide_its_file(set_of_two, tmp_path, capsys):
+    for number in (0, 1):
+        path = tmp_path / f"flows/pairs/x/{number}.npz"
+        write_flow(path, np.zeros((64, 96, 2), np.float32))
+        assert main(["view", str(path), "--output", str(path.parent)]) == 0
+        assert path.with_suffix(".png").exists()
+    named_so = set_of_two.rename(set_of_two.with_suffix(".CSV"))
+    assert main(["evaluate", str(named_so), "--flows", str(tmp_path / "flows")]) == 0
 
 
 def test_baselines_have_no_way(capsys):

@@ -156,8 +156,10 @@ class FlowFolder:
         return InitialFlow(str(path), fill_unknown(flow) if filled else flow)
 
     def _path(self, name: str) -> Path | None:
+        # A picture of a flow, as `flowgru view` writes it beside its file, ends in .png, too: that is looked at last.
+        endings = sorted(BY_SUFFIX, key=".png".__eq__)
         try:
-            return next((path for end in BY_SUFFIX if (path := self.folder / f"{name}{end}").is_file()), None)
+            return next((path for end in endings if (path := self.folder / f"{name}{end}").is_file()), None)
         except OSError as error:  # a name that no file can have
             raise InputFileError(f"{self.folder} can hold no {self.flows} {name[:80]}: {error.strerror}") from None
 

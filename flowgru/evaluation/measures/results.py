@@ -9,9 +9,8 @@ from typing import Any
 from flowgru.console import printable, say, warn
 from flowgru.errors import RequestError
 from flowgru.evaluation.measures.sections import MeasuredTable, Section, Value, shown, stored
-from flowgru.evaluation.set_report import REPORT, say_columns
+from flowgru.evaluation.set_report import earlier_names, say_columns
 from flowgru.files.atomic import write_file
-from flowgru.files.json_text import parse_json
 
 PICTURE = "corruptions.svg"
 PAGE = "report.html"
@@ -24,7 +23,6 @@ FILES = {
     "--report": (PAGE,),
 }
 """What each option writes."""
-MAX_REPORT_BYTES = 2**28
 
 
 def refuse_existing(folder: Path, asked: Sequence[str], *, overwrite: bool) -> None:
@@ -36,14 +34,8 @@ def refuse_existing(folder: Path, asked: Sequence[str], *, overwrite: bool) -> N
 
 def earlier_files(folder: Path) -> list[Path]:
     """The files of further measures that an earlier run in the folder has written, as its evaluation.json says."""
-    path = folder / REPORT
-    try:
-        if path.is_symlink() or path.stat().st_size > MAX_REPORT_BYTES:
-            return []
-        names = parse_json(path.read_bytes())["further_files"]
-        return [folder / name for options in FILES.values() for name in options if name in names]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    names = earlier_names(folder, "further_files")
+    return [folder / name for options in FILES.values() for name in options if name in names]
 
 
 def print_sections(sections: Sequence[Section]) -> None:

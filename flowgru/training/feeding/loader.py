@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from flowgru.config import TrainConfig
 from flowgru.console import warn
-from flowgru.errors import FlowgruError, MachineError, one_line
+from flowgru.errors import FlowgruError, MachineError, lacks_memory, one_line
 from flowgru.processes.signals import end_with_parent, leave_signals_to_the_run
 from flowgru.training.feeding.sampler import Batch, StepSampler, collation
 
@@ -55,7 +55,7 @@ def batches(
                 step += 1
             return
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in DEATHS):
+            if isinstance(error, RuntimeError) and not _is_death(error):
                 raise
             if restarted:
                 first = step * config.batch_size
@@ -70,6 +70,14 @@ def batches(
         finally:
             _end_workers(loader)
             deaths.forget()
+
+
+def _is_death(error: RuntimeError) -> bool:
+    """Whether a worker gives nothing any more, for want of memory at most; an error of the data set itself is none."""
+    text = str(error)
+    if _TRACEBACK in text:
+        return lacks_memory(error)
+    return any(words in text for words in DEATHS)
 
 
 def _loader(

@@ -89,6 +89,25 @@ def test_the_notes_that_macos_leaves_are_passed_over(submission, request):
     assert run(name, "--root", submission.parent, "--output", submission, "--overwrite") == 0
 
 
+@pytest.mark.parametrize("submission", ["kitti2015"], indirect=True)
+def test_flows_behind_a_linked_folder_are_checked(submission):
+    elsewhere = (submission / "flow").rename(submission.parent / "elsewhere")
+    (submission / "flow").symlink_to(elsewhere)
+    (elsewhere / "around").symlink_to(submission)  # is not gone round
+    assert run("kitti2015", "--root", submission.parent, "--check", submission) == 0
+
+
+def test_pictures_of_two_sizes_are_named_before_any_work(tmp_path, capsys):
+    make_sintel(tmp_path)
+    second = tmp_path / "Sintel/test/clean/market_4/frame_0003.png"
+    second.unlink()
+    picture(second, 0, height=5)
+    assert run("sintel", "--root", tmp_path, "--output", tmp_path / "out", "--partial") == 3
+    error = capsys.readouterr().err
+    assert f"{second} is 5x8 and {second.with_name('frame_0002.png')} 6x8 px (height x width): unpack" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_tasks_part_of_kitti_does_not_hide_the_test_split(tmp_path):
     picture(tmp_path / "KITTI/testing/image_0/000000_10.png", 0)
     with pytest.raises(InputFileError, match="KITTI/testing has no image_2"):

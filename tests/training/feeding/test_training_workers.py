@@ -78,13 +78,16 @@ def test_whatever_torch_says_of_a_loader_that_died_is_one_line(monkeypatch, word
         list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, rank=0, world_size=1, pin_memory=True))
 
 
-def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_the_data_is_not_taken_for_a_dead_worker(monkeypatch, workers):
     def broken(self, index):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(SyntheticPairs, "__getitem__", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(loader.batches(SyntheticPairs(TINY.data), TINY, 0, rank=0, world_size=1, pin_memory=False))
+    config = replace(TINY, workers=workers)
+    with pytest.raises(RuntimeError, match="a bug") as caught:
+        list(loader.batches(SyntheticPairs(TINY.data), config, 0, rank=0, world_size=1, pin_memory=False))
+    assert not isinstance(caught.value, MachineError)
 
 
 def test_a_run_that_is_stopped_leaves_no_worker_behind(tmp_path, monkeypatch):
