@@ -16,6 +16,9 @@ from torch import Tensor
 
 from flowgru.errors import RequestError, one_line
 
+UNKNOWN_ABOVE = 1e9
+"""A component of a flow beyond this, or not a number, marks an unknown pixel (Middlebury's rule)."""
+
 FIRST, LAST = "first", "last"
 """Where the channels of a flow or a picture are: before its rows and columns, or after them."""
 

@@ -71,6 +71,10 @@ class BenchmarkSettings:
         require(bool(self.correlation), "--correlation", "empty", "one or more, with commas between")
         require(bool(self.precision), "--precision", "empty", "one or more, with commas between")
         require_effect(not self.overwrite or self.json is not None, "--overwrite", "without --json")
+        if self.json is not None and Path(self.json).is_dir():
+            raise RequestError(
+                f"--json {self.json} is a folder: name a file, such as {Path(self.json) / 'benchmark.json'}"
+            )
         if self.json is not None and Path(self.json).exists() and not self.overwrite:
             raise RequestError(f"{self.json} exists already: give --overwrite or another --json")
         cases = ("model", "iterations", "correlation", "precision", "compile", "clip", "frames", "memory")

@@ -96,7 +96,12 @@ class ModelSettings:
 
     def way(self, card: Mapping[str, Any]) -> Way:
         """The way to a flow of the model with this card. RequestError where a setting has no effect on it."""
-        way = resolve_way(
+        # As options are written; without --scales it is the card that says so.
+        if self.coarse_iterations is not None:
+            at_one = resolve_way(card, initial_flow=self.initial_flow, scales=self.scales).scales == 1
+            where = "where the flow is refined at one scale, as here without --scales 2"
+            require_effect(not at_one, "--coarse-iterations", where)
+        return resolve_way(
             card,
             iterations=self.iterations,
             initial_flow=self.initial_flow,
@@ -105,9 +110,6 @@ class ModelSettings:
             scales=self.scales,
             coarse_iterations=self.coarse_iterations,
         )
-        one_scale = "where the flow is refined at one scale, as here without --scales 2"
-        require_effect(self.coarse_iterations is None or way.scales > 1, "--coarse-iterations", one_scale)
-        return way
 
     def given(self) -> list[str]:
         """Those that are not as they are without options, as options are written."""

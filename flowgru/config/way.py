@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flowgru.config.require import MAX_REFINEMENTS, require, require_choices, require_refinements
+from flowgru.config.require import MAX_REFINEMENTS, require, require_choices, require_effect, require_refinements
 from flowgru.errors import RequestError, counted, stored_text
 
 MAX_SCALES = 6
@@ -90,7 +90,8 @@ def resolve_way(
 
     An initial_flow that is neither dis nor zero stands for given flows. Where an initial flow of zero is asked for, there is
     one scale unless more are asked for, too. Where only one of the card's scales is used, it has as many refinements as the
-    card says for any of them, unless a number is asked for. RequestError where the card says no sense.
+    card says for any of them, unless a number is asked for. RequestError where the card says no sense, and where
+    coarse_iterations has no effect.
     """
     card = card or {}
     said = {name: card.get(name, value) for name, value in asdict(Way()).items()}
@@ -121,6 +122,7 @@ def resolve_way(
     }
     said |= {name: value for name, value in wanted.items() if value is not None}
     if said["scales"] == 1:
+        require_effect(coarse_iterations is None, "coarse_iterations", "where the flow is refined at one scale")
         said["coarse_iterations"] = None
         said["iterations"] = most if iterations is None and scales_of_card > 1 else said["iterations"]
     return Way(**said)

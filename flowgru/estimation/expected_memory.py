@@ -24,6 +24,10 @@ COUNTED_BYTES_PER_PIXEL = 36
 """Of both pictures and their flow, which the network's own estimate has counted in."""
 
 
+OCCLUSION_BYTES_PER_PIXEL = 64
+"""Of the mask of hidden pixels, which is made of both flows at the frames' own size, once the network has done its work."""
+
+
 class ExpectedMemory:
     """What a network takes on its way, by the size of the frames."""
 
@@ -45,6 +49,7 @@ class ExpectedMemory:
         computed = computed_size(size, settings.size_to_compute())
         tiles = tile_layout(*computed, *settings.rows_and_columns())
         kept, polishing = memory_of(self.way, *computed)
+        polishing = max(polishing, OCCLUSION_BYTES_PER_PIXEL * size[0] * size[1] * settings.backward)
         graph = settings.cuda_graph and settings.stop_below is None
         expected = network.expected_memory(
             *computed,
@@ -69,9 +74,10 @@ class ExpectedMemory:
             )
             polish = "--no-polish, " if self.way.polish else ""
             recorded = "--no-cuda-graph, " if graph and expected.device.type == "cuda" else ""
+            rows, columns = settings.rows_and_columns()
             warn(
-                f"only {free / 2**30:.2f} GiB of memory are free: {recorded}{on_demand}{polish}--tiles 2x2 or "
-                "--resize 0.5 take less"
+                f"only {free / 2**30:.2f} GiB of memory are free: {recorded}{on_demand}{polish}"
+                f"--tiles {2 * rows}x{2 * columns} or a smaller --resize take less"
             )
 
     def _of_stream(self, size: tuple[int, ...], computed: tuple[int, int]) -> int:

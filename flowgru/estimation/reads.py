@@ -13,6 +13,7 @@ from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.opening import is_exported
 from flowgru.model.exported.formats import kept_beside
 from flowgru.model.weight_files.hub import downloaded, is_hub_address
+from flowgru.model.weight_files.loading import DEFAULT_MODEL
 
 
 class Reads:
@@ -50,6 +51,8 @@ class Reads:
 
 def weights_beside(model: str) -> list[Path]:
     """The files of weights of which a model's name, size and time tell nothing; errors of a download as of load_model."""
+    if model == "default":  # another version of flowgru may have other weights
+        return [DEFAULT_MODEL] if DEFAULT_MODEL.is_file() else []
     if is_hub_address(model):
         return [downloaded(model)]
     return kept_beside(Path(model)) if os.path.isfile(model) and is_exported(model) else []

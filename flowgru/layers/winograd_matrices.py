@@ -68,8 +68,8 @@ kept_kernels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 def transformed(weight: Float[Tensor, "K C r q"]) -> Float[Tensor, "i j C K"]:
     """G g G^T for every pair of channels.
 
-    Of a parameter, it is kept until the parameter changes or is gone. PyTorch counts no changes through `.data`; their sum
-    shows them.
+    Of a parameter, it is kept until the parameter changes or is gone. PyTorch counts no changes through `.data`: the sum of
+    the values shows them, unless they only trade places.
     """
     kept = isinstance(weight, nn.Parameter) and not weight.is_inference()
     values = (weight._version, weight.sum().item()) if kept else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from flowgru.errors import MachineError, first_line
+from flowgru.errors import MachineError, RequestError, first_line
 from flowgru.model.flow_network import FlowNetwork
 
 MAX_GRAPHS = 1000
@@ -16,7 +16,10 @@ MAX_GRAPHS = 1000
 
 
 class CompiledPart:
-    """A function that torch.compile makes faster, as one graph; its first call for each size of pictures is slow."""
+    """A function that torch.compile makes faster, as one graph; its first call for each size of pictures is slow.
+
+    It belongs to one network, so a network that is compiled is neither copied nor pickled: RequestError.
+    """
 
     def __init__(self, function: Callable[..., Any], backend: str | Callable[..., Any]) -> None:
         self.function = torch.compile(function, dynamic=False, fullgraph=True, backend=backend)
@@ -51,6 +54,9 @@ class CompiledPart:
         self.known.add(key)
         self.seconds += time.perf_counter() - began
         return result
+
+    def __reduce__(self) -> Any:  # copy.deepcopy and pickle both ask it
+        raise RequestError("a compiled network cannot be copied or pickled: load it again, with compile=True")
 
 
 def compile_for_inference(network: FlowNetwork, backend: str = "inductor") -> FlowNetwork:

@@ -77,7 +77,7 @@ class FlowNetwork(nn.Module):
     ) -> FlowPrediction:
         """Flow from the first to the second picture, after each of `iterations` refinements or only the last.
 
-        The refinement begins at initial_flow, in pixels of the picture, NaN where it is not known, or at initial_coarse,
+        The refinement begins at initial_flow, in pixels of the picture, see fill_unknown, or at initial_coarse,
         which an earlier prediction gave as `coarse`; without both it begins at zero. `hold` refinements settle the hidden
         state before the others and leave the flow where it is: a hidden state that knows nothing of a start would throw
         it away. `no_grad_iterations` run next, without gradient: training then sees states deep into a refinement at

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float
 
 from flowgru.errors import RequestError
 from flowgru.grid import Padding
-from flowgru.types import CoarseFlow, Flow
+from flowgru.kinds import UNKNOWN_ABOVE
+from flowgru.types import CoarseFlow, Flow, Valid
 
 Plane = Float[np.ndarray, "H W"]
 
@@ -21,7 +22,7 @@ def start_from(
 ) -> CoarseFlow:
     """The coarse flow at which a pair's refinement begins: of pictures of `shape` [B, 3, H, W], which grow by `padding`.
 
-    initial_flow is in pixels of the picture, NaN where it is not known (see fill_unknown); its coarse form is the mean
+    initial_flow is in pixels of the picture, and may be unknown in places (see fill_unknown); its coarse form is the mean
     over each block of 8x8 pixels. initial_coarse is what an earlier prediction gave as `coarse`. Without both, the start
     is zero, on `device`. RequestError where both are given, or where the one that is given has another size.
     """
@@ -51,18 +52,25 @@ def coarse_flow(flow: Flow, padding: Padding) -> CoarseFlow:
 
 
 def fill_unknown(flow: Flow) -> Flow:
-    """The same flow with every pixel known, filled in where it is not finite.
+    """The same flow with every pixel known, filled in where it is not finite or beyond 1e9, as flow files mark it.
 
     Values are interpolated linearly between the known pixels around a gap, and copied from the nearest known pixel
     beyond them. RequestError where no pixel of a picture is known.
     """
-    known = flow.isfinite().all(dim=1)
+    known = known_pixels(flow)
     if bool(known.all()):
         return flow
     if not bool(known.flatten(1).any(dim=1).all()):
-        raise RequestError("initial_flow has a picture without any known pixel: every value of it is NaN or infinite")
+        raise RequestError(
+            "initial_flow has a picture without any known pixel: every value of it is NaN, infinite or beyond 1e9"
+        )
     filled = [_filled(one, here) for one, here in zip(flow.cpu().numpy(), known.cpu().numpy(), strict=True)]
     return torch.from_numpy(np.stack(filled)).to(flow)
+
+
+def known_pixels(flow: Flow) -> Valid:
+    """Where both components of a flow say where a pixel goes."""
+    return (flow.abs() <= UNKNOWN_ABOVE).all(dim=1)
 
 
 def _filled(flow: Float[np.ndarray, "2 H W"], known: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "2 H W"]:

@@ -97,7 +97,7 @@ def given_points(points: Any, height: int, width: int) -> Float[Tensor, "P 2"]:
 
 def grid_points(count: int, height: int, width: int) -> Float[Tensor, "P 2"]:
     """`count` rows of as many points, evenly spaced over a picture, each in the middle of its cell; row by row."""
-    x, y = ((torch.arange(count) + 0.5) * size / count - 0.5 for size in (width, height))
+    x, y = ((torch.arange(count, dtype=torch.float32) + 0.5) * size / count - 0.5 for size in (width, height))
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     return torch.stack([x.repeat(count), y.repeat_interleave(count)], dim=1)
 

@@ -65,9 +65,8 @@ def track(
     positions = given_points(points, *first.image.shape[2:]).clone()
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    matcher = PairMatcher(
-        network, MatchSettings(way, backward=True, tiles=tiles, confidence=True), remembers=strides[-1] + 1
-    )
+    settings = MatchSettings(way, backward=True, tiles=tiles, can_resize=False, confidence=True)
+    matcher = PairMatcher(network, settings, remembers=strides[-1] + 1)
 
     def all_frames() -> Iterator[StreamFrame]:
         yield first

@@ -87,12 +87,13 @@ def test_operators_are_listed_with_parameters_and_time_of_a_step(tmp_path, capsy
         ("--model nothing.pth --frames 2 --size 16x16", 2, "there is no model file nothing.pth"),
         ("--clip nothing.mp4", 3, "nothing.mp4"),
         ("--overwrite", 2, "--overwrite has no effect without --json"),
+        ("--json {folder} --overwrite", 2, "is a folder: name a file, such as"),
         ("--json {taken}", 2, "exists already: give --overwrite or another --json"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(words, code, said, tmp_path, capsys):
     (tmp_path / "taken.json").write_text("precious")
-    assert main(["benchmark", *words.format(taken=tmp_path / "taken.json").split()]) == code
+    assert main(["benchmark", *words.format(taken=tmp_path / "taken.json", folder=tmp_path).split()]) == code
     assert said in (text := capsys.readouterr().err) and len(text.splitlines()) == 1
     assert (tmp_path / "taken.json").read_text() == "precious"
 

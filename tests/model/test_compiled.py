@@ -3,7 +3,9 @@
 Every run is a process of its own: PyTorch's compiler cannot trace the tests' type checks.
 """
 
+import copy
 import json
+import pickle
 import subprocess
 
 import pytest
@@ -12,9 +14,9 @@ from interpreter import run_alone
 from media import noisy_frames
 
 from flowgru.data.formats.images import write_image
-from flowgru.errors import MachineError
+from flowgru.errors import MachineError, RequestError
 from flowgru.grid import pixel_grid
-from flowgru.model.compiled import CompiledPart
+from flowgru.model.compiled import CompiledPart, compile_for_inference
 from flowgru.model.correlation.choice import correlate
 from flowgru.model.weight_files.loading import load_model
 from flowgru.operators import UPDATE_OPERATORS
@@ -210,6 +212,14 @@ def test_a_loaded_model_is_compiled_where_that_is_asked_for():
 def test_every_part_is_compiled_for_training():
     run = run_alone(PREAMBLE + EVERY_PART)
     assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_a_compiled_network_is_neither_copied_nor_pickled(random_network):
+    """A copy would compute with the parts, and so with the weights, of the original."""
+    network = compile_for_inference(copy.deepcopy(random_network), backend="eager")
+    for attempt in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(RequestError, match="a compiled network cannot be copied or pickled: load it again"):
+            attempt(network)
 
 
 each_method = pytest.mark.parametrize("method", ["all_pairs", "on_demand"])

@@ -49,6 +49,20 @@ def test_the_start_is_looked_up():
     assert (centre > 0.99 * matches[:, :49].amax(dim=1)[0, 4:-4, 4:-6]).float().mean() > 0.95
 
 
+def test_a_value_beyond_what_flow_files_hold_is_not_known():
+    flow = torch.randn(1, 2, 9, 11)
+    for mark in (torch.nan, torch.inf, 1.67e9, -1e10):
+        marked = flow.clone()
+        marked[0, 0, 2:4, 3:6], marked[0, 1, 7, 0] = mark, mark
+        expected = flow.clone()
+        expected[0, :, 2:4, 3:6], expected[0, :, 7, 0] = torch.nan, torch.nan
+        assert torch.equal(fill_unknown(marked), fill_unknown(expected)) and fill_unknown(marked).abs().max() < 10
+    with pytest.raises(
+        RequestError, match=r"without any known pixel: every value of it is NaN, infinite or beyond 1e9"
+    ):
+        fill_unknown(torch.full((1, 2, 4, 5), 1e10))
+
+
 @torch.no_grad()
 def test_held_refinements_settle_the_hidden_state_and_look_up_once():
     network, frames = make(), torch.rand(2, 1, 3, *SIZE)

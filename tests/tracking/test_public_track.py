@@ -16,6 +16,17 @@ from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.tracking.points import grid_points
 
 
+def test_a_grid_does_not_depend_on_the_default_type(still):
+    frames = noisy_frames(2)
+    expected = [*flowgru.track(frames, 2, still)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = [*flowgru.track(frames, 2, still)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a.positions, b.positions) for a, b in zip(found, expected, strict=True))
+
+
 def test_a_stream_is_followed_as_it_comes(still):
     read = []
 

@@ -30,9 +30,8 @@ from flowgru.data.formats.pfm import encode_pfm_array, pfm_size, read_pfm_array
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, check_png_end, decode_16_bit, png_header
 from flowgru.errors import InputFileError, size_text
 from flowgru.files.bounded import check_length, check_size, read_bytes
+from flowgru.kinds import UNKNOWN_ABOVE
 
-UNKNOWN_ABOVE = 1e9
-"""A component beyond this, or not a number, marks an unknown pixel (Middlebury's rule)."""
 WRITTEN_UNKNOWN = 1e10
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from flowgru.data.formats.flow_files import read_flow, write_flow_array
-from flowgru.data.formats.flow_formats import BY_SUFFIX, UNKNOWN_ABOVE
+from flowgru.data.formats.flow_formats import BY_SUFFIX
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, png_header
 from flowgru.data.sets.test_splits import SubmissionPair
 from flowgru.errors import InputFileError, MachineError, RequestError, one_line, sides, size_text
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import read_bytes
+from flowgru.kinds import UNKNOWN_ABOVE
 
 QUANTUM = 1 / 64
 """Step of a KITTI flow map, in pixels; the other formats hold float32 as it is."""

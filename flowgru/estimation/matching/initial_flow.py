@@ -18,7 +18,7 @@ from flowgru.errors import InputFileError, RequestError, counted, sides, size_te
 from flowgru.estimation.matching.tiles import Tile
 from flowgru.grid import PaddingMode, lengths, padding_for, splat
 from flowgru.kinds import described, flow_tensor
-from flowgru.model.initial_flow import coarse_flow, fill_unknown
+from flowgru.model.initial_flow import coarse_flow, fill_unknown, known_pixels
 from flowgru.types import CoarseFlow, Features, Flow
 
 
@@ -165,7 +165,7 @@ class FlowFolder:
 
 
 class GivenFlows:
-    """Initial flows that a caller gives, one for each pair in turn, [2, H, W] or [H, W, 2]; NaN where one is not known."""
+    """Initial flows that a caller gives, one for each pair in turn, [2, H, W] or [H, W, 2]; see known_pixels."""
 
     def __init__(self, flows: Any, num_pairs: int | None) -> None:
         """num_pairs: how many there are, where that is known. RequestError for what holds no flows, or more than that."""
@@ -191,8 +191,10 @@ class GivenFlows:
         known, form = flow_tensor(flow, f"initial_flow {index}", size)
         if form.batched:
             raise RequestError(f"initial_flow {index} is {described(flow)}: expected one flow {expected} for each pair")
-        if not bool(known.isfinite().all(dim=1).any()):
-            raise RequestError(f"initial_flow {index} has no known pixel: every value of it is NaN or infinite")
+        if not bool(known_pixels(known).any()):
+            raise RequestError(
+                f"initial_flow {index} has no known pixel: every value of it is NaN, infinite or beyond 1e9"
+            )
         return InitialFlow("given", fill_unknown(known.detach().cpu()))
 
 

@@ -37,7 +37,8 @@ class Plans:
 
     def __init__(self, network: PairNetwork, settings: MatchSettings) -> None:
         self.network, self.settings = network, settings
-        self.plan = Plan(network.plan, settings.tiles)
+        rows, columns = settings.tiles  # a list may be given
+        self.plan = Plan(network.plan, (rows, columns))
         self.smaller: dict[tuple[int, ...], Plan] = {}
 
     def of(self, size: tuple[int, ...]) -> Plan:

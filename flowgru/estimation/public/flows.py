@@ -48,8 +48,8 @@ def estimate_flow(
     uint16, bool, or floating-point in [0, 1]. They are read one ahead of the flow.
     model: what load_model gives or takes, or the path of an exported model; without it, the model that comes with flowgru.
     iterations: refinements of each flow.
-    initial_flow: where they begin: "dis", OpenCV's DIS flow of the pair; "zero"; or one flow for each pair, in pixels, NaN
-    where it is not known.
+    initial_flow: where they begin: "dis", OpenCV's DIS flow of the pair; "zero"; or one flow for each pair, in pixels, with
+    NaN, or what is beyond 1e9, where it is not known.
     hold: refinements before them that settle the hidden state and leave the flow where it is.
     polish: take the initial flow where the pictures agree better with it, and refine the flow by variation.
     scales: sizes of the pictures at which the flow is refined one after the other, each half as large as the next.
@@ -74,7 +74,7 @@ def estimate_flow(
     stream = open_stream(frames)
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    settings = MatchSettings(way, warm_start=warm_start, tiles=tiles, stop_below=least)
+    settings = MatchSettings(way, warm_start=warm_start, tiles=tiles, stop_below=least, can_resize=False)
     pairs = pair_flows(stream, network, settings, given=given)
     return (pair.forward for pair in pairs)
 
@@ -112,7 +112,7 @@ def estimate_pairs(
         starts = GivenFlows(initial_flow if several else [initial_flow], len(firsts))
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    matcher = PairMatcher(network, MatchSettings(way, tiles=tiles, stop_below=least))
+    matcher = PairMatcher(network, MatchSettings(way, tiles=tiles, stop_below=least, can_resize=False))
     flows: list[Tensor] = []
     for index, pair in enumerate(zip(firsts, seconds, strict=True)):
         place = f" {index}" * several

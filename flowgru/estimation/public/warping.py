@@ -6,13 +6,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowgru.data.formats.flow_formats import UNKNOWN_ABOVE
 from flowgru.data.formats.images import read_image
 from flowgru.data.formats.picture_kinds import EXPECTED, is_pil, pil_picture, rgb_array
 from flowgru.errors import RequestError
 from flowgru.estimation.geometry import occlusion_mask
 from flowgru.grid import backward_warp_of_any, forward_warp
-from flowgru.kinds import FIRST, LAST, Form, described, flow_tensor, given_back, given_path, numbers_of, usual_channels
+from flowgru.kinds import (
+    FIRST,
+    LAST,
+    UNKNOWN_ABOVE,
+    Form,
+    described,
+    flow_tensor,
+    given_back,
+    given_path,
+    numbers_of,
+    usual_channels,
+)
 from flowgru.types import Flow, FlowLike, MaskLike, PictureLike, Valid
 
 
@@ -20,7 +30,7 @@ class Warped(NamedTuple):
     """A picture moved by a flow."""
 
     picture: Any
-    """Of the kind and shape of the picture that was given."""
+    """Of the kind and shape of the picture that was given; a PIL picture is one of RGB."""
     valid: Any
     """bool [H, W] or [B, H, W], an array or a tensor: where the result is known; elsewhere it is 0."""
 
@@ -39,7 +49,8 @@ def warp(picture: PictureLike, flow: FlowLike, *, forward: bool = False, occlude
     that is not finite, or beyond 1e9, marks a pixel whose flow is unknown.
     occluded: bool [H, W] or [B, H, W], as `occlusion` gives it: pixels of the first picture that are hidden in the second.
     They, and pixels of unknown flow, are not looked up; forward, they do not take part.
-    The picture comes back as it was given: whole numbers are rounded, a path gives an array, a tensor keeps its gradient.
+    The picture comes back as it was given: whole numbers are rounded, a path gives an array of RGB, a PIL picture one of
+    RGB, a tensor keeps its gradient.
     RequestError where they do not fit together, or are none of these.
     """
     vectors, flow_form = flow_tensor(flow)

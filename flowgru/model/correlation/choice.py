@@ -6,6 +6,7 @@ from typing import Protocol, get_args, runtime_checkable
 import torch
 
 from flowgru.config.choices import CorrelationMethod
+from flowgru.config.require import require_effect
 from flowgru.errors import RequestError
 from flowgru.grid import Coordinates
 from flowgru.kernels import takes_triton
@@ -123,8 +124,9 @@ def _free(device: torch.device, *size: int) -> int:
 
 
 def check_method(method: str, memory_budget: int | None) -> None:
-    """RequestError for an unknown method, and for a budget that is none."""
+    """RequestError for an unknown method, and for a budget that is none, or has no effect."""
     if method not in get_args(CorrelationMethod):
         raise RequestError(f"unknown correlation {method!r}: choose one of {', '.join(get_args(CorrelationMethod))}")
     if memory_budget is not None:
         whole_number("memory_budget, in bytes,", memory_budget, 1)
+        require_effect(method != "all_pairs", "memory_budget", "with correlation all_pairs")

@@ -169,8 +169,9 @@ def format_of(path: Path) -> Format | None:
 
 
 def kept_beside(path: Path) -> list[Path]:
-    """The files in which OpenVINO and ONNX keep the weights of a file, as far as they are there."""
-    return [each for each in (path.with_suffix(".bin"), Path(f"{path}.data")) if each.is_file()]
+    """The file in which OpenVINO, or ONNX, keeps the weights of an exported file, if it is there."""
+    beside = {".xml": path.with_suffix(".bin"), ".onnx": Path(f"{path}.data")}.get(path.suffix)
+    return [beside] if beside is not None and beside.is_file() else []
 
 
 def runnable_suffixes() -> list[str]:

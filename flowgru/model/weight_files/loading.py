@@ -73,7 +73,7 @@ def load_model(
     memory; auto takes all_pairs where it fits memory_budget, or without one a quarter of the free memory, on a CPU 1 GiB.
     memory_budget: bytes that the correlation may take.
     compile: let torch.compile make it faster: the first pair of every size then takes a minute or more. Its weights can be
-    trained no more.
+    trained no more, and it is neither copied nor pickled.
 
     RequestError where there is no such model or its weights do not fit, MachineError where the device or the download
     refuses.
@@ -151,7 +151,7 @@ def _model_path(source: str) -> Path:
     path = Path(source)
     if format_of(path) is not None:
         raise RequestError(
-            f"{source} is named like an exported model; flowgru estimate, evaluate and submit run "
+            f"{source} is named like an exported model; the commands that estimate run "
             f"{' and '.join(runnable_suffixes())}: "
             "here, name the weights it was made from"
         )
@@ -245,7 +245,10 @@ def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, nam
     broken = [key for key, value in weights.items() if not bool(value.isfinite().all())]
     if broken:
         raise RequestError(f"{name} holds values that are not finite, first in {broken[0]}: it is of no use")
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers do not depend on loading a model
-        network = FlowNetwork(config)
+    with torch.device(
+        "meta"
+    ):  # no value is drawn, so that the caller's random numbers do not depend on loading a model
+        network = FlowNetwork(config).float()  # whatever torch.set_default_dtype says
+    network.to_empty(device="cpu")
     network.load_state_dict(to_our_names(weights, naming, config))
     return network

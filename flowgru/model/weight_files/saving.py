@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from flowgru.errors import RequestError
+from flowgru.errors import RequestError, one_line
 from flowgru.files.json_text import json_text
 from flowgru.kinds import given_path
 from flowgru.model.flow_network import FlowNetwork
@@ -36,7 +36,7 @@ def push_model(network: Any, repository: str, *, private: bool = False) -> str:
     repository: owner/name. Whoever calls must be logged in (`hf auth login`, or HF_TOKEN). RequestError and MachineError as
     of load_model, and without `pip install 'flowgru[hub]'`.
     """
-    name = repository.removeprefix("hf://")
+    name = repository.removeprefix("hf://") if isinstance(repository, str) else ""
     if name.count("/") != 1:
         raise RequestError(f"repository is {repository!r}: expected owner/name")
     card = _card(_checked(network))
@@ -86,4 +86,11 @@ def _checked(network: Any) -> FlowNetwork:
 
 
 def _card(network: FlowNetwork) -> dict[str, Any]:
-    return {**network.card, "network": asdict(network.config)}
+    card = {**network.card, "network": asdict(network.config)}
+    try:
+        json_text(card)
+    except (TypeError, ValueError) as error:
+        raise RequestError(
+            f"the network's card is no JSON ({one_line(error)}): expected texts, numbers, lists, dicts"
+        ) from None
+    return card

@@ -6,7 +6,7 @@ import re
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from flowgru.errors import MachineError, RequestError, one_line
 
 _WRAPPERS = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "model_state_dict_ema", "params_ema", "ema"),
+    *("ema_model", "ema_model_state_dict", "ema_weights", "shadow"),
     *("state_dict", "model_state_dict", "model", "params", "net", "network", "module", "weights"),
 )
 """Keys under which training programs keep the weights beside their own state; moving averages of them go first."""
@@ -112,6 +113,8 @@ def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
         if len(keys) > 1:
             warnings.warn(f"{path} holds {' and '.join(keys)}: {keys[0]} is read", stacklevel=4)
         content = inner[(keys or wrapped)[0]] if wrapped else content
+        if copies := [str(key) for key in inner if key not in _WRAPPERS and _is_copy(inner[key], content)]:
+            warnings.warn(f"{path} holds weights under {' and '.join(copies)}, too, which are not read", stacklevel=4)
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} holds a {type(content).__name__}: expected a state dict, from names to tensors")
     if not content:
@@ -121,6 +124,24 @@ def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
 
 def _may_hold_weights(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, Tensor) or (key in _WRAPPERS) for key, value in content.items())
+
+
+def _is_copy(other: Any, weights: Any) -> bool:
+    """Whether an entry holds other values of the same weights, such as a moving average of them."""
+    if other is weights or not isinstance(weights, Mapping):
+        return False
+    shapes = sorted(tuple(value.shape) for value in weights.values() if isinstance(value, Tensor) and value.dim() > 1)
+    found = [tuple(value.shape) for value in _tensors(other, depth=2) if value.dim() > 1]
+    return bool(shapes) and sorted(found) == shapes
+
+
+def _tensors(content: Any, depth: int) -> Iterator[Tensor]:
+    """The tensors in mappings and lists, so many of them one in another."""
+    if isinstance(content, Tensor):
+        yield content
+    elif depth and isinstance(content, Mapping | list | tuple):
+        for value in content.values() if isinstance(content, Mapping) else content:
+            yield from _tensors(value, depth - 1)
 
 
 def _num_bytes(weights: Iterable[Tensor]) -> int:

@@ -18,6 +18,7 @@ from flowgru.data.formats.flow_formats import FLOW_FORMATS
 from flowgru.estimation.file_names import CARRIED
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.pair_files import read_carried
+from flowgru.estimation.reads import weights_beside
 
 pytestmark = pytest.mark.usefixtures("without_a_network")
 
@@ -77,6 +78,28 @@ def test_sigterm_has_a_last_word_too(estimate, folder, output, capsys, monkeypat
         f"2 flows of this command in {output}: the same command goes on after them",
         "stopped by SIGTERM",
     ]
+
+
+def test_other_weights_of_the_default_are_noticed(estimate, folder, output, tmp_path, capsys, monkeypatch, stop_after):
+    weights = tmp_path / "default.safetensors"
+    weights.write_bytes(b"first")
+    monkeypatch.setattr("flowgru.estimation.reads.DEFAULT_MODEL", weights)
+    stop_after(4)
+    assert estimate(folder, "--model", "default") == 130
+    weights.write_bytes(b"other")  # as an update of flowgru brings them
+    stop_after(None)
+    capsys.readouterr()
+    assert estimate(folder, "--model", "default") == 2
+    assert "already holds flows of another request (weights was" in only_error(capsys)
+    weights.write_bytes(b"first")
+    assert estimate(folder, "--model", "default") == 0
+
+
+@pytest.mark.parametrize(("name", "beside"), [("m.xml", "m.bin"), ("m.onnx", "m.onnx.data"), ("m.pt2", None)])
+def test_only_weights_that_belong_to_an_exported_file_count(name, beside, tmp_path):
+    for other in ("m.xml", "m.onnx", "m.pt2", "m.bin", "m.onnx.data"):
+        (tmp_path / other).touch()
+    assert weights_beside(str(tmp_path / name)) == ([tmp_path / beside] if beside else [])
 
 
 def test_what_is_done_is_said_and_not_done_again(estimate, folder, output, capsys, stop_after):

@@ -171,6 +171,18 @@ def test_settings_that_make_no_sense_are_refused(wrong, difference):
     assert name in refused(lambda: flowgru.estimate_pairs([RGB], [OTHER], difference, **wrong))
 
 
+def test_a_pixel_of_a_start_that_files_mark_as_unknown_is_filled(difference):
+    marked, known = np.stack([FLOW, FLOW]), np.stack([FLOW, FLOW])
+    marked[:, 2, 3], known[:, 2, 3] = 1.67e9, np.nan
+    found, expected = (flows_of(difference, [RGB, OTHER, RGB], initial_flow=[*given]) for given in (marked, known))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    beyond = [np.full_like(FLOW, 1e10)] * 2
+    with pytest.raises(
+        RequestError, match="initial_flow 0 has no known pixel: every value of it is NaN, infinite or bey"
+    ):
+        flows_of(difference, [RGB, OTHER, RGB], initial_flow=beyond)
+
+
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "5", None, [1, 2], torch.ones(2)])
 def test_scales_and_sizes_are_numbers_of_pixels(wrong):
     if wrong is not None:

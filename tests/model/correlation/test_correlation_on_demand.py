@@ -179,6 +179,11 @@ def test_a_model_is_loaded_with_its_correlation():
     assert network.plan == choice.MatchPlan("on_demand", 10**6)
 
 
+def test_a_budget_without_effect_is_refused():
+    with pytest.raises(RequestError, match="memory_budget has no effect with correlation all_pairs"):
+        load_model(correlation="all_pairs", memory_budget=10**6)
+
+
 @pytest.mark.parametrize("budget", ["0", "4e6", "'1GB'"])
 def test_a_budget_that_is_no_number_of_bytes_is_refused_before_any_work(budget):
     run = run_alone(f"from flowgru import load_model; load_model(device='cpu', memory_budget={budget})")

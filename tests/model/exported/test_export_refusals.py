@@ -35,7 +35,7 @@ def test_a_missing_file_is_one_line(pair, output, capsys):
 def test_an_archive_that_could_run_code_is_not_loaded(pair, output, capsys):
     assert estimate("flow.pt2", *pair, "--output", output, "--device", "cpu") == 2
     said = only_error(capsys)
-    assert "flow.pt2 is named like an exported model; flowgru estimate, evaluate and submit run .onnx and .xml" in said
+    assert "flow.pt2 is named like an exported model; the commands that estimate run .onnx and .xml" in said
 
 
 def test_an_exported_file_is_no_file_of_weights():

@@ -88,6 +88,21 @@ def test_loading_leaves_the_random_numbers_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_the_callers_default_type_and_device_do_not_matter(kind, tmp_path: Path) -> None:
+    torch.save(their_weights(), tmp_path / "raft.pth")
+    expected = load_model(tmp_path / "raft.pth", device="cpu")
+    torch.set_default_dtype(kind)
+    try:
+        with torch.device("meta"):
+            found = load_model(tmp_path / "raft.pth", device="cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for (name, value), other in zip(found.state_dict().items(), expected.state_dict().values(), strict=True):
+        assert value.dtype == other.dtype and torch.equal(value, other), name
+    assert all(buffer.device.type == "cpu" for buffer in found.buffers())
+
+
 def test_a_file_that_does_not_fit_is_described_in_its_own_names(tmp_path: Path) -> None:
     weights = their_weights()
     del weights["update_block.flow_head.conv1.bias"]

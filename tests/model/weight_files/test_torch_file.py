@@ -38,6 +38,32 @@ def test_torch_checkpoints_are_unwrapped(tmp_path, legacy, wrapper, prefix):
     assert card is None
 
 
+AVERAGE = {name: value + 1 for name, value in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": WEIGHTS, "ema_model": AVERAGE},
+        {"ema_weights": AVERAGE, "state_dict": WEIGHTS},
+        {"state_dict": WEIGHTS, "ema": {"decay": 0.99, "shadow": AVERAGE}},
+        {"model": WEIGHTS, "ema_model_state_dict": {"module." + name: value for name, value in AVERAGE.items()}},
+    ],
+)
+def test_a_moving_average_goes_before_the_weights(content, tmp_path):
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.warns(UserWarning, match="is read"):
+        assert same(read_weights(tmp_path / "m.pth")[0], AVERAGE)
+
+
+@pytest.mark.parametrize("other", [AVERAGE, {"decay": 0.99, "inside": AVERAGE}, [*AVERAGE.values()]])
+def test_another_copy_of_the_weights_that_is_not_read_is_named(other, tmp_path):
+    optimizer = {"state": {0: {"m": torch.ones(4, 3, 3, 3)}}, "lr": 0.1}
+    torch.save({"model": WEIGHTS, "mine": other, "optimizer": optimizer, "epoch": 3}, tmp_path / "m.pth")
+    with pytest.warns(UserWarning, match=r"m\.pth holds weights under mine, too, which are not read$"):
+        assert same(read_weights(tmp_path / "m.pth")[0], WEIGHTS)
+
+
 def test_a_prefix_that_not_all_names_carry_stays(tmp_path):
     torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "m.pth")
     assert read_weights(tmp_path / "m.pth")[0].keys() == {"module.a", "b"}
