@@ -79,8 +79,6 @@ EXTRAS = {
 EITHER = {"train": ("steps", "minutes"), "compare": ("steps", "training.steps", "minutes")}
 """Options of a command of which one is given at most. A file may have the last one beside the others, and it counts."""
 
-STOPPED_BY_SIGTERM = 128 + signal.SIGTERM
-
 _CORRELATION = "the correlation of all pairs of pixels grows with the square of the picture's area; "
 _IN_TILES = "compute in tiles (--tiles 2x2), or on a device with more memory (--device cpu, if that is the CPU)"
 LESS_MEMORY = {
@@ -110,8 +108,8 @@ def main(words: Sequence[str] | None = None) -> int:
             code = _flushed(_run([word for word in words if word != "--debug"]))
         return _stopped_by(received[0]) if received else code
     except SystemExit as stop:
-        if stop.code == STOPPED_BY_SIGTERM:
-            return _stopped_by(signal.SIGTERM)
+        if received:
+            return _stopped_by(received[0])
         return _flushed(stop.code if isinstance(stop.code, int) else 0)
     except KeyboardInterrupt:
         return _stopped_by(signal.SIGINT)
@@ -215,11 +213,11 @@ def _say(text: str, code: int) -> int:
 
 
 def _stopped_by(number: int) -> int:
-    return _say(f"stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}", 128 + number)
+    return _say(f"stopped by {'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name}", 128 + number)
 
 
 def _note_signals() -> tuple[list[int], dict[int, Any]]:
-    """Lets SIGTERM end the run like an exit, so that unfinished files are removed, and notes it and Ctrl-C.
+    """Lets SIGTERM and SIGHUP end the run like an exit, so that unfinished files are removed, and notes them and Ctrl-C.
 
     Gives the signals received so far, and what handled the signals before; nothing where signals are not ours. What is
     raised may be swallowed by a library, as by torch.export, which logs it as a failure of its own: that is kept silent.
@@ -229,9 +227,11 @@ def _note_signals() -> tuple[list[int], dict[int, Any]]:
     def stop(number: int, frame: object) -> None:
         received.append(number)
         logging.disable(logging.CRITICAL)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(STOPPED_BY_SIGTERM)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     noted = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        noted.append(signal.SIGHUP)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started us wants it otherwise
         noted.append(signal.SIGINT)
     try:

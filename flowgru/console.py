@@ -101,7 +101,7 @@ def warn(text: str) -> None:
     """Prints a line about the work on stderr."""
     if sys.stderr is None:  # print would take stdout
         return
-    with suppress(BrokenPipeError, ValueError):
+    with suppress(OSError, ValueError):  # nobody reads it, or the disk is full: the work goes on
         line = printable(" ".join(text.split()))
         print(wrapped(line, terminal_width(sys.stderr)), file=sys.stderr, flush=True)
 
@@ -122,7 +122,7 @@ def progress(name: str, total: int | None, unit: str) -> Iterator[Advance]:
 def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int, int, str], None] | None]]:
     """A console for the lines of a long run, and on a terminal what shows a step of a total and a text in a bar below.
 
-    Once whoever reads stdout has closed it, the run goes on in silence.
+    Once whoever reads stdout has closed it, or its disk is full, the run goes on in silence.
     Nothing here is a thread of its own: a process that is forked meanwhile inherits no lock that is never given back.
     """
     from rich.console import Console
@@ -131,7 +131,10 @@ def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int
 
     class Lines(Console):
         def print(self, *texts: Any, **options: Any) -> None:
-            super().print(*(printable(text) if isinstance(text, str) else text for text in texts), **options)
+            try:
+                super().print(*(printable(text) if isinstance(text, str) else text for text in texts), **options)
+            except OSError:
+                self.on_broken_pipe()
 
         def on_broken_pipe(self) -> None:  # rich would end the process
             self.quiet = True

@@ -211,6 +211,9 @@ def test_settings_that_are_printed_can_be_given_again(tmp_path, capsys):
         ("train", "rows: []", "c.yaml gives rows, which flowgru train does not know: it is a file for flowgru compare"),
         ("train", "training: {steps: 1}", "which flowgru train does not know: it is a file for flowgru compare"),
         ("train", "starts: {dis: 0.5}", "dis_fast: 0.0, truth: 0.0: it must be shares that sum to 1, and these sum to 1.5"),
+        ("train", "data.height: 64\ndata: {width: 96}", "line 1: data.height stands beside data, give it inside"),
+        ("train", "data: {width: 96}\ndata.height: 64", "line 2: data.height stands beside data, give it inside"),
+        ("train", "batch-size: 2\nbatch_size: 4", "line 2: batch_size and batch-size are one setting, give it once"),
         ("train", "network: {operator: conv_gru}\nsteps: 1e3", "--steps is '1000.0': expected a whole number"),
     ],
 )  # fmt: skip
@@ -218,6 +221,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, capsys, command, text, said
     (tmp_path / "c.yaml").write_text(text)
     assert main([command, "--config", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["initial-flow", "initial_flow"])
+def test_a_folder_whose_name_is_a_number_may_be_spelled_either_way(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(f"{name}: 0010")
+    assert main(["estimate", "a.png", "b.png", "--config", "c.yaml", "--output", "out"]) == 2
+    assert "--initial-flow is '0010': expected dis, zero, or a folder of flow files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def manifest(tmp_path: Path) -> Path:
         ("2>&-", "{m} --baseline zero --model x", 2),
         (">&- 2>&- <&-", "{out}/none.csv --baseline zero", 3),
         (">/dev/full 2>/dev/null", "{m} --baseline zero", 4),
+        (">/dev/null 2>/dev/full", "{m} --baseline zero --output {out}", 0),
+        ("2>/dev/full", "{out}/none.csv --baseline zero", 3),
     ],
 )
 def test_closed_streams_change_no_exit_code_and_no_file(manifest, tmp_path, streams, words, code):
@@ -78,6 +80,20 @@ def test_closed_streams_change_no_exit_code_and_no_file(manifest, tmp_path, stre
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, b"", b"")
     if code == 0:
         assert (out / "pairs.csv").read_text("utf-8").startswith("pair,set,epe")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such file")
+def test_the_lines_of_a_long_run_end_in_silence_where_the_disk_is_full():
+    code = (
+        "from flowgru.console import lines_over_bar\n"
+        "with lines_over_bar(3) as (console, _):\n"
+        "    for line in range(3):\n"
+        "        console.print(line, 'x' * 10000)\n"
+        "import sys; print('went on', file=sys.stderr)"
+    )
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, b"went on\n")
 
 
 ORPHAN = """

@@ -92,9 +92,11 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def refuse_to_replace(path: Path, overwrite: bool) -> None:
-    """RequestError where a file may not be written: a folder stands at its name or, without `overwrite`, anything."""
+    """RequestError where a file may not be written: what is there is no file or, without `overwrite`, anything."""
     if path.is_dir() and not path.is_symlink():
         raise RequestError(f"cannot write {path}: it is a folder, a file name was expected")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise RequestError(f"cannot write {path}: it is a device or a pipe, a file name was expected")
     if not overwrite and os.path.lexists(path):
         raise RequestError(
             f"{path} exists already: choose another name, or give --overwrite (overwrite=True in Python)"

@@ -44,6 +44,7 @@ def check_yaml_file(path: Path) -> dict[str, bool]:
         if not isinstance(root, yaml.MappingNode):
             raise ValueError("expected a mapping, one line `name: value` for each setting")
         _check_keys(root)
+        _check_groups(root)
         entries = _entries(root)
     except (ValueError, yaml.YAMLError) as error:
         raise RequestError(f"{path} is no YAML file of settings: {_reason(error)}") from None
@@ -103,7 +104,7 @@ def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name
     is_number = isinstance(value, int | float | date) and not isinstance(value, bool)
     if not is_number or not isinstance(node, yaml.ScalarNode):
         return value
-    if name in names:
+    if name.replace("-", "_") in names:
         return node.value
     return int(node.value) if isinstance(value, int) and re.fullmatch(r"-?0[0-7]+", node.value) else value
 
@@ -112,6 +113,19 @@ def _entries(mapping: yaml.MappingNode) -> dict[str, yaml.Node]:
     """The nodes of a mapping by their keys, with those of the mappings that << merges into it, as PyYAML merges them."""
     yaml.constructor.SafeConstructor().flatten_mapping(mapping)
     return {str(key.value): node for key, node in mapping.value}
+
+
+def _check_groups(root: yaml.MappingNode) -> None:
+    """ValueError where a setting is given in two ways, of which a reader would silently take one."""
+    lines = [(str(key.value), key.start_mark.line + 1) for key, _ in root.value]
+    spelled: dict[str, str] = {}
+    for name, line in lines:
+        before = spelled.setdefault(name.replace("-", "_"), name)
+        if before != name:
+            raise ValueError(f"line {line}: {name} and {before} are one setting, give it once")
+        group = name.partition(".")[0]
+        if group != name and any(group == other for other, _ in lines):
+            raise ValueError(f"line {line}: {name} stands beside {group}, give it inside")
 
 
 def _check_keys(root: yaml.Node) -> None:

@@ -51,7 +51,7 @@ def run_jobs(
     """Runs all jobs, `at_once` at a time, each with its share of the threads.
 
     `ended` gets what a job has returned, or the FlowgruError by which it failed; `tick` is called every second. What
-    `ended` raises, SIGTERM and SIGINT end all processes once they have saved; for a signal Stopped is raised.
+    `ended` raises, and STOP_SIGNALS, end all processes once they have saved; for a signal Stopped is raised.
     """
     context, waiting, running = multiprocessing.get_context("spawn"), [*jobs], list[_Running]()
     threads = max(1, num_threads // at_once)

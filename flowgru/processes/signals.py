@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What asks a run to finish its step, save and end."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""What asks a run to finish its step, save and end; SIGHUP comes when a terminal is closed, and Windows has none."""
 
 SECONDS_TO_NOTICE, SECONDS_OF_TRUST = 0.2, 1.0
 """A parent's pipes are closed a moment before it counts as dead; one that was alive is believed to be so for a while."""
@@ -33,6 +33,11 @@ def as_counts(received: Sequence[int], device: torch.device) -> Tensor:
 def agreed_signal(counts: Sequence[float]) -> signal.Signals | None:
     """The signal by which the run ends, from the sum of all processes' as_counts."""
     return next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), None)
+
+
+def ignores_hang_up(number: int) -> bool:
+    """Whether that is SIGHUP, and whoever started this process lets it ignore that a terminal is closed."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 class Stopped(Exception):
@@ -88,7 +93,7 @@ class _WhileParentLives:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying by them; a second one kills at once.
+    """Collects STOP_SIGNALS instead of dying by them; a second one kills at once. After nohup SIGHUP stays ignored.
 
     In a thread beside the main one it collects none: Python gives the signals to the main thread alone.
     """
@@ -101,7 +106,7 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, remember) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, remember) for number in STOP_SIGNALS if not ignores_hang_up(number)}
     try:
         yield received
     finally:

@@ -63,7 +63,7 @@ def train_network(
     The processes of `fabric` are launched already, inside `together`; store, log and checkpoint are those of the first
     one and None in the others. `origin` says where make_network's weights come from, and stays with the run.
     `limit`, for a new run, chooses the steps. `best` is offered the weights' average whenever it is better on the validation
-    sets than before. Raises Stopped, after saving, on SIGTERM or SIGINT, Diverged where nothing
+    sets than before. Raises Stopped, after saving, on STOP_SIGNALS, Diverged where nothing
     finite comes out any more, and MachineError where the disk refuses every checkpoint.
     """
 

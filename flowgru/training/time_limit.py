@@ -96,7 +96,7 @@ def limited(
     """The configuration with the steps that fit, for a run that has not made one yet and is then as it was.
 
     `load` gives a generator of batches without an end. RequestError where not one step fits.
-    Stopped on SIGTERM or SIGINT: then nothing is known, and the next run measures anew.
+    Stopped on STOP_SIGNALS: then nothing is known, and the next run measures anew.
     """
     before = copy.deepcopy((run.network.state_dict(), run.state()))
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):

@@ -57,7 +57,8 @@ def refusal(scope: Any, limits: Limits) -> tuple[int, str] | None:
     changes_something = scope["method"] not in ("GET", "HEAD")
     if (changes_something or b"origin" in headers) and _is_from_elsewhere(headers):
         return 403, "this was sent by a page from elsewhere"
-    length = headers.get(b"content-length", "")
+    # What comes in chunks is of any length, whatever its header says.
+    length = "" if b"transfer-encoding" in headers else headers.get(b"content-length", "")
     if changes_something and not (re.fullmatch(r"\d{1,18}", length) and int(length) <= limits.max_bytes):
         return 413, f"the request has {length[:18] or 'no known number of'} bytes: at most {limits.max_bytes} are taken"
     if _RELAYED.search(scope["path"]):

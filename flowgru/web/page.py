@@ -131,7 +131,8 @@ class Page:
 
     def _connect(self, pair: tuple[Any, list[Any]], clip: tuple[Any, list[Any]]) -> None:
         look = [self._clip, self._number, self._what, self._arrows, self._max_flow]
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # Who looks at a result does not wait in the queue of those who want one estimated.
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         run: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "estimation", "api_visibility": "private"}
         shown = [self._status, self._clip, self._results, *look[1:3], self._left, self._right, self._place]
         shown += [self._motion, self._file]
@@ -152,7 +153,9 @@ class Page:
         )
         for picture in (self._left, self._right):
             picture.select(self._point, look, [self._place, self._motion], concurrency_limit=4, **quiet)
-        self._make.click(self._make_file, [self._kind, *look], [self._file, self._status], api_visibility="private")
+        self._make.click(
+            self._make_file, [self._kind, *look], [self._file, self._status], queue=False, api_visibility="private"
+        )
         self.blocks.unload(self._leave)
 
     def _estimate_pair(

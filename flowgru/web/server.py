@@ -17,7 +17,7 @@ SPARE = 2**20
 
 
 def serve(settings: WebSettings) -> int:
-    """Serves the page until Ctrl-C or SIGTERM, and removes what visitors gave and got.
+    """Serves the page until Ctrl-C, SIGTERM or SIGHUP, and removes what visitors gave and got.
 
     MachineError where nothing can listen at the address; RequestError and MachineError where a file of a model cannot be
     opened; ModuleNotFoundError where gradio is not installed.
@@ -42,7 +42,7 @@ def serve(settings: WebSettings) -> int:
         from flowgru.web.page import STYLE, Page
 
         Page(settings, visitors).blocks.launch(
-            server_name=settings.host,
+            server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
             server_port=port,
             max_file_size=max_bytes,
             prevent_thread_lock=True,

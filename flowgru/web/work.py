@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,13 +146,14 @@ def estimated(
         for picture in inputs:
             width, height = image_size(picture)  # also says which of them is no single picture
             require_small(picture.name, height, width, limits.max_megapixels)
-    source = open_clip(inputs, end=limits.max_frames)
+    source = FirstFrames(open_clip(inputs, end=limits.max_frames + 1), limits)
     refuse_clashing_names(source, ("_backward", "_occlusion", "_confidence"))
     network = models.network(settings)
     clip = EstimatedClip(folder, has_backward=wishes.backward, has_confidence=network.config.confidence)
-    total = None if source.expected_frames is None else max(1, source.expected_frames - 1)
+    num_frames = source.expected_frames
+    total = None if num_frames is None else max(1, min(num_frames, limits.max_frames) - 1)
     yield Counted(0, total)
-    frames = clip_stream(SmallFrames(source, limits.max_megapixels))
+    frames = clip_stream(source)
     latest: tuple[Frame, Path] | None = None
     clock = Elapsed()
     asked = match_settings(network, settings, backward=wishes.backward, resize=size, confidence=True)
@@ -161,26 +163,41 @@ def estimated(
     if not clip.pairs:
         raise InputFileError("there is no pair of frames: need at least 2 frames of one size")
     clip.notes += source.problems
-    num_frames = open_clip(inputs).expected_frames
-    if num_frames is not None and num_frames > limits.max_frames:
-        clip.notes.append(f"of {num_frames} frames the first {limits.max_frames} are used, which is the limit here")
+    if source.is_cut:
+        num_frames = open_clip(inputs).expected_frames
+        of_all = "" if num_frames is None else f"of {num_frames} frames "
+        clip.notes.append(f"{of_all}the first {limits.max_frames} are used, which is the limit here")
     clip.frame_rate = float(source.frame_rate or PICTURES_A_SECOND)
     step = -(-len(clip.pairs) // FLOWS_FOR_SCALE)
     clip.scale = suggest_max_flow(read_flow(folder / f"{pair.name}.flo").flow for pair in clip.pairs[::step])
     yield clip
 
 
-class SmallFrames(FrameSource):
-    """A clip, as long as its frames are no larger than a visitor's may be."""
+class FirstFrames(FrameSource):
+    """The frames of a clip that are used, as long as they are no larger than a visitor's may be."""
 
-    def __init__(self, source: FrameSource, max_megapixels: float) -> None:
-        self.name = source.name
-        self._source, self._most = source, max_megapixels
+    def __init__(self, source: FrameSource, limits: WebSettings) -> None:
+        self.name, self.paths, self.frame_names = source.name, source.paths, source.frame_names
+        self.expected_frames = source.expected_frames
+        self.is_cut = False
+        """Whether the clip goes on after the frames that came."""
+        self._source, self._limits = source, limits
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        return self._source.frame_rate
+
+    @property
+    def problems(self) -> list[str]:
+        return self._source.problems
 
     def __iter__(self) -> Iterator[Frame]:
-        for frame in self._source:
+        for number, frame in enumerate(self._source):
+            if number == self._limits.max_frames:
+                self.is_cut = True
+                return
             height, width = frame.image.shape[:2]
-            require_small(frame.name, height, width, self._most)
+            require_small(frame.name, height, width, self._limits.max_megapixels)
             yield frame
 
 

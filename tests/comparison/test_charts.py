@@ -11,7 +11,8 @@ from comparisons import ROWS, write_comparison
 
 from flowgru.comparison.measurements import read_measurements, write_measurements
 from flowgru.comparison.report.page import write_report
-from flowgru.view.report.charts import Line, curve_panels, iteration_lines, styles
+from flowgru.view.report.charts import Line, curve_panels, front_chart, iteration_lines, styles
+from flowgru.view.report.named_lines import NamedLine, line_chart
 
 
 def marks(svg: str, colour: str) -> int:
@@ -36,6 +37,14 @@ def test_a_long_curve_needs_no_marks():
 def test_a_line_of_one_number_of_refinements_is_seen():
     svg = iteration_lines([Line("row", [6.0], [2.0], [2.0], [2.0])], styles(["row"]), 6, "refinements", "error")
     assert marks(svg, "#0060a8") >= 1
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    lines = [Line(name, [6.0], [2.0], [2.0], [2.0]) for name in ("_base", "gru")]
+    looks = styles(["_base", "gru"])
+    assert iteration_lines(lines, looks, 6, "refinements", "error").count("_base") == 1
+    assert front_chart(lines, looks, ["gru"], "cost", "error").count("_base") == 1
+    assert line_chart([NamedLine(line.name, line.x, line.y) for line in lines], "x", "y").count("_base") == 1
 
 
 def page(folder: Path, change) -> str:

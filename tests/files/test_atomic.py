@@ -34,6 +34,16 @@ def test_a_file_that_is_there_is_kept_and_the_option_that_replaces_it_is_named(t
     assert (tmp_path / "a").read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path(os.devnull)):
+        with pytest.raises(RequestError, match="it is a device or a pipe, a file name was expected"):
+            write_file(path, "new", overwrite=True)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.parametrize("how", ["link", "pipe", "folder"])
 def test_lines_are_added_to_plain_files_only(tmp_path, how):
     path = tmp_path / "log"

@@ -4,7 +4,9 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
-from flowgru.processes.signals import stop_signals
+import pytest
+
+from flowgru.processes.signals import STOP_SIGNALS, stop_signals
 
 
 def test_a_run_in_a_thread_beside_the_main_one_leaves_the_signals_alone():
@@ -16,6 +18,20 @@ def test_a_run_in_a_thread_beside_the_main_one_leaves_the_signals_alone():
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ask).result() == []
     assert signal.getsignal(signal.SIGTERM) is before
-    with stop_signals() as asked:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert asked == [signal.SIGTERM]
+    for number in STOP_SIGNALS:
+        before = signal.getsignal(number)
+        with stop_signals() as asked:
+            os.kill(os.getpid(), number)
+            assert asked == [number]
+        assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal can be closed here")
+def test_a_run_after_nohup_does_not_end_with_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked == [] and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

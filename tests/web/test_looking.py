@@ -15,7 +15,7 @@ from flowgru.view.colour_wheel import flow_to_image
 from flowgru.web.downloads import KINDS, made
 from flowgru.web.looking import Look, kinds_of, motion_at, pictures_of
 from flowgru.web.settings import WebSettings
-from flowgru.web.work import EstimatedClip, Models, Pair, Wishes, estimated
+from flowgru.web.work import Counted, EstimatedClip, Models, Pair, Wishes, estimated
 
 
 @pytest.fixture
@@ -97,6 +97,18 @@ def test_the_video_that_is_taken_home_has_the_times_of_the_clip(model, tmp_path)
     assert isinstance(clip, EstimatedClip)
     with VideoReader(made(clip, "mp4", Look())) as video:
         assert [frame.time for frame in video] == pytest.approx([0, 0.1, 2.0], abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.h264"])
+def test_a_clip_is_said_to_go_on_whether_it_tells_its_length_or_not(name, model, tmp_path):
+    path = write_clip(tmp_path / name, moving_frames(5))
+    for most, notes in ((3, ["the first 3 are used, which is the limit here"]), (5, [])):
+        limits = WebSettings(models=(model,), device="cpu", max_frames=most)
+        models = Models(limits)
+        *steps, clip = estimated([path], Wishes(models.names[0]), models, limits, tmp_path / "visitor")
+        assert isinstance(clip, EstimatedClip) and len(clip.pairs) == most - 1
+        assert [note.removeprefix("of 5 frames ") for note in clip.notes] == notes
+        assert steps[0] == Counted(0, most - 1 if name == "clip.mkv" else None)
 
 
 def test_one_flow_is_taken_home_by_itself_and_no_other_kind(clip):

@@ -64,6 +64,8 @@ def test_headers_that_make_no_sense_are_refused(headers):
 @pytest.mark.parametrize("length", ["1001", "", "-1", "1e2", "9" * 5000])
 def test_a_request_that_is_too_long_or_has_no_length_is_refused(length):
     assert asked(LOCAL, "POST", host="localhost", content_length=length) == 413
+    chunked = {"content_length": "1", "transfer_encoding": "chunked"}
+    assert asked(LOCAL, "POST", host="localhost", **chunked) == 413  # of which the server reads the chunks
 
 
 @pytest.mark.parametrize(

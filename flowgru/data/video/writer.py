@@ -34,9 +34,11 @@ class _Kind(NamedTuple):
     """Milliseconds; times are whole numbers of these."""
     palettes: bool = False
     """Whether each frame has a palette of 256 colours of its own."""
+    matrix: int | None = None
+    """Of the colours, by its number in ITU-T H.273: many players take another one for large pictures unless it is named."""
 
 
-_H264 = _Kind("H.264", "libx264", "yuv420p", {"crf": "18"}, {"movflags": "+faststart"}, multiple=2)
+_H264 = _Kind("H.264", "libx264", "yuv420p", {"crf": "18"}, {"movflags": "+faststart"}, multiple=2, matrix=6)
 # Viewers show a picture that asks for less than two hundredths of a second for a tenth.
 _GIF = _Kind("GIF", "gif", "pal8", {}, {"loop": "0"}, most_frames_a_second=50, tick=10, palettes=True)
 _WEBP = _Kind("WebP", "libwebp_anim", "bgra", {"lossless": "1"}, {"loop": "0"}, most_frames_a_second=50)
@@ -112,6 +114,9 @@ class VideoWriter:
             self._shape = rgb.shape
             self._stream.height, self._stream.width = height + below, width + right
             self._stream.pix_fmt = self._kind.pixel_format
+            if self._kind.matrix is not None:
+                self._stream.codec_context.colorspace = self._kind.matrix
+                self._stream.codec_context.color_range = 1  # of television, as for all such files
             if self._kind.palettes:
                 tick = 1 / self._frame_rate if time is None else _MILLISECOND
                 self._palettes = Palettes(height + below, width + right, tick)

@@ -102,6 +102,11 @@ def curve_panels(lines: Sequence[Line], looks: dict[str, dict[str, Any]], x_labe
     return svg_of(draw)
 
 
+def legend_label(name: str) -> str:
+    """A name for a legend, from which matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def iteration_lines(
     lines: Sequence[Line], looks: dict[str, dict[str, Any]], trained: int | None, x_label: str, y_label: str
 ) -> str:
@@ -113,7 +118,7 @@ def iteration_lines(
         axes = figure.subplots()
         for line in sorted(lines, key=_last, reverse=True):
             look = looks[line.name]
-            axes.plot(line.x, line.y, label=line.name, linewidth=1.6, markersize=4.5, **look)
+            axes.plot(line.x, line.y, label=legend_label(line.name), linewidth=1.6, markersize=4.5, **look)
             errors = [[y - low for y, low in zip(line.y, line.low, strict=True)]]
             errors.append([high - y for y, high in zip(line.y, line.high, strict=True)])
             axes.errorbar(
@@ -153,7 +158,7 @@ def front_chart(
             face = look["color"] if name in front else "white"
             axes.errorbar(x, y, [[y - low], [high - y]], fmt="none", ecolor=look["color"], elinewidth=1, capsize=3)
             axes.plot(
-                [x], [y], look["marker"], label=name, color=look["color"], markerfacecolor=face, markersize=8,
+                [x], [y], look["marker"], label=legend_label(name), color=look["color"], markerfacecolor=face, markersize=8,
                 markeredgewidth=1.5, linestyle="",
             )  # fmt: skip
             places[name] = (x, y)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
 from flowgru.console import printable
-from flowgru.view.report.charts import LOG_SPAN, scale_upright, styles, svg_of
+from flowgru.view.report.charts import LOG_SPAN, legend_label, scale_upright, styles, svg_of
 
 MARKED = 15
 """A line of no more points has a mark at each."""
@@ -39,12 +39,14 @@ def line_chart(lines: Sequence[NamedLine], x_label: str, y_label: str, ticks: Se
             if ticks:
                 shift = 0.5 * ((number + 0.5) / len(lines) - 0.5)
                 marks = {"marker": look["marker"], "linestyle": "", "color": look["color"]}
-                axes.plot([x + shift for x in line.x], line.y, label=printable(line.name), markersize=6, **marks)
+                axes.plot(
+                    [x + shift for x in line.x], line.y, label=legend_label(printable(line.name)), markersize=6, **marks
+                )
                 continue
             known = sum(map(math.isfinite, line.y))
             if known > MARKED:
                 look["marker"] = ""
-            axes.plot(line.x, line.y, label=printable(line.name), linewidth=1.6, markersize=4.5, **look)
+            axes.plot(line.x, line.y, label=legend_label(printable(line.name)), linewidth=1.6, markersize=4.5, **look)
         if not y_label.endswith("[%]"):
             scale_upright(axes, [value for line in lines for value in line.y])
         _scale_along(axes, lines, ticks)

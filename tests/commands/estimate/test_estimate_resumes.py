@@ -64,19 +64,20 @@ def test_the_same_command_goes_on_and_gives_what_it_would_have_given(
         )
 
 
-def test_sigterm_has_a_last_word_too(estimate, folder, output, capsys, monkeypatch, stop_after):
+@pytest.mark.parametrize("name", ["SIGTERM", *(["SIGHUP"] if hasattr(signal, "SIGHUP") else [])])
+def test_other_signals_have_a_last_word_too(name, estimate, folder, output, capsys, monkeypatch, stop_after):
     matched, match = stop_after(None), PairMatcher.match
 
     def match_and_end(self, *args, **options):
         if len(matched) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.Signals[name])
         return match(self, *args, **options)
 
     monkeypatch.setattr(PairMatcher, "match", match_and_end)
-    assert estimate(folder) == 143
+    assert estimate(folder) == 128 + signal.Signals[name]
     assert capsys.readouterr().err.splitlines()[-2:] == [
         f"2 flows of this command in {output}: the same command goes on after them",
-        "stopped by SIGTERM",
+        f"stopped by {name}",
     ]
 
 

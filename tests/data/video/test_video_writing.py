@@ -4,6 +4,7 @@ import resource
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from interpreter import run_alone
@@ -33,6 +34,12 @@ def test_a_written_video_comes_back(tmp_path: Path, height: int, width: int) -> 
     assert all(
         difference(frame.image[:height, :width], expected) <= 3 for frame, expected in zip(frames, made, strict=True)
     )
+    with av.open(str(tmp_path / "new" / "out.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.colorspace, codec.color_range) == (
+            6,
+            1,
+        )  # BT.601, which players would not take for large pictures
     data = (tmp_path / "new" / "out.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
