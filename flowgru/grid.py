@@ -114,7 +114,7 @@ def forward_warp(
     Each pixel is shared, bilinearly, among the four pixels around the place that the flow leads it to, and what arrives at
     a pixel is averaged by these shares, whatever lies in front of what: average splatting (Niklaus and Liu 2020, "Softmax
     Splatting for Video Frame Interpolation", section 3.2). Where less arrives, the result is 0 and not valid.
-    taken: which pixels take part; without it, all.
+    taken: which pixels take part; without it, all whose flow is finite.
     """
     batch, channels, height, width = first.shape
     landing = pixel_grid(height, width, like=flow) + flow
@@ -127,8 +127,9 @@ def forward_warp(
         weight = (1 - (landing[:, 0] - x).abs()) * (1 - (landing[:, 1] - y).abs())
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         inside = inside if taken is None else inside & taken
-        index = before + (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
-        share = (weight * inside).flatten()
+        place = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+        index = before + place.nan_to_num().long()
+        share = torch.where(inside, weight, 0).flatten()
         # What has next to no share must not count where it is not finite, and times 0 it would.
         counts = weighted.isfinite() | (share > LEAST_SHARE)
         arrived = arrived.index_add(1, index.flatten(), torch.where(counts, weighted * share, 0))

@@ -45,10 +45,11 @@ class SyntheticSettings:
     """No pair's typical displacement is above this, in pixels, however large the picture."""
 
     furthest: float = 0.4
-    """No layer moves further than this share of the picture's diagonal, so that matches remain."""
+    """No layer moves further than about this share of the picture's diagonal, so that matches remain; bending may add to
+    it."""
 
     static_share: float = 0.06
-    """Share of the pairs in which nothing moves, or nothing by more than about 0.3 px."""
+    """Share of the pairs in which nothing moves, or nothing by more than about 0.3 px, in rooms 0.6 px."""
 
     still_background_share: float = 0.15
     """Share of the pairs in which some cut-outs move over a background that stands still."""

@@ -78,7 +78,7 @@ class StartShares:
     dis_fast: float = 0.0
     """The flow of OpenCV's DIS with its preset "ultrafast"."""
     truth: float = 0.0
-    """The true flow with smooth noise of up to 8 px."""
+    """The true flow with smooth noise whose deviation is up to 4 px."""
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("zero", "dis", "dis_fast", "truth")}

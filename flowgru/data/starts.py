@@ -19,8 +19,8 @@ from flowgru.data.sample import FlowSample
 _STARTS = 3 << 64
 """Starts are drawn from stream `index` of the seed plus this: generated pairs and augmentation have streams of their own."""
 
-MAX_ERROR = 8.0
-"""Of a start that is the true flow with noise, in pixels: about the deviation of its noise, where it is strongest."""
+LARGEST_DEVIATION = 4.0
+"""Of the noise of a start that is the true flow with noise, in pixels."""
 
 
 def dis_start(
@@ -55,7 +55,7 @@ def draw_start(shares: StartShares, seed: int, index: int) -> Start:
     if place < shares.dis + shares.dis_fast + shares.truth:
         rows, columns = draws.integer(3, 12), draws.integer(3, 16)
         error = torch.randn(1, 2, rows, columns, generator=draws.generator)
-        return Start("truth", error, draws.uniform(0.0, MAX_ERROR) / 2)
+        return Start("truth", error, draws.uniform(0.0, LARGEST_DEVIATION))
     return Start("zero")
 
 

@@ -27,7 +27,7 @@ def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "
     if not len(errors) or not mean > 0:
         return float("nan")
     taken = (torch.arange(STEPS, dtype=torch.float64) / STEPS * len(errors)).long().to(errors.device)
-    by_confidence = errors[confidence.argsort(stable=True)]
+    by_confidence = ordered(errors, confidence)
     best = errors.sort(descending=True).values
     return float(((_remaining(by_confidence, taken) - _remaining(best, taken)) / mean).mean())
 
@@ -35,8 +35,18 @@ def sparsification_error(errors: Float[Tensor, "N"], confidence: Float[Tensor, "
 def kept_errors(errors: Float[Tensor, "N"], confidence: Float[Tensor, "N"], coverage: float) -> float:
     """Risk: the mean error of this share of the pixels, those with the most confidence; NaN over no pixel."""
     number = round(coverage * len(errors))
-    kept = errors[confidence.argsort(descending=True, stable=True)[:number]]
-    return float(kept.double().mean()) if number else float("nan")
+    kept = ordered(errors, -confidence)[:number]
+    return float(kept.mean()) if number else float("nan")
+
+
+def ordered(values: Float[Tensor, "N"], sign: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """The values of the pixels by their sign, the lowest first; those of one sign, which nothing orders, have their mean."""
+    order = sign.argsort()
+    _, place, number = sign[order].unique_consecutive(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(number), dtype=torch.float64, device=values.device).index_add(
+        0, place, values[order].double()
+    )
+    return (sums / number)[place]
 
 
 def _remaining(errors: Float[Tensor, "N"], taken: Tensor) -> Float[Tensor, "steps"]:
@@ -70,17 +80,16 @@ def calibration(
     error, Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3). Otherwise the sign is larger where less
     is trusted, bins have equally many pixels, and there is no such value.
     """
+    close, rows = (errors <= CLOSE).double(), []
     if stated:
         places = BINS - 1 - (sign * BINS).long().clamp(0, BINS - 1)
     else:
-        order = sign.argsort(stable=True)
-        places = torch.empty_like(order)
-        places[order] = torch.arange(len(order), device=order.device) * BINS // len(order)
-    close, rows = errors <= CLOSE, []
+        close, errors, sign = ordered(close, sign), ordered(errors, sign), sign.sort().values
+        places = torch.arange(len(sign), device=sign.device) * BINS // len(sign)
     for number in range(BINS):
         inside = places == number
         if inside.any():
-            shares = close[inside].double().mean().item(), errors[inside].mean().item(), inside.double().mean().item()
+            shares = close[inside].mean().item(), errors[inside].double().mean().item(), inside.double().mean().item()
             finite = sign[inside & sign.isfinite()]
             value = finite.double().mean().item() if len(finite) else torch.inf
             rows.append(CalibrationBin(number + 1, value, *shares))

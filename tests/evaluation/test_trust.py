@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flowgru.evaluation.trust import calibration, sparsification_error
+from flowgru.evaluation.trust import calibration, kept_errors, sparsification_error
 
 
 def test_the_order_of_the_errors_is_perfect_and_its_opposite_the_worst():
@@ -19,6 +19,20 @@ def test_a_curve_computed_by_hand():
     errors = torch.tensor([1.0, 2.0, 3.0, 6.0])
     by_hand = ((3 - 3) + (11 / 3 - 2) + (4.5 - 1.5) + (6 - 1)) / 3 / 4
     assert sparsification_error(errors, errors) == pytest.approx(by_hand)
+
+
+def test_pixels_that_nothing_orders_count_with_their_mean_in_whatever_order_they_come():
+    errors = torch.rand(3000).square()
+    for sign in (torch.zeros(3000), torch.where(errors < 0.5, torch.rand(3000).mul(4).floor(), torch.inf)):
+        found = []
+        for order in (torch.arange(3000), errors.argsort(), errors.argsort(descending=True), torch.randperm(3000)):
+            given = errors[order], sign[order]
+            _, bins = calibration(given[1], given[0], stated=False)
+            flat = [number for each in bins for number in each]
+            found.append([sparsification_error(given[0], -given[1]), kept_errors(given[0], -given[1], 0.8), *flat])
+        assert all(each == pytest.approx(found[0], rel=1e-9) for each in found)
+    assert found[0][0] > 0.01
+    assert kept_errors(errors, torch.zeros(3000), 0.8) == pytest.approx(float(errors.double().mean()))
 
 
 @pytest.mark.parametrize("errors", [torch.zeros(0), torch.zeros(7)])

@@ -64,7 +64,7 @@ def photo_crops(draws: Draws, paths: tuple[Path, ...], number: int, side: int) -
     if not paths:
         return []
     start = draws.integer(0, len(paths) - 1)
-    chosen = sorted(paths[(start + k * max(1, len(paths) // number)) % len(paths)] for k in range(number))
+    chosen = sorted(paths[(start + k * max(len(paths), number) // number) % len(paths)] for k in range(number))
     return [photo_crop(draws, read_photo(path), side) for path in chosen]
 
 

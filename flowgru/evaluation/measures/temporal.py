@@ -17,7 +17,7 @@ from flowgru.errors import size_text
 from flowgru.evaluation.evaluate import Estimator, follows
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value, mean
 from flowgru.evaluation.measures.subjects import Subject, estimated, estimated_clip, mean_distance, read_pairs
-from flowgru.grid import lengths, pixel_grid, sample
+from flowgru.grid import backward_warp, lengths, pixel_grid, sample
 
 SEED = 2_000_011
 """Of all generated clips and scenes; neither training nor its validation draws from it."""
@@ -46,11 +46,8 @@ def carried_difference(
     flow: Float[Tensor, "2 H W"], following: Float[Tensor, "2 H W"], along: Float[Tensor, "2 H W"]
 ) -> tuple[Float[Tensor, "2 H W"], Bool[Tensor, "H W"]]:
     """How the flow of a point changes from one pair to the next, carried along by `along`, and where that stays inside."""
-    height, width = flow.shape[1:]
-    target = pixel_grid(height, width, like=along)[0] + along
-    x, y = target
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return sample(following[None], target.permute(1, 2, 0)[None])[0] - flow, inside
+    carried, inside = backward_warp(following[None], along[None])
+    return carried[0] - flow, inside[0]
 
 
 def scene_of(height: int, width: int, index: int, *, constant: bool) -> Scene:

@@ -17,7 +17,7 @@ from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.evaluation.measures.sections import Chart, Column, Curve, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Pair, Subject, estimated, read_pairs
-from flowgru.evaluation.trust import BINS, calibration, kept_errors, sparsification_error
+from flowgru.evaluation.trust import BINS, calibration, kept_errors, ordered, sparsification_error
 from flowgru.grid import backward_warp, lengths
 from flowgru.model.exported.flow import ExportedFlow
 
@@ -182,6 +182,6 @@ def _tables(table: list[list[Value]], bins: list[list[Value]]) -> list[MeasuredT
 
 def _curve(errors: Float[Tensor, "N"], sign: Float[Tensor, "N"]) -> tuple[list[float], list[float]]:
     """Mean error over the share of the pixels that is kept, the most trusted first."""
-    sums = errors[sign.argsort(stable=True)].cumsum(dim=0)
+    sums = ordered(errors, sign).cumsum(dim=0)
     numbers = [max(1, len(errors) * (step + 1) // SHARES) for step in range(SHARES)]
     return [100 * number / len(errors) for number in numbers], [sums[number - 1].item() / number for number in numbers]

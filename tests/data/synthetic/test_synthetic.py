@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from flowgru.data.sample import FlowSample
 from flowgru.data.synthetic.layers.collage import draw_layers
 from flowgru.data.synthetic.motion import Motion, about, draw_waves
 from flowgru.data.synthetic.pairs import SyntheticPairs
-from flowgru.data.synthetic.photos import photo_paths
+from flowgru.data.synthetic.photos import photo_crops, photo_paths
 from flowgru.data.synthetic.rendering import pixel_grid
 from flowgru.data.synthetic.textures import bank_of
 from flowgru.errors import InputFileError, RequestError
@@ -162,6 +163,17 @@ def test_a_folder_of_photos_paints_layers(tmp_path: Path) -> None:
     with_photos, without = SyntheticPairs(settings), SyntheticPairs(dataclasses.replace(settings, photos=None))
     assert any(not torch.equal(with_photos[index].first, without[index].first) for index in range(3))
     assert_same(with_photos[1], SyntheticPairs(settings)[1])
+
+
+@pytest.mark.parametrize("num_photos", [1, 19, 64, 100, 127, 300])
+def test_crops_are_spread_over_the_photographs(num_photos: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr("flowgru.data.synthetic.photos.read_photo", lambda path: read.append(int(path.name)))
+    monkeypatch.setattr("flowgru.data.synthetic.photos.photo_crop", lambda draws, photo, side: torch.zeros(3, 8, 8))
+    photo_crops(Draws(0, 0), tuple(Path(str(number)) for number in range(num_photos)), 64, 8)
+    used = sorted({*read})
+    gaps = [after - before for before, after in pairwise([*used, used[0] + num_photos])]
+    assert len(read) == 64 and len(used) == min(64, num_photos) and max(gaps) <= -(-num_photos // 64)
 
 
 def test_scikit_images_photos_are_found_without_a_download() -> None:

@@ -43,6 +43,17 @@ def test_a_forward_warp_is_what_a_loop_over_pixels_gives():
         torch.testing.assert_close(found[index], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+def test_a_pixel_whose_flow_leads_nowhere_does_not_take_part(bad):
+    first, flow = torch.randn(1, 3, 6, 7, dtype=torch.float64), torch.randn(1, 2, 6, 7, dtype=torch.float64)
+    taken = torch.ones(1, 6, 7, dtype=torch.bool)
+    taken[0, 2, 3] = taken[0, 5, 0] = False
+    expected, known = forward_warp(first, flow, taken)
+    flow[0, 0, 2, 3], flow[0, :, 5, 0] = bad, bad
+    found, valid = forward_warp(first, flow)
+    assert torch.equal(found, expected) and torch.equal(valid, known)
+
+
 @pytest.mark.parametrize("forward", [True, False])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("step", [0.0, 1e-6])

@@ -2,7 +2,7 @@
 
 A frame is one picture at one moment. It is painted in tiles of TILE x TILE px. An item is a layer in one of the tiles that
 it touches: as much is painted as in pair after pair, apart from what lies in a tile and outside of the layer's box, where it
-covers nothing. What covers a whole frame may tilt; all other motions are one-to-one everywhere.
+covers nothing.
 """
 
 import math
