@@ -225,6 +225,10 @@ def _note_signals() -> tuple[list[int], dict[int, Any]]:
     received: list[int] = []
 
     def stop(number: int, frame: object) -> None:
+        if (
+            number != signal.SIGINT and number in received
+        ):  # a closed terminal sends SIGHUP, and so does the shell in it
+            return
         received.append(number)
         logging.disable(logging.CRITICAL)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)

@@ -97,6 +97,29 @@ def silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Unheard:
+    """A stream whose lines are lost where nobody reads it any more, or its disk is full: the work goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            # What is held would be tried again, and again at the end of the process.
+            with suppress(OSError, ValueError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def warn(text: str) -> None:
     """Prints a line about the work on stderr."""
     if sys.stderr is None:  # print would take stdout
@@ -131,18 +154,12 @@ def lines_over_bar(total: int | None) -> Iterator[tuple["Console", Callable[[int
 
     class Lines(Console):
         def print(self, *texts: Any, **options: Any) -> None:
-            try:
-                super().print(*(printable(text) if isinstance(text, str) else text for text in texts), **options)
-            except OSError:
-                self.on_broken_pipe()
+            super().print(*(printable(text) if isinstance(text, str) else text for text in texts), **options)
 
-        def on_broken_pipe(self) -> None:  # rich would end the process
-            self.quiet = True
-            silence_stdout()
-
-    console = Lines(markup=False)
+    lines: Any = _Unheard(sys.stdout)
+    console = Lines(file=lines, markup=False)
     if not console.is_terminal:
-        yield Lines(soft_wrap=True, markup=False), None
+        yield Lines(file=lines, soft_wrap=True, markup=False), None
         return
     columns = (
         BarColumn(bar_width=12),
@@ -181,7 +198,8 @@ def _bar(name: str, total: int | None, unit: str) -> Iterator[Advance]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    stream: Any = _Unheard(sys.stderr)
+    with Progress(*columns, console=Console(file=stream)) as bar:
         task = bar.add_task(name, total=total, rate="")
 
         def advance(note: str = "", /) -> None:

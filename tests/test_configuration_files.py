@@ -213,6 +213,18 @@ def test_settings_that_are_printed_can_be_given_again(tmp_path, capsys):
         ("train", "starts: {dis: 0.5}", "dis_fast: 0.0, truth: 0.0: it must be shares that sum to 1, and these sum to 1.5"),
         ("train", "data.height: 64\ndata: {width: 96}", "line 1: data.height stands beside data, give it inside"),
         ("train", "data: {width: 96}\ndata.height: 64", "line 2: data.height stands beside data, give it inside"),
+        ("train", "optimizer: {learning-rate: 1, learning_rate: 2}", "learning_rate and learning-rate are one setting"),
+        ("train", "<<: {batch-size: 2}\nbatch_size: 4", "batch_size and batch-size are one setting, give it once"),
+        (
+            "compare",
+            "training.optimizer.learning_rate: 0.1\ntraining.optimizer: {method: muon}",
+            "line 1: training.optimizer.learning_rate stands beside training.optimizer, give it inside",
+        ),
+        (
+            "compare",
+            "training: {optimizer: {schedule: constant}, optimizer.decay_steps: 7}",
+            "line 1: optimizer.decay_steps stands beside optimizer, give it inside",
+        ),
         ("train", "batch-size: 2\nbatch_size: 4", "line 2: batch_size and batch-size are one setting, give it once"),
         ("train", "network: {operator: conv_gru}\nsteps: 1e3", "--steps is '1000.0': expected a whole number"),
     ],

@@ -24,6 +24,10 @@ MAX_USES = 4
 """Of a generated pair: as it is, and mirrored in each of three ways."""
 
 
+UNUSED = {"one_cycle": ("warmup_steps", "decay_steps"), "constant": ("warmup_share",)}
+"""By schedules: the settings of an OptimizerConfig that they do not use."""
+
+
 @dataclass(frozen=True)
 class OptimizerConfig:
     """How a gradient moves the weights; by default AdamW under a one-cycle schedule, as RAFT trains."""
@@ -57,10 +61,9 @@ class OptimizerConfig:
         require(0 < self.warmup_share < 1, "optimizer.warmup_share", self.warmup_share, "between 0 and 1")
         for name in ("warmup_steps", "decay_steps"):
             require(getattr(self, name) >= 0, f"optimizer.{name}", getattr(self, name), "0 or more")
-        unused = ("warmup_steps", "decay_steps") if self.schedule == "one_cycle" else ("warmup_share",)
         for each in fields(self):
             value = getattr(self, each.name)
-            holds = each.name not in unused or value == each.default
+            holds = each.name not in UNUSED[self.schedule] or value == each.default
             require(holds, f"optimizer.{each.name}", value, f"{each.default} with schedule {self.schedule}")
         require(0 <= self.weight_decay < math.inf, "optimizer.weight_decay", self.weight_decay, "0 or more, and finite")
         require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")

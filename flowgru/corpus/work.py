@@ -41,14 +41,20 @@ from flowgru.estimation.opening import match_settings, open_network
 from flowgru.estimation.stream import PairGiven, matched_flows
 from flowgru.files.bounded import is_missing
 from flowgru.model.memory import peak_memory
+from flowgru.processes.signals import HANG_UP
 
 MAX_NOTES = 300
 """Letters of a clip's warnings that are kept."""
 
 
 def dask_setup(_worker: object) -> None:
-    """Called by dask in each new process on the driver's machine: Ctrl-C is meant for the driver, which then ends these."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Called by dask in each new process on the driver's machine.
+
+    Ctrl-C and the end of a terminal are meant for the driver, which then ends these.
+    """
+    for number in (signal.SIGINT, HANG_UP):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Unfit(MachineError):

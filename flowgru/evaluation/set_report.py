@@ -51,13 +51,20 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
 
 def earlier_names(folder: Path, kind: str) -> list[str]:
     """Names of files that an earlier run in the folder has written, as its evaluation.json lists them under `kind`."""
+    names = _earlier_report(folder).get(kind)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _earlier_report(folder: Path) -> dict[str, Any]:
+    """What the evaluation.json of an earlier run says; nothing where there is none."""
     path = folder / REPORT
     try:
         if path.is_symlink() or path.stat().st_size > MAX_REPORT_BYTES:
-            return []
-        return [name for name in parse_json(path.read_bytes())[kind] if isinstance(name, str)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+            return {}
+        report = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 class SetColumn(NamedTuple):
@@ -241,9 +248,19 @@ def _pictures(sets: Sequence[MeasuredSet]) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{WORST}/{_file_name(pairs.label)}/{rank:02}_{_file_name(pair.name)}.png", pair.picture
 
 
+def _earlier_pictures(folder: Path) -> list[str]:
+    """The pictures that an earlier run has written; one of before they were listed named them so, in its sets' folders."""
+    report = _earlier_report(folder)
+    if "pictures" in report:
+        return earlier_names(folder, "pictures")
+    sets = report.get("sets") if "method" in report else None
+    places = [Path(WORST, _file_name(str(label))) for label in sets] if isinstance(sets, dict) else []
+    return [(place / path.name).as_posix() for place in places for path in (folder / place).glob("[0-9][0-9]*_*.png")]
+
+
 def _remove_pictures(folder: Path) -> None:
     """Takes away the pictures of an earlier run, and the folders that are empty then."""
-    names = map(PurePosixPath, earlier_names(folder, "pictures"))
+    names = map(PurePosixPath, _earlier_pictures(folder))
     pictures = [
         folder / name for name in names if len(name.parts) == 3 and name.parts[0] == WORST and ".." not in name.parts
     ]

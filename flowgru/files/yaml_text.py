@@ -115,17 +115,23 @@ def _entries(mapping: yaml.MappingNode) -> dict[str, yaml.Node]:
     return {str(key.value): node for key, node in mapping.value}
 
 
-def _check_groups(root: yaml.MappingNode) -> None:
+def _check_groups(mapping: yaml.MappingNode) -> None:
     """ValueError where a setting is given in two ways, of which a reader would silently take one."""
-    lines = [(str(key.value), key.start_mark.line + 1) for key, _ in root.value]
+    inside = _entries(mapping)
+    lines = {str(key.value): key.start_mark.line + 1 for key, _ in mapping.value}
     spelled: dict[str, str] = {}
-    for name, line in lines:
+    for name in inside:
         before = spelled.setdefault(name.replace("-", "_"), name)
         if before != name:
-            raise ValueError(f"line {line}: {name} and {before} are one setting, give it once")
-        group = name.partition(".")[0]
-        if group != name and any(group == other for other, _ in lines):
-            raise ValueError(f"line {line}: {name} stands beside {group}, give it inside")
+            raise ValueError(f"line {lines[name]}: {name} and {before} are one setting, give it once")
+    for name in inside:
+        parts = name.replace("-", "_").split(".")
+        for end in range(1, len(parts)):
+            if (group := ".".join(parts[:end])) in spelled:
+                raise ValueError(f"line {lines[name]}: {name} stands beside {spelled[group]}, give it inside")
+    for node in inside.values():
+        if isinstance(node, yaml.MappingNode):
+            _check_groups(node)
 
 
 def _check_keys(root: yaml.Node) -> None:

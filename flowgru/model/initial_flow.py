@@ -70,7 +70,7 @@ def fill_unknown(flow: Flow) -> Flow:
 
 def known_pixels(flow: Flow) -> Valid:
     """Where both components of a flow say where a pixel goes."""
-    return (flow.abs() <= UNKNOWN_ABOVE).all(dim=1)
+    return (flow.isfinite() & (flow.abs() <= UNKNOWN_ABOVE)).all(dim=1)
 
 
 def _filled(flow: Float[np.ndarray, "2 H W"], known: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "2 H W"]:

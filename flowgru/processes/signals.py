@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""What asks a run to finish its step, save and end; SIGHUP comes when a terminal is closed, and Windows has none."""
+HANG_UP = getattr(signal, "SIGHUP", None)
+"""The signal that comes when a terminal is closed; Windows has none."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([] if HANG_UP is None else [HANG_UP]))
+"""What asks a run to finish its step, save and end."""
 
 SECONDS_TO_NOTICE, SECONDS_OF_TRUST = 0.2, 1.0
 """A parent's pipes are closed a moment before it counts as dead; one that was alive is believed to be so for a while."""
@@ -37,7 +40,7 @@ def agreed_signal(counts: Sequence[float]) -> signal.Signals | None:
 
 def ignores_hang_up(number: int) -> bool:
     """Whether that is SIGHUP, and whoever started this process lets it ignore that a terminal is closed."""
-    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
+    return number == HANG_UP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class Stopped(Exception):
@@ -93,7 +96,9 @@ class _WhileParentLives:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects STOP_SIGNALS instead of dying by them; a second one kills at once. After nohup SIGHUP stays ignored.
+    """Collects STOP_SIGNALS instead of dying by them; a second one kills at once, but no second SIGHUP does.
+
+    A terminal that is closed sends that one, and so does the shell in it. After nohup it stays ignored.
 
     In a thread beside the main one it collects none: Python gives the signals to the main thread alone.
     """
@@ -104,7 +109,7 @@ def stop_signals() -> Iterator[list[int]]:
 
     def remember(number: int, _frame: object) -> None:
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == HANG_UP else signal.SIG_DFL)
 
     before = {number: signal.signal(number, remember) for number in STOP_SIGNALS if not ignores_hang_up(number)}
     try:

@@ -1,5 +1,6 @@
 """The page: what is dropped on it, how it is estimated, and how its flow is looked at and taken home."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ PROGRESS = gr.Progress()
 """As a default, it tells gradio to hand the bar of a visitor over."""
 SECONDS_BETWEEN_SWEEPS, SECONDS_KEPT = 600, 3600
 """How often files that were given or shown are looked through, and how old they become."""
+DRAWN_AT_ONCE = 4
+"""Visitors whose pictures are drawn at a time."""
 
 STYLE = """
 footer { display: none !important }
@@ -53,6 +56,7 @@ class Page:
 
     def __init__(self, settings: WebSettings, visitors: Visitors) -> None:
         self._settings, self._visitors = settings, visitors
+        self._drawing = threading.Semaphore(DRAWN_AT_ONCE)
         with gr.Blocks(
             title="flowgru",
             analytics_enabled=False,
@@ -148,14 +152,11 @@ class Page:
             [self._place, *look],
             [self._left, self._right, self._motion, self._status],
             trigger_mode="always_last",
-            concurrency_limit=4,
             **quiet,
         )
         for picture in (self._left, self._right):
-            picture.select(self._point, look, [self._place, self._motion], concurrency_limit=4, **quiet)
-        self._make.click(
-            self._make_file, [self._kind, *look], [self._file, self._status], queue=False, api_visibility="private"
-        )
+            picture.select(self._point, look, [self._place, self._motion], **quiet)
+        self._make.click(self._make_file, [self._kind, *look], [self._file, self._status], api_visibility="private")
         self.blocks.unload(self._leave)
 
     def _estimate_pair(
@@ -217,7 +218,9 @@ class Page:
             return 4 * (gr.skip(),)
         try:
             look = _as_look(clip, *how)
-            return *pictures_of(clip, look), CLICK if place is None else motion_at(clip, look, *place), gr.skip()
+            with self._drawing:
+                shown = pictures_of(clip, look)
+            return *shown, CLICK if place is None else motion_at(clip, look, *place), gr.skip()
         except (FlowgruError, OSError) as error:
             return *3 * (gr.skip(),), error_line(error, [clip.folder])
 

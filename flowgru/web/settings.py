@@ -27,7 +27,7 @@ class WebSettings:
     max_megapixels: float = 2.1
     """Largest frames, in millions of pixels; 2.1 lets 1920x1080 in."""
     max_waiting: int = 10
-    """Visitors that may wait while the flow of another one is computed."""
+    """Visitors that may wait for a flow while that of another one is computed, or for a file to take home."""
 
     def __post_init__(self) -> None:
         check_port(self.port)

@@ -118,6 +118,19 @@ def test_pictures_of_sets_that_are_not_measured_again_go_and_no_other_file(middl
     assert all((output / name).exists() for name in own) and not any((output / name).exists() for name in listed)
 
 
+def test_pictures_of_a_version_that_did_not_list_them_go(middlebury, tmp_path):
+    output, words = tmp_path / "out", ("middlebury", "--root", middlebury, "--baseline", "zero", "--overwrite")
+    assert run(*words, "--output", output) == 0
+    report = json.loads((output / "evaluation.json").read_text())
+    assert len(report.pop("pictures")) == 2
+    (output / "evaluation.json").write_text(json.dumps(report))
+    own = [output / "worst/01_mine.png", output / "worst/kitti2015/01_mine.png"]
+    for path in own:
+        write_image(path, np.zeros((2, 2, 3), np.uint8))
+    assert run(*words, "--output", output, "--worst", 1) == 0
+    assert len([*(output / "worst/middlebury").iterdir()]) == 1 and all(path.exists() for path in own)
+
+
 def test_old_numbers_stay_where_old_pictures_cannot_go(middlebury, tmp_path, monkeypatch, capsys):
     output = tmp_path / "out"
     words = ("middlebury", "--root", middlebury, "--output", output)

@@ -57,6 +57,9 @@ def test_a_value_beyond_what_flow_files_hold_is_not_known():
         expected = flow.clone()
         expected[0, :, 2:4, 3:6], expected[0, :, 7, 0] = torch.nan, torch.nan
         assert torch.equal(fill_unknown(marked), fill_unknown(expected)) and fill_unknown(marked).abs().max() < 10
+    half = flow.half()
+    half[0, 0, 2, 3] = torch.inf  # 1e9 is infinite in 16 bits
+    assert fill_unknown(half).isfinite().all()
     with pytest.raises(
         RequestError, match=r"without any known pixel: every value of it is NaN, infinite or beyond 1e9"
     ):

@@ -21,7 +21,7 @@ from flowgru.commands.compare import compare
 from flowgru.commands.train import train as train_command
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.results import read_results
-from flowgru.config import STAGES, ComparisonConfig, RowConfig, TrainConfig
+from flowgru.config import STAGES, ComparisonConfig, OptimizerConfig, RowConfig, TrainConfig
 from flowgru.config.flatten import completed
 from flowgru.config.renamed import OldName
 from flowgru.errors import RequestError
@@ -199,6 +199,20 @@ def test_a_run_of_release_0_1_0_on_a_gpu_painted_one_pair_after_the_other(tmp_pa
     require_same_config(old, replace(today, generate_in_batches=False), tmp_path, "")
     with pytest.raises(RequestError, match=r"generate_in_batches was false and is true"):
         require_same_config(old, today, tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name", "value"), [("one_cycle", "warmup_steps", 50), ("constant", "warmup_share", 0.2)]
+)
+def test_a_run_goes_on_without_a_setting_that_its_schedule_never_used(schedule, name, value, tmp_path):
+    today = TrainConfig(optimizer=OptimizerConfig(schedule=schedule))
+    (tmp_path / "config.yaml").write_text(json.dumps(asdict(today)))
+    noted = noted_settings(tmp_path, "")
+    assert noted is not None
+    old = {**noted, f"optimizer.{name}": value}
+    require_same_config(old, today, tmp_path, "")
+    with pytest.raises(RequestError, match=r"optimizer.weight_decay was 0.5 and is 0.0001"):
+        require_same_config({**old, "optimizer.weight_decay": 0.5}, today, tmp_path, "")
 
 
 def test_settings_in_a_list_may_lack_what_came_later():

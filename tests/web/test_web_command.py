@@ -1,13 +1,17 @@
 """`flowgru web` says in one line what it cannot do, and needs its extra only to serve."""
 
 import errno
+import re
 import socket
+import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from media import moving_frames
+from paths import ROOT
 from PIL import Image
 
 from flowgru.cli import main
@@ -15,6 +19,9 @@ from flowgru.errors import InputFileError
 from flowgru.web.settings import WebSettings
 from flowgru.web.visitors import Visitors, error_line
 from flowgru.web.work import Models, Wishes
+
+LOOKING, COMPUTING = ("_look", "_point"), ("_estimate_pair", "_estimate_clip", "_make_file")
+"""Events of the page by the names of what they call."""
 
 
 @pytest.fixture
@@ -48,6 +55,33 @@ def test_what_cannot_be_opened_is_told_before_anybody_visits(words, code, said, 
     assert main(["web", "--port", "0", *words]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {said}")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6 here")
+def test_the_page_is_served_at_an_address_of_ipv6(model):
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'flowgru[web]'")
+    words = ["web", "--host", "::1", "--port", "0", "--models", model, "--device", "cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "flowgru", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            said = re.match(r"the page is at (http://\[::1\]:\d+) ", server.stdout.readline())
+            assert said is not None
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(said[1], timeout=60) as answer:
+                assert answer.status == 200
+        finally:
+            server.terminate()
+
+
+def test_only_who_wants_something_computed_waits_in_the_queue(environment, tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'flowgru[web]'")
+    from flowgru.web.page import Page
+
+    settings = WebSettings(models=("default",))
+    events = Page(settings, Visitors(tmp_path, settings)).blocks.fns.values()
+    waits = {event.name: event.queue for event in events if event.name in (*LOOKING, *COMPUTING)}
+    assert waits == dict.fromkeys(LOOKING, False) | dict.fromkeys(COMPUTING, True)
 
 
 def test_models_of_one_name_are_told_apart_and_the_others_are_short():

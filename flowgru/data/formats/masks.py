@@ -8,7 +8,9 @@ from PIL import Image
 
 from flowgru.data.formats.images import read_image
 from flowgru.data.formats.pillow import readable
+from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, decode_16_bit, png_header
 from flowgru.errors import InputFileError
+from flowgru.files.bounded import read_bytes
 
 
 def white_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
@@ -28,13 +30,21 @@ def bright_pixels(path: Path) -> Bool[np.ndarray, "H W"]:
     return bright
 
 
+def _highest_of_16_bits(path: Path) -> int:
+    """The highest sample of a grey picture, or a PNG in colour, of 16 bits; 0 of all others."""
+    start = read_bytes(path, 26)
+    if start.startswith(PNG_SIGNATURE) and png_header(start, path).bit_depth == 16:
+        samples = decode_16_bit(read_bytes(path), path)
+        return int(samples.max() if samples.ndim == 2 else samples[..., :3].max())
+    with readable(path), Image.open(path) as opened:
+        return int(np.asarray(opened).max()) if opened.mode.startswith("I") else 0
+
+
 def _refuse_faint(path: Path, most: int) -> None:
     """InputFileError unless a mask is black in all of its bits; most: its highest level in 8 bits."""
     white = 255
     if most == 0:
-        with readable(path), Image.open(path) as opened:
-            if opened.mode.startswith("I"):
-                most, white = int(np.asarray(opened).max()), 65535
+        most, white = _highest_of_16_bits(path), 65535
     if most:
         raise InputFileError(
             f"{path} has levels from 0 to {most}: a mask is white ({white}) where it holds, so multiply it by "

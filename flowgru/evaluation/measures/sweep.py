@@ -87,6 +87,8 @@ class Sweep:
                 _refuse_foreign(journal.path)
             return
         names = [name for name in {**old, **self._request} if old.get(name) != self._request.get(name)]
+        if old.get("weights") is None:  # it was not noted of every model
+            names = [name for name in names if name != "weights"]
         if names:
             if overwrite:
                 return

@@ -112,8 +112,10 @@ def _unwrapped(path: Path, content: Any) -> Mapping[Any, Any]:
         keys = [key for key in wrapped if _may_hold_weights(inner[key])]
         if len(keys) > 1:
             warnings.warn(f"{path} holds {' and '.join(keys)}: {keys[0]} is read", stacklevel=4)
-        content = inner[(keys or wrapped)[0]] if wrapped else content
-        if copies := [str(key) for key in inner if key not in _WRAPPERS and _is_copy(inner[key], content)]:
+        if not wrapped:
+            break
+        content = inner[(keys or wrapped)[0]]
+        if copies := _copies(inner, content):
             warnings.warn(f"{path} holds weights under {' and '.join(copies)}, too, which are not read", stacklevel=4)
     if not isinstance(content, Mapping):
         raise RequestError(f"{path} holds a {type(content).__name__}: expected a state dict, from names to tensors")
@@ -126,13 +128,15 @@ def _may_hold_weights(content: Mapping[Any, Any]) -> bool:
     return any(isinstance(value, Tensor) or (key in _WRAPPERS) for key, value in content.items())
 
 
-def _is_copy(other: Any, weights: Any) -> bool:
-    """Whether an entry holds other values of the same weights, such as a moving average of them."""
-    if other is weights or not isinstance(weights, Mapping):
-        return False
-    shapes = sorted(tuple(value.shape) for value in weights.values() if isinstance(value, Tensor) and value.dim() > 1)
-    found = [tuple(value.shape) for value in _tensors(other, depth=2) if value.dim() > 1]
-    return bool(shapes) and sorted(found) == shapes
+def _copies(inner: Mapping[Any, Any], weights: Mapping[Any, Any]) -> list[str]:
+    """The entries that hold other values of the same weights, such as a moving average of them, but no optimizer's state."""
+    shapes = _shapes(weights, depth=1)
+    others = [key for key in inner if key not in _WRAPPERS and not str(key).startswith("optim")]
+    return [str(key) for key in others if shapes and _shapes(inner[key], depth=2) == shapes]
+
+
+def _shapes(content: Any, depth: int) -> list[tuple[int, ...]]:
+    return sorted(tuple(value.shape) for value in _tensors(content, depth) if value.dim() > 1)
 
 
 def _tensors(content: Any, depth: int) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 from flowgru.config import TrainConfig
 from flowgru.config.flatten import completed, flatten
 from flowgru.config.renamed import NamesOfToday
+from flowgru.config.training import UNUSED
 from flowgru.errors import RequestError, counted, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_foreign
@@ -109,7 +110,8 @@ def require_same_config(
     open_ended = old.get(SCHEDULE) == new.get(SCHEDULE) == "constant"
     longer = may_be_longer and isinstance(old.get("steps"), int) and config.steps > old["steps"]
     may_differ = HOW_IT_ENDS if open_ended else {"steps"} if longer else set()
-    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - may_differ)
+    unused = {f"optimizer.{name}" for name in UNUSED[config.optimizer.schedule]}
+    names = sorted((old.keys() | new.keys()) - HOW_IT_RUNS - may_differ - unused)
     differing = [name for name in names if old.get(name) != new.get(name)]
     if not differing:
         return

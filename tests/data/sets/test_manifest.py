@@ -84,8 +84,9 @@ def test_an_invalid_picture_marks_white_what_is_not_to_be_judged(manifest):
 
 @pytest.mark.parametrize(("bits", "most", "factor"), [(8, 1, 255), (8, 100, 2), (16, 1, 65535), (16, 100, 655)])
 @pytest.mark.parametrize("column", ["invalid", "valid"])
-def test_a_mask_that_is_white_nowhere_and_not_black_is_refused(bits, most, factor, column, manifest, tmp_path):
-    pixels = np.zeros((6, 8), np.uint8 if bits == 8 else np.uint16)
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["grey", "RGB"])
+def test_a_mask_that_is_white_nowhere_and_not_black_is_refused(bits, most, factor, column, shape, manifest, tmp_path):
+    pixels = np.zeros((6, 8, *shape), np.uint8 if bits == 8 else np.uint16)
     pixels[:, 3:] = most
     cv2.imwrite(str(tmp_path / "clip/faint.png"), pixels)
     pairs = open_dataset(manifest(f"first,second,flow,{column}\n{ROW},clip/faint.png\n"), ".")

@@ -1,5 +1,7 @@
 """A sweep of corruptions that was interrupted goes on, with what it was begun with and nothing else."""
 
+import json
+
 import numpy as np
 import pytest
 from estimates import corruption_rows, evaluate, interrupted, only_error
@@ -113,7 +115,11 @@ def test_a_sweep_does_not_go_on_with_other_weights_of_one_name(pairs, tmp_path, 
     capsys.readouterr()
     assert evaluate(*words) == 2
     assert "interrupted sweep whose weights were others" in only_error(capsys)
-    weights.write_bytes(b"first")
+    journal = tmp_path / "out/sweep.jsonl"
+    first, *others = journal.read_text().splitlines()
+    request = json.loads(first)["request"]
+    assert request.pop("weights")  # as before they were noted of this model
+    journal.write_text("\n".join([json.dumps({"request": request}), *others, ""]))
     interrupted(monkeypatch, 100)
     assert evaluate(*words) == 0
 

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_another_copy_of_the_weights_that_is_not_read_is_named(other, tmp_path):
     torch.save({"model": WEIGHTS, "mine": other, "optimizer": optimizer, "epoch": 3}, tmp_path / "m.pth")
     with pytest.warns(UserWarning, match=r"m\.pth holds weights under mine, too, which are not read$"):
         assert same(read_weights(tmp_path / "m.pth")[0], WEIGHTS)
+
+
+def test_what_is_read_and_the_state_of_an_optimizer_are_no_other_copy(tmp_path):
+    states = ({"momentum": AVERAGE, "step": 3}, {"state": dict(enumerate(AVERAGE.values()))})
+    for content in (WEIGHTS, *({"model": WEIGHTS, "optimizer": state, "optim_g": state} for state in states)):
+        torch.save(content, tmp_path / "m.pth")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert same(read_weights(tmp_path / "m.pth")[0], WEIGHTS)
 
 
 def test_a_prefix_that_not_all_names_carry_stays(tmp_path):
