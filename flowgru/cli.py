@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flowgru.config.renamed import OldName
-from flowgru.console import hold_standard_streams, silence_stdout, warn
+from flowgru.console import drop_what_stderr_holds, hold_standard_streams, silence, warn
 from flowgru.errors import FlowgruError, RequestError, did_you_mean, lacks_memory, one_line
 from flowgru.version import VERSION
 
@@ -114,7 +114,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _stopped_by(signal.SIGINT)
     except BrokenPipeError:  # whoever read the output has had enough
-        silence_stdout()
+        silence(sys.stdout)
         return 0
     except Exception as error:
         if debug:
@@ -123,6 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return _stopped_by(received[0])
         return _explain(error, words[0] if words else "")
     finally:
+        drop_what_stderr_holds()
         logging.disable(logging.NOTSET)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -169,9 +170,9 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
     except OSError as error:
-        silence_stdout()
+        silence(sys.stdout)
         return _say(f"error: cannot write to stdout: {error.strerror}", 4)
     return code
 

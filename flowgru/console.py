@@ -51,7 +51,7 @@ def say_styled(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
 
 
 def terminal_width(stream: Any) -> int | None:
@@ -91,10 +91,19 @@ def hold_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 it stays open
 
 
-def silence_stdout() -> None:
-    """From now on stdout goes nowhere."""
+def silence(stream: Any) -> None:
+    """From now on a standard stream goes nowhere."""
     with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def drop_what_stderr_holds() -> None:
+    """Before the end: where stderr takes nothing, Python would try once more, and change the exit code."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        silence(sys.stderr)
 
 
 class _Unheard:
@@ -112,9 +121,7 @@ class _Unheard:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            # What is held would be tried again, and again at the end of the process.
-            with suppress(OSError, ValueError, AttributeError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            silence(self._stream)  # what is held would be tried again, and again at the end of the process
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
