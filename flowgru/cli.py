@@ -226,9 +226,8 @@ def _note_signals() -> tuple[list[int], dict[int, Any]]:
     received: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        if (
-            number != signal.SIGINT and number in received
-        ):  # a closed terminal sends SIGHUP, and so does the shell in it
+        # A closed terminal sends SIGHUP, and so does the shell in it.
+        if number != signal.SIGINT and number in received:
             return
         received.append(number)
         logging.disable(logging.CRITICAL)

@@ -245,9 +245,8 @@ def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, nam
     broken = [key for key, value in weights.items() if not bool(value.isfinite().all())]
     if broken:
         raise RequestError(f"{name} holds values that are not finite, first in {broken[0]}: it is of no use")
-    with torch.device(
-        "meta"
-    ):  # no value is drawn, so that the caller's random numbers do not depend on loading a model
+    # No value is drawn, so that the caller's random numbers do not depend on loading a model.
+    with torch.device("meta"):
         network = FlowNetwork(config).float()  # whatever torch.set_default_dtype says
     network.to_empty(device="cpu")
     network.load_state_dict(to_our_names(weights, naming, config))
