@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import os
 import re
 import typing
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from flowgru.config.flatten import whole_numbers
 from flowgru.config.renamed import NamesOfToday
 from flowgru.config_file import ConfigFile
 from flowgru.errors import RequestError, nearest, value_text
+from flowgru.files.yaml_text import BASE_60
 from flowgru.option_parser import EntryError, OptionParser
 from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
 from flowgru.option_words import with_files_first, with_switches_named
@@ -57,6 +59,7 @@ class TaskParser:
             words = names.words(words, self._types)
         try:
             known = self._with_brackets(self._without_names(with_switches_named(words, self._types)))
+            self._refuse_base_60(known)
             found = self._parser.parse_args(with_files_first(known))
         except ArgumentError as error:
             raise RequestError(self._explain(str(error), words)) from None
@@ -66,6 +69,9 @@ class TaskParser:
             raise RequestError("a number has hundreds of digits: expected one that a computer can hold") from None
         self._refuse_empty_texts(found)
         self._refuse_missing_values(found)
+        if found.debug and "--debug" not in words:
+            raise RequestError(f"{self._config.file_of('debug')} gives debug, which only the command line has: --debug")
+        found = _from_home(found)
         given = [name for name in either if any(word.partition("=")[0] == f"--{name}" for word in words)]
         if given and either[-1] not in given and found[either[-1]] is not None:
             given.append(either[-1])
@@ -75,6 +81,15 @@ class TaskParser:
             name: _build(self._settings[name], found) if name in self._settings else found[name]
             for name in [*self._settings, *self._words_and_options()]
         }
+
+    def _refuse_base_60(self, words: list[str]) -> None:
+        """RequestError for 1:30 as a number, which YAML 1.1 reads as 90; what reads files refuses it there."""
+        for before, word in itertools.pairwise(["", *words]):
+            option, equals, value = word.partition("=")
+            option, value = (option, value) if equals else (before, word)
+            name = option.removeprefix("--").replace("-", "_")
+            if name in self._types and name not in self._options.texts and re.fullmatch(BASE_60, value):
+                raise RequestError(f"{option} is {value!r}: expected {type_text(self._types[name])}")
 
     def _refuse_empty_texts(self, found: Namespace) -> None:
         """RequestError for a text without a letter: as a path it would be the working directory."""
@@ -187,6 +202,17 @@ def _typed(words: list[str], option: str, value: str) -> str:
         if name == option and _is_number(typed := given if equals else after) and _is_number(value):
             return typed
     return value
+
+
+def _from_home(value: Any) -> Any:
+    """What was parsed, with the home folder for each ~ that a path begins with: a shell sees none in a file, or in a=~/b."""
+    if isinstance(value, str):
+        return re.sub(r"(^|,)~(?=/|$)", lambda found: found[1] + os.path.expanduser("~"), value)
+    if isinstance(value, Namespace):
+        return Namespace(**{name: _from_home(inner) for name, inner in vars(value).items()})
+    if isinstance(value, dict):
+        return {name: _from_home(inner) for name, inner in value.items()}
+    return type(value)(map(_from_home, value)) if isinstance(value, list | tuple) else value
 
 
 def _is_number(text: str) -> bool:

@@ -22,6 +22,7 @@ BAD = {
     "<<: {config: a.yaml}\n": "names another file under config",
     "network: 3\n": "--network is 3: expected a mapping",
     "validation: null\nsteps: 2\n": "--validation is null: expected a mapping",
+    "steps: 2\ndebug: true\n": "c.yaml gives debug, which only the command line has: --debug",
     "steps: 2\ncheckpoint_every: ~\n": "--checkpoint-every is null: expected a whole number",
     "sets:\n": "gives no value to sets",
     "network: {operator: null}\n": "--network.operator is null: expected a text",

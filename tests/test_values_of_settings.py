@@ -57,6 +57,47 @@ def test_a_number_that_begins_with_zero_is_decimal(tmp_path):
     assert (config.steps, config.validation.iterations, config.seed, config.batch_size) == (10, (2, 12), 16, 10)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--minutes", "1:30"], "--minutes is '1:30': expected a number"),
+        (["--minutes=1:30.5"], "--minutes is '1:30.5': expected a number"),
+        (["--batch-size", "1:30"], "--batch-size is '1:30': expected a whole number"),
+        (["--sets", "[{name: kitti, repeats: 1:30}]"], "1:30 is a number in base 60 in YAML: write it as 90"),
+        (
+            ["--config", "c.yaml"],
+            "1:30:00 is a number in base 60 in YAML: write it as 5400, or in quotes if it is text",
+        ),
+    ],
+)
+def test_no_number_is_read_in_base_60(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("minutes: 1:30:00\n")
+    assert main(["train", *words, "--output", "12:30"]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "12:30").exists()
+
+
+def test_home_is_found_where_no_shell_looks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("output: ~/run\nroot: ./~/sets\nvalidation: {sets: [~/pairs, synthetic]}\n")
+    command = importlib.import_module(COMMANDS["train"].module).train
+    words = [
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--steps",
+        "1",
+        "--data.photos=skimage,~/photos",
+        "--resume=~user/~/a",
+    ]
+    found = TaskParser("flowgru train", command).parse(words)
+    config = found["config"]
+    assert (found["output"], config.root) == (f"{tmp_path}/run", "./~/sets")
+    assert config.validation.sets == (f"{tmp_path}/pairs", "synthetic")
+    assert (config.data.photos, found["resume"]) == (f"skimage,{tmp_path}/photos", "~user/~/a")
+
+
 @pytest.mark.parametrize("text", ["<<: [{steps: 5}, {steps: 010}]", "<<: [{steps: 010}, {steps: 5}]"])
 def test_of_merged_mappings_one_counts_for_values_and_their_texts(text):
     """Which of them does depends on PyYAML's version."""

@@ -11,7 +11,7 @@ from flowgru.corpus.tables import ShardRow
 from flowgru.corpus.tasks import Died, Job, Lost, PackTask
 from flowgru.corpus.work import pack_shard
 from flowgru.errors import MachineError
-from flowgru.files.sealed_folder import flush
+from flowgru.files.atomic import flush
 
 MAX_TRIES = 3
 """A shard at whose making so many processes have died ends the run."""

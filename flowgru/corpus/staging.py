@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flowgru.errors import MachineError, RequestError
-from flowgru.files.atomic import TEMPORARY
+from flowgru.files.atomic import TEMPORARY, flush
 from flowgru.files.own_folders import OF_THE_DISK, refuse_link
-from flowgru.files.sealed_folder import flush
 
 UNFINISHED = ".unfinished"
 PARTS = ".parts"
@@ -128,24 +127,14 @@ def _refuse_foreign(final: Path, staged: Path) -> None:
 
 def flush_all(path: Path) -> None:
     """Makes a file, or a folder of files, outlive a power cut. OSError where the disk refuses."""
-    if not path.is_dir():
-        _flush_file(path)
-        return
-    # A disk that takes many files at once needs little more time than for one.
-    with ThreadPoolExecutor(max_workers=FLUSHED_AT_ONCE) as pool, os.scandir(path) as entries:
-        # A pool is given as many as it can hold in little memory: a clip may have any number of files.
-        while some := [*islice(entries, FILES_OF_A_TURN)]:
-            for _ in pool.map(_flush_file, some):
-                pass
+    if path.is_dir():
+        # A disk that takes many files at once needs little more time than for one.
+        with ThreadPoolExecutor(max_workers=FLUSHED_AT_ONCE) as pool, os.scandir(path) as entries:
+            # A pool is given as many as it can hold in little memory: a clip may have any number of files.
+            while some := [*islice(entries, FILES_OF_A_TURN)]:
+                for _ in pool.map(flush, some):
+                    pass
     flush(path)
-
-
-def _flush_file(path: str | os.PathLike[str]) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def measured(folder: Path) -> Written:

@@ -36,12 +36,12 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
             yield temporary
             refuse_to_replace(path, overwrite)
             if durable:
-                _flush(temporary)
+                flush(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        if durable and os.name != "nt":  # Windows cannot open a folder
-            _flush(path.parent)
+        if durable:
+            flush(path.parent)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -103,8 +103,15 @@ def refuse_to_replace(path: Path, overwrite: bool) -> None:
         )
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)  # Windows flushes what may be written to
+def flush(path: str | os.PathLike[str]) -> None:
+    """What a file holds, or the names in a folder where the system can flush one, outlives a power cut.
+
+    OSError where the disk refuses.
+    """
+    is_folder = os.path.isdir(path)
+    if is_folder and os.name == "nt":  # Windows cannot open one
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes what may be written to
     try:
         os.fsync(descriptor)
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.errors import MachineError, RequestError
+from flowgru.files.atomic import flush
 from flowgru.files.json_text import parse_json
 
 MANIFEST = "manifest.json"
@@ -59,17 +60,6 @@ def write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def flush(folder: Path) -> None:
-    """The names in the folder outlive a power cut, where the system can flush a folder. OSError if the disk refuses."""
-    if os.name == "nt":  # Windows cannot open one
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _fingerprint(data: bytes) -> dict[str, Any]:

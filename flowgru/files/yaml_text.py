@@ -17,6 +17,9 @@ MAX_NODES = 20_000
 MAX_DEPTH = 50
 """Lists and mappings inside each other."""
 
+BASE_60 = r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
+"""A number that YAML 1.1 reads in base 60, 1:30 as 90."""
+
 _NULL = "tag:yaml.org,2002:null"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -106,6 +109,10 @@ def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name
         return value
     if name.replace("-", "_") in names:
         return node.value
+    if not isinstance(value, date) and re.fullmatch(BASE_60, node.value):
+        raise ValueError(
+            f"{node.value} is a number in base 60 in YAML: write it as {value}, or in quotes if it is text"
+        )
     return int(node.value) if isinstance(value, int) and re.fullmatch(r"-?0[0-7]+", node.value) else value
 
 

@@ -48,8 +48,7 @@ def test_the_files_of_a_clip_are_flushed_a_few_at_a_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(staging, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(staging, "FILES_OF_A_TURN", 4)
-    monkeypatch.setattr(staging, "_flush_file", lambda path: flushed.append(path.name))
-    monkeypatch.setattr(staging, "flush", lambda folder: flushed.append(folder.name))
+    monkeypatch.setattr(staging, "flush", lambda path: flushed.append(path.name))
     for number in range(10):
         (tmp_path / f"{number}").touch()
     staging.flush_all(tmp_path)

@@ -13,6 +13,7 @@ from PIL import Image
 from flowgru import estimate_flow
 from flowgru.config.way import Way
 from flowgru.data.formats.images import to_tensor
+from flowgru.errors import RequestError
 from flowgru.estimation.geometry import occlusion_mask, resize_flow
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.stream import StreamFrame, pair_flows
@@ -198,3 +199,12 @@ def test_a_resized_flow_is_in_the_new_sizes_pixels():
     flow = torch.tensor([2.0, 1.0])[None, :, None, None].expand(1, 2, 10, 20)
     bigger = resize_flow(flow, (30, 40))
     assert torch.equal(bigger, torch.tensor([4.0, 3.0])[None, :, None, None].expand(1, 2, 30, 40))
+
+
+def test_initial_flows_beyond_the_last_pair_of_a_folder_are_refused(network, tmp_path):
+    for number, frame in enumerate(noisy_frames(2, *SIZE)):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    flows = estimate_flow(tmp_path, network, iterations=1, initial_flow=[torch.zeros(2, *SIZE)] * 2)
+    assert next(flows).shape == (2, *SIZE)
+    with pytest.raises(RequestError, match="initial_flow has 2 flows and there is 1 pair: expected one flow for each"):
+        next(flows)

@@ -169,10 +169,9 @@ class GivenFlows:
 
     def __init__(self, flows: Any, num_pairs: int | None) -> None:
         """num_pairs: how many there are, where that is known. RequestError for what holds no flows, or more than that."""
-        num_flows = num_listed(flows)
-        if num_pairs is not None and num_flows is not None and num_flows > num_pairs:
-            has = f"{counted(num_flows, 'flow')} and there are {counted(num_pairs, 'pair')}"
-            raise RequestError(f"initial_flow has {has}: expected one flow for each pair")
+        self._num_listed = num_listed(flows)
+        if num_pairs is not None:
+            self._check_number(num_pairs)
         try:
             self.flows = iter(flows)
         except TypeError:
@@ -196,6 +195,16 @@ class GivenFlows:
                 f"initial_flow {index} has no known pixel: every value of it is NaN, infinite or beyond 1e9"
             )
         return InitialFlow("given", fill_unknown(known.detach().cpu()))
+
+    def check_number(self) -> None:
+        """RequestError where a list or a stack has flows that no pair has taken, once the last pair has taken its own."""
+        self._check_number(self.num_given)
+
+    def _check_number(self, num_pairs: int) -> None:
+        if self._num_listed is not None and self._num_listed > num_pairs:
+            verb = "is" if num_pairs == 1 else "are"
+            has = f"{counted(self._num_listed, 'flow')} and there {verb} {counted(num_pairs, 'pair')}"
+            raise RequestError(f"initial_flow has {has}: expected one flow for each pair")
 
 
 def num_listed(pictures: Any) -> int | None:

@@ -4,7 +4,7 @@ Their settings are annotated as Any, because it is they that check what a caller
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.opening import is_exported
 from flowgru.estimation.public.frames import open_stream, several_pictures
-from flowgru.estimation.stream import PairGiven, pair_flows
+from flowgru.estimation.stream import PairFlow, PairGiven, pair_flows
 from flowgru.kinds import given_path, positive_number, whole_number
 from flowgru.model.exported.flow import ExportedFlow
 from flowgru.model.pair_network import PairNetwork
@@ -68,15 +68,15 @@ def estimate_flow(
     _require_known(initial_flow, "a flow for each pair")
     num_frames = num_listed(frames)
     num_pairs = num_frames - 1 if num_frames is not None and num_frames > 1 else None
-    given = None if _is_computed(initial_flow) else _in_turn(GivenFlows(initial_flow, num_pairs))
+    given = None if _is_computed(initial_flow) else GivenFlows(initial_flow, num_pairs)
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
     stream = open_stream(frames)
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
     settings = MatchSettings(way, warm_start=warm_start, tiles=tiles, stop_below=least, can_resize=False)
-    pairs = pair_flows(stream, network, settings, given=given)
-    return (pair.forward for pair in pairs)
+    pairs = pair_flows(stream, network, settings, given=None if given is None else _in_turn(given))
+    return _forward_flows(pairs, given)
 
 
 def estimate_pairs(
@@ -131,6 +131,13 @@ def estimate_pairs(
         start = None if starts is None else starts.next(size)
         flows.append(matcher.match(before, after, [start]).forward.clone())
     return torch.stack(flows) if several else flows[0]
+
+
+def _forward_flows(pairs: Iterable[PairFlow], given: GivenFlows | None) -> Iterator[Float[Tensor, "2 H W"]]:
+    for pair in pairs:
+        yield pair.forward
+    if given is not None:
+        given.check_number()
 
 
 def opened(model: Any) -> PairNetwork:

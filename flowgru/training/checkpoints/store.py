@@ -21,8 +21,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from flowgru.errors import FlowgruError, MachineError, RequestError, counted, one_line
-from flowgru.files.atomic import remove_leftovers, write_file
-from flowgru.files.sealed_folder import flush, read_facts, read_sealed, write_sealed
+from flowgru.files.atomic import flush, remove_leftovers, write_file
+from flowgru.files.sealed_folder import read_facts, read_sealed, write_sealed
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.weight_files.model_file import STATE_FILE, WEIGHTS, model_file_bytes
 from flowgru.model.weight_files.torch_file import check_zip
