@@ -28,8 +28,8 @@ def evaluate(
     root: The folder that holds the sets' own folders, such as Sintel and KITTI.
     baseline: Measure a method without learning instead: OpenCV's DIS or Farneback, or zero flow.
     flows: Measure flow files that were written elsewhere instead, from this folder: named as the pairs in pairs.csv, such as
-        sintel/clean/alley_1/frame_0001.flo, or without the set's name, in any format. A pixel that is not known in them
-        counts as not finite.
+        sintel/clean/alley_1/frame_0001.flo, or without the set's name, in any format; for my/pairs.csv that name is pairs. A
+        pixel that is not known in them counts as not finite.
     static: Also estimate the flow from the first picture to itself, for so many pairs evenly spread over each set:
         static_flow, which should be 0; 0: none, without it 8.
     output: Folder that receives evaluation.json, pairs.csv with the measures of every pair, and pictures. The files in a

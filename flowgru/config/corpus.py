@@ -29,7 +29,8 @@ class CorpusSettings(ModelSettings):
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
     fps: float | None = None
-    """Use at most so many frames a second, by the times of the frames, before --stride counts them."""
+    """Use at most so many frames a second, by the times of the frames, which pictures have not, before --stride counts
+    them."""
     start: int = 1
     """Number of the first frame that is used, from 1; a list may say another one for a clip."""
     end: int | None = None

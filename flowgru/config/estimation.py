@@ -39,7 +39,8 @@ class EstimateSettings(ModelSettings):
     stride: int = 1
     """Pair frame i with frame i + stride, then go on by stride."""
     fps: float | None = None
-    """Use at most so many frames a second, by the times of the frames, before --stride counts them."""
+    """Use at most so many frames a second, by the times of the frames, which pictures have not, before --stride counts
+    them."""
     start: int = 1
     """Number of the first frame that is used, from 1."""
     end: int | None = None
@@ -103,7 +104,7 @@ class TrackSettings(ModelSettings):
     video: bool = True
     """Write tracks.mp4: the frames with the points over them, those that are hidden as rings."""
     fps: float | None = None
-    """Use at most so many frames a second, by the times of the frames."""
+    """Use at most so many frames a second, by the times of the frames. Pictures have no times."""
     start: int = 1
     """Number of the first frame that is used, from 1; the points are those of this frame."""
     end: int | None = None

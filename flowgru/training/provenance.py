@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowgru.config import TrainConfig
+from flowgru.config.way import resolve_way
 from flowgru.data.sets.layouts import licence_of
 from flowgru.model.weight_files.card import OWN_LICENCE
 from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC
@@ -37,16 +38,21 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: Sequence[str]) -> 
     """What the model file of a run in `folder` says of itself; `how` are the other words of its command.
 
     A network that was measured from the flow of DIS is to be used so, and polished, and with two scales where it was trained
-    for them; held_out_epe_per_image is of the network's own flow at one scale, before that.
+    for them; where the model that it began with is used so too, with as many refinements as that one. held_out_epe_per_image
+    is of the network's own flow at one scale, before that.
     """
     first = next(iter(run.validation.values()))
     started = [errors for name, errors in run.validation.items() if name.endswith(FROM_DIS)]
     errors = started[0] if started else first
+    way: dict[str, Any] = {"iterations": min(errors, key=errors.__getitem__)}
+    if started:
+        parts = {"initial_flow": "dis", "polish": True, "scales": 2 if config.coarse_first else 1}
+        before = run.origin.get("way", {})
+        began_so = resolve_way(before) == resolve_way(before | parts)
+        way = asdict(resolve_way(before)) if began_so else way | parts | {"hold": config.hold}
     return {
         "network": asdict(config.network),
-        "iterations": min(errors, key=errors.__getitem__),
-        **({"initial_flow": "dis", "hold": config.hold, "polish": True} if started else {}),
-        **({"scales": 2} if started and config.coarse_first else {}),
+        **{name: value for name, value in way.items() if value is not None},
         "held_out_epe_per_image": {
             # Not rounded: best.safetensors is replaced by what is better than this, after an interruption, too.
             name: {str(count): error for count, error in errors.items()}

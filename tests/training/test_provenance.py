@@ -1,16 +1,23 @@
 """Where weights come from, as their card says it: the terms of what they were trained on, and the code's commit."""
 
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from tiny_run import NOTHING, TINY
 
 from flowgru.config import StageSet
+from flowgru.config.way import Way
 from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.model.weight_files.card import origin_of
 from flowgru.training import provenance
-from flowgru.training.provenance import commit, licence
+from flowgru.training.provenance import card_of, commit, licence
+from flowgru.training.run_state import Run
+
+TWO_SCALES = {
+    **{"iterations": 2, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2, "coarse_iterations": 4},
+}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,36 @@ def test_weights_inherit_the_terms_of_those_they_began_with():
     assert licence(replace(TINY, stage="kitti"), origin) == origin["license"]
     assert licence(TINY, {"license": "BSD-3-Clause"}) == "BSD-3-Clause"
     assert licence(TINY, origin_of("raft_large", {})) == "raft_large: as its training data allow"
+
+
+@pytest.mark.parametrize(
+    ("began_with", "trained", "measured_from", "way"),
+    [
+        (TWO_SCALES, {"hold": 3, "coarse_first": 0.5}, "synthetic from dis", TWO_SCALES),
+        (
+            TWO_SCALES,
+            {"hold": 3},
+            "synthetic from dis",
+            {"iterations": 12, "initial_flow": "dis", "hold": 3, "polish": True, "scales": 1},
+        ),
+        (
+            {"iterations": 24},
+            {"hold": 3, "coarse_first": 0.5},
+            "synthetic from dis",
+            {"iterations": 12, "initial_flow": "dis", "hold": 3, "polish": True, "scales": 2},
+        ),
+        (TWO_SCALES, {"hold": 3, "coarse_first": 0.5}, "synthetic", {"iterations": 12}),
+    ],
+    ids=["as before", "at one scale", "from a network alone", "measured from zero"],
+)
+def test_a_network_is_used_as_the_one_that_it_began_with_where_it_was_trained_so(
+    began_with, trained, measured_from, way
+):
+    run = object.__new__(Run)
+    run.validation, run.step, run.seconds = {measured_from: {4: 2.0, 12: 1.0}}, 2, 1.0
+    run.origin = origin_of("default", began_with)
+    card = card_of(replace(TINY, **trained), run, Path("run"), [])
+    assert {name: card[name] for name in asdict(Way()) if name in card} == way
 
 
 @pytest.mark.parametrize("name", DATASETS)

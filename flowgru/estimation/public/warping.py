@@ -42,7 +42,7 @@ def warp(picture: PictureLike, flow: FlowLike, *, forward: bool = False, occlude
     flow in pixels. It is known where the flow stays inside the picture.
     With `forward`, the first picture is carried along to where the second shows it: each pixel is shared among the four
     around the place that its flow leads to, and where several arrive they are averaged by their shares, whatever lies in
-    front (average splatting, see flowgru.grid.forward_warp). It has holes where nothing arrives.
+    front (average splatting, see flowgru.grid.forward_warp). It has holes where a quarter of a pixel or less arrives.
 
     picture: a path, a PIL picture, or an array or tensor [H, W], or with any number of channels, first or last; or a batch
     [B, C, H, W] or [B, H, W, C] with as many flows. flow: an array or tensor [2, H, W] or [H, W, 2], or a batch; a value

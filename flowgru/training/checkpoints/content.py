@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from flowgru.config.renamed import NamesOfToday
+from flowgru.config.way import resolve_way
 from flowgru.errors import RequestError, stored_text
 from flowgru.model.weight_files.model_file import describe_mismatch
 from flowgru.training.checkpoints.store import Checkpoint
@@ -66,6 +67,9 @@ def _check_state(run: Run, state: dict[str, Any], steps: int) -> None:
     _check_like({"processes": count, "device": text}, state.get("machine", run.machine), "machine")
     if origin := state.get("origin"):
         _check_like({"name": text, "license": text}, origin, "origin")
+        way = origin.get("way", {})
+        _require(isinstance(way, dict), f"origin.way is {way!r:.50}, expected a mapping")
+        resolve_way(way)
     errors = state.get("validation")
     if not isinstance(errors, dict):
         raise ValueError(f"validation is a {type(errors).__name__}, expected errors by set")

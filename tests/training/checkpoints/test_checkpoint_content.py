@@ -80,6 +80,8 @@ def drop(*path: Any) -> Callable[[dict[str, Any]], None]:
 NAN, WRONG = torch.tensor(float("nan")), torch.zeros(3)
 WEIGHT = "flow_head.1.weight"
 
+FROM = {"name": "a", "license": "b"}
+
 MISFITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a weight is missing": (drop("weights", WEIGHT), f"weights: 1 missing ({WEIGHT})"),
     "a weight too many": (put("weights", "other", value=WRONG), "weights: 1 unexpected (other)"),
@@ -130,6 +132,11 @@ MISFITS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a validation without errors": (put("state", "validation", value={"synthetic": {}}), "holds no errors"),
     "a machine that is a text": (put("state", "machine", value="cpu"), "machine is a str"),
     "an origin without terms": (put("state", "origin", value={"name": "a"}), "origin lacks license"),
+    "a way that is a list": (
+        put("state", "origin", value=FROM | {"way": [2]}),
+        "origin.way is [2], expected a mapping",
+    ),
+    "a way of no sense": (put("state", "origin", value=FROM | {"way": {"hold": -1}}), "the model's card has hold -1"),
     "sums that are a list": (put("state", "log", value=[1]), "log is a list"),
     "a sum that is a text": (put("state", "log", "loss", value="x"), "log.loss is 'x'"),
     "a sum without its count": (drop("state", "log", "finite"), "log lacks loss or finite"),
