@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
+from flowgru.kernels.start import start_kernel
+
 
 @triton.jit
 @no_type_check
@@ -16,7 +18,6 @@ def _add_one(values):
 def run_probe(device: torch.device) -> None:
     """Runs it on the device. Raises what Triton, the compiler or the driver raises, RuntimeError for a wrong result."""
     values = torch.zeros(1, device=device)
-    with torch.cuda.device_of(values):
-        _add_one[(1,)](values)
+    start_kernel(_add_one, (1,), (values,))
     if values.item() != 1:
         raise RuntimeError("a kernel gave a wrong result")

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from flowgru.kernels.start import start_kernel
+
 EPS = 1e-5
 """Of torch's layer norm."""
 
@@ -67,13 +69,12 @@ def _tile(rows: Float[Tensor, "pixels C"]) -> tuple[int, int]:
 
 
 def launch(kernel, tensors: tuple[Tensor, ...], *, programs: int, relu: bool) -> None:
-    """Runs the kernel over all rows of the first tensor, on that tensor's device, which need not be the current one."""
+    """Runs the kernel over all rows of the first tensor."""
     pixels, block = _tile(tensors[0])
     num_rows, channels = tensors[0].shape
     if not num_rows:
         return
-    with torch.cuda.device_of(tensors[0]):
-        kernel[(programs,)](*tensors, num_rows, channels, EPS=EPS, RELU=relu, ROWS=pixels, BLOCK=block)
+    start_kernel(kernel, (programs,), tensors, num_rows, channels, EPS=EPS, RELU=relu, ROWS=pixels, BLOCK=block)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ import torch
 
 from flowgru.config.choices import Precision
 from flowgru.config.require import require_precision
-from flowgru.errors import RequestError
+from flowgru.errors import MachineError, RequestError, counted
 
 # Fabric looks at torchmetrics' release by importing it, which loads SciPy, matplotlib and torchvision: half of the time
 # that a training takes to start. Hidden, it counts as not installed, and Fabric needs it for nothing that flowgru uses. The
@@ -45,7 +45,7 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
 
     They are started by `launch`, each with the command line of this one: a script has one such run, before any other.
     RequestError for less than one, for a second such run in one process, for one GPU's number where there are several
-    processes, and for a precision that the device does not have.
+    processes, and for a precision that the device does not have; MachineError for more processes than GPUs.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # how processes meet says nothing to a user
     if devices < 1:
@@ -65,6 +65,10 @@ def connect(device: torch.device, devices: int, precision: Precision) -> Fabric:
         raise RequestError(
             f"--device is {device} for {devices * nodes} processes: name {device.type}, and choose GPUs by "
             "CUDA_VISIBLE_DEVICES"
+        )
+    if device.type == "cuda" and devices > (there := torch.cuda.device_count()):
+        raise MachineError(
+            f"--devices is {devices} and there is {counted(there, 'GPU')}: a process needs one of its own"
         )
     chosen = [device.index] if alone and device.type == "cuda" and device.index is not None else devices
     strategy = "auto" if alone else "ddp"

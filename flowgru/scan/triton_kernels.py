@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from flowgru.kernels.start import start_kernel
+
 TILE = 2048
 """Elements of one tile: what a program holds in registers of each tensor."""
 
@@ -184,20 +186,21 @@ def launch(kernel, tensors: tuple[Tensor, ...], directions: tuple[Direction, ...
     num_lanes = max(sizes[1] // len(directions) * sizes[0] * sizes[5 - dim] for dim, _ in directions)
     lanes = min(TILE // max(steps.values()), triton.next_power_of_2(num_lanes))
     double = any(x.dtype == torch.float64 for x in tensors)
-    with torch.cuda.device_of(tensors[0]):
-        kernel[(triton.cdiv(num_lanes, lanes), len(directions))](
-            *tensors,
-            tuple(sizes),
-            *(x.stride() for x in tensors),
-            ACCUMULATOR=tl.float64 if double else tl.float32,
-            NUM_GROUPS=len(directions),
-            ROWS=sum((dim == 3) << group for group, (dim, _) in enumerate(directions)),
-            REVERSED=sum(reverse << group for group, (_, reverse) in enumerate(directions)),
-            LANES=lanes,
-            ROW_STEPS=steps[3],
-            COLUMN_STEPS=steps[2],
-            WIDE=any(x.shape[axis] * x.stride(axis) >= 2**31 for x in tensors for axis in (2, 3)),
-        )
+    start_kernel(
+        kernel,
+        (triton.cdiv(num_lanes, lanes), len(directions)),
+        tensors,
+        tuple(sizes),
+        *(x.stride() for x in tensors),
+        ACCUMULATOR=tl.float64 if double else tl.float32,
+        NUM_GROUPS=len(directions),
+        ROWS=sum((dim == 3) << group for group, (dim, _) in enumerate(directions)),
+        REVERSED=sum(reverse << group for group, (_, reverse) in enumerate(directions)),
+        LANES=lanes,
+        ROW_STEPS=steps[3],
+        COLUMN_STEPS=steps[2],
+        WIDE=any(x.shape[axis] * x.stride(axis) >= 2**31 for x in tensors for axis in (2, 3)),
+    )
 
 
 def _with_four_axes(tensors: tuple[Tensor, ...], direction: Direction) -> tuple[tuple[Tensor, ...], tuple[Direction]]:

@@ -126,6 +126,12 @@ def test_one_gpu_cannot_be_named_for_several_processes():
         connect(torch.device("cuda:1"), 2, "32")
 
 
+def test_more_processes_than_gpus_are_the_machines_fault(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MachineError, match="--devices is 2 and there is 1 GPU: a process needs one of its own"):
+        connect(torch.device("cuda"), 2, "32")
+
+
 def test_a_second_run_of_several_processes_in_one_is_refused():
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flowgru.grid import Coordinates
+from flowgru.kernels.start import start_kernel
 from flowgru.model.correlation.triton_all_pairs import Sizes, along, windows
 from flowgru.types import Features
 
@@ -72,18 +73,19 @@ class _Patches(torch.autograd.Function):
 
 
 def launch(kernel, tensors: tuple[Tensor, ...], sizes: Sizes, levels: int, radius: int) -> None:
-    """Runs the kernel for every row of the first tensor, on that tensor's device, which need not be the current one."""
+    """Runs the kernel for every row of the first tensor."""
     num_pixels, channels = tensors[0].shape
-    with torch.cuda.device_of(tensors[0]):
-        kernel[(num_pixels,)](
-            *tensors,
-            channels,
-            *sizes[1:],
-            LEVELS=levels,
-            RADIUS=radius,
-            PLACES=triton.next_power_of_2((2 * radius + 2) ** 2),
-            PART=min(32, triton.next_power_of_2(channels)),
-        )
+    start_kernel(
+        kernel,
+        (num_pixels,),
+        tensors,
+        channels,
+        *sizes[1:],
+        LEVELS=levels,
+        RADIUS=radius,
+        PLACES=triton.next_power_of_2((2 * radius + 2) ** 2),
+        PART=min(32, triton.next_power_of_2(channels)),
+    )
 
 
 @triton.jit

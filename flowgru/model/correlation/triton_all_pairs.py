@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from flowgru.grid import Coordinates
+from flowgru.kernels.start import start_kernel
 from flowgru.types import Features
 
 PIXELS = 4
@@ -109,18 +110,18 @@ class _Windows(torch.autograd.Function):
 
 
 def launch(kernel, tensors: tuple[Tensor, ...], sizes: Sizes, levels: int, radius: int, **options: bool) -> None:
-    """Runs the kernel for every pixel of the first pictures, on the tensors' device, which need not be the current one."""
-    patch = (2 * radius + 2) ** 2
-    with torch.cuda.device_of(tensors[0]):
-        kernel[(triton.cdiv(sizes.num_pixels, PIXELS),)](
-            *tensors,
-            *sizes,
-            LEVELS=levels,
-            RADIUS=radius,
-            PIXELS=PIXELS,
-            PLACES=triton.next_power_of_2(patch),
-            **options,
-        )
+    """Runs the kernel for every pixel of the first pictures."""
+    start_kernel(
+        kernel,
+        (triton.cdiv(sizes.num_pixels, PIXELS),),
+        tensors,
+        *sizes,
+        LEVELS=levels,
+        RADIUS=radius,
+        PIXELS=PIXELS,
+        PLACES=triton.next_power_of_2((2 * radius + 2) ** 2),
+        **options,
+    )
 
 
 @triton.jit
