@@ -1,9 +1,10 @@
 """How jsonargparse reads values here: as YAML within bounds, from the command line and from the files of --config."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jsonargparse import ActionConfigFile, get_loader, set_loader
@@ -19,6 +20,9 @@ BOUNDED_YAML = "flowgru"
 
 _TEXTS: ContextVar[Collection[str]] = ContextVar("texts", default=())
 """Dotted names of the settings that are texts, while something is read."""
+
+_LISTS: ContextVar[Mapping[str, bool]] = ContextVar("lists", default=MappingProxyType({}))
+"""See ConfigFile.lists, while a file is read."""
 
 
 @contextmanager
@@ -38,7 +42,32 @@ def read_value(text: str, path: str = "") -> Any:
     if not isinstance(value, dict):
         return value
     with NamesOfToday(path or "the configuration") as names:
-        return names.settings(value)
+        return _with_lists(names.settings(value), _LISTS.get(), "")
+
+
+@contextmanager
+def _made_lists(names: Mapping[str, bool]) -> Iterator[None]:
+    """While this lasts, read_value makes lists of single values of these settings, as they are written on a command line."""
+    before = _LISTS.set(names)
+    try:
+        yield
+    finally:
+        _LISTS.reset(before)
+
+
+def _with_lists(settings: dict[str, Any], lists: Mapping[str, bool], begin: str) -> dict[str, Any]:
+    found = dict(settings)
+    for key, value in settings.items():
+        name = f"{begin}{key}".replace("-", "_")
+        if name in lists and isinstance(value, dict):
+            raise RequestError(f"{name} is a mapping: expected a list, such as [{', '.join(map(str, value))}]")
+        if name in lists and isinstance(value, str):
+            found[key] = [entry.strip() for entry in value.split(",")] if lists[name] else [value]
+        elif name in lists and isinstance(value, int | float):
+            found[key] = [value]
+        elif isinstance(value, dict):
+            found[key] = _with_lists(value, lists, f"{name}.")
+    return found
 
 
 set_loader(BOUNDED_YAML, read_value, (YAMLError, ValueError))
@@ -53,6 +82,8 @@ class ConfigFile(ActionConfigFile):
         """The last file that gave each setting, or each group of them."""
         self.texts: Collection[str] = ()
         """Dotted names of the settings that are texts."""
+        self.lists: Mapping[str, bool] = {}
+        """Dotted names of the settings that are lists, and whether a text of one has commas between its entries."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         given = check_yaml_file(Path(values))
@@ -61,7 +92,7 @@ class ConfigFile(ActionConfigFile):
         if not any(given.values()):  # jsonargparse would take the text for a mere word
             raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
         self.files |= {name.partition(".")[0]: str(values) for name in given}
-        with numbers_as_texts(self.texts):
+        with numbers_as_texts(self.texts), _made_lists(self.lists):
             super().__call__(parser, cfg, values, option_string)
 
     def file_of(self, setting: str) -> str:

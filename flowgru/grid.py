@@ -127,8 +127,9 @@ def forward_warp(
         weight = (1 - (landing[:, 0] - x).abs()) * (1 - (landing[:, 1] - y).abs())
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         inside = inside if taken is None else inside & taken
-        place = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-        index = before + place.nan_to_num().long()
+        # As whole numbers: float32 holds every one only up to 2^24, the pixels of a picture of 4096x4096.
+        row, column = (each.nan_to_num().clamp(0, most - 1).long() for each, most in ((y, height), (x, width)))
+        index = before + row * width + column
         share = torch.where(inside, weight, 0).flatten()
         # What has next to no share must not count where it is not finite, and times 0 it would.
         counts = weighted.isfinite() | (share > LEAST_SHARE)

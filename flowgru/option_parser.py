@@ -80,6 +80,16 @@ class OptionParser:
                 texts.add(name)
         return texts
 
+    @property
+    def lists(self) -> dict[str, bool]:
+        """The settings that are lists of texts or numbers, and whether a text of one has commas between its entries."""
+        found = {}
+        for name, hint in self.types.items():
+            origins = {typing.get_origin(part) for part in (hint, *typing.get_args(hint))}
+            if (tuple in origins and metavar(name, hint) != LIST) or hint == list[str]:
+                found[name] = hint != list[str]
+        return found
+
     def add_fields(self, settings: type, prefix: str = "") -> None:
         """Options for all fields of a dataclass, and of those inside it."""
         texts = dict(field_texts(settings))

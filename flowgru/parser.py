@@ -20,7 +20,7 @@ from flowgru.errors import RequestError, nearest, value_text
 from flowgru.files.yaml_text import BASE_60
 from flowgru.option_parser import EntryError, OptionParser
 from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
-from flowgru.option_words import with_files_first, with_switches_named
+from flowgru.option_words import SWITCH_WITH_NAME, with_files_first, with_switches_named
 
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
@@ -47,7 +47,7 @@ class TaskParser:
                 text = parameter_text(description, parameter.name)
                 self._options.add(parameter.name, hint, parameter.default, text, word=hint == list[str])
         if self._settings:
-            self._config.texts = self._options.texts
+            self._config.texts, self._config.lists = self._options.texts, self._options.lists
         self._parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
 
     def parse(self, words: list[str], either: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -174,6 +174,9 @@ class TaskParser:
         if not unknown:
             return " ".join(message.split())
         got = unknown[2] or next((word for word in unknown[1].split() if word.startswith("-")), unknown[1])
+        switch = next((f"--{name}" for name, hint in self._types.items() if hint == SWITCH_WITH_NAME), "")
+        if (switch, got) in itertools.pairwise(words):
+            return f"{switch} is followed by {got}: expected no name, or one that ends in .gif or .webp"
         spelled = got.split("=")[0].lstrip("-").replace("-", "_")
         alike = [name for name in self._types if name.split(".")[-1] == spelled.split(".")[-1]]  # of another group
         near = nearest(spelled, self._types) or next(iter(alike), None)

@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowgru.grid import backward_warp, padding_for, pixel_grid, sample, upsample_bilinear, upsample_convex
+from flowgru.grid import (
+    backward_warp,
+    forward_warp,
+    padding_for,
+    pixel_grid,
+    sample,
+    upsample_bilinear,
+    upsample_convex,
+)
 
 
 def bilinear(values, x, y):
@@ -125,3 +133,9 @@ def test_bilinear_upsampling_keeps_the_corners_and_scales_to_picture_pixels():
     upsampled = upsample_bilinear(flow)
     assert upsampled.shape == (1, 2, 24, 32)
     torch.testing.assert_close(upsampled[..., ::23, ::31], flow[..., ::2, ::3])
+
+
+def test_a_picture_of_more_pixels_than_float32_counts_is_carried_along_whole():
+    picture = torch.arange(4131 * 4131).remainder(251).float().view(1, 1, 4131, 4131)
+    warped, arrived = forward_warp(picture, torch.zeros(1, 2, 4131, 4131))
+    assert torch.equal(warped, picture) and arrived.all()

@@ -78,6 +78,49 @@ def test_no_number_is_read_in_base_60(tmp_path, monkeypatch, capsys, words, said
     assert not (tmp_path / "12:30").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "text", "expected"),
+    [
+        ("evaluate", "corruptions: fog,rain", {"corruptions": ("fog", "rain")}),
+        ("evaluate", "reach-sizes: 64x64\nreach: true", {"reach_sizes": ("64x64",)}),
+        ("corpus", "write: score, half\noutput: o", {"write": ("score", "half")}),
+        ("track", "strides: 1,2\noutput: o\ngrid: 2", {"strides": (1, 2)}),
+        ("track", "strides: 1\noutput: o\ngrid: 2", {"strides": (1,)}),
+    ],
+)
+def test_a_list_in_a_file_may_be_written_as_on_the_command_line(tmp_path, command, text, expected):
+    (tmp_path / "c.yaml").write_text(text)
+    task = COMMANDS[command]
+    parser = TaskParser("flowgru", getattr(importlib.import_module(task.module), task.function))
+    found = parser.parse(["x", "--config", str(tmp_path / "c.yaml")])
+    settings = next(value for value in found.values() if hasattr(value, next(iter(expected))))
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+def test_a_list_inside_a_group_may_be_written_so_too(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "steps: 2\nvalidation: {iterations: 12, sets: synthetic, initial_flows: 'zero, dis'}\n"
+    )
+    command = importlib.import_module(COMMANDS["train"].module).train
+    words = ["--config", str(tmp_path / "c.yaml"), "--output", "o"]
+    found = TaskParser("flowgru train", command).parse(words)["config"].validation
+    assert (found.iterations, found.sets, found.initial_flows) == ((12,), ("synthetic",), ("zero", "dis"))
+
+
+def test_a_video_of_another_kind_behind_its_switch_is_explained(capsys):
+    assert main(["estimate", "clip.mp4", "--output", "o", "--video", "flow.mkv"]) == 2
+    said = "--video is followed by flow.mkv: expected no name, or one that ends in .gif or .webp"
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize(("text", "said"), [("a b.mp4", "cannot read a b.mp4"), ("{a: b}", "inputs is a mapping")])
+def test_one_input_needs_no_list(tmp_path, monkeypatch, capsys, text, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text(f"inputs: {text}\noutput: o\n")
+    assert main(["estimate", "--config", "c.yaml", "--device", "cpu"]) in (2, 3)
+    assert said in capsys.readouterr().err
+
+
 def test_home_is_found_where_no_shell_looks_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

@@ -20,7 +20,7 @@ What may be on disk, and when, is the protocol that makes "exactly once" true:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 if TYPE_CHECKING:
     from flowgru.corpus.kinds import read_jpeg_flow
@@ -45,9 +45,30 @@ def run(inputs: str | Path | Sequence[str | Path], output: str | Path, **setting
     from flowgru.corpus.driver import run_corpus
 
     given = [inputs] if isinstance(inputs, str | Path) else inputs
+    settings = {name: _as_option(name, value) for name, value in settings.items()}
     if (kinds := settings.get("write")) is not None:
         settings["write"] = _kinds(kinds.split(",") if isinstance(kinds, str) else kinds)
     return run_corpus([str(one) for one in given], CorpusSettings(output=str(output), **settings))
+
+
+def _as_option(name: str, value: Any) -> Any:
+    """A setting as CorpusSettings has it. RequestError where there is none of that name, or it is of another kind."""
+    from flowgru.config.corpus import CorpusSettings
+    from flowgru.errors import RequestError, did_you_mean
+    from flowgru.option_texts import fits, type_text
+
+    hints = get_type_hints(CorpusSettings)
+    if name not in hints:
+        hint = did_you_mean(name, hints)
+        raise RequestError(f"there is no setting {name}: {hint}flowgru corpus --help lists them")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name == "resize" and is_number:
+        value = str(value)
+    if name in ("resize", "tiles") and isinstance(value, tuple | list) and fits((*value,), tuple[int, int]):
+        value = "{}x{}".format(*value)
+    if name != "write" and not fits(value, hints[name]):
+        raise RequestError(f"{name} is {value!r}: expected {type_text(hints[name])}")
+    return value
 
 
 def _kinds(given: Sequence[str]) -> tuple[Any, ...]:

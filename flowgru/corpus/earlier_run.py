@@ -61,10 +61,10 @@ def take_back(
     changed = _begun_otherwise(clips, kept, fingerprint)
     refuse_shared_folders(kept.keys() | asked)
     _warn_of_other_paths(clips, kept)
-    if changed:
+    for what, those in changed.items():
         warn(
-            f"the initial flows of {counted(len(changed), 'clip')} that are done have changed since (the first is "
-            f"{changed[0]}): they count as done; if the new ones are to be used, name another --output"
+            f"{what} {counted(len(those), 'clip')} that are done have changed since (the first is {those[0]}): they count "
+            "as done; if the new ones are to be used, name another --output"
         )
     # Clips that are not asked for are not done again: what is said of them stays, wherever their results are now.
     told = {clip: row for clip, row in stored.items() if clip in kept or clip not in asked}
@@ -88,15 +88,20 @@ def take_back(
 
 def _begun_otherwise(
     clips: Iterable[Clip], kept: Mapping[str, ManifestRow], fingerprint: Callable[[Clip], str]
-) -> list[str]:
-    """The clips that were done from other initial flows than theirs are now. RequestError where their frames were others."""
-    changed = []
+) -> dict[str, list[str]]:
+    """The clips that were done from other files than theirs are now, or from other initial flows.
+
+    RequestError where they were done with other numbers of frames.
+    """
+    changed: dict[str, list[str]] = {}
     for clip in clips:
         if (row := kept.get(clip.id)) is None:
             continue
-        before, now = (text.partition(".") for text in (row.settings, fingerprint(clip)))
-        if before[2] and before != now:
-            changed.append(clip.id)
+        before, now = ([*text.split("."), "", ""][:3] for text in (row.settings, fingerprint(clip)))
+        # An earlier version has noted less.
+        for what, part in (("the initial flows of", 1), ("the files of", 2)):
+            if before[part] and now[part] and before[part] != now[part]:
+                changed.setdefault(what, []).append(clip.id)
         if before[0] != now[0]:
             raise RequestError(
                 f"the clip {clip.id!r} was done with other frames than from {clip.start or 'the first'} to "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -81,13 +82,18 @@ class CorpusFolder:
         self._lock.release()
 
     def fingerprint(self, clip: Clip) -> str:
-        """A digest of all that decides about a clip's results, but for the clip itself.
+        """A digest of the settings that decide about a clip's results.
 
-        Behind a dot stands what tells the clip's initial flows from others, where they come from files.
+        Behind a dot stands what tells the clip's initial flows from others, where they come from files, and behind another
+        one what tells the clip from another of its path: of a folder, from when it had other files.
         """
         digest = _digest({"settings": self.settings, "start": clip.start, "end": clip.end})
         given = self.options.get("initial_flow")
-        return digest if given in (None, *COMPUTED) else f"{digest}.{_flow_files(Path(given) / clip.id)}"
+        flows = "" if given in (None, *COMPUTED) else _flow_files(Path(given) / clip.id)
+        with suppress(OSError):
+            facts = os.stat(clip.path)
+            return f"{digest}.{flows}.{facts.st_size:x}-{facts.st_mtime_ns:x}"
+        return f"{digest}.{flows}."
 
     def _refuse_others(self) -> None:
         """RequestError where the folder holds results of other settings, or such as no corpus run has written.

@@ -26,7 +26,8 @@ class ManifestRow(NamedTuple):
     reason: str
     """Why it is not done, in one line."""
     settings: str
-    """A digest of the run's settings and the clip's own frames; behind a dot, one of its initial flows from files."""
+    """A digest of the run's settings and the numbers of the clip's frames; behind a dot, one of its initial flows from
+    files, where they are; behind another, size and time of the clip itself."""
     digest: str
     """SHA-256 over the names and contents of all that is written of the clip."""
     seconds: float

@@ -3,8 +3,11 @@
 import inspect
 from typing import get_args
 
+import torch
+from torch import Tensor
+
 from flowgru.config.network import OptionValue
-from flowgru.errors import RequestError, did_you_mean
+from flowgru.errors import RequestError, did_you_mean, one_line
 from flowgru.operators.base import UpdateOperator
 from flowgru.operators.conv_gru import ConvGRU
 from flowgru.operators.conv_lstm import ConvLSTM
@@ -14,6 +17,12 @@ from flowgru.operators.conv_next import ConvNeXt
 from flowgru.operators.conv_relu import ConvReLU
 from flowgru.operators.min_gru import MinGRU
 from flowgru.operators.seq_conv_gru import SeqConvGRU
+
+STORED = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
+"""The kinds of numbers in files of weights; int64 counts the batches that batch norm has seen."""
+
+WRAPPERS = ("module", "_orig_mod")
+"""Parts of names that DataParallel, AveragedModel and torch.compile put before the names of what they wrap."""
 
 UPDATE_OPERATORS: dict[str, type[UpdateOperator]] = {
     "conv_gru": ConvGRU,
@@ -38,17 +47,42 @@ def find_operator(name: str) -> type[UpdateOperator]:
 def make_operator(
     name: str, hidden_size: int, motion_size: int, context_size: int, **options: OptionValue
 ) -> UpdateOperator:
-    """A new operator of that name and those widths in channels. RequestError for an option it does not have, or a width
-    or value that it refuses."""
+    """A new operator of that name and those widths in channels.
+
+    RequestError for an option it does not have, for a width or value that it refuses, and where a file of weights could not
+    hold it.
+    """
     kind = find_operator(name)
     if unknown := options.keys() - option_names(name):
         known = ", ".join(option_names(name))
         theirs = f"its options are {known}" if known else "it has no options"
         raise RequestError(f"{name} has no option {min(unknown)!r}: {theirs}")
     try:
-        return kind(hidden_size, motion_size, context_size, **options)
+        operator = kind(hidden_size, motion_size, context_size, **options)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    except RuntimeError as error:
+        if "meta" not in str(error):
+            raise
+        raise RequestError(
+            f"{name} reads a tensor while it is made ({one_line(error, 100)}): its shapes must be known without values"
+        ) from None
+    if unfit := _unfit_part(operator):
+        raise RequestError(f"{name} {unfit}")
+    return operator
+
+
+def _unfit_part(operator: UpdateOperator) -> str | None:
+    """What of an operator would be lost or refused in a file of weights, or stay behind on another device."""
+    for name, part in operator.named_modules():
+        if name.rpartition(".")[2] in WRAPPERS:
+            return f"has a part named {name}: expected another name, for files of weights leave this one out"
+        if left := next((each for each, value in vars(part).items() if isinstance(value, Tensor)), None):
+            return f"has a tensor {left} that is neither a parameter nor a buffer: give it to register_buffer"
+    for name, value in operator.state_dict().items():
+        if value.dtype not in STORED:
+            return f"has a buffer {name} in {value.dtype}: expected floating point or int64, or persistent=False"
+    return None
 
 
 def option_names(name: str) -> list[str]:

@@ -32,7 +32,7 @@ def track(
     points: Any,
     model: Any = None,
     *,
-    strides: Sequence[int] = STRIDES,
+    strides: Any = STRIDES,
     iterations: Any = None,
     initial_flow: Any = None,
     hold: Any = None,
@@ -55,8 +55,10 @@ def track(
     early where a clip changes its size. RequestError and InputFileError as of estimate_flow, and where a point is outside
     the first frame.
     """
+    if not isinstance(strides, Sequence):
+        raise RequestError(f"strides is {strides!r}: expected numbers of frames, such as (1, 2, 4)")
     check_strides(tuple(strides), "strides")
-    if initial_flow not in (None, *COMPUTED):
+    if not (initial_flow is None or (isinstance(initial_flow, str) and initial_flow in COMPUTED)):
         raise RequestError("initial_flow of track is neither dis nor zero: flows of one's own belong to estimate_flow")
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     stream = open_stream(frames)

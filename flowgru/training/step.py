@@ -77,6 +77,8 @@ def training_step(
 
     All processes must read it, in the same order among what they do together.
     """
+    # What an operator draws at random, as dropout does, is another in each step and process, and the same after a stop.
+    torch.manual_seed((config.seed * 1_000_003 + run.step) * fabric.world_size + fabric.global_rank)
     run.network.train()
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
@@ -112,15 +114,20 @@ class Statistics:
     def __init__(self, network: nn.Module) -> None:
         types: dict[torch.dtype, list[Tensor]] = {}
         for value in network.buffers():
-            types.setdefault(value.dtype, []).append(value.view(-1))
+            types.setdefault(value.dtype, []).append(value)
         self._places = [*types.values()]
-        self._before = [torch.cat(places) for places in self._places]
+        self._before = [_end_to_end(places) for places in self._places]
 
     def put_back(self, but_where: Bool[Tensor, ""] | None = None) -> None:
         """Lets batch norm forget the batch; not where `but_where` is true, which the device alone may know."""
         for places, before in zip(self._places, self._before, strict=True):
-            values = before if but_where is None else torch.where(but_where, torch.cat(places), before)
-            torch._foreach_copy_(places, values.split([len(place) for place in places]))
+            values = before if but_where is None else torch.where(but_where, _end_to_end(places), before)
+            parts = values.split([place.numel() for place in places])
+            torch._foreach_copy_(places, [part.view(place.shape) for part, place in zip(parts, places, strict=True)])
+
+
+def _end_to_end(values: Sequence[Tensor]) -> Tensor:
+    return torch.cat([each.reshape(-1) for each in values])
 
 
 def leaves_out_steps(optimizer: torch.optim.Optimizer) -> bool:

@@ -148,8 +148,18 @@ def test_initial_flows_that_have_changed_since_are_said(corpus, videos, tmp_path
         "the initial flows of 1 clip that are done have changed since (the first is a.mp4)" in capsys.readouterr().err
     )
     manifest = tmp_path / "o/manifest.csv"
-    manifest.write_text(re.sub(r"([0-9a-f]{16})\.[0-9a-f]{16}", r"\1", manifest.read_text()))  # as an earlier version
+    told = manifest.read_text()
+    manifest.write_text(re.sub(r"([0-9a-f]{16})\.[0-9a-f]{16}\.[0-9a-f-]+", r"\1", told))  # as an earlier version
     assert corpus(*words) == 0 and "have changed since" not in capsys.readouterr().err
+
+
+def test_a_clip_that_has_changed_since_is_said(corpus, videos, capsys):
+    assert corpus(videos / "a.mp4", videos / "walk") == corpus(videos / "a.mp4", videos / "walk")
+    assert "changed since" not in capsys.readouterr().err
+    for clip in ("a.mp4", "walk/c.mkv"):
+        os.utime(videos / clip, (1, 1))
+    corpus(videos / "a.mp4", videos / "walk")
+    assert "the files of 2 clips that are done have changed since (the first is a.mp4)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

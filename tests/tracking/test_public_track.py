@@ -61,7 +61,13 @@ def test_what_are_no_points_is_refused(still, points):
     assert "point" in refused(lambda: flowgru.track(noisy_frames(2), points, still))
 
 
-@pytest.mark.parametrize("options", [{"strides": (2,)}, {"strides": ()}, {"initial_flow": "warm"}, {"hold": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"strides": (2,)}, {"strides": ()}, {"strides": 2}, {"hold": -1}),
+        *({"initial_flow": "warm"}, {"initial_flow": np.zeros((2, 64, 96))}),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(still, options):
     refused(lambda: flowgru.track(noisy_frames(2), 2, still, **options))
 

@@ -20,6 +20,7 @@ from flowgru.estimation.matching.refiner import Refiner
 from flowgru.estimation.matching.settings import MatchSettings
 from flowgru.estimation.matching.steps import begin, beside, grey_of
 from flowgru.estimation.matching.tiles import tile_layout
+from flowgru.layers.modes import evaluating
 from flowgru.model.pair_network import PairNetwork
 from flowgru.types import CoarseFlow, Images, Levels
 
@@ -75,9 +76,10 @@ class PairMatcher:
         size, notice = tuple(first.shape[2:]), ""
         while True:
             try:
-                result = self._attempt(
-                    first, second, starts, self.plans.of(size), with_context=with_context or self.settings.backward
-                )
+                with evaluating(self.refiner.network):
+                    result = self._attempt(
+                        first, second, starts, self.plans.of(size), with_context=with_context or self.settings.backward
+                    )
                 if notice:
                     warnings.warn(notice, stacklevel=2)
                 return result

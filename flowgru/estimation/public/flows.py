@@ -37,7 +37,7 @@ def estimate_flow(
     polish: Any = None,
     scales: Any = None,
     coarse_iterations: Any = None,
-    warm_start: bool = False,
+    warm_start: Any = False,
     tiles: tuple[int, int] = (1, 1),
     stop_below: Any = None,
 ) -> Iterator[Float[Tensor, "2 H W"]]:
@@ -71,6 +71,8 @@ def estimate_flow(
     given = None if _is_computed(initial_flow) else GivenFlows(initial_flow, num_pairs)
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
+    if not isinstance(warm_start, bool):
+        raise RequestError(f"warm_start is {warm_start!r}: expected True or False")
     stream = open_stream(frames)
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
@@ -147,8 +149,12 @@ def opened(model: Any) -> PairNetwork:
     if isinstance(model, str | os.PathLike):
         path = given_path(model, "model")
         return ExportedFlow(path) if is_exported(str(path)) else load_model(str(path))
-    if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "match", None))):
+    matches = callable(getattr(model, "encode", None)) and callable(getattr(model, "match", None))
+    if isinstance(model, type) or not matches:
         raise RequestError(f"model is a {type(model).__name__}: expected what load_model gives, a name or a file")
+    weights = getattr(model, "parameters", tuple)()
+    if other := next((each.dtype for each in weights if each.dtype != torch.float32), None):
+        raise RequestError(f"model has weights in {other}: expected float32, which model.float() makes of them")
     return model
 
 

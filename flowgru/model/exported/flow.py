@@ -90,7 +90,8 @@ class ExportedFlow:
         for name, wanted, fixed in (("iterations", iterations, self.iterations), ("hold", hold, self.hold)):
             if wanted != fixed:
                 raise RequestError(
-                    f"{name} is {wanted} and {self.path.name} always does {fixed}: export it again with --{name} {wanted}"
+                    f"{name} is {wanted} and {self.path.name} always does {fixed}, at every size: export it again with "
+                    f"--{name} {wanted}"
                 )
         if stop_below is not None:
             raise RequestError(

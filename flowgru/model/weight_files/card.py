@@ -14,7 +14,8 @@ OWN_LICENCE = "BSD-3-Clause"
 
 def origin_of(source: str, card: dict[str, Any]) -> dict[str, Any]:
     """What the card of a run says of the model that its weights began with: name, terms, way, and the file's SHA-256."""
-    origin = {"name": source, "license": str(card.get("license") or "") or f"{source}: as its training data allow"}
+    terms = str(card.get("license") or "") or f"{source}: as its training data allow"
+    origin: dict[str, Any] = {"name": source, "license": terms}
     if way := {field.name: card[field.name] for field in fields(Way) if card.get(field.name) is not None}:
         origin["way"] = way
     path = DEFAULT_MODEL if source == "default" else Path(source)

@@ -245,9 +245,20 @@ def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, nam
     broken = [key for key, value in weights.items() if not bool(value.isfinite().all())]
     if broken:
         raise RequestError(f"{name} holds values that are not finite, first in {broken[0]}: it is of no use")
-    # No value is drawn, so that the caller's random numbers do not depend on loading a model.
-    with torch.device("meta"):
-        network = FlowNetwork(config).float()  # whatever torch.set_default_dtype says
-    network.to_empty(device="cpu")
+    network = _new_network(config)
     network.load_state_dict(to_our_names(weights, naming, config))
     return network
+
+
+def _new_network(config: NetworkConfig) -> FlowNetwork:
+    """The network with random weights in float32 on the CPU, whatever the caller's defaults are, which stay as they are.
+
+    It is made with values, because an operator may have some that are no weights.
+    """
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            return FlowNetwork(config)
+    finally:
+        torch.set_default_dtype(dtype)

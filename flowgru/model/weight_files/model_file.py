@@ -16,6 +16,7 @@ from flowgru.errors import MachineError, RequestError, one_line
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text, parse_json
 from flowgru.model.weight_files.torch_file import read_torch_file
+from flowgru.operators import STORED
 
 BUNDLED = Path(__file__).parents[2] / "weights"
 """The folder of the weights that come with the package."""
@@ -34,9 +35,6 @@ _CARD = "flowgru_card"
 
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 """What DataParallel, Lightning modules and torch.compile put before every name."""
-
-_NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
-"""The kinds that networks are made of; int64 counts the batches that batch norm has seen."""
 
 _MAX_HEADER = 100_000_000
 """Bytes of a safetensors header, by the format's own rule."""
@@ -88,7 +86,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | 
     for name, value in weights.items():
         if not name.isprintable():  # names are shown in error texts
             raise RequestError(f"{path} holds a tensor of the name {name!r:.80}: expected letters, digits and dots")
-        if value.dtype not in _NUMBERS:
+        if value.dtype not in STORED:
             raise RequestError(f"{path} holds {name} in {value.dtype}: expected weights in floating point")
     return _without_prefixes(weights), card
 

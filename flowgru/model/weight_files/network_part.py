@@ -5,9 +5,9 @@ from collections import Counter
 
 from flowgru.errors import RequestError
 from flowgru.model.weight_files.raft_names import MARKS, Weights
+from flowgru.operators import WRAPPERS
 
-_TRANSPARENT = re.compile(r"(?<![^.])(?:module|_orig_mod)\.")
-"""Parts of names that DataParallel, AveragedModel and torch.compile put before the names of what they wrap."""
+_TRANSPARENT = re.compile(rf"(?<![^.])(?:{'|'.join(WRAPPERS)})\.")
 
 _MARKS = tuple(mark for marks in MARKS.values() for mark in marks)
 

@@ -13,10 +13,12 @@ from media import write_clip
 from PIL import Image
 
 import flowgru
+from flowgru.config import NetworkConfig
 from flowgru.data.formats.images import write_image
 from flowgru.data.video.frames import open_frames
 from flowgru.data.video.reader import VideoReader
 from flowgru.errors import FlowgruError, RequestError
+from flowgru.model.flow_network import FlowNetwork
 
 
 @pytest.fixture
@@ -220,3 +222,29 @@ def test_a_mask_says_where_a_written_flow_is_known(make, tmp_path):
 def test_what_is_public_is_there():
     assert flowgru.__version__ and set(flowgru.__all__) <= set(dir(flowgru))
     assert all(getattr(flowgru, name) is not None for name in flowgru.__all__)
+
+
+def test_a_network_that_is_being_trained_is_used_as_one_that_is_not_and_stays_as_it_was():
+    torch.manual_seed(0)
+    network = FlowNetwork(NetworkConfig("large", "conv_gru"))
+    network.operator.eval()
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    (found,) = flows_of(network, [RGB, OTHER])
+    assert network.training and not network.operator.training
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers()) and before
+    (expected,) = flows_of(network.eval(), [RGB, OTHER])
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        (PictureDifference, {}, "model is a type: expected what load_model gives, a name or a file"),
+        (lambda: flowgru.load_model(device="cpu").double(), {}, "model has weights in torch.float64: expected float32"),
+        (PictureDifference, {"warm_start": "no"}, "warm_start is 'no': expected True or False"),
+    ],
+    ids=["a class", "other numbers", "a word for a flag"],
+)
+def test_a_model_or_a_flag_of_another_kind_is_refused(model, options, said):
+    given = model if not options and isinstance(model, type) else model()
+    assert said in refused(lambda: flows_of(given, [RGB, OTHER], **options))
