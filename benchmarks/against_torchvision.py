@@ -24,6 +24,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,11 +34,12 @@ from reporting import arguments, begin, furthest, furthest_without_cudnn, parsed
 from torch import Tensor, nn
 from torchvision.models.optical_flow import raft_large, raft_small
 
-from flowgru.benchmarking.cases import method_text, moving_frames, video_flows
+from flowgru.benchmarking.cases import matcher_of, method_text, moving_frames, record_graphs, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
 from flowgru.config.choices import Precision
 from flowgru.data.classical import dis_flow, farneback_flow
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.layers.arithmetic import convolutions
 from flowgru.model.compiled import compile_for_inference
 from flowgru.model.correlation.choice import MatchPlan
@@ -206,7 +208,13 @@ def theirs_as(network: nn.Module, *, autocast: bool = False) -> Callable[[Tensor
 
 
 def ours_as(network: PairNetwork, precision: Precision) -> Callable[[Tensor, int], list[Tensor]]:
-    return lambda part, iterations: video_flows(network, part, iterations, precision)
+    @cache
+    def matcher(iterations: int, size: torch.Size) -> PairMatcher:
+        found = matcher_of(network, iterations, precision)
+        record_graphs(found, torch.rand(2, *size, device=network.device))
+        return found
+
+    return lambda part, iterations: video_flows(matcher(iterations, part.shape[1:]), part)
 
 
 def classical_as(classical: Callable[..., np.ndarray]) -> Callable[[Tensor, int], list[Tensor]]:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from functools import partial
@@ -13,7 +12,7 @@ from typing import NamedTuple
 from session import GRACE, Session, Step
 
 from flowgru.training.checkpoints.store import CONFIG, WEIGHTS, CheckpointStore, step_of
-from flowgru.training.run_log import read_log
+from flowgru.training.run_log import mean_step_seconds, read_log
 
 PAINTING = ["--generate-on", "cuda"]
 """The option by which the GPU paints the pairs of a training."""
@@ -90,20 +89,23 @@ class Rate(NamedTuple):
 
 
 def rate_of(session: Session, config: str, name: str, options: list[str], *, needed: bool = True) -> Rate:
-    """That of a short training with these options; without CUDA graphs where no step is made with them.
+    """That of a short training with these options, by the steps whose CUDA graphs are there; without graphs where no step is
+    made with them.
 
-    Without any the script ends. What is not `needed` is tried once, and its rate is 0 unless the training ends well.
+    Without any step the script ends. What is not `needed` is tried once, and its rate is 0 unless the training ends well.
     """
 
     def measured(graphs: list[str]) -> float:
-        few = [*SMALL_TRAINING, "--steps", "2"] if session.small else ["--steps", "200", "--validation.pairs", "1"]
+        usual = ["--steps", "200", "--validation.pairs", "1", "--log-every", "1"]
+        few = [*SMALL_TRAINING, "--steps", "2"] if session.small else usual
         device = [*options, *graphs, "--device", session.given.device]
         with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
             words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *few]
             probe = Step(" ".join(["probe of", name, *graphs]), words, writes_rows=False)
             ended = session.do(probe, 0.1 * 60 * session.given.minutes + 15, once=False)
-            rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
-        return statistics.median(rates[len(rates) // 3 :]) if rates and (ended or needed) else 0.0
+            made = sum("steps_per_second" in line for line in read_log(Path(folder)))
+            seconds = mean_step_seconds(Path(folder), made // 3)
+        return 1 / seconds if seconds and (ended or needed) else 0.0
 
     for graphs in ([], ["--no-cuda-graph"]) if needed else ([],):
         named = " ".join([name, *graphs])

@@ -165,7 +165,8 @@ def counted_recorded(preset: str, precision: str, given: Any) -> int:
     """Launches of an estimation whose match is one CUDA graph, with the copies into it and out of it."""
     launches, before = Launches(), 0
     network = FlowNetwork(NetworkConfig(preset, OPERATORS[preset])).for_inference()  # pyright: ignore[reportArgumentType]
-    matches = RecordedMatches(network, graphs_of(launches))
+    with patch("flowgru.model.recorded.PAIRS_BEFORE", FROM_GRAPH - 1):
+        matches = RecordedMatches(network, graphs_of(launches))
     pictures = torch.rand(2, 1, 3, *size_of(given.size))
     with launches, torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
         for _ in range(FROM_GRAPH):

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from reporting import arguments, begin, furthest, parsed, refuse, size_of
 
-from flowgru.benchmarking.cases import moving_frames, video_flows
+from flowgru.benchmarking.cases import matcher_of, moving_frames, video_flows
 from flowgru.benchmarking.timing import Table, conditions, interleaved_seconds, speed_ratio
 from flowgru.config import NetworkConfig
 from flowgru.layers.arithmetic import convolutions
@@ -189,7 +189,7 @@ def measure(given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     def flow(iterations: int) -> torch.Tensor:
         if method == "torchvision":
             return theirs(2 * frames[:1] - 1, 2 * frames[1:] - 1, num_flow_updates=iterations)[-1][0]
-        return video_flows(ours, frames, iterations)[0]
+        return video_flows(matcher_of(ours, iterations), frames)[0]
 
     with convolutions(tf32=False):
         torch.save(flow(given.iterations if device.type == "cuda" else 1).cpu(), folder / f"{method}.pt")

@@ -1,11 +1,13 @@
 """The work of `flowgru benchmark`, and what the scripts in benchmarks/ share with it."""
 
 import itertools
+import math
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,9 @@ from flowgru.data.synthetic.clip import render_clip
 from flowgru.data.video.frames import open_clip
 from flowgru.errors import FlowgruError, MachineError, RequestError, size_text
 from flowgru.estimation.geometry import resize_picture
+from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.matching.settings import MatchSettings
-from flowgru.estimation.stream import StreamFrame, pair_flows
+from flowgru.estimation.stream import StreamFrame, matched_flows
 from flowgru.files.atomic import write_file
 from flowgru.files.json_text import json_text
 from flowgru.files.own_folders import require_writable
@@ -35,21 +38,31 @@ from flowgru.model.compiled import compile_for_inference
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.memory import peak_memory
 from flowgru.model.pair_network import PairNetwork
+from flowgru.model.recorded import PAIRS_BEFORE
 from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.processes.jobs import Job, run_jobs
 from flowgru.types import Images
 
 
-def video_flows(
-    network: PairNetwork, frames: Images, iterations: int, precision: Precision = "32"
-) -> list[Float[Tensor, "2 H W"]]:
-    """The flow from each frame to the next, as `flowgru estimate` computes it: each frame is encoded once.
+def matcher_of(network: PairNetwork, iterations: int, precision: Precision = "32") -> PairMatcher:
+    """What matches frames by the network alone, from zero.
 
-    MachineError where memory does not suffice: a smaller plan would not be what was to be measured.
+    MachineError, when it does, where memory does not suffice: a smaller plan would not be what was to be measured.
     """
+    return PairMatcher(network, MatchSettings(Way(iterations), precision=precision, on_lack="fail"))
+
+
+def video_flows(matcher: PairMatcher, frames: Images) -> list[Float[Tensor, "2 H W"]]:
+    """The flow from each frame to the next, as `flowgru estimate` computes it: each frame is encoded once."""
     stream = (StreamFrame(frames[index : index + 1], index) for index in range(len(frames)))
-    pairs = pair_flows(stream, network, MatchSettings(Way(iterations), precision=precision, on_lack="fail"))
-    return [pair.forward for pair in pairs]
+    return [pair.forward for pair in matched_flows(stream, matcher)]
+
+
+def record_graphs(matcher: PairMatcher, frames: Images) -> None:
+    """Lets a GPU match pairs of such frames until they are CUDA graphs, as they are in a long clip."""
+    if matcher.device.type == "cuda":
+        for _ in range(math.ceil(PAIRS_BEFORE / (len(frames) - 1))):
+            video_flows(matcher, frames)
 
 
 def method_text(network: FlowNetwork, frames: Images) -> str:
@@ -78,6 +91,10 @@ class Case:
         """The model, ready to be timed."""
         network = load_model(self.model, device, correlation=self.correlation)
         return compile_for_inference(network) if self.compile else network
+
+    def matcher(self, network: FlowNetwork) -> PairMatcher:
+        """What matches frames by that model."""
+        return matcher_of(network, self.iterations, self.precision)
 
 
 class Benchmark:
@@ -123,11 +140,13 @@ class Benchmark:
         lists = (settings.model, settings.iterations, settings.correlation, settings.precision, compiling)
         cases = [Case(*values) for values in itertools.product(*lists)]
         networks = [case.network(self.device) for case in cases]
-        flows = [_one_flow(case, network, frames) for case, network in zip(cases, networks, strict=True)]
+        matchers = [case.matcher(network) for case, network in zip(cases, networks, strict=True)]
+        flows = [_one_flow(case, matcher, frames) for case, matcher in zip(cases, matchers, strict=True)]
         actions: dict[str, Callable[[], object]] = {}
-        for index, (case, network) in enumerate(zip(cases, networks, strict=True)):
+        for index, matcher in enumerate(matchers):
+            record_graphs(matcher, frames)
             for kind, part in (("pair", frames[:2]), ("video", frames)):
-                actions[f"{kind} {index}"] = _estimation(case, network, part)
+                actions[f"{kind} {index}"] = partial(video_flows, matcher, part)
         times = interleaved_seconds(actions, settings.rounds, self.device)
         peaks = _peaks(cases, frames, self.device) if settings.memory else [None] * len(cases)
 
@@ -142,6 +161,7 @@ class Benchmark:
                 rounds=settings.rounds,
                 warm_up="one turn or more",
                 video=f"{len(frames)} frames of {settings.clip or 'a generated clip'}, each encoded once",
+                **({"CUDA_graphs": "of all pairs; none in the peak"} if self.device.type == "cuda" else {}),
                 peak_memory="of the process that computes one pair" if self.device.type == "cpu" else "of tensors",
             ),
             [
@@ -189,13 +209,9 @@ class Benchmark:
         return frames if size is None else resize_picture(frames, size)
 
 
-def _estimation(case: Case, network: FlowNetwork, frames: Images) -> Callable[[], object]:
-    return lambda: video_flows(network, frames, case.iterations, case.precision)
-
-
-def _one_flow(case: Case, network: FlowNetwork, frames: Images) -> Float[Tensor, "2 H W"]:
+def _one_flow(case: Case, matcher: PairMatcher, frames: Images) -> Float[Tensor, "2 H W"]:
     """The flow of the first pair, before anything is timed. MachineError where it is none."""
-    (flow,) = video_flows(network, frames[:2], case.iterations, case.precision)
+    (flow,) = video_flows(matcher, frames[:2])
     if not bool(flow.isfinite().all()):
         raise MachineError(
             f"the flow of {case.model} with precision {case.precision} is not finite, and nothing is timed: use another "
@@ -226,5 +242,5 @@ def _peaks(cases: Sequence[Case], frames: Images, device: torch.device) -> list[
 def peak_of_case(case: Case, pair: np.ndarray, device: str) -> float:
     """The most memory in use, in MiB, when this process computes the flow of a pair [2, 3, H, W]."""
     chosen = torch.device(device)
-    video_flows(case.network(chosen), torch.from_numpy(pair).to(chosen), case.iterations, case.precision)
+    video_flows(case.matcher(case.network(chosen)), torch.from_numpy(pair).to(chosen))
     return peak_memory(chosen) / 2**20

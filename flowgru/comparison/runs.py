@@ -26,7 +26,7 @@ from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
 from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, measured_name, started_by_dis
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.run import train
-from flowgru.training.run_log import read_log
+from flowgru.training.run_log import mean_step_seconds, read_log
 from flowgru.training.step import Diverged
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
@@ -112,12 +112,14 @@ def zero_error(config: ComparisonConfig, name: str) -> float:
 def steps_per_second(run: TrainConfig, device: str, compile: bool) -> float:
     """How fast a training goes, once it is under way."""
     validation = replace(run.validation, sets=(SYNTHETIC,), pairs=1, height=128, width=128, iterations=(1,))
-    steps = WARM_UP_STEPS + TIMED_STEPS
-    short = replace(run, validation=validation, steps=steps, log_every=WARM_UP_STEPS, checkpoint_every=steps)
+    # On a GPU the steps are short, and CUDA graphs are recorded in many of the first ones.
+    steps = WARM_UP_STEPS + TIMED_STEPS * (1 if torch.device(device).type == "cpu" else 8)
+    short = replace(run, validation=validation, steps=steps, log_every=1, checkpoint_every=steps)
     with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
         train(short, folder, device=device, compile=compile)
-        rates = [line["steps_per_second"] for line in read_log(Path(folder)) if "steps_per_second" in line]
-    return TIMED_STEPS / sum(WARM_UP_STEPS / rate for rate in rates[1:])
+        seconds = mean_step_seconds(Path(folder), WARM_UP_STEPS)
+    assert seconds is not None, "its last step has a line"
+    return 1 / seconds
 
 
 def memory(config: ComparisonConfig, network: NetworkConfig, device: str) -> float:

@@ -38,7 +38,7 @@ from flowgru.estimation.clip_frames import clip_stream, read_initial_flow
 from flowgru.estimation.matching.initial_flow import FlowFolder
 from flowgru.estimation.matching.matcher import PairMatcher
 from flowgru.estimation.opening import match_settings, open_network
-from flowgru.estimation.stream import PairGiven, matched_flows
+from flowgru.estimation.stream import PairGiven, matched_flows, read_ahead
 from flowgru.files.bounded import is_missing
 from flowgru.model.memory import peak_memory
 from flowgru.processes.signals import HANG_UP
@@ -144,6 +144,8 @@ def _matched_and_written(task: Task, staged: StagedClip) -> Outcome:
     score, flows, error = ClipScore(), 0, None
     source = _source(clip, settings)
     frames = clip_stream(source, stride=settings.stride, fps=settings.fps)
+    if matcher.device.type == "cuda":  # on a CPU the worker's cores have enough to do
+        frames = read_ahead(frames, matcher.device)
     try:
         for pair in matched_flows(frames, matcher, given=_given(settings, clip)):
             flows += 1

@@ -17,8 +17,8 @@ from flowgru.layers.recorder import CudaRecorder, Recorder, Replay
 Found = TypeVar("Found")
 
 CALLS_BEFORE, TIMES_MORE = 2, 8
-"""The call of a kind that is recorded; and how many times as many calls it takes each time its graph had to make room. Where
-more kinds take turns than there is room for, recording would else cost more than graphs give."""
+"""The call of a kind that is recorded unless another one is asked for, and how many times as many it takes each time its
+graph had to make room: where more kinds take turns than there is room for, recording would else cost more than it gives."""
 
 MAX_GRADIENT_CHANGE = 0.05
 """How far a graph's gradient may be from the one that was computed without it, as a share of that one's length: rounding in
@@ -45,10 +45,10 @@ class _Recorded(NamedTuple):
 
 
 class Graphs:
-    """Calls of functions on one device, with the same results: the second call of a kind is recorded.
+    """Calls of functions on one device, with the same results: the call number `calls_before` of a kind is recorded.
 
-    The first one is computed as without, and has everything compiled and chosen that a graph must find ready. So is the
-    second, and what is recorded must then give the same once. Where it does not, or cannot be recorded, a warning says
+    Those before are computed as without, and have everything compiled and chosen that a graph must find ready. So is that
+    one, and what is recorded must then give the same once. Where it does not, or cannot be recorded, a warning says
     so, and everything is computed as without.
     """
 
@@ -61,9 +61,11 @@ class Graphs:
         agree: Callable[[Any, Any], bool],
         trained: nn.Module | None = None,
         recorder: Recorder | None = None,
+        calls_before: int = CALLS_BEFORE,
     ) -> None:
         """each: what the warning says of a call. most: kinds whose graphs are kept, the latest ones.
 
+        calls_before: the call of a kind that is recorded, the second one or a later one.
         agree: whether the results of a graph are those that were expected, but for rounding.
         trained: the network to whose gradients the functions add, and whose buffers they may change, and nothing else.
         """
@@ -72,8 +74,11 @@ class Graphs:
         self._recorder = recorder or CudaRecorder()
         self._calls: Counter[_Kind] = Counter()
         """Without a graph, since the start or since it had to make room."""
+        self._first_calls_before = calls_before
         self._calls_before: dict[_Kind, int] = {}
-        """For kinds whose graph had to make room, see CALLS_BEFORE."""
+        """For kinds whose graph had to make room."""
+        self.num_unusual = 0
+        """Calls so far that were computed without a graph, or recorded, while those of their kind get one later."""
         self._recorded: OrderedDict[_Kind, _Recorded] = OrderedDict()
         self._records = True
 
@@ -89,8 +94,9 @@ class Graphs:
         given = [values.to(self._device, non_blocking=True) for values in given]
         adds_first = not self._trained.weights()
         found = function(*given)
+        self.num_unusual += self._records
         self._calls[key] += 1
-        enough = self._calls[key] >= self._calls_before.get(key, CALLS_BEFORE)
+        enough = self._calls[key] >= self._calls_before.get(key, self._first_calls_before)
         if enough and self._records and adds_first and self._trained.is_finite():
             self._record(key, function, given, found)
         return found
@@ -121,7 +127,7 @@ class Graphs:
         if len(self._recorded) > self._most:
             oldest, _ = self._recorded.popitem(last=False)
             self._calls[oldest] = 0
-            self._calls_before[oldest] = TIMES_MORE * self._calls_before.get(oldest, CALLS_BEFORE)
+            self._calls_before[oldest] = TIMES_MORE * self._calls_before.get(oldest, self._first_calls_before)
 
     def _static(self, layout: Hashable, given: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Tensors that stay, with the values of `given`: all graphs of one layout read the same ones."""

@@ -17,13 +17,20 @@ GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be taken on the device: on the CPU what the machine has, and what its control group allows."""
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's, but not in use
-        return torch.cuda.mem_get_info(device)[0] + kept
+        return torch.cuda.mem_get_info(device)[0] + _kept_by_pytorch(device)
     available = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2]
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = [1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])]
     return max(0, min([*available, *_left_of_groups()])) + idle_bytes()
+
+
+def _kept_by_pytorch(device: torch.device) -> int:
+    """Bytes of a CUDA device that PyTorch has taken and does not use, but for those that only CUDA graphs may use."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    segments = [each for each in torch.cuda.memory_snapshot() if each.get("device", index) == index]
+    common = [each for each in segments if tuple(each.get("segment_pool_id", (0, 0))) == (0, 0)]
+    return sum(each["total_size"] - each["allocated_size"] for each in common)
 
 
 def _left_of_groups() -> Iterator[int]:

@@ -17,6 +17,10 @@ from flowgru.types import CoarseFlow, Features, Flow
 MAX_GRAPHS = 4
 """Kinds of pairs whose graphs are kept."""
 
+PAIRS_BEFORE = 64
+"""The pair of a kind that is recorded: to record takes as long as some dozens of pairs save (expected, not measured), so a
+clip of few frames would pay for what it hardly uses."""
+
 RELATIVE, ABSOLUTE = 1e-2, 0.05
 """How far, as a share and in pixels, a graph's flow may be from the one that was computed without it: rounding is much less,
 and memory that does not hold what it should much more."""
@@ -27,7 +31,14 @@ class RecordedMatches:
 
     def __init__(self, network: FlowNetwork, recorder: Recorder | None = None) -> None:
         self._network = network
-        self._graphs = Graphs(network.device, each="pair", most=MAX_GRAPHS, agree=_agree, recorder=recorder)
+        self._graphs = Graphs(
+            network.device,
+            each="pair",
+            most=MAX_GRAPHS,
+            agree=_agree,
+            recorder=recorder,
+            calls_before=PAIRS_BEFORE,
+        )
 
     def match(
         self,

@@ -33,8 +33,12 @@ def gradient_graphs(fabric: Fabric, network: nn.Module, config: TrainConfig) -> 
     """What records `gradient` as CUDA graphs, one for each kind of step; None on a CPU, and with several processes."""
     if fabric.device.type != "cuda" or fabric.world_size > 1:
         return None
-    most = NUM_LAYOUTS * (config.hold + 1) * (config.no_grad_iterations + 1) * (1 + (config.coarse_first > 0))
-    return Graphs(fabric.device, each="step", most=most, agree=_agree, trained=network)
+    return Graphs(fabric.device, each="step", most=NUM_LAYOUTS * num_kinds(config), agree=_agree, trained=network)
+
+
+def num_kinds(config: TrainConfig) -> int:
+    """How many kinds of steps there are, each with a graph of its own; see drawn_refinements."""
+    return (config.hold + 1) * (config.no_grad_iterations + 1) * (1 + (config.coarse_first > 0))
 
 
 def _agree(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> bool:

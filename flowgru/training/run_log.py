@@ -127,14 +127,23 @@ class RunLog:
             self.console.print(f"resumed after step {step} of {total}{by}")
 
     def step(
-        self, step: int, loss: float | None, error: float | None, learning_rate: float, wait: float, seconds: float
+        self,
+        step: int,
+        loss: float | None,
+        error: float | None,
+        learning_rate: float,
+        wait: float,
+        seconds: float,
+        is_usual: bool = True,
     ) -> None:
-        """Counts one step in; every `every` steps the means are written."""
+        """Counts one step in; every `every` steps the means are written. is_usual: see TakenStep."""
         if loss is not None:
             self._add(loss=loss, finite=1.0)
         if error is not None and not math.isnan(error):  # a step without a valid pixel has no error
             self._add(epe_per_image=error, measured=1.0)
         self._add(wait=wait, seconds=seconds, steps=1.0)
+        if not is_usual:
+            self._add(unusual_steps=1.0)
         loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe_per_image", "measured")
         steps_per_second = self.sums["steps"] / self.sums["seconds"]
         wait_share = self.sums["wait"] / self.sums["seconds"]
@@ -148,7 +157,8 @@ class RunLog:
             return
         values = {"loss": loss_mean, "epe_per_image": error_mean, "learning_rate": learning_rate}
         speed = {"steps_per_second": steps_per_second, "data_wait_share": wait_share}
-        self._write(step=step, **values, **speed)
+        unusual = {"unusual_steps": int(self.sums["unusual_steps"])} if "unusual_steps" in self.sums else {}
+        self._write(step=step, **values, **speed, **unusual)
         self._plot("train", {name: value for name, value in {**values, **speed}.items() if value is not None}, step)
         self.console.print(f"step {step}/{self.total}  {text}")
         self.sums = {}
@@ -259,6 +269,16 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return []
     with NamesOfToday(str(folder / LOG)) as names:
         return [names.measures(_line_values(line)) for line in lines]
+
+
+def mean_step_seconds(folder: Path, skipped: int) -> float | None:
+    """The mean time of the steps after the first `skipped` ones, by a log with a line for each; None where there is none.
+
+    Steps in which a CUDA graph was recorded, or is to be, are left out where there are others.
+    """
+    lines = [line for line in read_log(folder) if line.get("steps_per_second")][skipped:]
+    usual = [line for line in lines if "unusual_steps" not in line] or lines
+    return sum(1 / line["steps_per_second"] for line in usual) / len(usual) if usual else None
 
 
 def _line_values(line: str) -> dict[str, Any]:

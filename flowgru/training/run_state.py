@@ -73,6 +73,11 @@ class Run:
     loss: Loss = loss_of
     """What its steps minimise, compiled or not."""
 
+    @property
+    def num_unusual(self) -> int:
+        """See Graphs.num_unusual; 0 without graphs."""
+        return 0 if self.graphs is None else self.graphs.num_unusual
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""
         return {

@@ -51,10 +51,12 @@ class StepResult(NamedTuple):
 class TakenStep:
     """A step that the device was asked for."""
 
-    def __init__(self, find: Callable[[], StepResult], *, late: bool = False) -> None:
+    def __init__(self, find: Callable[[], StepResult], *, late: bool = False, is_usual: bool = True) -> None:
         """find: waits for the device, and is called once."""
         self.late = late
         """Whether it pays to ask for the next step before this one is read."""
+        self.is_usual = is_usual
+        """Whether it took as long as such steps do: not where a CUDA graph was recorded, or is to be."""
         self._find = find
         self._result: StepResult | None = None
 
@@ -82,7 +84,7 @@ def training_step(
     run.network.train()
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
-    statistics = Statistics(run.network)
+    statistics, unusual = Statistics(run.network), run.num_unusual
     loss, error = gradient(fabric, network, run, config, batch, statistics.put_back)
     norm = fabric.clip_gradients(network, run.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False)
     assert norm is not None
@@ -105,7 +107,8 @@ def training_step(
     with warnings.catch_warnings():  # torch takes a first step that was skipped for one that was forgotten
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         run.schedule.step()
-    return TakenStep(partial(_found, fabric, run, coming, batch.names), late=late)
+    find = partial(_found, fabric, run, coming, batch.names)
+    return TakenStep(find, late=late, is_usual=run.num_unusual == unusual)
 
 
 class Statistics:
@@ -230,5 +233,6 @@ class Reports:
                 "samples in the log"
             )
         if self._log:
-            self._log.step(noted.number, result.loss, result.error, noted.learning_rate, noted.wait, noted.seconds)
+            times = noted.wait, noted.seconds, noted.step.is_usual
+            self._log.step(noted.number, result.loss, result.error, noted.learning_rate, *times)
         return result.stop

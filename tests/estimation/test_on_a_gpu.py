@@ -5,9 +5,12 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import torch
 from estimates import SIZE
 from fake_cuda import cuda_with_values
 
+from flowgru import load_model
+from flowgru.benchmarking.cases import matcher_of, record_graphs, video_flows
 from flowgru.cli import main
 from flowgru.data.formats.flow_files import read_flow, write_flow_array
 
@@ -75,3 +78,16 @@ def test_another_gpu_than_there_is_is_one_line(folder, estimate, capsys, device)
     said = capsys.readouterr().err.splitlines()
     assert code == (4 if device == "cuda:7" else 0)
     assert ("the device cuda:7 cannot be used (CUDA error: invalid device ordinal)" in said[-1]) == (device == "cuda:7")
+
+
+def test_a_benchmark_times_what_is_recorded_already(model, monkeypatch):
+    monkeypatch.setattr("flowgru.benchmarking.cases.PAIRS_BEFORE", 2)
+    frames = torch.rand(3, 3, *SIZE)
+    with cuda_with_values() as graphs:
+        matcher = matcher_of(load_model(model, "cuda"), 2)
+        record_graphs(matcher, frames)
+        before = graphs.num_recorded, graphs.num_replayed
+        found = video_flows(matcher, frames)
+        assert before == (1, 1) and (graphs.num_recorded, graphs.num_replayed) == (1, 1 + 2)
+        found = [flow.cpu() for flow in found]
+    torch.testing.assert_close(found, video_flows(matcher_of(load_model(model, "cpu"), 2), frames), atol=2e-3, rtol=0)

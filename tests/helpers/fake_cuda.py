@@ -160,7 +160,7 @@ def cuda_with_values() -> Iterator[CalledGraphs]:
     values = {
         **{"device_count": 1, "current_device": 0, "is_available": True, "is_bf16_supported": True, "_lazy_init": None},
         **{"synchronize": None, "empty_cache": None, "reset_peak_memory_stats": None, "current_stream": None},
-        **{"memory_allocated": 2**20, "memory_reserved": 2**20, "max_memory_allocated": 2**20},
+        **{"memory_allocated": 2**20, "memory_snapshot": [], "max_memory_allocated": 2**20},
         **{"mem_get_info": (FREE_MEMORY, FREE_MEMORY), "get_device_name": "no GPU"},
     }
     with pytest.MonkeyPatch.context() as patched:
@@ -172,6 +172,7 @@ def cuda_with_values() -> Iterator[CalledGraphs]:
         patched.setattr("torch.Generator", _Generator)
         patched.setattr("flowgru.kernels._tried", lambda device: "there is no GPU")
         patched.setattr("flowgru.layers.graphs.CudaRecorder", lambda: graphs)
+        patched.setattr("flowgru.model.recorded.PAIRS_BEFORE", 2)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
             with _TwoDevices():

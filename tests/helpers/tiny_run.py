@@ -41,7 +41,8 @@ def write_config(path: Path, config: TrainConfig = TINY, **changes: Any) -> Path
 def log_lines(folder: Path) -> list[dict[str, Any]]:
     """The log without the fields that measure time."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("steps_per_second", "data_wait_share")} for line in lines]
+    times = ("steps_per_second", "data_wait_share", "unusual_steps")
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 
 def new_run(network: FlowNetwork | None = None, **options: Any) -> Run:

@@ -52,3 +52,13 @@ def test_control_groups_count_what_is_used_and_not_what_is_kept_of_files(tmp_pat
     own.write_text("0::/slice/job\n")
     write_group(tmp_path / "groups/slice", str(2**20), 2**19, 0)
     assert free_memory(CPU) - idle_bytes() == 2**19, "the limit of the group around it holds, too"
+
+
+def test_what_only_graphs_may_use_is_not_free(monkeypatch):
+    def segment(device, pool, total, used):
+        return {"device": device, "segment_pool_id": pool, "total_size": total, "allocated_size": used}
+
+    segments = [segment(1, (0, 0), 100, 30), segment(1, (0, 7), 1000, 0), segment(0, (0, 0), 500, 0)]
+    monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: segments)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5000, 9000))
+    assert free_memory(torch.device("cuda:1")) == 5000 + 70

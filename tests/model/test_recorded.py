@@ -20,6 +20,12 @@ from flowgru.model.recorded import MAX_GRAPHS, RecordedMatches
 WAY = Way(2, "zero", 1)
 
 
+@pytest.fixture(autouse=True)
+def pairs_before(monkeypatch):
+    """The second pair is recorded, so that tests are short."""
+    monkeypatch.setattr("flowgru.model.recorded.PAIRS_BEFORE", 2)
+
+
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
@@ -85,6 +91,14 @@ def test_a_memory_over_time_goes_in_and_out():
                 found.memory is not None and expected.memory is not None and torch.equal(found.memory, expected.memory)
             )
     assert graphs.num_replayed == 3
+
+
+def test_a_short_clip_records_nothing(network, monkeypatch):
+    monkeypatch.setattr("flowgru.model.recorded.PAIRS_BEFORE", 4)
+    for num_frames, expected in ((4, (0, 0)), (6, (1, 2))):
+        graphs = CalledGraphs()
+        flows(network, graphs, noisy_frames(num_frames, 128, 128))
+        assert (graphs.num_recorded, graphs.num_replayed) == expected
 
 
 def test_each_kind_of_pair_has_its_own_graph_and_only_the_latest_are_kept(network):

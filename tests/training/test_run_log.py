@@ -216,3 +216,18 @@ def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capf
     said = capfd.readouterr()
     assert said.err == "" and said.out.count("warning: cannot write the log") == 1 and "No space left" in said.out
     assert len(log_lines(tmp_path)) == 1
+
+
+def test_steps_in_which_a_graph_is_recorded_are_counted_apart(tmp_path):
+    log = RunLog(tmp_path, 1)
+    log.begin(0, 5, passed_over=[])
+    for number, (seconds, is_usual) in enumerate(
+        ((9.0, True), (4.0, False), (2.0, True), (4.0, False), (1.0, True)), 1
+    ):
+        log.step(number, 1.0, 1.0, 0.1, 0.0, seconds, is_usual)
+    log.close()
+    assert [line.get("unusual_steps") for line in run_log.read_log(tmp_path)] == [None, 1, None, 1, None]
+    assert run_log.mean_step_seconds(tmp_path, 1) == pytest.approx(1.5)
+    assert run_log.mean_step_seconds(tmp_path, 5) is None
+    (tmp_path / "log.jsonl").write_text('{"steps_per_second": 0.5, "unusual_steps": 1}\n' * 2)
+    assert run_log.mean_step_seconds(tmp_path, 0) == 2.0  # there are no others

@@ -128,11 +128,14 @@ def measure_sizes(
             pairs = scene_pairs(sizes)
             first = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
             for place in missing:
+                before = first if place == 0 else None
+                if device.type == "cuda":  # algorithms are chosen, and kernels loaded, for each size
+                    before = _measured(estimator, device, pairs[place], refused)
                 row = _measured(estimator, device, pairs[place], refused)
                 # What the first use has taken and kept, a second one of that size does not take again. After an interruption
                 # the sizes that are known take nothing here, so that the next one may take more memory than in one run.
-                if place == 0 and first.memory is not None and row.memory is not None:
-                    row = row._replace(memory=max(row.memory, first.memory))
+                if before is not None and before.memory is not None and row.memory is not None:
+                    row = row._replace(memory=max(row.memory, before.memory))
                 rows[kinds[place]] = row
                 if row.epe is not None:
                     sweep.add(SCENE, 0, kinds[place], {**row._asdict(), "conditions": {**conditions}})
@@ -140,8 +143,9 @@ def measure_sizes(
     says = (
         "One generated scene at several sizes, each with its exact flow. true_flow is the mean length of that flow; epe the "
         "mean end-point error over all pixels, and epe_relative its share of the mean length. seconds are those of one "
-        "pair, after one at the smallest size that is not counted; memory is by how much the process's memory, or the "
-        "GPU's, rose at most. A dash stands where memory did not suffice, or where the model refuses that size."
+        "pair, after one at the smallest size, or on a GPU at each, that is not counted; memory is by how much the "
+        "process's memory, or the GPU's, rose at most. A dash stands where memory did not suffice, or where the model "
+        "refuses that size."
     )
     columns = [
         Column("size", "px"), Column("true_flow", "px"), Column("epe", "px"), Column("epe_relative", "%"),
