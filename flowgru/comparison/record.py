@@ -50,6 +50,8 @@ class ComparisonRecord:
     """What it runs on."""
     zero_flow: dict[str, float] = field(default_factory=dict)
     """epe_per_image of zero flow in pixels, on each data set."""
+    lists: dict[str, str] = field(default_factory=dict)
+    """Digests of the lists of pairs (.csv) that it trains and measures on, by name."""
     command: str | None = None
     """The command that goes on with it."""
     commit: str | None = None
@@ -89,7 +91,10 @@ def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRe
     with NamesOfToday(str(path)) as names:
         config = names.settings(config)
     texts = {name: said[name] for name in ("command", "commit", "date") if isinstance(said.get(name), str)}
-    return ComparisonRecord(config, _rows(path, rows), machine, zero_flow, **texts)
+    lists = said.get("lists")
+    return ComparisonRecord(
+        config, _rows(path, rows), machine, zero_flow, lists if isinstance(lists, dict) else {}, **texts
+    )
 
 
 def _rows(path: Path, said: Mapping[str, Any]) -> dict[str, dict[str, RowRecord]]:

@@ -11,9 +11,9 @@ from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
 from flowgru.config.require import require_precision
 from flowgru.console import say
-from flowgru.errors import MachineError, counted
+from flowgru.errors import MachineError, RequestError, counted
 from flowgru.model.weight_files.loading import device_of_option, load_model
-from flowgru.training.feeding.pairs import training_pairs, validation_pairs
+from flowgru.training.feeding.pairs import lists_of_pairs, training_pairs, validation_pairs
 from flowgru.training.run import require_whole_parts
 
 
@@ -42,8 +42,16 @@ def run_comparison(
     for name in measured_sets(config):
         measured_pairs(config, name)
     folder = ComparisonFolder(output, config)
+    training = config.training
+    lists = lists_of_pairs({*config.sets, *training.validation.sets, *(part.name for part in training.parts)})
+    if changed := [name for name, digest in lists.items() if folder.record.lists.get(name, digest) != digest]:
+        raise RequestError(
+            f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "
+            "another --output"
+        )
     refuse_broken(planned)
     with folder:
+        folder.note(lists={**folder.record.lists, **lists})
         describe(folder, planned, where, device, operators, compile=compile)
         comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
         comparison.measure_zero_flow()

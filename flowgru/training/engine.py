@@ -8,6 +8,7 @@ A run may be shared by several processes. Each takes its share of every batch; t
 stop are agreed in every step, so all of them always take the same way. Only the first one reads and writes files.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -31,7 +32,7 @@ from flowgru.training.checkpoints.content import require_content
 from flowgru.training.checkpoints.saving import BestModel, Saving
 from flowgru.training.checkpoints.store import Checkpoint, CheckpointStore
 from flowgru.training.feeding.loader import batches
-from flowgru.training.feeding.pairs import FROM_DIS
+from flowgru.training.feeding.pairs import FROM_DIS, lists_of_pairs
 from flowgru.training.feeding.sampler import FlowBatch, painted
 from flowgru.training.losses import compiled_loss, loss_of
 from flowgru.training.objective import gradient_graphs
@@ -101,6 +102,10 @@ def train_network(
         )
         if run.changed_rate is not None:
             log.console.print(run.changed_rate)
+        for name in run.changed_lists:
+            log.warn(
+                f"{name} has changed since: errors from here on do not compare with those of before, nor do the best"
+            )
     reports = Reports(fabric, log)
     saving = Saving(fabric, store, log, config.checkpoint_every, best)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
@@ -174,10 +179,14 @@ def begin_run(
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
     graphs = gradient_graphs(fabric, network, config) if cuda_graph and not compile else None
     loss = compiled_loss() if compile else loss_of
-    run = Run(network, optimizer, schedule, average, scaler=scaler, machine=machine, graphs=graphs, loss=loss)
+    lists = lists_of_pairs({*config.validation.sets, *(part.name for part in config.parts)})
+    told = {"scaler": scaler, "machine": machine, "lists": lists}
+    run = Run(network, optimizer, schedule, average, **told, graphs=graphs, loss=loss)
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)
+        if {*run.changed_lists} & {*config.validation.sets}:
+            run.best_error = math.inf
     return run, wrapped
 
 

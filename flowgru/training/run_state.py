@@ -66,6 +66,10 @@ class Run:
     """What is said where it goes on with other processes or on another kind of device than before."""
     changed_rate: str | None = None
     """What is said where it goes on at another learning rate than its schedule had before, because it was made longer."""
+    lists: dict[str, str] = field(default_factory=dict)
+    """Digests of the lists of pairs that it is trained and measured on, by name."""
+    changed_lists: tuple[str, ...] = ()
+    """Those that were other ones when the checkpoint was saved from which it goes on."""
     origin: dict[str, Any] = field(default_factory=dict)
     """Where the weights that it began with come from; empty for random ones."""
     graphs: Graphs | None = None
@@ -91,6 +95,7 @@ class Run:
             "mean": self.average.weights,
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "machine": self.machine,
+            "lists": self.lists,
             "origin": self.origin,
         }
 
@@ -104,6 +109,8 @@ class Run:
         self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
         self.validation, self.origin = state["validation"], state.get("origin", {})
         self.validation_due = state.get("validation_due", False)
+        noted = state.get("lists", {})
+        self.changed_lists = tuple(name for name, digest in self.lists.items() if noted.get(name, digest) != digest)
         before = state.get("machine", self.machine)
         if before != self.machine:
             self.resumed_by = (

@@ -7,9 +7,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from comparisons import TINY, TINY_ROWS, words
+from PIL import Image
 
 from flowgru.cli import main
 from flowgru.comparison import costs, run
@@ -18,6 +20,7 @@ from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, read_measurements
 from flowgru.comparison.runs import measured_pairs
 from flowgru.config import NetworkConfig, RowConfig
+from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.errors import RequestError, counted
 from flowgru.files.writer_lock import WriterLock
 from flowgru.model.flow_network import FlowNetwork
@@ -220,3 +223,21 @@ def test_without_its_measurements_a_comparison_measures_the_trained_networks_aga
     (copied_comparison / "measurements.csv").unlink()
     assert main(words(copied_comparison, "--operators", "conv_gru")) == 0
     assert errors() == before and model.stat().st_mtime_ns == written
+
+
+def test_a_list_of_pairs_that_has_changed_since_is_refused(tmp_path):
+    listed = tmp_path / "mine.csv"
+    write_pairs(listed)
+    config = replace(TINY, sets=(str(listed),))
+    with ComparisonFolder(tmp_path / "results", config) as folder:
+        folder.note(lists={str(listed): "another digest", "gone.csv": "a digest"})
+    with pytest.raises(RequestError, match=r"mine\.csv has changed since .*results was begun"):
+        run.run_comparison(config, tmp_path / "results", (), 1, "cpu")
+
+
+def write_pairs(listed: Path) -> None:
+    """One pair in a list."""
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((128, 136, 3), np.uint8)).save(listed.parent / name)
+    write_flow_array(listed.parent / "a.flo", np.ones((128, 136, 2), np.float32))
+    listed.write_text("first,second,flow\na.png,b.png,a.flo\n")

@@ -70,6 +70,9 @@ def _check_state(run: Run, state: dict[str, Any], steps: int) -> None:
         way = origin.get("way", {})
         _require(isinstance(way, dict), f"origin.way is {way!r:.50}, expected a mapping")
         resolve_way(way)
+    lists = state.get("lists", {})
+    _require(isinstance(lists, dict), f"lists is a {type(lists).__name__}, expected digests by name")
+    _check_like(dict.fromkeys(lists, text), lists, "lists")
     errors = state.get("validation")
     if not isinstance(errors, dict):
         raise ValueError(f"validation is a {type(errors).__name__}, expected errors by set")

@@ -1,6 +1,8 @@
 """The pairs that a configuration trains on and is measured on."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,13 +11,14 @@ from torch.utils.data import Dataset
 from flowgru.config import StageSet, StartShares, TrainConfig
 from flowgru.data.augmentation.mixture import MixedPairs, MixturePart, open_stage
 from flowgru.data.sample import FlowSample
-from flowgru.data.sets.opening import open_dataset
+from flowgru.data.sets.opening import is_manifest, open_dataset
 from flowgru.data.starts import StartedPairs
 from flowgru.data.synthetic.batched.batch import DrawnPairs
 from flowgru.data.synthetic.clip import PairsOfClips
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.data.synthetic.reuse import ReusedPairs
 from flowgru.errors import RequestError, counted, sides, size_text
+from flowgru.estimation.reads import content_digest
 
 SYNTHETIC = "synthetic"
 """The name of the generated pairs among the data sets."""
@@ -74,6 +77,11 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
         for start in settings.initial_flows:
             sets[measured_name(name, start)] = pairs if start == "zero" else started_by_dis(pairs, config)
     return sets
+
+
+def lists_of_pairs(names: Iterable[str]) -> dict[str, str]:
+    """Digests of the lists of pairs (.csv) among data sets, by name: they tell a list from what it was before a change."""
+    return {name: content_digest([Path(name)]) for name in names if is_manifest(name)}
 
 
 def measured_name(name: str, start: Literal["zero", "dis"]) -> str:
