@@ -45,7 +45,7 @@ class StepTimes(RunLog):
         self.seconds: list[float] = []
         self.processor: list[float] = []
 
-    def step(self, step: int, loss, error, learning_rate: float, wait: float, seconds: float) -> None:
+    def step(self, step: int, loss, error, learning_rate: float, wait: float, seconds: float, kind="usual") -> None:
         self.waits.append(wait)
         self.seconds.append(seconds)
         self.processor.append(time.process_time())

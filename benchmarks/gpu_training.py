@@ -12,7 +12,8 @@ from typing import NamedTuple
 from session import GRACE, Session, Step
 
 from flowgru.training.checkpoints.store import CONFIG, WEIGHTS, CheckpointStore, step_of
-from flowgru.training.run_log import mean_step_seconds, read_log
+from flowgru.training.run_log import read_log, timed_steps
+from flowgru.training.step_times import usual_seconds
 
 PAINTING = ["--generate-on", "cuda"]
 """The option by which the GPU paints the pairs of a training."""
@@ -103,9 +104,8 @@ def rate_of(session: Session, config: str, name: str, options: list[str], *, nee
             words = ["-m", "flowgru", "train", "--config", config, "--output", folder, *device, *few]
             probe = Step(" ".join(["probe of", name, *graphs]), words, writes_rows=False)
             ended = session.do(probe, 0.1 * 60 * session.given.minutes + 15, once=False)
-            made = sum("steps_per_second" in line for line in read_log(Path(folder)))
-            seconds = mean_step_seconds(Path(folder), made // 3)
-        return 1 / seconds if seconds and (ended or needed) else 0.0
+            made = timed_steps(Path(folder))
+        return 1 / usual_seconds(made[len(made) // 3 :]) if made and (ended or needed) else 0.0
 
     for graphs in ([], ["--no-cuda-graph"]) if needed else ([],):
         named = " ".join([name, *graphs])

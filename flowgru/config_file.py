@@ -61,7 +61,7 @@ def _with_lists(settings: dict[str, Any], lists: Mapping[str, bool], begin: str)
         name = f"{begin}{key}".replace("-", "_")
         if name in lists and isinstance(value, dict):
             raise RequestError(f"{name} is a mapping: expected a list, such as [{', '.join(map(str, value))}]")
-        if name in lists and isinstance(value, str):
+        if name in lists and isinstance(value, str) and not value.lstrip().startswith("["):
             found[key] = [entry.strip() for entry in value.split(",")] if lists[name] else [value]
         elif name in lists and isinstance(value, int | float):
             found[key] = [value]
@@ -86,7 +86,7 @@ class ConfigFile(ActionConfigFile):
         """Dotted names of the settings that are lists, and whether a text of one has commas between its entries."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        given = check_yaml_file(Path(values))
+        given = check_yaml_file(Path(values), self.texts)
         if "config" in given:
             raise RequestError(f"{values} names another file under config: give --config twice instead")
         if not any(given.values()):  # jsonargparse would take the text for a mere word

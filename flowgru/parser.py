@@ -22,6 +22,8 @@ from flowgru.option_parser import EntryError, OptionParser
 from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
 from flowgru.option_words import SWITCH_WITH_NAME, with_files_first, with_switches_named
 
+NUMBERS = (int, int | None, float, float | None)
+
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
 
@@ -87,9 +89,9 @@ class TaskParser:
         for before, word in itertools.pairwise(["", *words]):
             option, equals, value = word.partition("=")
             option, value = (option, value) if equals else (before, word)
-            name = option.removeprefix("--").replace("-", "_")
-            if name in self._types and name not in self._options.texts and re.fullmatch(BASE_60, value):
-                raise RequestError(f"{option} is {value!r}: expected {type_text(self._types[name])}")
+            hint = self._types.get(option[2:].replace("-", "_")) if option.startswith("--") else None
+            if hint in NUMBERS and re.fullmatch(BASE_60, value.strip()):
+                raise RequestError(f"{option} is {value!r}: expected {type_text(hint)}")
 
     def _refuse_empty_texts(self, found: Namespace) -> None:
         """RequestError for a text without a letter: as a path it would be the working directory."""

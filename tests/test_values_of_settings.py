@@ -63,16 +63,16 @@ def test_a_number_that_begins_with_zero_is_decimal(tmp_path):
         (["--minutes", "1:30"], "--minutes is '1:30': expected a number"),
         (["--minutes=1:30.5"], "--minutes is '1:30.5': expected a number"),
         (["--batch-size", "1:30"], "--batch-size is '1:30': expected a whole number"),
-        (["--sets", "[{name: kitti, repeats: 1:30}]"], "1:30 is a number in base 60 in YAML: write it as 90"),
-        (
-            ["--config", "c.yaml"],
-            "1:30:00 is a number in base 60 in YAML: write it as 5400, or in quotes if it is text",
-        ),
+        (["--minutes", " 1:30"], "--minutes is ' 1:30': expected a number"),
+        (["--sets", "[{name: kitti, repeats: 1:30}]"], "1:30 is read in base 60 by YAML: write a number"),
+        (["--config", "c.yaml"], "line 1: minutes is 1:30:00, which YAML reads in base 60: write a number"),
+        (["--config", "quoted.yaml"], "line 2: validation.every is 1:30, which YAML reads in base 60: write a number"),
     ],
 )
 def test_no_number_is_read_in_base_60(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text("minutes: 1:30:00\n")
+    (tmp_path / "quoted.yaml").write_text("output: 1:30\nvalidation: {every: '1:30'}\n")
     assert main(["train", *words, "--output", "12:30"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "12:30").exists()
@@ -84,6 +84,7 @@ def test_no_number_is_read_in_base_60(tmp_path, monkeypatch, capsys, words, said
         ("evaluate", "corruptions: fog,rain", {"corruptions": ("fog", "rain")}),
         ("evaluate", "reach-sizes: 64x64\nreach: true", {"reach_sizes": ("64x64",)}),
         ("corpus", "write: score, half\noutput: o", {"write": ("score", "half")}),
+        ("corpus", "write: '[score, half]'\noutput: o", {"write": ("score", "half")}),
         ("track", "strides: 1,2\noutput: o\ngrid: 2", {"strides": (1, 2)}),
         ("track", "strides: 1\noutput: o\ngrid: 2", {"strides": (1,)}),
     ],
@@ -119,6 +120,12 @@ def test_one_input_needs_no_list(tmp_path, monkeypatch, capsys, text, said):
     (tmp_path / "c.yaml").write_text(f"inputs: {text}\noutput: o\n")
     assert main(["estimate", "--config", "c.yaml", "--device", "cpu"]) in (2, 3)
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--backward", "12:30"], ["12:30", "--backward"], ["1:20", "12:30"]])
+def test_an_input_may_look_like_a_time(words):
+    found = TaskParser("flowgru estimate", importlib.import_module(COMMANDS["estimate"].module).estimate)
+    assert found.parse([*words, "--output", "o"])["inputs"][-1] == "12:30"
 
 
 def test_home_is_found_where_no_shell_looks_for_it(tmp_path, monkeypatch):

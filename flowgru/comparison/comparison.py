@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
 from flowgru.comparison.plan import PlannedRow, reference_network, run_config
 from flowgru.comparison.record import RowRecord, how_timed
-from flowgru.comparison.runs import measured_sets, steps_per_second, train_and_measure, zero_error
+from flowgru.comparison.runs import measured_sets, steps_in, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
 from flowgru.console import say, warn
@@ -83,17 +84,17 @@ class Comparison:
         queue = [
             Job(
                 one.folder,
-                steps_per_second,
+                partial(steps_in, minutes),
                 (run_config(self.config, one.network, seed, 1, self._initial(seed)), str(self.device), self.compile),
                 self.folder.path / one.folder / "speed.txt",
             )
             for one in unknown
         ]
 
-        def ended(job: Job, rate: Any) -> None:
-            if isinstance(rate, FlowgruError):
-                raise type(rate)(f"{job.name}: {rate}")
-            steps = max(1, round(60 * minutes * rate))
+        def ended(job: Job, found: Any) -> None:
+            if isinstance(found, FlowgruError):
+                raise type(found)(f"{job.name}: {found}")
+            steps, rate = found
             self._note_steps(job.name, steps)
             say(f"{job.name}: {rate:.2f} steps/s, so {counted(steps, 'step')} in {minutes:g} minutes")
 

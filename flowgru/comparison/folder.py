@@ -92,6 +92,11 @@ class ComparisonFolder:
 
         return known(WHOLE) and any(map(known, PARTS))
 
+    @property
+    def has_results(self) -> bool:
+        """Whether anything is measured."""
+        return bool(self._found)
+
     def has(self, regime: str, row: str, measure: str) -> bool:
         """Whether something that needs no training is measured."""
         return any(key[:4] == (regime, row, None, measure) for key in self._found)

@@ -44,7 +44,8 @@ def run_comparison(
     folder = ComparisonFolder(output, config)
     training = config.training
     lists = lists_of_pairs({*config.sets, *training.validation.sets, *(part.name for part in training.parts)})
-    if changed := [name for name, digest in lists.items() if folder.record.lists.get(name, digest) != digest]:
+    changed = [name for name, digest in lists.items() if folder.record.lists.get(name, digest) != digest]
+    if changed and folder.has_results:
         raise RequestError(
             f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "
             "another --output"

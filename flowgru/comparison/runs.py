@@ -25,9 +25,11 @@ from flowgru.model.weight_files.loading import load_model
 from flowgru.training.checkpoints.store import WEIGHTS, CheckpointStore
 from flowgru.training.feeding.pairs import FROM_DIS, SYNTHETIC, measured_name, started_by_dis
 from flowgru.training.feeding.sampler import collate
+from flowgru.training.objective import num_kinds
 from flowgru.training.run import train
-from flowgru.training.run_log import mean_step_seconds, read_log
+from flowgru.training.run_log import read_log, timed_steps
 from flowgru.training.step import Diverged
+from flowgru.training.step_times import seconds_of_graphs, usual_seconds
 
 TIMED_STEPS, WARM_UP_STEPS = 16, 8
 
@@ -109,17 +111,17 @@ def zero_error(config: ComparisonConfig, name: str) -> float:
     return error
 
 
-def steps_per_second(run: TrainConfig, device: str, compile: bool) -> float:
-    """How fast a training goes, once it is under way."""
+def steps_in(minutes: float, run: TrainConfig, device: str, compile: bool) -> tuple[int, float]:
+    """How many steps of a training take so many minutes, and how many take a second once it is under way."""
     validation = replace(run.validation, sets=(SYNTHETIC,), pairs=1, height=128, width=128, iterations=(1,))
     # On a GPU the steps are short, and CUDA graphs are recorded in many of the first ones.
     steps = WARM_UP_STEPS + TIMED_STEPS * (1 if torch.device(device).type == "cpu" else 8)
     short = replace(run, validation=validation, steps=steps, log_every=1, checkpoint_every=steps)
     with tempfile.TemporaryDirectory(prefix="flowgru-") as folder:
         train(short, folder, device=device, compile=compile)
-        seconds = mean_step_seconds(Path(folder), WARM_UP_STEPS)
-    assert seconds is not None, "its last step has a line"
-    return 1 / seconds
+        timed = timed_steps(Path(folder))[WARM_UP_STEPS:]
+    seconds, graphs = usual_seconds(timed), seconds_of_graphs((), timed, num_kinds(run))
+    return max(1, round((60 * minutes - graphs) / seconds)), 1 / seconds
 
 
 def memory(config: ComparisonConfig, network: NetworkConfig, device: str) -> float:

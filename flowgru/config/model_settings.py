@@ -67,7 +67,7 @@ class ModelSettings:
     """Let torch.compile make the model faster. It pays for many pictures of one size: the first pair of every size takes a
     minute or more, which is printed, and so does the first that begins again (see --scales). Needs a C++ compiler."""
     cuda_graph: bool = True
-    """On a CUDA device, record once for each size what a pair has the device do, and then start it as a whole;
+    """On a CUDA device, record after 64 pairs of one size what a pair has the device do, and then start it as a whole;
     --no-cuda-graph starts each kernel by itself. --stop-below does so too."""
 
     def __post_init__(self) -> None:

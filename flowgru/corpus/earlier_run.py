@@ -100,7 +100,8 @@ def _begun_otherwise(
         before, now = ([*text.split("."), "", ""][:3] for text in (row.settings, fingerprint(clip)))
         # An earlier version has noted less.
         for what, part in (("the initial flows of", 1), ("the files of", 2)):
-            if before[part] and now[part] and before[part] != now[part]:
+            is_here = part == 1 or row.path == os.path.abspath(clip.path)  # elsewhere it is said to be elsewhere
+            if is_here and before[part] and now[part] and before[part] != now[part]:
                 changed.setdefault(what, []).append(clip.id)
         if before[0] != now[0]:
             raise RequestError(

@@ -25,11 +25,11 @@ _NULL = "tag:yaml.org,2002:null"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def check_yaml_file(path: Path) -> dict[str, bool]:
+def check_yaml_file(path: Path, texts: Collection[str] = ()) -> dict[str, bool]:
     """The settings that a YAML file names, and whether it gives each a value.
 
-    RequestError where it is no mapping of settings, in UTF-8, each of them once, that stays small when its aliases are
-    expanded.
+    texts: dotted names of the settings that are texts. RequestError where it is no mapping of settings, in UTF-8, each of
+    them once, that stays small when its aliases are expanded; and where another setting is a number in base 60.
     """
     if path.exists() and not path.is_file():  # reading a pipe could wait for ever
         raise RequestError(f"{path} is no plain file: expected a YAML file of settings")
@@ -48,6 +48,7 @@ def check_yaml_file(path: Path) -> dict[str, bool]:
             raise ValueError("expected a mapping, one line `name: value` for each setting")
         _check_keys(root)
         _check_groups(root)
+        _check_base_60(root, texts, "")
         entries = _entries(root)
     except (ValueError, yaml.YAMLError) as error:
         raise RequestError(f"{path} is no YAML file of settings: {_reason(error)}") from None
@@ -110,9 +111,7 @@ def _with_texts(value: Any, node: yaml.Node | None, names: Collection[str], name
     if name.replace("-", "_") in names:
         return node.value
     if not isinstance(value, date) and re.fullmatch(BASE_60, node.value):
-        raise ValueError(
-            f"{node.value} is a number in base 60 in YAML: write it as {value}, or in quotes if it is text"
-        )
+        raise ValueError(f"{node.value} is read in base 60 by YAML: write a number")
     return int(node.value) if isinstance(value, int) and re.fullmatch(r"-?0[0-7]+", node.value) else value
 
 
@@ -139,6 +138,21 @@ def _check_groups(mapping: yaml.MappingNode) -> None:
     for node in inside.values():
         if isinstance(node, yaml.MappingNode):
             _check_groups(node)
+
+
+def _check_base_60(node: yaml.Node, texts: Collection[str], name: str) -> None:
+    """ValueError for 1:30 where no text is expected, in quotes too: what reads numbers takes it for 90."""
+    if isinstance(node, yaml.MappingNode):
+        begin = f"{name}." if name else ""
+        for key, value in _entries(node).items():
+            _check_base_60(value, texts, f"{begin}{key}".replace("-", "_"))
+    elif isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            _check_base_60(entry, texts, name)
+    elif isinstance(node, yaml.ScalarNode) and name not in texts and re.fullmatch(BASE_60, node.value.strip()):
+        raise ValueError(
+            f"line {node.start_mark.line + 1}: {name} is {node.value}, which YAML reads in base 60: write a number"
+        )
 
 
 def _check_keys(root: yaml.Node) -> None:

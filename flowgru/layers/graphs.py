@@ -77,8 +77,8 @@ class Graphs:
         self._first_calls_before = calls_before
         self._calls_before: dict[_Kind, int] = {}
         """For kinds whose graph had to make room."""
-        self.num_unusual = 0
-        """Calls so far that were computed without a graph, or recorded, while those of their kind get one later."""
+        self.num_first = self.num_recorded = 0
+        """Calls so far that were computed without a graph, which those of their kind get later; and that were recorded."""
         self._recorded: OrderedDict[_Kind, _Recorded] = OrderedDict()
         self._records = True
 
@@ -94,11 +94,13 @@ class Graphs:
         given = [values.to(self._device, non_blocking=True) for values in given]
         adds_first = not self._trained.weights()
         found = function(*given)
-        self.num_unusual += self._records
         self._calls[key] += 1
         enough = self._calls[key] >= self._calls_before.get(key, self._first_calls_before)
         if enough and self._records and adds_first and self._trained.is_finite():
+            self.num_recorded += 1
             self._record(key, function, given, found)
+        else:
+            self.num_first += self._records
         return found
 
     def release(self) -> bool:
@@ -213,4 +215,7 @@ def _strides(values: Tensor) -> tuple[int, ...]:
 
 
 def _precision(device: torch.device) -> Any:
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    """What the arithmetic depends on besides the tensors: 16 bits or 32, TF32, and who computes convolutions."""
+    dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    cudnn = torch.backends.cudnn
+    return dtype, cudnn.allow_tf32, cudnn.enabled, torch.backends.cuda.matmul.allow_tf32

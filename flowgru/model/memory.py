@@ -28,7 +28,11 @@ def free_memory(device: torch.device) -> int:
 def _kept_by_pytorch(device: torch.device) -> int:
     """Bytes of a CUDA device that PyTorch has taken and does not use, but for those that only CUDA graphs may use."""
     index = torch.cuda.current_device() if device.index is None else device.index
-    segments = [each for each in torch.cuda.memory_snapshot() if each.get("device", index) == index]
+    try:
+        snapshot = torch.cuda.memory_snapshot()
+    except RuntimeError:  # CUDA's own allocator knows none (PYTORCH_CUDA_ALLOC_CONF=backend:cudaMallocAsync)
+        return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    segments = [each for each in snapshot if each.get("device", index) == index]
     common = [each for each in segments if tuple(each.get("segment_pool_id", (0, 0))) == (0, 0)]
     return sum(each["total_size"] - each["allocated_size"] for each in common)
 

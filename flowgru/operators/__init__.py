@@ -4,7 +4,6 @@ import inspect
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from flowgru.config.network import OptionValue
 from flowgru.errors import RequestError, did_you_mean, one_line
@@ -73,12 +72,10 @@ def make_operator(
 
 
 def _unfit_part(operator: UpdateOperator) -> str | None:
-    """What of an operator would be lost or refused in a file of weights, or stay behind on another device."""
-    for name, part in operator.named_modules():
+    """What of an operator would be refused in a file of weights."""
+    for name, _ in operator.named_modules():
         if name.rpartition(".")[2] in WRAPPERS:
             return f"has a part named {name}: expected another name, for files of weights leave this one out"
-        if left := next((each for each, value in vars(part).items() if isinstance(value, Tensor)), None):
-            return f"has a tensor {left} that is neither a parameter nor a buffer: give it to register_buffer"
     for name, value in operator.state_dict().items():
         if value.dtype not in STORED:
             return f"has a buffer {name} in {value.dtype}: expected floating point or int64, or persistent=False"

@@ -89,6 +89,10 @@ def train_network(
     )
     if checkpoint is None:
         run.origin = origin or {}
+    if config.validation.sets[0] in run.changed_lists:  # by which the best weights are chosen
+        run.best_error = math.inf
+        if best is not None:
+            best.forget()
     if limit is not None:
         config = limited(limit, fabric, wrapped, run, config, load, validation_data, store)
     if log:
@@ -103,9 +107,8 @@ def train_network(
         if run.changed_rate is not None:
             log.console.print(run.changed_rate)
         for name in run.changed_lists:
-            log.warn(
-                f"{name} has changed since: errors from here on do not compare with those of before, nor do the best"
-            )
+            errors = ", and its errors do not compare with those of before" * (name in config.validation.sets)
+            log.warn(f"{name} has changed since: the run goes on with it as it is now{errors}")
     reports = Reports(fabric, log)
     saving = Saving(fabric, store, log, config.checkpoint_every, best)
     with closing(load()) as loader, stop_signals() as asked_to_stop, arithmetic(fabric.device):
@@ -185,8 +188,6 @@ def begin_run(
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)
         run.restore(checkpoint.weights, checkpoint.state)
-        if {*run.changed_lists} & {*config.validation.sets}:
-            run.best_error = math.inf
     return run, wrapped
 
 

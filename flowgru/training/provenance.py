@@ -38,8 +38,8 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: Sequence[str]) -> 
     """What the model file of a run in `folder` says of itself; `how` are the other words of its command.
 
     A network that was measured from the flow of DIS is to be used so, and polished, and with two scales where it was trained
-    for them; where the model that it began with is used so too, with as many refinements as that one. held_out_epe_per_image
-    is of the network's own flow at one scale, before that.
+    for them; where the model that it began with is used so too, with as many refinements, and as many held ones if it was
+    trained with these. held_out_epe_per_image is of the network's own flow at one scale, before that.
     """
     first = next(iter(run.validation.values()))
     started = [errors for name, errors in run.validation.items() if name.endswith(FROM_DIS)]
@@ -48,7 +48,7 @@ def card_of(config: TrainConfig, run: Run, folder: Path, how: Sequence[str]) -> 
     if started:
         parts = {"initial_flow": "dis", "polish": True, "scales": 2 if config.coarse_first else 1}
         before = run.origin.get("way", {})
-        began_so = resolve_way(before) == resolve_way(before | parts)
+        began_so = resolve_way(before) == resolve_way(before | parts) and before.get("hold", 0) <= config.hold
         way = asdict(resolve_way(before)) if began_so else way | parts | {"hold": config.hold}
     return {
         "network": asdict(config.network),

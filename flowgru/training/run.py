@@ -93,7 +93,9 @@ def train(
     named = named_checkpoint(Path(resume), config) if is_named and fabric.is_global_zero else None
     begins = not is_named and not CheckpointStore(folder).checkpoints()
     source = load_model(config.init_from, device="cpu") if begins and config.init_from is not None else None
-    origin = origin_of(config.init_from, source.card) if source is not None and config.init_from is not None else None
+    origin = None
+    if source is not None and config.init_from is not None:
+        origin = origin_of(config.init_from, source.card, config.network)
     with ExitStack() as stack:
         store = log = checkpoint = None
         if fabric.is_global_zero:

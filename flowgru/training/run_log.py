@@ -29,6 +29,7 @@ from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_link
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.feeding.pairs import FROM_DIS
+from flowgru.training.step_times import StepKind, TimedStep
 from flowgru.view.colour_wheel import flow_colours
 
 LOG, BOARD = "log.jsonl", "tensorboard"
@@ -134,16 +135,16 @@ class RunLog:
         learning_rate: float,
         wait: float,
         seconds: float,
-        is_usual: bool = True,
+        kind: StepKind = "usual",
     ) -> None:
-        """Counts one step in; every `every` steps the means are written. is_usual: see TakenStep."""
+        """Counts one step in; every `every` steps the means are written."""
         if loss is not None:
             self._add(loss=loss, finite=1.0)
         if error is not None and not math.isnan(error):  # a step without a valid pixel has no error
             self._add(epe_per_image=error, measured=1.0)
         self._add(wait=wait, seconds=seconds, steps=1.0)
-        if not is_usual:
-            self._add(unusual_steps=1.0)
+        if kind != "usual":
+            self._add(**{f"{kind}_steps": 1.0})
         loss_mean, error_mean = self._mean("loss", "finite"), self._mean("epe_per_image", "measured")
         steps_per_second = self.sums["steps"] / self.sums["seconds"]
         wait_share = self.sums["wait"] / self.sums["seconds"]
@@ -157,8 +158,8 @@ class RunLog:
             return
         values = {"loss": loss_mean, "epe_per_image": error_mean, "learning_rate": learning_rate}
         speed = {"steps_per_second": steps_per_second, "data_wait_share": wait_share}
-        unusual = {"unusual_steps": int(self.sums["unusual_steps"])} if "unusual_steps" in self.sums else {}
-        self._write(step=step, **values, **speed, **unusual)
+        kinds = {name: int(self.sums[name]) for name in ("first_steps", "recorded_steps") if name in self.sums}
+        self._write(step=step, **values, **speed, **kinds)
         self._plot("train", {name: value for name, value in {**values, **speed}.items() if value is not None}, step)
         self.console.print(f"step {step}/{self.total}  {text}")
         self.sums = {}
@@ -271,14 +272,15 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return [names.measures(_line_values(line)) for line in lines]
 
 
-def mean_step_seconds(folder: Path, skipped: int) -> float | None:
-    """The mean time of the steps after the first `skipped` ones, by a log with a line for each; None where there is none.
+def timed_steps(folder: Path) -> list[TimedStep]:
+    """The steps of a run whose log has a line for each."""
 
-    Steps in which a CUDA graph was recorded, or is to be, are left out where there are others.
-    """
-    lines = [line for line in read_log(folder) if line.get("steps_per_second")][skipped:]
-    usual = [line for line in lines if "unusual_steps" not in line] or lines
-    return sum(1 / line["steps_per_second"] for line in usual) / len(usual) if usual else None
+    def kind(line: dict[str, Any]) -> StepKind:
+        return "recorded" if "recorded_steps" in line else "first" if "first_steps" in line else "usual"
+
+    return [
+        TimedStep(1 / line["steps_per_second"], kind(line)) for line in read_log(folder) if line.get("steps_per_second")
+    ]
 
 
 def _line_values(line: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from flowgru.layers.graphs import Graphs
 from flowgru.model.flow_network import FlowNetwork
 from flowgru.training.losses import Loss, loss_of
 from flowgru.training.muon import Muon
+from flowgru.training.step_times import StepKind
 
 
 class ExponentialMovingAverage:
@@ -77,10 +78,15 @@ class Run:
     loss: Loss = loss_of
     """What its steps minimise, compiled or not."""
 
+    def step_kind(self, before: tuple[int, int]) -> StepKind:
+        """What became of a step before which num_graph_calls was `before`."""
+        first, recorded = self.num_graph_calls
+        return "recorded" if recorded > before[1] else "first" if first > before[0] else "usual"
+
     @property
-    def num_unusual(self) -> int:
-        """See Graphs.num_unusual; 0 without graphs."""
-        return 0 if self.graphs is None else self.graphs.num_unusual
+    def num_graph_calls(self) -> tuple[int, int]:
+        """See Graphs.num_first and num_recorded; 0 without graphs."""
+        return (0, 0) if self.graphs is None else (self.graphs.num_first, self.graphs.num_recorded)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds beside the weights: tensors and plain values only."""

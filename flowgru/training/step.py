@@ -25,6 +25,7 @@ from flowgru.training.objective import gradient
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_log import RunLog
 from flowgru.training.run_state import Run
+from flowgru.training.step_times import StepKind
 
 MIN_SCALE = 1.0
 """A loss that is scaled by no more than this makes no gradient overflow that would not do so by itself."""
@@ -51,12 +52,11 @@ class StepResult(NamedTuple):
 class TakenStep:
     """A step that the device was asked for."""
 
-    def __init__(self, find: Callable[[], StepResult], *, late: bool = False, is_usual: bool = True) -> None:
+    def __init__(self, find: Callable[[], StepResult], *, late: bool = False, kind: StepKind = "usual") -> None:
         """find: waits for the device, and is called once."""
         self.late = late
         """Whether it pays to ask for the next step before this one is read."""
-        self.is_usual = is_usual
-        """Whether it took as long as such steps do: not where a CUDA graph was recorded, or is to be."""
+        self.kind: StepKind = kind
         self._find = find
         self._result: StepResult | None = None
 
@@ -84,7 +84,7 @@ def training_step(
     run.network.train()
     if config.freeze_batch_norm or config.part != "all":
         freeze_batch_norm(run.network)
-    statistics, unusual = Statistics(run.network), run.num_unusual
+    statistics, before = Statistics(run.network), run.num_graph_calls
     loss, error = gradient(fabric, network, run, config, batch, statistics.put_back)
     norm = fabric.clip_gradients(network, run.optimizer, max_norm=config.optimizer.clip_norm, error_if_nonfinite=False)
     assert norm is not None
@@ -108,7 +108,7 @@ def training_step(
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         run.schedule.step()
     find = partial(_found, fabric, run, coming, batch.names)
-    return TakenStep(find, late=late, is_usual=run.num_unusual == unusual)
+    return TakenStep(find, late=late, kind=run.step_kind(before))
 
 
 class Statistics:
@@ -233,6 +233,6 @@ class Reports:
                 "samples in the log"
             )
         if self._log:
-            times = noted.wait, noted.seconds, noted.step.is_usual
+            times = noted.wait, noted.seconds, noted.step.kind
             self._log.step(noted.number, result.loss, result.error, noted.learning_rate, *times)
         return result.stop

@@ -6,7 +6,6 @@ began: a run of that many steps that was asked for by --steps gives the same wei
 
 import copy
 import math
-import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -26,7 +25,6 @@ from flowgru.data.sets.layouts import padding_mode
 from flowgru.errors import RequestError
 from flowgru.evaluation.validation import pair_errors
 from flowgru.layers.arithmetic import arithmetic
-from flowgru.layers.graphs import CALLS_BEFORE
 from flowgru.processes.signals import Stopped, agreed_signal, as_counts, stop_signals
 from flowgru.training.checkpoints.store import CheckpointStore
 from flowgru.training.feeding.pairs import FROM_DIS
@@ -35,6 +33,7 @@ from flowgru.training.objective import num_kinds
 from flowgru.training.ranks import Fabric, end_others
 from flowgru.training.run_state import SCHEDULES, Run
 from flowgru.training.step import TakenStep, training_step
+from flowgru.training.step_times import StepKind, TimedStep, seconds_of_graphs, usual_seconds
 
 ENDLESS = 10**9
 """Steps of a run whose number is not known yet."""
@@ -131,8 +130,8 @@ def _step_seconds(
     seconds: float,
     asked_to_stop: Sequence[int],
 ) -> tuple[float, float]:
-    """How long a step takes, and the first batch with all CUDA graphs that are still to be recorded; the steps are made."""
-    began, first, ends, usual = time.monotonic(), 0.0, list[float](), list[bool]()
+    """How long the first batch takes, with all CUDA graphs that are still to be recorded, and a step; the steps are made."""
+    began, first, ends, kinds = time.monotonic(), 0.0, list[float](), list[StepKind]()
     before: TakenStep | None = None
     for batch in loader:
         first = first or time.monotonic() - began
@@ -141,11 +140,15 @@ def _step_seconds(
         before = step if step.late else None
         run.step += 1
         ends.append(time.monotonic() - began)
-        usual.append(step.is_usual)
+        kinds.append(step.kind)
         if fabric.broadcast(enough_steps(ends, seconds)):
             break
-    mean = mean_step_seconds(ends, seconds, usual)
-    return first + unusual_seconds(ends, seconds, usual, mean, CALLS_BEFORE * num_kinds(config)), mean
+    warm_up = _num_warm_up(ends, seconds)
+    steps = [TimedStep(end - before, kind) for before, end, kind in zip([0.0, *ends], ends, kinds, strict=False)]
+    earlier, timed = steps[:warm_up], steps[warm_up:]
+    # Where there are no graphs, the later half: the batches that the workers had in store count less in it.
+    usual = usual_seconds(steps[(warm_up + len(steps)) // 2 :])
+    return first + seconds_of_graphs(earlier, timed, num_kinds(config)), usual
 
 
 def _num_warm_up(ends: Sequence[float], seconds: float) -> int:
@@ -159,29 +162,6 @@ def enough_steps(ends: Sequence[float], seconds: float) -> bool:
         return False
     timed = ends[-1] - ends[skipped - 1]
     return timed >= MAX_SHARE * seconds or (len(ends) - skipped >= MIN_STEPS and timed >= MIN_SHARE * seconds)
-
-
-def mean_step_seconds(ends: Sequence[float], seconds: float, usual: Sequence[bool]) -> float:
-    """How long a step takes in the later half of those that are timed.
-
-    usual: of each step, whether it took as long as such steps do; the others are left out where there are some that did.
-    """
-    first = (_num_warm_up(ends, seconds) + len(ends)) // 2
-    took = [
-        (end - before, each) for before, end, each in zip(ends[first - 1 :], ends[first:], usual[first:], strict=False)
-    ]
-    return statistics.fmean([length for length, each in took if each] or [length for length, _ in took])
-
-
-def unusual_seconds(ends: Sequence[float], seconds: float, usual: Sequence[bool], mean: float, most: int) -> float:
-    """What the unusual steps that are still to come take beyond their usual time; a run has `most` of them."""
-    first, left = _num_warm_up(ends, seconds), most - usual.count(False)
-    more = [
-        end - before - mean
-        for before, end, each in zip(ends[first - 1 :], ends[first:], usual[first:], strict=False)
-        if not each
-    ]
-    return max(0.0, left * statistics.fmean(more)) if more and left > 0 else 0.0
 
 
 def _validation_seconds(

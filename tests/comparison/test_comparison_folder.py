@@ -231,6 +231,8 @@ def test_a_list_of_pairs_that_has_changed_since_is_refused(tmp_path):
     config = replace(TINY, sets=(str(listed),))
     with ComparisonFolder(tmp_path / "results", config) as folder:
         folder.note(lists={str(listed): "another digest", "gone.csv": "a digest"})
+        assert not folder.has_results
+        folder.add([Measurement("equal_width", "conv_gru", None, "parameters", "", None, None, 7.0)])
     with pytest.raises(RequestError, match=r"mine\.csv has changed since .*results was begun"):
         run.run_comparison(config, tmp_path / "results", (), 1, "cpu")
 

@@ -41,7 +41,7 @@ def write_config(path: Path, config: TrainConfig = TINY, **changes: Any) -> Path
 def log_lines(folder: Path) -> list[dict[str, Any]]:
     """The log without the fields that measure time."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    times = ("steps_per_second", "data_wait_share", "unusual_steps")
+    times = ("steps_per_second", "data_wait_share", "first_steps", "recorded_steps")
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
 
 

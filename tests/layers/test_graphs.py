@@ -144,3 +144,12 @@ def test_where_kinds_take_turns_that_there_is_no_room_for_few_are_recorded_again
         values = torch.randn(3)
         assert torch.equal(recorded.call(number % 3, lambda values: values + 1, (values,)), values + 1)
     assert recorder.num_recorded < 12 and recorder.num_replayed > 100
+
+
+def test_other_arithmetic_has_another_graph(monkeypatch):
+    recorder = CalledGraphs()
+    recorded = made(None, recorder)
+    for number in range(4):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", number >= 2)
+        recorded.call(0, lambda values: values + 1, (torch.randn(3),))
+    assert recorder.num_recorded == 2

@@ -71,6 +71,12 @@ class MixesBatchAndDrops(MixesBatch, Dropout):
     pass
 
 
+class NormalisesBatchAndDrops(Dropout):
+    def step(self, motion, state):
+        hidden, state = super().step(motion, state)
+        return (hidden - hidden.mean((0, 2, 3), keepdim=True) if self.training else hidden), state
+
+
 class Fails(Sound):
     def step(self, motion, state):
         return super().step(motion[:, 1:], state)
@@ -83,6 +89,7 @@ class Fails(Sound):
         (NotFinite, "not finite"),
         (MixesBatch, "one picture of a batch"),
         (MixesBatchAndDrops, "one picture of a batch"),
+        (NormalisesBatchAndDrops, "one picture of a batch"),
         (UnusedParameter, "idle"),
         (NoGradient, "no gradient"),
         (Fails, "its step fails"),
@@ -123,7 +130,6 @@ def made(change):
     ("change", "said"),
     [
         (lambda self: setattr(self, "module", nn.Identity()), "has a part named module"),
-        (lambda self: setattr(self, "scale", torch.ones(4)), "has a tensor scale that is neither"),
         (lambda self: self.register_buffer("mask", torch.ones(4, dtype=torch.bool)), "has a buffer mask in torch.bool"),
         (lambda self: torch.ones(4).sum().item(), "reads a tensor while it is made"),
     ],

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_run import TINY
 
 from flowgru.config import OptimizerConfig
+from flowgru.data.formats.flow_files import write_flow_array
 from flowgru.errors import MachineError
 from flowgru.model.weight_files.loading import load_model
 from flowgru.training import engine
@@ -94,3 +98,40 @@ def test_a_run_that_is_stopped_before_its_best_checkpoint_writes_the_best_model_
     errors[:] = [2.0, 1.0, 1.0, 3.0]
     train(CONFIG, str(tmp_path), device="cpu")
     assert load_model(tmp_path / "best.safetensors", "cpu").card["steps"] == 2
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """A list of a pair that hardly moves, and one that moves far."""
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.full((128, 128, 3), 90, np.uint8)).save(tmp_path / name)
+    for name, length in (("near", 1.0), ("far", 100.0)):
+        write_flow_array(tmp_path / f"{name}.flo", np.full((128, 128, 2), length, np.float32))
+    (tmp_path / "own.csv").write_text("first,second,flow\na.png,b.png,near.flo\na.png,b.png,far.flo\n")
+    return str(tmp_path / "own.csv")
+
+
+def test_weights_that_were_best_on_another_list_are_the_best_no_more(errors, manifest, tmp_path, capsys):
+    config = replace(CONFIG, validation=replace(CONFIG.validation, sets=(manifest,)))
+    errors[:] = [1.0, 2.0, 3.0]
+    train(replace(config, steps=1), str(tmp_path / "run"), device="cpu")
+    columns, _, far = Path(manifest).read_text().splitlines()
+    Path(manifest).write_text(f"{columns}\n{far}\n")
+    capsys.readouterr()
+    for steps in (2, 3):
+        train(replace(config, steps=steps), str(tmp_path / "run"), device="cpu")
+        said = "has changed since: the run goes on with it as it is now, and its errors do not compare with those of before"
+        assert (f"warning: {manifest} {said}" in capsys.readouterr().out) == (steps == 2)
+        assert load_model(tmp_path / "run" / "best.safetensors", "cpu").card["steps"] == 2
+    best = CheckpointStore(tmp_path / "run").best()
+    assert best is not None and best.name == "step-00000002"
+
+
+def test_a_list_that_does_not_choose_the_best_weights_changes_nothing_of_them(errors, manifest, tmp_path, capsys):
+    config = replace(CONFIG, validation=replace(CONFIG.validation, sets=("synthetic", manifest)))
+    errors[:] = [1.0, 5.0, 2.0, 5.0]
+    train(replace(config, steps=1), str(tmp_path / "run"), device="cpu")
+    Path(manifest).write_text("\n".join(Path(manifest).read_text().splitlines()[:2]) + "\n")
+    train(replace(config, steps=2), str(tmp_path / "run"), device="cpu")
+    assert "has changed since" in capsys.readouterr().out
+    assert load_model(tmp_path / "run" / "best.safetensors", "cpu").card["steps"] == 1

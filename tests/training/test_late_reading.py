@@ -210,6 +210,7 @@ def test_no_step_on_a_gpu_waits_for_what_it_computes(monkeypatch, preset, starte
             spec=Fabric,
             device=device,
             world_size=1,
+            global_rank=0,
             no_backward_sync=lambda *_, **__: nullcontext(),
             backward=backward,
             clip_gradients=lambda *_, **__: torch.zeros((), device=device),

@@ -224,12 +224,13 @@ def test_the_command_has_a_switch_for_the_graphs(tmp_path, monkeypatch):
     assert given == [True, False]
 
 
-def test_steps_before_their_graph_is_there_are_not_usual(recorder):
+def test_steps_say_whether_their_graph_is_there(recorder):
     fabric, run, network = begun()
-    usual, kinds = [], []
+    found, kinds = [], []
     for number in range(20):
         kinds.append(run_state.drawn_refinements(DRAWN, number))
-        usual.append(step.training_step(fabric, network, run, DRAWN, batch_of(number)).is_usual)
+        found.append(step.training_step(fabric, network, run, DRAWN, batch_of(number)).kind)
         run.step += 1
-    assert usual == [kinds[:number].count(kind) >= 2 for number, kind in enumerate(kinds)]
+    names = ("first", "recorded", "usual")
+    assert found == [names[min(kinds[:number].count(kind), 2)] for number, kind in enumerate(kinds)]
     assert len({*kinds}) == objective.num_kinds(DRAWN) == recorder.num_recorded

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_run import NOTHING, TINY
 
-from flowgru.config import StageSet
+from flowgru.config import NetworkConfig, StageSet
 from flowgru.config.way import Way
 from flowgru.data.sets.layouts import DATASETS, licence_of
 from flowgru.model.weight_files.card import origin_of
@@ -64,18 +64,41 @@ def test_weights_inherit_the_terms_of_those_they_began_with():
             "synthetic from dis",
             {"iterations": 12, "initial_flow": "dis", "hold": 3, "polish": True, "scales": 2},
         ),
+        (
+            TWO_SCALES,
+            {"hold": 0, "coarse_first": 0.5},
+            "synthetic from dis",
+            {"iterations": 12, "initial_flow": "dis", "hold": 0, "polish": True, "scales": 2},
+        ),
         (TWO_SCALES, {"hold": 3, "coarse_first": 0.5}, "synthetic", {"iterations": 12}),
     ],
-    ids=["as before", "at one scale", "from a network alone", "measured from zero"],
+    ids=["as before", "at one scale", "from a network alone", "without held ones", "measured from zero"],
 )
 def test_a_network_is_used_as_the_one_that_it_began_with_where_it_was_trained_so(
     began_with, trained, measured_from, way
 ):
     run = object.__new__(Run)
     run.validation, run.step, run.seconds = {measured_from: {4: 2.0, 12: 1.0}}, 2, 1.0
-    run.origin = origin_of("default", began_with)
+    run.origin = origin_of("default", {**began_with, "network": asdict(TINY.network)}, TINY.network)
     card = card_of(replace(TINY, **trained), run, Path("run"), [])
     assert {name: card[name] for name in asdict(Way()) if name in card} == way
+
+
+@pytest.mark.parametrize(
+    ("card", "network"),
+    [
+        ({"iterations": 0}, TINY.network),
+        ({"initial_flow": "given"}, TINY.network),
+        ({}, NetworkConfig("compact", "conv_lstm")),
+        ({}, NetworkConfig("large", "conv_gru")),
+        ({}, None),
+    ],
+)
+def test_a_way_of_no_sense_or_of_another_operator_is_not_taken_over(card, network):
+    before = {**TWO_SCALES, **card, "network": asdict(TINY.network)}
+    assert "way" not in origin_of("default", before, network) and "way" in origin_of(
+        "default", TWO_SCALES | {"network": asdict(TINY.network)}, TINY.network
+    )
 
 
 @pytest.mark.parametrize("name", DATASETS)

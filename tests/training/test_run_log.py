@@ -19,6 +19,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.training import engine, run_log, step
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
+from flowgru.training.step_times import StepKind
 
 
 def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, capsys):
@@ -221,13 +222,11 @@ def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capf
 def test_steps_in_which_a_graph_is_recorded_are_counted_apart(tmp_path):
     log = RunLog(tmp_path, 1)
     log.begin(0, 5, passed_over=[])
-    for number, (seconds, is_usual) in enumerate(
-        ((9.0, True), (4.0, False), (2.0, True), (4.0, False), (1.0, True)), 1
-    ):
-        log.step(number, 1.0, 1.0, 0.1, 0.0, seconds, is_usual)
+    steps: list[tuple[float, StepKind]] = [(9.0, "usual"), (4.0, "first"), (2.0, "usual"), (5.0, "recorded")]
+    for number, (seconds, kind) in enumerate(steps, 1):
+        log.step(number, 1.0, 1.0, 0.1, 0.0, seconds, kind)
     log.close()
-    assert [line.get("unusual_steps") for line in run_log.read_log(tmp_path)] == [None, 1, None, 1, None]
-    assert run_log.mean_step_seconds(tmp_path, 1) == pytest.approx(1.5)
-    assert run_log.mean_step_seconds(tmp_path, 5) is None
-    (tmp_path / "log.jsonl").write_text('{"steps_per_second": 0.5, "unusual_steps": 1}\n' * 2)
-    assert run_log.mean_step_seconds(tmp_path, 0) == 2.0  # there are no others
+    assert [line.get("first_steps") for line in run_log.read_log(tmp_path)] == [None, 1, None, None]
+    assert [line.get("recorded_steps") for line in run_log.read_log(tmp_path)] == [None, None, None, 1]
+    assert [step.kind for step in run_log.timed_steps(tmp_path)] == ["usual", "first", "usual", "recorded"]
+    assert [step.seconds for step in run_log.timed_steps(tmp_path)] == pytest.approx([9.0, 4.0, 2.0, 5.0])

@@ -63,30 +63,12 @@ def test_the_steps_are_as_many_as_fit_with_their_validations_and_saves():
 def test_steps_are_timed_after_the_first_ones_until_the_time_or_the_number_says_enough():
     ends = [10.0 + number for number in range(200)]  # the first step takes 10 seconds, every other one 1
     enough = [number for number in range(1, 201) if time_limit.enough_steps(ends[:number], 200.0)]
-    usual = [True] * len(ends)
-    assert enough[0] == 8 + 20 and time_limit.mean_step_seconds(ends[:28], 200.0, usual) == 1.0  # a tenth of the time
+    assert enough[0] == 8 + 20  # a tenth of the time
     enough = [number for number in range(1, 201) if time_limit.enough_steps(ends[:number], 400.0)]
     assert enough[0] == 8 + 32  # 32 steps, which are more than a twentieth of the time
     assert not time_limit.enough_steps([70.0], 100.0) and time_limit.enough_steps(
         [70.0, 81.0], 100.0
     )  # compiled meanwhile
-    assert time_limit.mean_step_seconds([70.0, 81.0], 100.0, [True, True]) == 11.0
-
-
-def test_steps_in_which_graphs_are_recorded_count_once_and_not_for_every_step():
-    usual = [False] * 8 + [
-        number % 3 != 0 for number in range(60)
-    ]  # the first ones tune; some are recorded all the time
-    seconds = [5.0] * 8 + [1.0 if each else 3.0 for each in usual[8:]]
-    ends = [sum(seconds[: number + 1]) for number in range(len(seconds))]
-    assert time_limit.enough_steps(ends, 600.0) and time_limit.mean_step_seconds(ends, 600.0, usual) == 1.0
-    # 28 of 40 are behind, and each of the others takes 2 seconds more than a usual one.
-    assert time_limit.unusual_seconds(ends, 600.0, usual, 1.0, most=40) == (40 - 28) * 2.0
-    assert time_limit.unusual_seconds(ends, 600.0, usual, 1.0, most=28) == 0
-    assert time_limit.unusual_seconds(ends, 600.0, [True] * 68, 1.0, most=40) == 0
-    assert time_limit.mean_step_seconds(ends, 600.0, [False] * 68) == pytest.approx(
-        5 / 3, rel=0.05
-    )  # there are no others
 
 
 @pytest.mark.parametrize(

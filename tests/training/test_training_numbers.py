@@ -1,4 +1,4 @@
-"""Errors and gradients that are not finite, and what validation measures."""
+"""Errors and gradients that are not finite, what validation measures, and numbers that are drawn at random."""
 
 import math
 import warnings
@@ -10,11 +10,15 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from tiny_run import TINY, log_lines, new_run
 
+from flowgru.config import NetworkConfig, OptimizerConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.errors import MachineError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.loading import load_model
+from flowgru.operators import UPDATE_OPERATORS
+from flowgru.operators.conv_gru import ConvGRU
 from flowgru.training import engine, step
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.losses import loss_of
@@ -111,3 +115,31 @@ def test_a_set_is_padded_in_validation_as_its_published_errors_were(monkeypatch)
             expected = endpoint_error(flow, pair.flow[None], pair.valid[None]).item()
             assert run.validation[name][1] == pytest.approx(expected, rel=1e-6)
     assert run.validation["kitti2015"] != run.validation["sintel_clean"]
+
+
+class DropsAndHolds(ConvGRU):
+    """An operator with dropout, and a buffer of four axes."""
+
+    def __init__(self, hidden_size, motion_size, context_size):
+        super().__init__(hidden_size, motion_size, context_size)
+        self.register_buffer("kernel", torch.ones(2, 2, 3, 3))
+
+    def step(self, motion, state):
+        return super().step(torch.nn.functional.dropout(motion, 0.5, self.training), state)
+
+
+def final_weights(config, folder):
+    train(config, str(folder), device="cpu")
+    return load_model(folder / "model.safetensors", "cpu").state_dict()
+
+
+def test_what_an_operator_draws_at_random_is_the_same_after_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setitem(UPDATE_OPERATORS, "mine", DropsAndHolds)
+    config = replace(TINY, network=NetworkConfig("compact", "mine"), optimizer=OptimizerConfig(schedule="constant"))
+    whole = final_weights(replace(config, steps=3), tmp_path / "whole")
+    train(replace(config, steps=1), str(tmp_path / "parts"), device="cpu")
+    torch.rand(7)
+    parts = final_weights(replace(config, steps=3), tmp_path / "parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    other = final_weights(replace(config, steps=3, seed=1), tmp_path / "other")
+    assert not all(torch.equal(value, other[name]) for name, value in whole.items())

@@ -272,18 +272,3 @@ def test_fine_tuning_runs_on_pairs_of_ones_own(manifest, tmp_path, monkeypatch):
     assert {"my_held_out_pairs", "synthetic"} <= {
         word for line in logged for word in re.findall(r"\w+", json.dumps(line))
     }
-
-
-def test_a_list_that_has_changed_since_is_said_and_its_errors_are_not_compared(manifest, tmp_path, capsys):
-    validation = replace(TINY.validation, sets=(manifest,), every=1)
-    config = replace(TINY, steps=1, validation=validation, optimizer=OptimizerConfig(schedule="constant"))
-    train(config, str(tmp_path / "run"), device="cpu")
-    best = tmp_path / "run" / "best.safetensors"
-    capsys.readouterr()
-    *rows, last = Path(manifest).read_text().splitlines()
-    Path(manifest).write_text("\n".join([rows[0], last]) + "\n")
-    train(replace(config, steps=2), str(tmp_path / "run"), device="cpu")
-    assert f"warning: {manifest} has changed since" in capsys.readouterr().out
-    assert load_model(best, "cpu").card["steps"] == 2
-    train(replace(config, steps=3), str(tmp_path / "run"), device="cpu")
-    assert "has changed since" not in capsys.readouterr().out

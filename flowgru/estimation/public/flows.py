@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,7 @@ from flowgru.estimation.public.frames import open_stream, several_pictures
 from flowgru.estimation.stream import PairFlow, PairGiven, pair_flows
 from flowgru.kinds import given_path, positive_number, whole_number
 from flowgru.model.exported.flow import ExportedFlow
+from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.pair_network import PairNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.types import PictureLike
@@ -71,12 +73,12 @@ def estimate_flow(
     given = None if _is_computed(initial_flow) else GivenFlows(initial_flow, num_pairs)
     wanted = checked_way(iterations, initial_flow, hold, polish, scales, coarse_iterations)
     least = None if stop_below is None else positive_number("stop_below", stop_below)
-    if not isinstance(warm_start, bool):
+    if not isinstance(warm_start, bool | np.bool_):
         raise RequestError(f"warm_start is {warm_start!r}: expected True or False")
     stream = open_stream(frames)
     network = opened(model)
     way = resolve_way(getattr(network, "card", None), **wanted)
-    settings = MatchSettings(way, warm_start=warm_start, tiles=tiles, stop_below=least, can_resize=False)
+    settings = MatchSettings(way, warm_start=bool(warm_start), tiles=tiles, stop_below=least, can_resize=False)
     pairs = pair_flows(stream, network, settings, given=None if given is None else _in_turn(given))
     return _forward_flows(pairs, given)
 
@@ -152,7 +154,7 @@ def opened(model: Any) -> PairNetwork:
     matches = callable(getattr(model, "encode", None)) and callable(getattr(model, "match", None))
     if isinstance(model, type) or not matches:
         raise RequestError(f"model is a {type(model).__name__}: expected what load_model gives, a name or a file")
-    weights = getattr(model, "parameters", tuple)()
+    weights = model.parameters() if isinstance(model, FlowNetwork) else ()
     if other := next((each.dtype for each in weights if each.dtype != torch.float32), None):
         raise RequestError(f"model has weights in {other}: expected float32, which model.float() makes of them")
     return model

@@ -129,7 +129,7 @@ def measure_sizes(
             first = _measured(estimator, device, pairs[0], refused)  # whose seconds are not counted
             for place in missing:
                 before = first if place == 0 else None
-                if device.type == "cuda":  # algorithms are chosen, and kernels loaded, for each size
+                if before is None and device.type == "cuda":  # algorithms are chosen, and kernels loaded, for each size
                     before = _measured(estimator, device, pairs[place], refused)
                 row = _measured(estimator, device, pairs[place], refused)
                 # What the first use has taken and kept, a second one of that size does not take again. After an interruption

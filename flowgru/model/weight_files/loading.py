@@ -43,6 +43,7 @@ from flowgru.model.weight_files.raft_names import (
     without_duplicates,
 )
 from flowgru.operators import UPDATE_OPERATORS
+from flowgru.operators import __name__ as OPERATORS
 
 _DEVICES = "cpu, cuda, cuda:0 or the like"
 
@@ -251,10 +252,15 @@ def _filled_network(config: NetworkConfig, weights: Weights, naming: Naming, nam
 
 
 def _new_network(config: NetworkConfig) -> FlowNetwork:
-    """The network with random weights in float32 on the CPU, whatever the caller's defaults are, which stay as they are.
+    """The network in float32 on the CPU, with weights of any values, whatever the caller's defaults are, which stay.
 
-    It is made with values, because an operator may have some that are no weights.
+    No value is drawn, so that the caller's random numbers do not depend on loading a model. But an update operator of
+    somebody else's may have values that are no weights, and is made with them.
     """
+    if UPDATE_OPERATORS[config.operator].__module__.startswith(f"{OPERATORS}."):
+        with torch.device("meta"):
+            network = FlowNetwork(config).float()
+        return network.to_empty(device="cpu")
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
