@@ -89,7 +89,7 @@ def test_steps_that_are_known_are_not_measured_again_when_a_regime_comes_later(t
     def run_jobs(jobs, *, ended, **_rest):
         for job in jobs:
             measured.append(job.name)
-            ended(job, float(len(measured)))
+            ended(job, (60 * len(measured), float(len(measured))))
 
     monkeypatch.setattr("flowgru.comparison.comparison.run_jobs", run_jobs)
     for part in ("measure_zero_flow", "measure_costs"):

@@ -1,12 +1,18 @@
 """The losses are the published ones, compiled or not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from interpreter import run_alone
+from tiny_run import TINY
 from torch.distributions import Laplace
 
 from flowgru.evaluation.metrics import endpoint_error
-from flowgru.training.losses import mixture_loss, sequence_loss
+from flowgru.model.heads import narrow_share
+from flowgru.model.prediction import FlowPrediction
+from flowgru.training.feeding.sampler import FlowBatch
+from flowgru.training.losses import loss_of, mixture_loss, sequence_loss
 
 
 def test_sequence_loss_is_the_weighted_sum_of_masked_means():
@@ -84,3 +90,23 @@ assert counters["stats"]["unique_graphs"] == 2 and not counters["graph_break"], 
 def test_a_compiled_loss_has_the_value_and_the_gradients_of_the_plain_one():
     done = run_alone(COMPILED)  # in a process of its own: PyTorch's compiler cannot trace the tests' type checks
     assert done.returncode == 0, done.stderr
+
+
+def test_the_loss_weighs_as_the_configuration_says():
+    flows = tuple(torch.randn(3, 1, 2, 4, 4))
+    flow = torch.full((1, 2, 4, 4), 3.0)
+    flow[..., 0], flow[..., 1] = torch.tensor([3.0, 4.0])[None, :, None], torch.tensor([30.0, 40.0])[None, :, None]
+    batch = FlowBatch(flow.new_zeros(1, 3, 4, 4), flow.new_zeros(1, 3, 4, 4), flow, torch.ones(1, 4, 4) > 0, ("a",))
+    config = replace(TINY, gamma=0.3, max_flow=5.0)  # a flow of exactly 5 px is left out
+    prediction = FlowPrediction(flows, flow[..., ::8, ::8])
+    counted = torch.tensor([False, False, True, True]).expand(4, 4)
+    expected = sum(
+        weight * ((each - flow).abs() * counted).mean() for weight, each in zip((0.09, 0.3, 1), flows, strict=True)
+    )
+    assert loss_of(prediction, batch, config).item() == pytest.approx(float(expected))
+
+
+def test_a_network_is_sure_where_the_narrow_distribution_has_the_larger_share():
+    wide, narrow = torch.tensor([3.0, 0.0, 1.0]), torch.tensor([0.0, 3.0, 1.0])
+    mixture = torch.stack([wide, narrow, torch.zeros(3)])[None, :, None]
+    assert narrow_share(mixture).flatten().tolist() == pytest.approx([0.0474, 0.9526, 0.5], abs=1e-4)

@@ -19,10 +19,15 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.loading import load_model
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.operators.conv_gru import ConvGRU
+from flowgru.processes.fabric import connect
 from flowgru.training import engine, step
+from flowgru.training.feeding.pairs import started_by_dis
 from flowgru.training.feeding.sampler import collate
 from flowgru.training.losses import loss_of
 from flowgru.training.run import train
+from flowgru.training.run_state import ExponentialMovingAverage, make_optimizer, one_cycle
+
+CPU = torch.device("cpu")
 
 
 def test_a_network_that_diverges_on_one_pair_is_not_measured_on_the_others(monkeypatch):
@@ -143,3 +148,100 @@ def test_what_an_operator_draws_at_random_is_the_same_after_a_stop(tmp_path, mon
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
     other = final_weights(replace(config, steps=3, seed=1), tmp_path / "other")
     assert not all(torch.equal(value, other[name]) for name, value in whole.items())
+
+
+def one_step(**changes):
+    """The result of the first step of a run with another configuration, and its gradient, as the optimizer has had it."""
+    config = replace(TINY, batch_size=2, **changes)
+    fabric = connect(torch.device("cpu"), 1, config.precision)
+    run, network = engine.begin_run(fabric, config, lambda: FlowNetwork(config.network), None, compile=False)
+    pairs = SyntheticPairs(TINY.data, length=2)
+    found = step.training_step(fabric, network, run, config, collate([pairs[0], pairs[1]])).read()
+    return found, {name: weight.grad for name, weight in run.network.named_parameters() if weight.grad is not None}
+
+
+def length_of(gradient):
+    return torch.stack([value.norm() for value in gradient.values()]).norm().item()
+
+
+def test_parts_of_a_batch_have_the_loss_the_error_and_the_gradient_of_the_whole():
+    unclipped = OptimizerConfig(clip_norm=1e9)
+    whole, gradient = one_step(optimizer=unclipped)
+    parts, other = one_step(optimizer=unclipped, gradient_accumulation_steps=2)
+    assert parts[:2] == pytest.approx(whole[:2], rel=1e-4)
+    assert length_of({name: other[name] - value for name, value in gradient.items()}) < 1e-3 * length_of(gradient)
+
+
+def test_the_error_of_a_step_is_the_mean_of_its_pairs(monkeypatch):
+    monkeypatch.setattr("flowgru.training.objective.endpoint_error", lambda *_: torch.tensor([2.0, 5.0]))
+    assert one_step()[0].error == 3.5
+
+
+def test_gradients_are_clipped_to_the_length_that_is_asked_for():
+    _, free = one_step(optimizer=OptimizerConfig(clip_norm=1e9))
+    _, clipped = one_step(optimizer=OptimizerConfig(clip_norm=0.25))
+    assert length_of(free) > 1 and length_of(clipped) == pytest.approx(0.25, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["adamw", "muon"])
+def test_weights_decay_and_learn_as_the_configuration_says(method):
+    settings = OptimizerConfig(method=method, learning_rate=0.25, weight_decay=0.125)
+    optimizer = make_optimizer([torch.nn.Parameter(torch.ones(2, 2, 3, 3))], replace(TINY, optimizer=settings), CPU)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.125}
+    assert max(group["lr"] for group in optimizer.param_groups) == 0.25
+
+
+def test_one_cycle_is_at_its_top_where_the_warm_up_ends():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    schedule = one_cycle(optimizer, OptimizerConfig(learning_rate=1.0, warmup_share=0.3), 900)
+    rates = []
+    for _ in range(900):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates.index(max(rates)) == 299 and max(rates) == pytest.approx(1.0)  # three tenths of a hundred steps more
+
+
+def test_the_moving_average_forgets_random_weights_soon():
+    average = ExponentialMovingAverage({"a": torch.zeros(1)}, decay=0.9)
+    found = []
+    for number in range(0, 200, 50):
+        average.update({"a": torch.ones(1)}, number)
+        found.append(1 - average.weights["a"].item())
+        average.weights["a"].zero_()
+    assert found == pytest.approx([0.1, 51 / 60, 0.9, 0.9])
+
+
+def test_a_validation_measures_the_average_from_the_held_flow_and_the_worst_number_counts(monkeypatch):
+    run, fabric, best = new_run(), Fabric(accelerator="cpu", devices=1), []
+    for value in run.average.weights.values():
+        value.fill_(0)
+
+    def measured(network, data, iterations, device, **rest):
+        assert not any(value.any() for value in network.state_dict().values())
+        return torch.tensor([errors.pop(0)], dtype=torch.float64)
+
+    monkeypatch.setattr(engine, "pair_errors", measured)
+    trained = {name: value.clone() for name, value in run.network.state_dict().items()}
+    config = replace(TINY, validation=replace(TINY.validation, iterations=(1, 2)))
+    errors = [[1.0, 5.0], [2.0, 4.0], [0.5, 4.5]]
+    for _ in range(3):
+        assert engine.validate_run(fabric, run, config, {"synthetic": SyntheticPairs(TINY.data)}, None, ()) is None
+        best.append(run.is_best)
+    assert best == [True, True, False]
+    assert all(torch.equal(value, trained[name]) for name, value in run.network.state_dict().items())
+
+
+@pytest.mark.parametrize("hold", [0, 2])
+def test_a_validation_begins_at_the_initial_flow_and_holds_it(hold):
+    pairs, asked = started_by_dis(SyntheticPairs(TINY.data, length=1), replace(TINY, hold=hold)), []
+
+    class Noting(FlowNetwork):
+        def forward(self, *pictures, **options):
+            asked.append((options["hold"], options["initial_flow"]))
+            return super().forward(*pictures, **options)
+
+    pair_errors(Noting(TINY.network), pairs, (1,), CPU)
+    ((held, start),) = asked
+    expected = pairs[0].initial_flow
+    assert held == hold and expected is not None and torch.equal(start[0], expected)

@@ -27,7 +27,9 @@ def origin_of(source: str, card: dict[str, Any], network: NetworkConfig | None =
         before.get(name) == now[name] for name in ("preset", "operator", "options", "hidden_size")
     ):
         with suppress(RequestError):
-            origin["way"] = {name: value for name, value in asdict(resolve_way(card)).items() if value is not None}
+            way = asdict(resolve_way(card))
+            if card.keys() & way.keys():
+                origin["way"] = {name: value for name, value in way.items() if value is not None}
     path = DEFAULT_MODEL if source == "default" else Path(source)
     if path.is_file():
         with path.open("rb") as file:
