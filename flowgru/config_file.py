@@ -1,7 +1,7 @@
 """How jsonargparse reads values here: as YAML within bounds, from the command line and from the files of --config."""
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
@@ -26,13 +26,17 @@ _LISTS: ContextVar[Mapping[str, bool]] = ContextVar("lists", default=MappingProx
 
 
 @contextmanager
-def numbers_as_texts(names: Collection[str]) -> Iterator[None]:
-    """While this lasts, read_value gives a number as it is written, 0.5 as "0.5", to the settings of these dotted names."""
-    before = _TEXTS.set(names)
+def _holding(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    before = variable.set(value)
     try:
         yield
     finally:
-        _TEXTS.reset(before)
+        variable.reset(before)
+
+
+def numbers_as_texts(names: Collection[str]) -> AbstractContextManager[None]:
+    """While this lasts, read_value gives a number as it is written, 0.5 as "0.5", to the settings of these dotted names."""
+    return _holding(_TEXTS, names)
 
 
 def read_value(text: str, path: str = "") -> Any:
@@ -45,17 +49,8 @@ def read_value(text: str, path: str = "") -> Any:
         return _with_lists(names.settings(value), _LISTS.get(), "")
 
 
-@contextmanager
-def _made_lists(names: Mapping[str, bool]) -> Iterator[None]:
-    """While this lasts, read_value makes lists of single values of these settings, as they are written on a command line."""
-    before = _LISTS.set(names)
-    try:
-        yield
-    finally:
-        _LISTS.reset(before)
-
-
 def _with_lists(settings: dict[str, Any], lists: Mapping[str, bool], begin: str) -> dict[str, Any]:
+    """The settings, with lists in place of single values of those in `lists`, as they may be written on a command line."""
     found = dict(settings)
     for key, value in settings.items():
         name = f"{begin}{key}".replace("-", "_")
@@ -92,7 +87,7 @@ class ConfigFile(ActionConfigFile):
         if not any(given.values()):  # jsonargparse would take the text for a mere word
             raise RequestError(f"{values} gives no value to {', '.join(given) or 'any setting'}: expected name: value")
         self.files |= {name.partition(".")[0]: str(values) for name in given}
-        with numbers_as_texts(self.texts), _made_lists(self.lists):
+        with numbers_as_texts(self.texts), _holding(_LISTS, self.lists):
             super().__call__(parser, cfg, values, option_string)
 
     def file_of(self, setting: str) -> str:

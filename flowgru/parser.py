@@ -22,7 +22,8 @@ from flowgru.option_parser import EntryError, OptionParser
 from flowgru.option_texts import LIST, metavar, parameter_text, task_text, type_text
 from flowgru.option_words import SWITCH_WITH_NAME, with_files_first, with_switches_named
 
-NUMBERS = (int, int | None, float, float | None)
+_NUMBERS = (int, int | None, float, float | None)
+"""The types of settings that are one number."""
 
 _LARGEST = 2**31 - 1
 """A whole number beyond has no meaning in any setting, and is more than some libraries hold."""
@@ -90,7 +91,7 @@ class TaskParser:
             option, equals, value = word.partition("=")
             option, value = (option, value) if equals else (before, word)
             hint = self._types.get(option[2:].replace("-", "_")) if option.startswith("--") else None
-            if hint in NUMBERS and re.fullmatch(BASE_60, value.strip()):
+            if hint in _NUMBERS and re.fullmatch(BASE_60, value.strip()):
                 raise RequestError(f"{option} is {value!r}: expected {type_text(hint)}")
 
     def _refuse_empty_texts(self, found: Namespace) -> None:

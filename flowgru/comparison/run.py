@@ -13,7 +13,7 @@ from flowgru.config.require import require_precision
 from flowgru.console import say
 from flowgru.errors import MachineError, RequestError, counted
 from flowgru.model.weight_files.loading import device_of_option, load_model
-from flowgru.training.feeding.pairs import lists_of_pairs, training_pairs, validation_pairs
+from flowgru.training.feeding.pairs import changed_lists, lists_of_pairs, training_pairs, validation_pairs
 from flowgru.training.run import require_whole_parts
 
 
@@ -42,9 +42,8 @@ def run_comparison(
     for name in measured_sets(config):
         measured_pairs(config, name)
     folder = ComparisonFolder(output, config)
-    training = config.training
-    lists = lists_of_pairs({*config.sets, *training.validation.sets, *(part.name for part in training.parts)})
-    changed = [name for name, digest in lists.items() if folder.record.lists.get(name, digest) != digest]
+    lists = lists_of_pairs(config.training, config.sets)
+    changed = changed_lists(lists, folder.record.lists)
     if changed and folder.has_results:
         raise RequestError(
             f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "

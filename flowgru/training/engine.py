@@ -182,8 +182,7 @@ def begin_run(
     machine = {"processes": fabric.world_size, "device": fabric.device.type}
     graphs = gradient_graphs(fabric, network, config) if cuda_graph and not compile else None
     loss = compiled_loss() if compile else loss_of
-    lists = lists_of_pairs({*config.validation.sets, *(part.name for part in config.parts)})
-    told = {"scaler": scaler, "machine": machine, "lists": lists}
+    told = {"scaler": scaler, "machine": machine, "lists": lists_of_pairs(config)}
     run = Run(network, optimizer, schedule, average, **told, graphs=graphs, loss=loss)
     if checkpoint is not None:
         require_content(run, checkpoint, config.steps)

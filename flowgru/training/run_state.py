@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from flowgru.config import OptimizerConfig, TrainConfig
 from flowgru.layers.graphs import Graphs
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.training.feeding.pairs import changed_lists
 from flowgru.training.losses import Loss, loss_of
 from flowgru.training.muon import Muon
 from flowgru.training.step_times import StepKind
@@ -115,8 +116,7 @@ class Run:
         self.step, self.best_error, self.seconds = state["step"], state["best_error"], state["seconds"]
         self.validation, self.origin = state["validation"], state.get("origin", {})
         self.validation_due = state.get("validation_due", False)
-        noted = state.get("lists", {})
-        self.changed_lists = tuple(name for name, digest in self.lists.items() if noted.get(name, digest) != digest)
+        self.changed_lists = changed_lists(self.lists, state.get("lists", {}))
         before = state.get("machine", self.machine)
         if before != self.machine:
             self.resumed_by = (

@@ -16,6 +16,8 @@ from flowgru.config import (
     ValidationConfig,
 )
 from flowgru.model.flow_network import FlowNetwork
+from flowgru.model.weight_files.loading import load_model
+from flowgru.training.run import train
 from flowgru.training.run_state import ExponentialMovingAverage, Run, one_cycle
 
 TINY = TrainConfig(
@@ -43,6 +45,12 @@ def log_lines(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     times = ("steps_per_second", "data_wait_share", "first_steps", "recorded_steps")
     return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def final_weights(config: TrainConfig, folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a run when it has ended."""
+    train(config, str(folder), device="cpu")
+    return load_model(folder / "model.safetensors", "cpu").state_dict()
 
 
 def new_run(network: FlowNetwork | None = None, **options: Any) -> Run:

@@ -15,9 +15,7 @@ from flowgru.training import provenance
 from flowgru.training.provenance import card_of, commit, licence
 from flowgru.training.run_state import Run
 
-TWO_SCALES = {
-    **{"iterations": 2, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2, "coarse_iterations": 4},
-}
+TWO_SCALES = {"iterations": 2, "initial_flow": "dis", "hold": 1, "polish": True, "scales": 2, "coarse_iterations": 4}
 
 
 @pytest.mark.parametrize(

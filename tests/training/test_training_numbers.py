@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from tiny_run import TINY, log_lines, new_run
+from tiny_run import TINY, final_weights, log_lines, new_run
 
 from flowgru.config import NetworkConfig, OptimizerConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
@@ -16,7 +16,6 @@ from flowgru.errors import MachineError
 from flowgru.evaluation.metrics import endpoint_error
 from flowgru.evaluation.validation import pair_errors
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.model.weight_files.loading import load_model
 from flowgru.operators import UPDATE_OPERATORS
 from flowgru.operators.conv_gru import ConvGRU
 from flowgru.processes.fabric import connect
@@ -131,11 +130,6 @@ class DropsAndHolds(ConvGRU):
 
     def step(self, motion, state):
         return super().step(torch.nn.functional.dropout(motion, 0.5, self.training), state)
-
-
-def final_weights(config, folder):
-    train(config, str(folder), device="cpu")
-    return load_model(folder / "model.safetensors", "cpu").state_dict()
 
 
 def test_what_an_operator_draws_at_random_is_the_same_after_a_stop(tmp_path, monkeypatch):

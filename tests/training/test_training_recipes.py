@@ -67,11 +67,6 @@ def manifest(tmp_path):
     return str(tmp_path / "own.csv")
 
 
-def final_weights(config, folder):
-    train(config, str(folder), device="cpu")
-    return load_model(folder / "model.safetensors", "cpu").state_dict()
-
-
 def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, tmp_path):
     sets = (StageSet(manifest, CROP), StageSet("synthetic", CROP))
     config = replace(TINY, sets=sets, validation=replace(TINY.validation, sets=(manifest, "synthetic")))
@@ -80,7 +75,7 @@ def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, 
     names = {pairs[index].name for index in range(40)}
     assert all(pairs[index].flow.shape == (2, 128, 128) for index in range(4))
     assert any("synthetic" in name for name in names)
-    network = final_weights(config, tmp_path / "run")
+    network = tiny_run.final_weights(config, tmp_path / "run")
     assert all(value.isfinite().all() for value in network.values())
     card = load_model(tmp_path / "run" / "model.safetensors", "cpu").card
     assert card["held_out_epe_per_image"].keys() == {manifest, "synthetic"} and card["data"] == f"{manifest}, synthetic"
@@ -88,8 +83,8 @@ def test_ones_own_pairs_and_generated_ones_are_mixed_and_validated_on(manifest, 
 
 def test_parts_of_a_batch_give_the_step_of_the_whole(tmp_path):
     config = replace(TINY, steps=1, optimizer=replace(TINY.optimizer, learning_rate=1e-3))
-    whole = final_weights(config, tmp_path / "whole")
-    parts = final_weights(replace(config, gradient_accumulation_steps=2), tmp_path / "parts")
+    whole = tiny_run.final_weights(config, tmp_path / "whole")
+    parts = tiny_run.final_weights(replace(config, gradient_accumulation_steps=2), tmp_path / "parts")
     start = FlowNetwork(config.network).state_dict()
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=1e-3, atol=3e-5)
@@ -120,7 +115,7 @@ def test_freezing_leaves_everything_but_batch_norm_in_training():
 
 def test_the_mixture_loss_trains_a_network_that_says_how_sure_it_is(tmp_path):
     config = replace(TINY, network=NetworkConfig("compact", "conv_gru", confidence=True), loss="mixture")
-    final_weights(config, tmp_path / "run")
+    tiny_run.final_weights(config, tmp_path / "run")
     network = load_model(tmp_path / "run" / "model.safetensors", "cpu")
     with torch.inference_mode():
         prediction = network(*torch.rand(2, 2, 3, 137, 129), iterations=3, final_only=True)

@@ -1,6 +1,6 @@
 """The pairs that a configuration trains on and is measured on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,9 +79,15 @@ def validation_pairs(config: TrainConfig) -> dict[str, Dataset[FlowSample]]:
     return sets
 
 
-def lists_of_pairs(names: Iterable[str]) -> dict[str, str]:
-    """Digests of the lists of pairs (.csv) among data sets, by name: they tell a list from what it was before a change."""
+def lists_of_pairs(config: TrainConfig, more: Iterable[str] = ()) -> dict[str, str]:
+    """Digests of the lists of pairs (.csv) that a configuration trains and is measured on, and of those in `more`."""
+    names = {*config.validation.sets, *(part.name for part in config.parts), *more}
     return {name: content_digest([Path(name)]) for name in names if is_manifest(name)}
+
+
+def changed_lists(lists: Mapping[str, str], noted: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of those that were other ones when they were noted; one that was not noted has not changed."""
+    return tuple(name for name, digest in lists.items() if noted.get(name, digest) != digest)
 
 
 def measured_name(name: str, start: Literal["zero", "dis"]) -> str:
