@@ -135,7 +135,7 @@ def _by_workers(clips: Path, settings: CorpusSettings, workers: int) -> Speed:
         run._keep = real
     (first, _, work_then, driver_then), (last, _, work_now, driver_now) = ends[workers - 1], ends[-1]
     done, elapsed = len(ends) - workers, last - first
-    at_work = sum(end[1] for end in ends[workers:]) / (elapsed * workers)
+    at_work = sum(min(seconds, end - first) for end, seconds, *_ in ends[workers:]) / (elapsed * workers)
     return Speed(done / elapsed, at_work, (work_now - work_then) / done, (driver_now - driver_then) / done)
 
 

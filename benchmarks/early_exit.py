@@ -5,17 +5,21 @@ python benchmarks/early_exit.py runs/operator_study [--models default] [--sets s
     [--rounds 3] [--timed-pairs 4] [--threads 2] [--csv FILE] [--no-times]
 
 A folder stands for all models in it; those of one row of a comparison that differ in their seed are one method, whose
-error is the mean over the seeds, and whose time that of the first seed. Held-out generated pairs look as those that the
-comparison was trained on. --below N stops once a refinement has moved the flow by less than N px in the mean, and after the
-most of --iterations at the latest. Before anything is timed, stopping must give the flow of as many refinements, bit for
-bit. Times are medians of interleaved rounds, the mean over the timed pairs, evenly spread over all.
+error is the mean over the seeds. Held-out generated pairs look as those that the comparison was trained on. --below N stops
+once a refinement has moved the flow by less than N px in the mean, and after the most of --iterations at the latest. Before
+anything is timed, stopping must give the flow of as many refinements, bit for bit.
+
+As many refinements take as long for one pair and seed as for another. So each number of them that a way has led to is timed,
+with the first seed: medians of interleaved rounds, the mean over the timed pairs, which are evenly spread over all. The time
+of a way is the mean of these over all pairs and seeds, as its error is. With --below, each refinement is watched meanwhile.
 """
 
 import argparse
 import csv
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +39,8 @@ from flowgru.model.prediction import update_length
 from flowgru.model.weight_files.loading import load_model
 
 CPU = torch.device("cpu")
+NEVER = sys.float_info.min
+"""Pixels by which each refinement moves a flow, so that none is the last."""
 
 
 class Way(NamedTuple):
@@ -43,8 +49,21 @@ class Way(NamedTuple):
     most: int
     below: float | None = None
 
+    def of(self, count: int) -> "Way":
+        """What takes the time of this way where it ends after so many refinements."""
+        return Way(count, None if self.below is None else NEVER)
+
     def __str__(self) -> str:
         return f"{self.most} refinements" if self.below is None else f"below {self.below:g} px"
+
+
+class Score(NamedTuple):
+    """What a way gives for one network."""
+
+    counts: list[int]
+    """How many refinements each pair gets."""
+    epe_per_image: float
+    """The mean over the pairs."""
 
 
 class Point(NamedTuple):
@@ -68,10 +87,12 @@ def main() -> None:
     parser.add_argument("--size", default="192x256", help="of the generated pairs")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8, 12, 16, 24])
     parser.add_argument("--below", type=float, nargs="+", default=[4, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02])
-    parser.add_argument("--timed-pairs", type=int, default=4)
+    parser.add_argument("--timed-pairs", type=int, default=4, help="on how many pairs times are taken, 1 at least")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--no-times", action="store_true")
     given = parsed(parser)
+    if given.timed_pairs < 1:
+        parser.error(f"--timed-pairs is {given.timed_pairs}: expected 1 at least, or --no-times")
     begin(given)
 
     methods = find_methods(given.folders, given.models)
@@ -146,19 +167,26 @@ def curves(
     for pair in timed:
         for networks in methods.values():
             check(networks[0], pair, ways)
-    times = {} if given.no_times else time_all(methods, timed, ways, given)
+    counts = {
+        (name, way): [count for seed in scores[name] for count in seed[number].counts]
+        for name in methods
+        for number, way in enumerate(ways)
+    }
+    needed = dict.fromkeys((name, way.of(count)) for (name, way), found in counts.items() for count in found)
+    times = {} if given.no_times else time_all(methods, timed, list(needed), given)
     points = []
     for name in methods:
         for number, way in enumerate(ways):
-            means = [statistics.fmean(seed[number][part] for seed in scores[name]) for part in range(2)]
-            point = Point(name, data, str(way), means[0], means[1], times.get((name, way)))
-            points.append(point)
-            table.add(name, point.way, point.refinements, point.epe_per_image, point.ms)
+            found = counts[name, way]
+            error = statistics.fmean(seed[number].epe_per_image for seed in scores[name])
+            ms = statistics.fmean(times[name, way.of(count)] for count in found) if times else None
+            points.append(Point(name, data, str(way), statistics.fmean(found), error, ms))
+            table.add(name, *points[-1][2:])
     return points
 
 
-def score(network: FlowNetwork, pairs: list[FlowSample], ways: list[Way]) -> list[tuple[float, float]]:
-    """For each way the mean number of refinements, and the mean end-point error; every pair is refined only once."""
+def score(network: FlowNetwork, pairs: list[FlowSample], ways: list[Way]) -> list[Score]:
+    """What each way gives; every pair is refined only once."""
     counts, errors = [], []
     for pair in pairs:
         lengths = Lengths(network)
@@ -167,7 +195,7 @@ def score(network: FlowNetwork, pairs: list[FlowSample], ways: list[Way]) -> lis
         counts.append(stops)
         errors.append([endpoint_error(flows[n - 1], pair.flow[None], pair.valid[None]).item() for n in stops])
     return [
-        (statistics.fmean(count), statistics.fmean(error))
+        Score(list(count), statistics.fmean(error))
         for count, error in zip(zip(*counts, strict=True), zip(*errors, strict=True), strict=True)
     ]
 
@@ -213,17 +241,18 @@ def estimate(network: FlowNetwork, pair: FlowSample, way: Way):
 
 
 def time_all(
-    methods: dict[str, list[FlowNetwork]], pairs: list[FlowSample], ways: list[Way], given: argparse.Namespace
+    methods: dict[str, list[FlowNetwork]],
+    pairs: list[FlowSample],
+    needed: list[tuple[str, Way]],
+    given: argparse.Namespace,
 ) -> dict[tuple[str, Way], float]:
     """Milliseconds a pair, by method and way."""
     times: dict[tuple[str, Way], list[float]] = defaultdict(list)
     for pair in pairs:
-        actions: dict[str, Callable[[], object]] = {}
-        keys = {f"{name}: {way}": (name, way) for name in methods for way in ways}
-        for text, (name, way) in keys.items():
-            actions[text] = lambda network=methods[name][0], way=way: estimate(network, pair, way)  # noqa: B023
-        for text, seconds in interleaved_seconds(actions, given.rounds, CPU, clock=given.clock).items():
-            times[keys[text]].append(1000 * statistics.median(seconds))
+        actions = {f"{name}: {way!r}": partial(estimate, methods[name][0], pair, way) for name, way in needed}
+        found = interleaved_seconds(actions, given.rounds, CPU, clock=given.clock)
+        for key, seconds in zip(needed, found.values(), strict=True):
+            times[key].append(1000 * statistics.median(seconds))
     return {key: statistics.fmean(found) for key, found in times.items()}
 
 

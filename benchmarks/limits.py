@@ -12,7 +12,7 @@ with the largest errors.
 import cv2
 import numpy as np
 import torch
-from paired_models import add_pairs, held_out_pairs
+from paired_models import add_pairs, held_out_pairs, pair_options
 from reporting import arguments, begin, circumstances, parsed
 from torch import Tensor
 
@@ -77,8 +77,7 @@ def main() -> None:
     given = parsed(parser)
     device = begin(given)
     network, pairs = load_model(given.model, device), held_out_pairs(given)
-    chosen = {name: getattr(given, name) for name in ("model", "pairs", "speed", "photos", "rigid", "grey", "varied")}
-    said = circumstances(device, size=f"{given.height}x{given.width} px", **chosen)
+    said = circumstances(device, model=given.model, **pair_options(given))
     masks = [parts_of(pair) for pair in pairs]
     ways = dict.fromkeys((resolve_way(network.card), Way(12)))
     errors: dict[Way, list[np.ndarray]] = {}

@@ -92,6 +92,12 @@ def add_pairs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--varied", action="store_true", help="with fog, motion blur, plain areas, wires and patterns")
 
 
+def pair_options(given: argparse.Namespace) -> dict[str, object]:
+    """What add_pairs asks for, as the conditions of a table say it."""
+    names = ("pairs", "speed", "photos", "rigid", "grey", "varied")
+    return {"size": f"{given.height}x{given.width} px", **{name: getattr(given, name) for name in names}}
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("models", nargs="+")
@@ -102,8 +108,7 @@ def main() -> None:
     given = parsed(parser)
     device = begin(given)
     pairs = held_out_pairs(given)
-    chosen = {name: getattr(given, name) for name in ("pairs", "speed", "photos", "rigid", "grey", "varied")}
-    said = circumstances(device, size=f"{given.height}x{given.width} px", **chosen)
+    said = circumstances(device, **pair_options(given))
     ways = WAYS
     if given.few_ways:
         usual = resolve_way(load_model(given.models[0], device).card)

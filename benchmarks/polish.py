@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paired_models import add_pairs, held_out_pairs, ratio
+from paired_models import add_pairs, held_out_pairs, pair_options, ratio
 from reporting import arguments, begin, circumstances, parsed
 
 from flowgru.benchmarking.timing import Table
@@ -102,10 +102,7 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start_time)
             estimate = torch.from_numpy(np.ascontiguousarray(polished)).permute(2, 0, 1)[None]
             errors[name].append(endpoint_error(estimate, pair.flow[None], pair.valid[None]).item())
-    said = circumstances(
-        network.device, model=given.model, way=way, pairs=given.pairs, size=f"{given.height}x{given.width} px"
-    )
-    said |= {"speed": str(given.speed), "varied": str(given.varied)}
+    said = circumstances(network.device, model=given.model, way=way, **pair_options(given))
     table = Table("Choices in the polish", said, ["row", "mean, px", "ratio", "ms"], lines=given.json)
     as_it_is = np.array(errors[AS_IT_IS])
     for name in ROWS:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
-from paired_models import add_pairs, errors, held_out_pairs, ratio
+from paired_models import add_pairs, errors, held_out_pairs, pair_options, ratio
 from reporting import arguments, begin, circumstances, parsed, refuse
 from torch import Tensor
 
@@ -54,8 +54,7 @@ def main() -> None:
             found.append(errors(network, pairs, way))
     from_dis, again = found
     moved = np.array(shares)
-    chosen = {name: getattr(given, name) for name in ("model", "pairs", "speed", "photos", "rigid", "grey", "varied")}
-    said = circumstances(device, way=way, size=f"{given.height}x{given.width} px", **chosen)
+    said = circumstances(device, model=given.model, way=way, **pair_options(given))
     columns = ["begins again above", "of the pairs", "mean, px", "ratio", "better", "worse"]
     table = Table("Beginning again at zero where DIS was wrong", said, columns, lines=given.json)
     for label, share in (("never", np.inf), *((f"{share:.2%}", share) for share in SHARES), ("always", -np.inf)):

@@ -115,7 +115,9 @@ def within(truth: ExactTracks, positions: Tensor) -> Iterator[float]:
 
 
 def difference(values: np.ndarray) -> str:
-    """The mean over clips, and its interval."""
+    """The mean over clips, and its interval, which one clip does not give."""
+    if len(values) < 2:
+        return f"{values.mean():+.2f} points of percent"
     low, high = bootstrap_interval(values)
     return f"{values.mean():+.2f} points of percent, 95 % interval {low:+.2f} to {high:+.2f}"
 
