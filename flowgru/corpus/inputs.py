@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from flowgru.console import warn
 from flowgru.corpus.lists import LIST_SUFFIXES, read_list
+from flowgru.data.formats.images import num_pictures
 from flowgru.data.video.containers import refuse_playlist
 from flowgru.data.video.listing import ANIMATED_SUFFIXES, is_picture, is_video, told_apart
 from flowgru.errors import RequestError, counted
@@ -97,10 +98,14 @@ def _searched(root: Path, output: Path) -> Iterator[Clip]:
 
 
 def _clips_among(files: Iterable[Path]) -> set[Path]:
-    """The files that are clips: videos, and pictures that are animations by their ending or hold several pictures."""
+    """The files that are clips: videos, and what holds several pictures.
+
+    What by its ending is an animation and cannot be read is a clip, too: one that fails, and is not passed over in silence.
+    """
     files = [*files]
-    by_ending = {path for path in files if is_video(path) or path.suffix.lower() in ANIMATED_SUFFIXES}
-    return by_ending | {*told_apart(files)[1]}
+    single, clips = told_apart(files)
+    animations = (path for path in single if path.suffix.lower() in ANIMATED_SUFFIXES)
+    return {*filter(is_video, files), *clips, *(path for path in animations if not num_pictures(path))}
 
 
 def _folders(root: Path, output: Path, refused: list[Path]) -> Iterator[tuple[Path, list[str]]]:

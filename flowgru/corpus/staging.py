@@ -67,7 +67,7 @@ def refusing(folder: Path) -> Iterator[None]:
         raise
     except (OSError, MachineError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError):
+        if not isinstance(cause, OSError) or cause.errno is None:  # an encoder's, of what it was given
             raise
         raise DiskRefused(f"cannot write into {folder}: {cause.strerror or cause}") from error
 

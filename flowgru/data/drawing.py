@@ -14,8 +14,8 @@ _FURTHEST = 16_000.0
 
 
 def rainbow(places: Sequence[float]) -> UInt8[np.ndarray, "P 3"]:
-    """A bright colour for each place in [0, 1], from red over green to violet."""
-    hues = np.array([[round(150 * place), 255, 255] for place in places], np.uint8)
+    """A bright colour for each place from 0 to 1, from red over green to violet; what lies outside has that of the end."""
+    hues = np.array([[round(150 * min(max(place, 0.0), 1.0)), 255, 255] for place in places], np.uint8)
     return cv2.cvtColor(hues[:, None], cv2.COLOR_HSV2RGB)[:, 0]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowgru.config.estimation import LARGEST_GRID
 from flowgru.config.require import require
-from flowgru.errors import InputFileError, RequestError, one_line, size_text
+from flowgru.errors import InputFileError, RequestError, counted, one_line, size_text
 from flowgru.files.bounded import read_bytes
 from flowgru.grid import in_picture
 from flowgru.kinds import described, numbers_of, whole_number
@@ -57,6 +57,11 @@ def read_points(path: str | Path) -> NamedPoints:
         names, places, positions = [], [], []
         for number, row in enumerate(reader, start=1):
             places.append(f"{path}, line {reader.line_num}")
+            if None in row:
+                raise InputFileError(
+                    f"{places[-1]} has more than {counted(len(columns), 'value')}: write decimals with a point, and put "
+                    "quotes around a name that holds a comma"
+                )
             names.append(" ".join((row.get("point") or str(number)).split()))
             positions.append([_number(places[-1], axis, row[axis]) for axis in ("x", "y")])
             if number > MAX_POINTS:

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from flowgru.errors import FlowgruError, counted, size_text
-from flowgru.web.downloads import KINDS, made
+from flowgru.web.downloads import KINDS
 from flowgru.web.looking import FORWARD, Look, kinds_of, motion_at, pictures_of
 from flowgru.web.settings import WebSettings
 from flowgru.web.visitors import Visitors, error_line
@@ -233,11 +233,14 @@ class Page:
         except (FlowgruError, OSError) as error:
             return place, error_line(error, [clip.folder])
 
-    def _make_file(self, kind: str, clip: EstimatedClip | None, *how: Any) -> tuple[Any, Any]:
+    def _make_file(
+        self, request: gr.Request, kind: str = "", clip: EstimatedClip | None = None, *how: Any
+    ) -> tuple[Any, Any]:
         if clip is None:
             return gr.skip(), "Nothing was estimated yet."
         try:
-            return gr.File(str(made(clip, kind, _as_look(clip, *how))), visible=True), gr.skip()
+            path = self._visitors.make(str(request.session_hash), clip, kind, _as_look(clip, *how))
+            return gr.File(str(path), visible=True), gr.skip()
         except (FlowgruError, OSError) as error:
             return gr.skip(), error_line(error, [clip.folder])
 

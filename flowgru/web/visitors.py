@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import sys
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from flowgru.console import warn
 from flowgru.errors import FlowgruError, RequestError, lacks_memory
+from flowgru.web.downloads import made
+from flowgru.web.looking import Look
 from flowgru.web.settings import WebSettings
 from flowgru.web.work import Counted, EstimatedClip, Models, Wishes, estimated
 
@@ -27,6 +30,8 @@ class Visitors:
         """Held while a pair is estimated and written."""
         self._running: dict[str, object] = {}
         """What tells the newest estimation of each page from those before it, as long as it goes on and the page is open."""
+        self._newest: dict[str, Path] = {}
+        """The folder of that estimation, as long as the page is open."""
         self.models = Models(settings)
 
     def folder(self, session: str) -> Path:
@@ -40,6 +45,7 @@ class Visitors:
     def leave(self, session: str) -> None:
         """Removes what was estimated for a page that is closed, after the pair that is being estimated for it."""
         self._running.pop(session, None)
+        self._newest.pop(session, None)
         with self._step:
             shutil.rmtree(self.folder(session), ignore_errors=True)
 
@@ -54,7 +60,11 @@ class Visitors:
             if len(paths) < len(inputs):
                 missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
                 raise RequestError(f"{missing}; drop a file above, or take it with the camera")
-            steps = estimated(paths, wishes, self.models, self._settings, self.folder(session))
+            # A folder of its own: a file may still be made of what was estimated before.
+            self._newest[session] = folder = self.folder(session) / secrets.token_hex(4)
+            with self._step:
+                shutil.rmtree(folder.parent, ignore_errors=True)
+            steps = estimated(paths, wishes, self.models, self._settings, folder)
             while True:
                 with self._step:
                     step = next(steps, None) if self._running.get(session) is own else None
@@ -68,6 +78,19 @@ class Visitors:
         finally:
             if self._running.get(session) is own:
                 del self._running[session]
+
+    def make(self, session: str, clip: EstimatedClip, kind: str, look: Look) -> Path:
+        """The file to take home, see made. RequestError where another estimation has taken the place of the clip."""
+        try:
+            path = made(clip, kind, look)
+        except (FlowgruError, OSError):
+            if self._newest.get(session) == clip.folder:
+                raise
+        else:
+            if self._newest.get(session) == clip.folder:
+                return path
+        shutil.rmtree(clip.folder, ignore_errors=True)  # where something was written while it was removed
+        raise RequestError("the flow is estimated anew: make the file of the new one when it is there")
 
 
 def error_line(error: Exception, folders: Sequence[Path] = ()) -> str:

@@ -1,6 +1,5 @@
 """Estimates what a visitor gives into a folder that is the visitor's own."""
 
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -134,12 +133,11 @@ class Counted(NamedTuple):
 def estimated(
     inputs: Sequence[Path], wishes: Wishes, models: Models, limits: WebSettings, folder: Path
 ) -> Iterator[Counted | EstimatedClip]:
-    """Counts the pairs that are done, and gives the whole at last; the folder is emptied first.
+    """Counts the pairs that are done, and gives the whole at last, in a new folder.
 
     inputs: two pictures, or a clip. Errors are those of open_clip, pair_flows and open_network, and InputFileError for
     frames that are larger than the limit, and for an animation among two pictures.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings, size = models.settings(wishes), size_to_compute(wishes.size)
     if len(inputs) > 1:

@@ -114,6 +114,18 @@ def test_a_picture_that_holds_several_is_a_clip_whatever_its_ending(tmp_path, mo
         assert ids("stacks") == [f"a{ending}", f"b{ending}"]
 
 
+def test_an_animation_of_one_picture_is_a_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, endings in (("run", ("png", "png", "gif")), ("walk", ("gif", "gif", "gif"))):
+        Path(folder).mkdir()
+        for number, ending in enumerate(endings):
+            Image.fromarray(moving_frames(1)[0]).save(f"{folder}/{number}.{ending}")
+    assert ids(".") == ["run", "walk"]
+    assert ids("*") == ["run", "walk"] and ids("walk") == ["walk"]
+    with pytest.raises(RequestError, match="matches 3 files, none of them a clip"):
+        ids("walk/*.gif")
+
+
 def test_a_list_may_name_what_a_search_does_not_find(tree):
     Path("list.csv").write_text("\ufeffpath,id,end\ndata/walk,w,2\n/abs/x.bin,a/b.c,\n", "utf-8")
     clips = find_clips(["list.csv"], Path("out"))

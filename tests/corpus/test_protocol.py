@@ -1,5 +1,7 @@
 """Exactly once: whatever ends a run, and wherever, the next one leaves what an uninterrupted run does."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from flowgru.corpus.shards import read_shard
 from flowgru.corpus.tasks import REFUSED, Died, Lost, Outcome, PackTask
 from flowgru.corpus.work import estimate_clip
 from flowgru.errors import InputFileError, MachineError
+from flowgru.files.atomic import atomic_write
 
 KINDS = ("score", "half", "shards")
 
@@ -121,6 +124,20 @@ def test_a_worker_that_outlived_its_driver_moves_nothing(inline, clips, tmp_path
     with pytest.raises(staging.DiskRefused):
         late.move("half", tmp_path / "out/half/late")
     assert not (tmp_path / "out/half/late").exists()
+
+
+def test_what_an_encoder_refuses_is_not_refused_by_the_disk(tmp_path):
+    from flowgru.corpus import staging
+
+    def write(error):
+        with staging.refusing(tmp_path), atomic_write(tmp_path / "a.jpg", overwrite=False):
+            raise error
+
+    with pytest.raises(MachineError, match="broken data stream") as met:
+        write(OSError("broken data stream when writing image file"))
+    assert not isinstance(met.value, staging.DiskRefused)
+    with pytest.raises(staging.DiskRefused, match="No space"):
+        write(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(inline, clips, tmp_path):

@@ -82,6 +82,7 @@ def test_a_grid_without_a_video(place, still):
         ("10,20\n", "has no column 'x': its first line must name x and y, and may name point; it is '10,20'"),
         ("x,y\n1,2\n3,four\n", "points.csv, line 3: y is 'four': expected a number"),
         ("x,y\n1\n", "points.csv, line 2: y is '': expected a number"),
+        ("x,y\n1,2\n10,5,20,25\n", "points.csv, line 3 has more than 2 values: write decimals with a point"),
         ("x,y\nnan,2\n", "points.csv, line 2: x is 'nan': expected a number"),
         ("x,y\n1e999,2\n", "points.csv, line 2: x is '1e999': expected a number"),
         ("x,y\n1,2\n64,2\n", "points.csv, line 3: the point (64, 2) is outside the first frame of 48x64 px"),
@@ -156,6 +157,14 @@ def test_points_and_their_ways_are_drawn_where_they_are():
     assert not drawn[5:25, 50].any()  # without a way
     far = [np.array([[1e30, np.nan]])]
     assert with_points(image, far, np.array([True]), rainbow([0.3])).shape == image.shape
+
+
+def test_points_on_the_outer_half_of_the_edge_are_followed(place, still):
+    (place / "points.csv").write_text("x,y\n-0.5,-0.5\n63.4,47.4\n")
+    assert run("clip.mp4", "--points", "points.csv") == 0
+    assert {row["point"] for row in csv_rows(place / "out/tracks.csv")} == {"1", "2"}
+    (low, red), (violet, high) = rainbow([-0.5, 0.0]), rainbow([1.0, 7.0])
+    assert (low == red).all() and (violet == high).all() and (red != violet).any()
 
 
 def test_names_of_points_are_their_numbers_where_none_are_given(tmp_path):

@@ -7,16 +7,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowgru.errors import RequestError
 from flowgru.web.own_address import Limits, fetch_nothing, refusal
-from flowgru.web.settings import WebSettings
-from flowgru.web.visitors import Visitors
-from flowgru.web.work import Counted, Wishes
 
 LOCAL, SHARED = Limits("127.0.0.1", 1000), Limits(None, 1000)
 
@@ -141,36 +137,3 @@ def test_no_part_of_the_page_fetches_an_address(monkeypatch):
         given = {"path": "https://a.example/endless.mp4", "meta": {"_type": "gradio.FileData"}}
         with pytest.raises(RequestError, match=r"https://a\.example/endless\.mp4 is an address: give the file itself"):
             asyncio.run(gradio.processing_utils.async_move_files_to_cache(given, part, check_in_upload_folder=True))
-
-
-@pytest.fixture
-def visitors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Visitors:
-    """Three steps without a network."""
-
-    def steps(paths: Any, wishes: Any, models: Any, limits: Any, folder: Path) -> Iterator[Counted]:
-        for number in range(3):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number}.flo").touch()
-            yield Counted(number, 3)
-
-    monkeypatch.setattr("flowgru.web.visitors.estimated", steps)
-    return Visitors(tmp_path, WebSettings(models=("default",)))
-
-
-PAIR = ["x.png", "y.png"]
-
-
-def test_nothing_is_written_for_a_page_that_was_closed(visitors):
-    running = visitors.estimate("a", PAIR, Wishes("default"))
-    assert next(running) == Counted(0, 3) and visitors.folder("a").is_dir()
-    visitors.leave("a")
-    assert list(running) == [] and not visitors.folder("a").exists()
-    assert len(list(visitors.estimate("a", PAIR, Wishes("default")))) == 3  # it was opened again
-
-
-def test_what_is_begun_anew_goes_on_where_the_run_before_it_ends_late(visitors):
-    """After Stop, the next run may begin while a pair of the one before is still being computed."""
-    before, after = (visitors.estimate("a", PAIR, Wishes("default")) for _ in range(2))
-    assert next(before) == next(after) == Counted(0, 3)
-    before.close()
-    assert list(after) == [Counted(1, 3), Counted(2, 3)]

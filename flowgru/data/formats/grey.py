@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from flowgru.data.formats.pillow import opened_by_pillow, readable
+from flowgru.data.formats.pillow import opened_by_pillow, readable, require_jpeg_size
 from flowgru.errors import InputFileError
 from flowgru.files.atomic import atomic_write
 from flowgru.files.bounded import MAX_PIXELS
@@ -15,7 +15,11 @@ QUALITY = 95
 
 
 def write_grey(path: Path, levels: UInt8[np.ndarray, "H W"], *, comment: str) -> None:
-    """Writes a grey JPEG of quality 95. RequestError if `path` exists; MachineError if the disk refuses."""
+    """Writes a grey JPEG of quality 95.
+
+    RequestError if `path` exists, or for more than a JPEG holds; MachineError if the disk refuses.
+    """
+    require_jpeg_size(path, levels)
     with atomic_write(path, overwrite=False) as temporary:
         Image.fromarray(levels).save(temporary, format="JPEG", quality=QUALITY, comment=comment)
 

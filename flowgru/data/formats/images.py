@@ -22,6 +22,7 @@ from flowgru.data.formats.pillow import (
     orientation_of,
     readable,
     refuse_deep_colours,
+    require_jpeg_size,
     rgb_of,
     scale_key,
 )
@@ -164,10 +165,13 @@ def _tiff_picture(path: Path, page: TiffPage, max_pixels: int) -> UInt8[np.ndarr
 def write_image(path: str | Path, rgb: UInt8[np.ndarray, "H W 3"], overwrite: bool = False) -> None:
     """Write 8-bit RGB in the format that the suffix names: .png, .ppm, .bmp and .tif are exact, .jpg has quality 95.
 
-    RequestError for another suffix, or if `path` exists without `overwrite`; MachineError if the disk refuses.
+    RequestError for another suffix, for more than a JPEG holds, or if `path` exists without `overwrite`; MachineError if
+    the disk refuses.
     """
     path = Path(path)
     picture_format = written_format(path)
+    if picture_format == "JPEG":
+        require_jpeg_size(path, rgb)
     with atomic_write(path, overwrite) as temporary:
         Image.fromarray(rgb).save(temporary, format=picture_format, quality=95)
 

@@ -1,4 +1,4 @@
-"""Pictures that Pillow reads: which formats are allowed, how they are opened, and what makes them RGB."""
+"""Pictures by Pillow: which formats are read, how they are opened, what makes them RGB, and what a JPEG can hold."""
 
 import struct
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from flowgru.data.formats.samples import eight_bit, over_black, spread_grey
 from flowgru.data.formats.sixteen_bit import PNG_SIGNATURE, PngHeader, check_png_end, png_header
 from flowgru.data.formats.tags import bounded_tags
 from flowgru.data.formats.tiff import is_tiff
-from flowgru.errors import InputFileError, RequestError, one_line
+from flowgru.errors import InputFileError, RequestError, one_line, size_text
 from flowgru.files.bounded import check_size, read_bytes
 
 _ENDINGS = {
@@ -40,6 +40,8 @@ _TARGA = (".tga", ".icb", ".vda", ".vst")
 PICTURE_SUFFIXES = (*(ending for endings in _ENDINGS.values() for ending in endings), *_TARGA)
 # Tag number of EXIF.
 _ORIENTATION = 274
+_MAX_JPEG_SIDE = 65_500
+"""Pixels, of libjpeg."""
 
 
 @contextmanager
@@ -70,6 +72,15 @@ def opened_by_pillow(path: Path, max_pixels: int) -> Iterator[ImageFile]:
     with Image.open(path, formats=_formats(path)) as opened:
         check_size(path, opened.width, opened.height, max_pixels)
         yield opened
+
+
+def require_jpeg_size(path: Path, picture: np.ndarray) -> None:
+    """RequestError for a picture [H, W, ...] that is larger than a JPEG can be."""
+    if max(picture.shape[:2]) > _MAX_JPEG_SIDE:
+        raise RequestError(
+            f"cannot write {path}: it would be {size_text(picture.shape[:2])}, and a JPEG holds at most {_MAX_JPEG_SIDE} "
+            "pixels to each side: choose another format, or a smaller size"
+        )
 
 
 def _formats(path: Path) -> list[str]:

@@ -14,6 +14,9 @@ TEST = "test"
 CAMERA = "camera"
 """The name of the first camera; `camera:NAME` is another one, in the words of the system."""
 
+MOST_LOST = 100
+"""Pictures in a row that cannot be decoded, after which a camera cannot be used."""
+
 _SYSTEMS = {"linux": ("v4l2", "/dev/video0"), "darwin": ("avfoundation", "0"), "win32": ("dshow", "")}
 """By sys.platform: FFmpeg's format of cameras, and the name of the first one. Only that of Linux has been tried."""
 
@@ -42,13 +45,23 @@ class Camera:
         self.frame_rate = self._stream.average_rate
 
     def __iter__(self) -> Iterator[Frame]:
-        """MachineError where the camera stops."""
+        """Whatever can be decoded. MachineError where the camera stops, or gives nothing else but damaged pictures."""
         import av
 
+        number = num_lost = 0
         try:
-            for number, decoded in enumerate(self._container.decode(self._stream), 1):
-                image = decoded.to_ndarray(format="rgb24")
-                yield Frame(image, f"frame_{number:06d}", decoded.time, segment=0, damaged=decoded.is_corrupt)
+            for packet in self._container.demux(self._stream):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    num_lost += 1
+                    if num_lost == MOST_LOST:
+                        raise
+                    continue
+                for decoded in frames:
+                    number, num_lost = number + 1, 0
+                    image = decoded.to_ndarray(format="rgb24")
+                    yield Frame(image, f"frame_{number:06d}", decoded.time, segment=0, damaged=decoded.is_corrupt)
         except (av.FFmpegError, OSError) as error:
             raise _refused(self.name, error) from None
         finally:

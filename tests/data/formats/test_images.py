@@ -12,6 +12,7 @@ import torch
 from media import upright
 from PIL import Image
 
+from flowgru.data.formats.grey import write_grey
 from flowgru.data.formats.images import read_image, to_levels, to_tensor, write_image
 from flowgru.errors import InputFileError, RequestError
 
@@ -227,6 +228,21 @@ def test_a_picture_is_not_overwritten_unasked(tmp_path: Path) -> None:
         write_image(tmp_path / "a.xyz", COLOUR)
     write_image(tmp_path / "a.png", COLOUR[::-1], overwrite=True)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), COLOUR[::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 65501, 3), (65501, 1, 3)])
+def test_a_picture_larger_than_a_jpeg_can_be_is_refused_as_that(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    picture = np.zeros(shape, np.uint8)
+    for write in (
+        lambda: write_image(tmp_path / "a.jpg", picture),
+        lambda: write_grey(tmp_path / "a.jpg", picture[..., 0], comment=""),
+    ):
+        with pytest.raises(RequestError, match="a JPEG holds at most 65500 pixels to each side"):
+            write()
+    assert not (tmp_path / "a.jpg").exists()
+    largest = np.moveaxis(picture[:65500, :65500], np.argmax(shape), 1)
+    write_image(tmp_path / "a.jpg", largest)
+    assert read_image(tmp_path / "a.jpg").shape == largest.shape
 
 
 def test_levels_become_a_tensor_and_back() -> None:
