@@ -11,7 +11,7 @@ import torch
 from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
-from flowgru.comparison.plan import PlannedRow, reference_network, run_config
+from flowgru.comparison.plan import PlannedRow, reference_network, run_config, weights_by_width
 from flowgru.comparison.record import RowRecord, how_timed
 from flowgru.comparison.runs import measured_sets, steps_in, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
@@ -90,15 +90,22 @@ class Comparison:
             )
             for one in unknown
         ]
+        # The last ones, too, have as much beside them as every training will have.
+        beside = [
+            queue[-1]._replace(name="", log=queue[-1].log.with_name(f"speed_beside_{number}.txt"))
+            for number in range(1, self.jobs if queue else 1)
+        ]
 
         def ended(job: Job, found: Any) -> None:
             if isinstance(found, FlowgruError):
-                raise type(found)(f"{job.name}: {found}")
+                raise type(found)(f"{job.name or unknown[-1].folder}: {found}")
+            if not job.name:
+                return
             steps, rate = found
             self._note_steps(job.name, steps)
             say(f"{job.name}: {rate:.2f} steps/s, so {counted(steps, 'step')} in {minutes:g} minutes")
 
-        run_jobs(queue, at_once=self.jobs, num_threads=self.num_threads, ended=ended)
+        run_jobs([*queue, *beside], at_once=self.jobs, num_threads=self.num_threads, ended=ended)
 
     def train(self) -> dict[str, FlowgruError]:
         """Trains and measures every network with every seed; returns why some could not be."""
@@ -137,11 +144,21 @@ class Comparison:
         )
         return failures
 
-    def measure_costs(self) -> None:
-        """Times and memory of every network, taken in turns while nothing is trained, unless all are known."""
+    @property
+    def is_finished(self) -> bool:
+        """Whether every network is trained and measured."""
+        runs = [(folder, seed) for folder in self.networks for seed in self.config.seeds]
+        return self._costs_are_known and not any(self._unmeasured(*one) for one in runs)
+
+    @property
+    def _costs_are_known(self) -> bool:
         measures = ("parameters", "ms_per_step", "ms_per_pair", "ms_per_training_step", "peak_mib")
         rows = [(one.regime, one.row.name) for one in self.planned]
-        if all(self.folder.has(*row, measure) for row in rows for measure in measures):
+        return all(self.folder.has(*row, measure) for row in rows for measure in measures)
+
+    def measure_costs(self) -> None:
+        """Times and memory of every network, taken in turns while nothing is trained, unless all are known."""
+        if self._costs_are_known:
             return
         say(f"taking the times of {len(self.networks)} networks in turns")
         for name, measured in measure_costs(
@@ -182,7 +199,10 @@ class Comparison:
         self.folder.note()
 
     def _initial(self, seed: int) -> Path:
-        """The file with the initial weights of a seed, which all networks share where they fit; made where it is not."""
+        """The file with the initial weights of a seed, which all networks share where they fit; made where it is not.
+
+        Where rows have other widths, what depends on it begins at random in all of them: no row is ahead of the others.
+        """
         path = initial_weights(self.folder.path, seed)
         if not path.exists():
             with torch.random.fork_rng(devices=[]):
@@ -190,7 +210,8 @@ class Comparison:
                 network = FlowNetwork(reference_network(self.config))
             if self.config.training.init_from is not None:
                 source = load_model(self.config.training.init_from, "cpu")
-                transfer(source, network, parts=self.config.initial_parts)
+                by_width = weights_by_width(network.config) if "equal_parameters" in self.config.regimes else set()
+                transfer(source, network, parts=self.config.initial_parts, without=by_width)
                 if seed == self.config.seeds[0] and (other := other_settings(source.config, network.config)):
                     warn(f"{self.config.training.init_from}: {other}")
             write_model_file(path, network.state_dict(), {"network": asdict(network.config)})

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from flowgru.benchmarking.costs import count_parameters
 from flowgru.config import PRESETS, ComparisonConfig, NetworkConfig, Regime, RowConfig, TrainConfig
 from flowgru.errors import RequestError, did_you_mean
+from flowgru.model.flow_network import FlowNetwork
 
 TOLERANCE = 0.03
 """By this share the parameters of a whole network may differ from the reference's, where they are called equal."""
@@ -73,6 +76,14 @@ def reference_network(config: ComparisonConfig) -> NetworkConfig:
     """The network whose initial weights the others share where they fit."""
     reference = next(row for row in config.rows if row.name == config.reference)
     return _network(replace(config.training.network, hidden_size=None), reference)
+
+
+def weights_by_width(network: NetworkConfig) -> set[str]:
+    """The names of the weights whose shape depends on the width of the hidden state."""
+    width = network.sizes.hidden_size
+    with torch.device("meta"):
+        one, wider = (FlowNetwork(replace(network, hidden_size=size)).state_dict() for size in (width, 2 * width))
+    return {name for name, value in one.items() if value.shape != wider[name].shape}
 
 
 def run_config(config: ComparisonConfig, network: NetworkConfig, seed: int, steps: int, initial: Path) -> TrainConfig:

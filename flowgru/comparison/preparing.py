@@ -38,10 +38,15 @@ def describe(
     device: torch.device,
     option: str,
     operators: Sequence[str],
+    jobs: int,
     *,
     compile: bool,
+    finished: bool,
 ) -> None:
-    """Notes, and says, what is compared and where; `option` is the device as it was asked for."""
+    """Notes, and says, what is compared; `option` is the device as it was asked for.
+
+    finished: nothing is left to be trained or measured, so that where that was done stays as it was noted.
+    """
     for one in planned:
         noted = folder.record.rows.setdefault(one.regime, {}).setdefault(one.row.name, RowRecord())
         noted.operator, noted.options, noted.hidden_size = one.row.operator, one.row.options, one.width
@@ -60,5 +65,8 @@ def describe(
     command = ["flowgru", "compare", "--config", str(folder.path / CONFIG), "--output", str(folder.path)]
     command += ["--operators", ",".join(operators)] if operators else []
     command += [] if option == "auto" else ["--device", option]
+    command += ["--jobs", str(jobs)] if jobs > 1 else []
     command += ["--compile"] if compile else []
-    folder.note(machine=machine, command=shlex.join(command), commit=commit(), date=time.strftime("%Y-%m-%d"))
+    folder.note(command=shlex.join(command))
+    if not finished:
+        folder.note(machine=machine, commit=commit(), date=time.strftime("%Y-%m-%d"))

@@ -52,6 +52,12 @@ class ComparisonRecord:
     """epe_per_image of zero flow in pixels, on each data set."""
     lists: dict[str, str] = field(default_factory=dict)
     """Digests of the lists of pairs (.csv) that it trains and measures on, by name."""
+    pairs: dict[str, int] = field(default_factory=dict)
+    """How many pairs each data set has that it measures on, by name."""
+    initial: str | None = None
+    """A digest of the weights of training.init_from; None where nothing begins with any."""
+    jobs: int | None = None
+    """How many trainings ran at a time when the steps were chosen that fit into config.minutes."""
     command: str | None = None
     """The command that goes on with it."""
     commit: str | None = None
@@ -90,11 +96,12 @@ def read_record(path: Path, required: Sequence[str] = ("rows",)) -> ComparisonRe
     config, rows, machine, zero_flow = (part if isinstance(part, dict) else {} for part in parts.values())
     with NamesOfToday(str(path)) as names:
         config = names.settings(config)
-    texts = {name: said[name] for name in ("command", "commit", "date") if isinstance(said.get(name), str)}
-    lists = said.get("lists")
-    return ComparisonRecord(
-        config, _rows(path, rows), machine, zero_flow, lists if isinstance(lists, dict) else {}, **texts
-    )
+    others: dict[str, Any] = {
+        name: said[name] for name in ("initial", "command", "commit", "date") if isinstance(said.get(name), str)
+    }
+    others |= {name: said[name] for name in ("lists", "pairs") if isinstance(said.get(name), dict)}
+    others |= {"jobs": said["jobs"]} if isinstance(said.get("jobs"), int) else {}
+    return ComparisonRecord(config, _rows(path, rows), machine, zero_flow, **others)
 
 
 def _rows(path: Path, said: Mapping[str, Any]) -> dict[str, dict[str, RowRecord]]:

@@ -6,12 +6,14 @@ from flowgru.comparison.comparison import Comparison, initial_weights
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.plan import plan_rows, select_rows
 from flowgru.comparison.preparing import describe, refuse_broken
+from flowgru.comparison.record import ComparisonRecord
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
 from flowgru.config.require import require_precision
 from flowgru.console import say
 from flowgru.errors import MachineError, RequestError, counted
+from flowgru.model.weight_files.digest import weights_digest
 from flowgru.model.weight_files.loading import device_of_option, load_model
 from flowgru.training.feeding.pairs import changed_lists, lists_of_pairs, training_pairs, validation_pairs
 from flowgru.training.run import require_whole_parts
@@ -36,32 +38,64 @@ def run_comparison(
     training_pairs(config.training)
     validation_pairs(config.training)
     require_whole_parts(config.training, num_processes=1)
-    has_begun = all(initial_weights(output, seed).exists() for seed in config.seeds)
-    if config.training.init_from is not None and not has_begun:
-        load_model(config.training.init_from, "cpu")
-    for name in measured_sets(config):
-        measured_pairs(config, name)
     folder = ComparisonFolder(output, config)
-    lists = lists_of_pairs(config.training, config.sets)
-    changed = changed_lists(lists, folder.record.lists)
-    if changed and folder.has_results:
-        raise RequestError(
-            f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "
-            "another --output"
-        )
+    now = _what_is_given(config, output, folder.record)
+    if folder.has_results:
+        _refuse_changed(folder.record, now, output)
+        begun_with = folder.record.jobs
+        if config.minutes is not None and begun_with not in (None, jobs):
+            raise RequestError(
+                f"the steps that fit into {config.minutes:g} minutes were chosen in {output} for --jobs {begun_with}, and "
+                f"--jobs is {jobs}: give --jobs {begun_with}, or name another --output"
+            )
     refuse_broken(planned)
     with folder:
-        folder.note(lists={**folder.record.lists, **lists})
-        describe(folder, planned, where, device, operators, compile=compile)
+        noted = folder.record
+        folder.note(
+            lists={**noted.lists, **now.lists}, pairs={**noted.pairs, **now.pairs}, initial=now.initial, jobs=jobs
+        )
         comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
+        describe(folder, planned, where, device, operators, jobs, compile=compile, finished=comparison.is_finished)
         comparison.measure_zero_flow()
         comparison.choose_steps()
-        failures = comparison.train()
-        comparison.measure_costs()
+        failures, without_costs = comparison.train(), None
+        try:
+            comparison.measure_costs()
+        except Exception as error:  # the trainings are done, and reported all the same
+            without_costs = error
         for path in write_report(folder.path):
             say(f"wrote {path}")
         if failures:
             raise MachineError(
                 f"{counted(len(failures), 'training')} failed, and not in the results: "
                 + "; ".join(f"{name}: {error}" for name, error in failures.items())
-            )
+            ) from without_costs
+        if without_costs is not None:
+            raise without_costs
+
+
+def _what_is_given(config: ComparisonConfig, output: Path, noted: ComparisonRecord) -> ComparisonRecord:
+    """What lies outside of the folder, as a record has it: lists of pairs, data sets, and weights to begin with."""
+    lists = lists_of_pairs(config.training, config.sets)
+    pairs = {name: len(measured_pairs(config, name)) for name in measured_sets(config)}  # pyright: ignore[reportArgumentType]
+    source, initial = config.training.init_from, noted.initial
+    if source is not None and not all(initial_weights(output, seed).exists() for seed in config.seeds):
+        initial = weights_digest(load_model(source, "cpu"), source)
+    return ComparisonRecord(lists=lists, pairs=pairs, initial=initial)
+
+
+def _refuse_changed(noted: ComparisonRecord, now: ComparisonRecord, output: Path) -> None:
+    """RequestError where results would come from other data, or other weights to begin with, than those that are there."""
+    changed = [*changed_lists(now.lists, noted.lists)]
+    changed += [
+        f"{name} (which had {counted(noted.pairs[name], 'pair')} and has {count})"
+        for name, count in now.pairs.items()
+        if noted.pairs.get(name, count) != count
+    ]
+    if noted.initial not in (None, now.initial):
+        changed.append(f"training.init_from, {noted.config['training']['init_from']},")
+    if changed:
+        raise RequestError(
+            f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "
+            "another --output"
+        )

@@ -16,7 +16,8 @@ PRECISION = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 def prepared_training_step(config: TrainConfig, device: torch.device) -> Callable[[], object]:
     """Forward pass, loss and backward pass of a batch of random pictures, as large as the training's.
 
-    The refinements that hold the flow, and those without gradient, are as many as in the mean of the steps.
+    The refinements that hold the flow, and those without gradient, are as many as in the mean of the steps, rounded. The
+    pass at half the size, which a part of the steps has with `coarse_first`, is left out.
     """
     network = FlowNetwork(config.network).to(device).train()
     if config.channels_last:

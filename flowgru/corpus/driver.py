@@ -1,6 +1,5 @@
 """The driver of a corpus: what is done already, what is to do, and the row of each clip when its results are whole."""
 
-import hashlib
 import os
 import time
 from collections import Counter
@@ -9,8 +8,6 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from flowgru.config.corpus import CorpusSettings
 from flowgru.console import progress, say, warn
@@ -26,8 +23,7 @@ from flowgru.corpus.workers.opening import opened_engine
 from flowgru.corpus.workers.slurm import job_settings
 from flowgru.errors import InputFileError, MachineError, RequestError, counted
 from flowgru.estimation.opening import is_exported, open_network
-from flowgru.model.exported.formats import kept_beside
-from flowgru.model.pair_network import PairNetwork
+from flowgru.model.weight_files.digest import weights_digest
 from flowgru.model.weight_files.hub import is_hub_address
 from flowgru.model.weight_files.loading import RELEASED
 
@@ -88,19 +84,6 @@ def deciding_settings(settings: CorpusSettings) -> dict[str, Any]:
     if settings.flow_folder is not None:
         facts["initial_flow"] = settings.flow_folder
     return facts
-
-
-def weights_digest(network: PairNetwork, model: str) -> str:
-    """A digest of a network's weights, or of the file that an exported one runs."""
-    digest = hashlib.sha256()
-    if isinstance(network, torch.nn.Module):
-        for name, value in network.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    else:
-        for path in (Path(model), *kept_beside(Path(model))):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _with_absolute_paths(settings: CorpusSettings) -> CorpusSettings:

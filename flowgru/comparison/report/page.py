@@ -86,7 +86,9 @@ def _run(results: Results) -> Iterator[tuple[str, str]]:
             "held-out pairs",
             f"{test.get('pairs')}, generated, of {test.get('height')}x{test.get('width')} px (height x width)",
         )
-    yield "measured on", joined(results.sets) or "nothing yet"
+    counts = record.pairs
+    sets = [name + (f" ({counted(counts[name], 'pair')})" if name in counts else "") for name in results.sets]
+    yield "measured on", joined(sets) or "nothing yet"
     yield "all numbers", f"{MEASUREMENTS}, beside this page"
 
 

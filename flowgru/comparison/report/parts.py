@@ -46,11 +46,12 @@ def equal_time_section(numbers: RegimeNumbers) -> Iterator[str]:
             cells.append(str(estimate_text(seeds_estimate(read.errors(results, regime, row, data_set, count)))))
         rows.append([row, number_text(results.value(regime, row, "ms_per_training_step")), *cells])
     yield element("h3", "At equal time")
+    passes = "passes at full size" if results.setting("training", "coarse_first") else "passes"
     caption = (
         f"The error on the validation pairs at the time at which the slowest row has done {EQUAL_TIME:.0%} of its steps "
-        f"({read.milliseconds / 1000:,.0f} s of forward and backward passes), between two validations by a straight line; a "
-        "row that ends before is read at its end. Under a schedule that falls with the steps, a row that is further has a "
-        "lower rate too."
+        f"({read.milliseconds / 1000:,.0f} s of forward and backward {passes}), between two validations by a straight "
+        "line; a row that ends before is read at its end. Under a schedule that falls with the steps, a row that is further "
+        "has a lower rate too."
     )
     header = [f"EPE per image on {data_set}, {count} refinements [px]" for data_set, count in results.validated]
     yield table(caption, ["row", "ms / training step", "steps", *header], rows)

@@ -10,10 +10,12 @@ from flowgru.model.flow_network import FlowNetwork
 
 
 @torch.no_grad()
-def transfer(source: FlowNetwork, target: FlowNetwork, parts: Collection[str] | None = None) -> list[str]:
+def transfer(
+    source: FlowNetwork, target: FlowNetwork, parts: Collection[str] | None = None, without: Collection[str] = ()
+) -> list[str]:
     """Copies every weight that both have under one name and in one shape; returns the names of the target's others.
 
-    parts: names of the networks' modules, to copy only theirs.
+    parts: names of the networks' modules, to copy only theirs; without: names of weights that are not copied.
 
     Between two update operators, or two variants of one, nothing of the operator is copied: equal names mean different
     things.
@@ -23,7 +25,11 @@ def transfer(source: FlowNetwork, target: FlowNetwork, parts: Collection[str] | 
         given = {name: value for name, value in given.items() if not name.startswith("operator.")}
     if parts is not None:
         given = {name: value for name, value in given.items() if name.split(".")[0] in parts}
-    fitting = {name for name, value in wanted.items() if name in given and given[name].shape == value.shape}
+    fitting = {
+        name
+        for name, value in wanted.items()
+        if name in given and given[name].shape == value.shape and name not in without
+    }
     for name in fitting:
         wanted[name].copy_(given[name])
     return [name for name in wanted if name not in fitting]
