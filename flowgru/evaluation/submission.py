@@ -25,6 +25,9 @@ from flowgru.evaluation.evaluate import Chain, Estimator, benchmark_estimator
 from flowgru.files.atomic import remove_leftovers
 from flowgru.files.own_folders import KeptFolders, make_folders, refuse_file, refuse_link
 
+WARM = ("sintel", "spring")
+"""Benchmarks in whose test split pairs go on where those before them ended; for the way back Spring's pairs begin anew."""
+
 SHOWN_FAULTS = 5
 """The number of faults of a package that are printed before they are only counted."""
 
@@ -55,8 +58,8 @@ def open_benchmark(name: str, root: str, settings: ModelSettings, *, partial: bo
     """
     if name not in TEST_SPLITS:
         raise RequestError(f"unknown benchmark {name!r}: expected one of {', '.join(TEST_SPLITS)}")
-    if settings.warm_start and name != "sintel":
-        raise RequestError(f"--warm-start is for sintel: the pairs of {name} are not estimated one after the other")
+    if settings.warm_start and name not in WARM:
+        raise RequestError(f"--warm-start is for {' and '.join(WARM)}: no pair of {name} goes on where another ended")
     split, pairs = TEST_SPLITS[name], open_test_split(name, Path(root))
     if len(pairs) != split.num_flows and not partial:
         raise InputFileError(

@@ -30,6 +30,8 @@ from flowgru.version import VERSION
 OF_CLIPS = {"--corruptions", "--temporal", "--time"}
 """Measures that say something of frames whose true flow is not known."""
 
+GIVEN_IS_ZERO = "--initial-flow has no flow of generated pairs: they begin at zero here, and their polish has no gate."
+
 
 class Gathered(NamedTuple):
     """What the measuring of the errors leaves for further measures."""
@@ -76,6 +78,7 @@ def measure_further(
     `estimator` is the method as it is used on generated pairs; None for flows from files.
     """
     sections = []
+    of_generated = [GIVEN_IS_ZERO] if way is not None and way.initial_flow == "given" else []
     if settings.corruptions:
         names, severity = settings.names_of_corruptions(), settings.severity or 2
         sections.append(measure_corruptions(subjects, names, severity, sweep))
@@ -83,14 +86,15 @@ def measure_further(
         sections.append(measure_trust(subjects, settings))
     if settings.temporal and estimator is not None:
         size = settings.size_of_clips()
-        sections.append(measure_temporal(subjects, estimator, size, settings.clip_frames))
+        temporal = measure_temporal(subjects, estimator, size, settings.clip_frames)
+        sections.append(temporal._replace(notes=[*temporal.notes, *of_generated]))
     if settings.reach:
         scene, notes = None, ["The scene at several sizes is left out: --flows holds flows of the data alone."]
         if estimator is not None:
             scene, notes = measure_sizes(
                 estimator, device, settings.sizes_of_scene(), sweep, _conditions(settings, device)
             )
-        sections.append(reach_section(gathered.bins, scene, notes))
+        sections.append(reach_section(gathered.bins, scene, [*notes, *of_generated]))
     if settings.time:
         clips = [
             (subject.label, Timed(subject.estimator, device), subject) for subject in subjects if not subject.has_truth

@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from flowgru.config.way import Way
 from flowgru.data.classical import num_threads
 from flowgru.errors import sides
 from flowgru.estimation.matching.initial_flow import InitialFlow
-from flowgru.evaluation.evaluate import Estimate, Estimator
+from flowgru.evaluation.evaluate import Chain, Estimate, Estimator
 from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
 from flowgru.evaluation.measures.subjects import Subject, read_pairs
 from flowgru.grid import padding_for
@@ -35,6 +36,8 @@ class Timed:
         self.wall: list[float] = []
         self.processor: list[float] = []
         self.sizes: list[tuple[int, int]] = []
+        self.began: list[str] = []
+        """Where the refinement of each began, see Estimate."""
         self.others: list[float] = []
         """Seconds of processor time that other programs had meanwhile; right in their sum alone: the system counts in
         hundredths of a second. Empty where it does not say."""
@@ -50,6 +53,7 @@ class Timed:
         self.wall.append(time.perf_counter() - began)
         self.processor.append(own)
         self.sizes.append((first.shape[2], first.shape[3]))
+        self.began.append(found.initial_flow)
         if busy is not None and (after := busy_seconds()) is not None:
             self.others.append(after - busy - own)
         return found
@@ -66,10 +70,13 @@ def busy_seconds() -> float | None:
 
 
 def time_clip(subject: Subject, timed: Timed) -> None:
-    """Some pairs of a clip whose errors nobody measures."""
+    """Some pairs of a clip whose errors nobody measures, one after the other, as evaluate goes through a data set."""
+    chain = Chain(timed, subject.given)
     for pair in read_pairs(subject, range(CLIP_PAIRS, len(subject.pairs))):
+        sample = pair.sample
+        start = chain.start(subject.pairs.pairs[pair.index], sample.name, tuple(sample.first.shape[1:]))
         with torch.inference_mode():
-            timed(pair.sample.first[None], pair.sample.second[None], pair.start)
+            chain.estimate(sample.first[None], sample.second[None], start)
 
 
 def time_section(
@@ -91,7 +98,7 @@ def time_section(
                 statistics.median(wall),
                 statistics.fmean(wall),
                 statistics.fmean(processor),
-                *_conditions(each, settings, way, network),
+                *_conditions(each, first, settings, way, network),
             ]
         )
         if (others := sum(each.others[first:]) / sum(wall)) > BUSY:
@@ -104,20 +111,25 @@ def time_section(
         "Seconds of a pair without reading it: wall seconds as a clock on the wall shows them, and cpu seconds, which the "
         "processor's cores had together. The first pair of each set is left out where there are others. threads are "
         "PyTorch's, or OpenCV's for a classical method; opencv_threads are OpenCV's where DIS or the "
-        "variational refinement have a part in a network's way."
+        "variational refinement have a part in a network's way. iterations and way are what was asked for: a pair that "
+        "begins at the flow before it, or is too small for more scales, has other refinements, and stop_below px ends them "
+        "early. initial_flow names where the counted pairs began, and how many of them where not all began alike."
     )
     columns = [
         Column("set"), Column("pairs"), Column("size", "px"), Column("wall_median", "s"), Column("wall_mean", "s"),
         Column("cpu_mean", "s"), Column("threads"), Column("precision"), Column("iterations"), Column("initial_flow"),
-        Column("correlation"), Column("device"), Column("way"), Column("opencv_threads"),
+        Column("correlation"), Column("device"), Column("way"), Column("opencv_threads"), Column("stop_below", "px"),
+        Column("tiles"), Column("compile"),
     ]  # fmt: skip
     return Section("--time", "Seconds of a pair", [MeasuredTable("time", says, columns, rows)], notes=notes)
 
 
-def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network: PairNetwork | None) -> list[Value]:
-    """What the seconds depend on; of a method that is no network there is not all of it."""
+def _conditions(
+    timed: Timed, first: int, settings: ModelSettings, way: Way | None, network: PairNetwork | None
+) -> list[Value]:
+    """What the seconds depend on, from pair `first` on; of a method that is no network there is not all of it."""
     if way is None or network is None:
-        return [num_threads(), None, None, None, None, str(timed.device), None, None]
+        return [num_threads(), *4 * [None], str(timed.device), *5 * [None]]
     correlation = network.plan.correlation
     if correlation == "auto" and settings.rows_and_columns() == (1, 1):
         height, width = statistics.median_low(timed.sizes)
@@ -127,5 +139,12 @@ def _conditions(timed: Timed, settings: ModelSettings, way: Way | None, network:
             correlation = f"auto: {preferred_method(1, rows, columns, levels, timed.device)}"
     threads = torch.get_num_threads()
     opencv_threads = num_threads() if way.initial_flow == "dis" or way.polish else None
-    of_way = [way.iterations, way.initial_flow, correlation, str(timed.device), str(way)]
-    return [threads, settings.precision, *of_way, opencv_threads]
+    of_way = [way.iterations, _initial_flows(timed.began[first:]), correlation, str(timed.device), str(way)]
+    others = [settings.stop_below, sides(settings.rows_and_columns()), "yes" if settings.compile else "no"]
+    return [threads, settings.precision, *of_way, opencv_threads, *others]
+
+
+def _initial_flows(began: Sequence[str]) -> str:
+    """Where pairs began: dis; or 1 dis, 2 warm."""
+    counts = Counter(began)
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{count} {name}" for name, count in counts.items())

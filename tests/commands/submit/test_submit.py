@@ -176,7 +176,10 @@ def test_flows_are_not_overwritten_unasked(submission, capsys):
         (["sintel", "--output", "o", "--check", "o"], "give either --output FOLDER"),
         (["sintel", "--output", ""], "--output is empty"),
         (["sintel", "--check", ""], "--check is empty"),
-        (["kitti2015", "--output", "o", "--warm-start"], "--warm-start is for sintel"),
+        (
+            ["kitti2015", "--output", "o", "--warm-start"],
+            "--warm-start is for sintel and spring: no pair of kitti2015 goes on",
+        ),
         (["sintel", "--check", "o", "--model", "raft_small"], "--check only reads, and has no --model:"),
         (["sintel", "--check", "o", "--iterations", "3"], "--check only reads"),
         (["sintel", "--check", "o", "--device", "cpu"], "--check only reads"),

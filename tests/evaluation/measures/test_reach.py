@@ -1,4 +1,4 @@
-"""`flowgru evaluate --reach` and `--time`: errors by length, one scene at several sizes, and seconds."""
+"""`flowgru evaluate --reach`: errors by length, and one scene at several sizes."""
 
 import pytest
 import torch
@@ -6,16 +6,11 @@ import torch.nn.functional as F
 from tables import csv_rows
 
 from flowgru.cli import main
-from flowgru.config import NetworkConfig
-from flowgru.config.model_settings import ModelSettings
-from flowgru.config.way import Way
 from flowgru.data.sample import FlowSample
 from flowgru.errors import RequestError
 from flowgru.evaluation.evaluate import Estimate
-from flowgru.evaluation.measures import seconds
 from flowgru.evaluation.measures.reach import ReachBins, measure_sizes, scene_pairs
 from flowgru.evaluation.measures.sweep import Sweep
-from flowgru.model.flow_network import FlowNetwork
 
 
 def sample_of(*lengths: float) -> FlowSample:
@@ -86,53 +81,3 @@ def test_flows_from_files_have_bins_alone(pairs, tmp_path, capsys):
     assert main(["evaluate", *map(str, words)]) == 0
     assert "The scene at several sizes is left out" in capsys.readouterr().err
     assert (tmp_path / "out/reach.csv").exists() and not (tmp_path / "out/reach_sizes.csv").exists()
-
-
-def timed_pairs(monkeypatch, busy) -> seconds.Timed:
-    """Two pairs and one with itself, while all programs had so many seconds."""
-    passed = iter(busy)
-    monkeypatch.setattr(seconds, "busy_seconds", lambda: next(passed))
-    timed = seconds.Timed(lambda first, second, start=None, /: Estimate(first[:, :2]), torch.device("cpu"))
-    first, second = torch.zeros(2, 1, 3, 8, 8)
-    for other in (first, second, second):
-        timed(first, other)
-    return timed
-
-
-def test_a_busy_machine_is_named(monkeypatch):
-    timed = timed_pairs(monkeypatch, [0, 0, 10, 15])
-    assert len(timed.wall) == 2  # the picture with itself is no pair
-    section = seconds.time_section([("made", timed)], ModelSettings(), None)
-    assert section.tables[0].rows[0][1] == 1 and "the machine was busy while the pairs of made" in section.notes[0]
-
-
-def test_the_seconds_of_a_network_say_what_they_depend_on(monkeypatch):
-    network, way = FlowNetwork(NetworkConfig()), Way(5, "dis", 1, scales=2)
-    timed = timed_pairs(monkeypatch, [None, None])
-    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
-    section = seconds.time_section([("made", timed)], ModelSettings(precision="bf16"), way, network)
-    conditions = [torch.get_num_threads(), "bf16", 5, "dis", "auto: all_pairs", "cpu", str(way), 7]
-    assert section.tables[0].rows[0][6:] == conditions and len(section.tables[0].columns) == 14
-
-
-@pytest.mark.parametrize(
-    "way, said", [(Way(5), None), (Way(5, "given"), None), (Way(5, polish=True), 7), (Way(5, "dis"), 7)]
-)
-def test_the_threads_of_opencv_are_said_where_it_has_a_part(monkeypatch, way, said):
-    timed = timed_pairs(monkeypatch, [None, None])
-    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
-    section = seconds.time_section([("made", timed)], ModelSettings(), way, FlowNetwork(NetworkConfig()))
-    assert section.tables[0].rows[0][-1] == said
-
-
-def test_the_threads_of_a_classical_method_are_opencvs(monkeypatch):
-    timed = timed_pairs(monkeypatch, [None, None])
-    monkeypatch.setattr(seconds, "num_threads", lambda: 7)
-    section = seconds.time_section([("made", timed)], ModelSettings(), None)
-    assert section.tables[0].rows[0][6] == 7 and section.tables[0].rows[0][-1] is None
-
-
-@pytest.mark.parametrize("busy", [[0, 0, 0, 0], [None, None]])
-def test_a_quiet_machine_and_an_unknown_one_are_not(monkeypatch, busy):
-    section = seconds.time_section([("made", timed_pairs(monkeypatch, busy))], ModelSettings(), None)
-    assert section.notes == []
