@@ -105,6 +105,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            # Pillow's limit is below flowgru's own, which is what is said of too large a picture.
+            warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             code = _flushed(_run([word for word in words if word != "--debug"]))
         return _stopped_by(received[0]) if received else code
     except SystemExit as stop:

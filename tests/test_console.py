@@ -46,6 +46,12 @@ def test_names_of_files_are_escaped_by_the_commands(tmp_path, capsys):
     assert "\x1b" not in said.out + said.err and "x\\x1b[2J" in said.out and "none\\x1b]0;x\\x07.flo" in said.err
 
 
+def test_a_picture_that_pillow_finds_large_is_read_without_a_warning(tmp_path, model, pair, monkeypatch, capsys):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 2000)  # more than twice as much Pillow refuses
+    assert main(["estimate", *pair, "--model", model, "--output", str(tmp_path / "out")]) == 0
+    assert "Image size" not in capsys.readouterr().err
+
+
 def test_a_table_escapes_names(capsys):
     print_table({"model": EVIL}, [])
     assert "\x1b" not in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Every file of the project goes through one door: whole or not there, and never written through a link."""
 
 import ast
+import errno
 import os
 import resource
 import subprocess
@@ -64,6 +65,31 @@ def test_lines_are_added_at_the_end(tmp_path):
 def test_a_name_that_is_too_long_is_the_machines_refusal(tmp_path):
     with pytest.raises(MachineError, match="File name too long"):
         write_file(tmp_path / ("a" * 300), "", overwrite=False)
+
+
+def test_what_cannot_be_read_meanwhile_is_not_called_a_failure_to_write(tmp_path):
+    """A disk that refuses is one, whether its error names the file or not."""
+
+    def write(meanwhile):
+        with atomic_write(tmp_path / "new/a", overwrite=False) as temporary:
+            temporary.write_text("half")
+            meanwhile(temporary)
+
+    def refuse(*said):
+        raise OSError(*said)
+
+    for error in ((errno.EOPNOTSUPP, "not supported"), (errno.EACCES, "denied", str(tmp_path / "clip.mp4"))):
+        with pytest.raises(OSError, match=error[1]) as met:
+            write(lambda temporary, error=error: refuse(*error))
+        assert not isinstance(met.value, MachineError)
+    with pytest.raises(FileNotFoundError):
+        write(lambda temporary: (tmp_path / "clip.mp4").read_bytes())
+    for error in ((errno.ENOSPC, "no space"), (errno.EACCES, "denied", str(tmp_path / "new")), ("an encoder's",)):
+        with pytest.raises(MachineError, match=rf"cannot write .*new/a: {error[-1] if len(error) < 3 else 'denied'}"):
+            write(lambda temporary, error=error: refuse(*error))
+    with pytest.raises(MachineError, match="denied"):
+        write(lambda temporary: refuse(errno.EOPNOTSUPP, "denied", os.path.relpath(temporary)))
+    assert not (tmp_path / "new/a").exists() and [*(tmp_path / "new").iterdir()] == []
 
 
 def test_what_ends_in_an_exception_leaves_nothing(tmp_path):

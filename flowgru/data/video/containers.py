@@ -26,6 +26,9 @@ _PLAYLIST_SUFFIXES = (".m3u8", ".m3u", ".mpd", ".ffconcat", ".pls", ".sdp")
 _PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<MPD")
 
 
+_JPEG_START = b"\xff\xd8\xff"
+
+
 def refuse_playlist(path: str | Path) -> None:
     """RequestError for a URL or the name of a playlist: these lead to other files and machines.
 
@@ -63,7 +66,9 @@ def _container(path: Path) -> Any:
     try:
         # An absolute path can not be taken for a protocol; a file object would let the demuxer open others.
         options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-        return av.open(os.path.abspath(path), options=options)
+        # FFmpeg would read JPEGs one after the other as a list of files, unless they are small.
+        kind = "mjpeg" if read_bytes(path, 3) == _JPEG_START else None
+        return av.open(os.path.abspath(path), format=kind, options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         raise InputFileError(f"{path} cannot be read as a video: {_reason(error)}") from error
 
@@ -129,8 +134,11 @@ def declared_frames(container: Any, stream: Any) -> int | None:
         if indexed:
             return indexed
     noted = _noted(stream, "NUMBER_OF_FRAMES") or ""
-    if stream.frames or noted.isdecimal():
-        return stream.frames or int(noted)
+    if stream.frames:
+        # A clip that was cut without encoding it anew keeps pictures that are not shown.
+        return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
+    if noted.isdecimal():
+        return int(noted)
     end, rate = declared_end(container, stream), declared_rate(stream)
     if end is None or rate is None:
         return None

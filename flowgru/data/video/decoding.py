@@ -94,26 +94,35 @@ class _Clock:
         self.latest: int | None = None
         self.seen_key = False
         self._in_order = True
+        self._is_queued = False
+        """Whether the packet that was added last waits for its frame."""
 
     def add(self, packet: Any) -> None:
         """Take note of a packet that is about to be decoded."""
+        self._is_queued = False
         if not packet.size:
             return
         if not self.seen_key and not packet.is_keyframe:
             self.num_before_key += 1
             return
         self.seen_key = True
+        if (
+            packet.is_discard
+        ):  # before the place where the file was cut: decoded for the frames that follow, and not shown
+            return
         stored = packet.dts if self._numbers_packets or packet.pts is None else packet.pts
         if stored is not None:
             self._in_order = self._in_order and (self.latest is None or stored > self.latest)
             self.latest = stored if self.latest is None else max(stored, self.latest)
         if self._in_order:
             self._waiting.append(stored)
+            self._is_queued = True
 
     def drop(self) -> bool:
         """Forget the packet that was added last, because it gives no frame; False if nothing could be drawn from it."""
-        if self._waiting:
+        if self._is_queued:
             self._waiting.pop()
+            self._is_queued = False
         return self.seen_key
 
     def time(self, frame: Any) -> float | None:

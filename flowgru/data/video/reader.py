@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.data.formats.orientation import Orientation, displayed_orientation
+from flowgru.data.formats.orientation import Orientation, displayed_orientation, rotated_orientation
 from flowgru.data.formats.samples import over_black
 from flowgru.data.video.containers import declared_end, declared_frames, declared_rate, open_video, refuse_playlist
 from flowgru.data.video.decoding import StreamDecoder
 from flowgru.errors import InputFileError, RequestError, size_text
 from flowgru.files.bounded import MAX_PIXELS, check_size
+
+_UNSPECIFIED, _RESERVED = 2, 3
+"""Numbers of ITU-T H.273 for the matrix of a video's colours; the second one is read as if it were the first."""
 
 
 class Frame(NamedTuple):
@@ -87,8 +90,18 @@ class VideoReader:
 
     def _rgb(self, frame: Any, reformatter: Any) -> UInt8[np.ndarray, "H W 3"]:
         """A decoded frame as 8-bit RGB as it is stored, over black where it is transparent."""
+        import av
+
         transparent = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
-        pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
+        if frame.colorspace == _RESERVED:
+            frame.colorspace = _UNSPECIFIED
+        try:
+            pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
+        except av.FFmpegError as error:
+            raise InputFileError(
+                f"{self.path} has colours that cannot be read as RGB (their matrix has the number {frame.colorspace} of "
+                "ITU-T H.273): convert it to H.264 with the matrix bt709"
+            ) from error
         if not transparent or self._lacks_alpha:
             return pixels[..., :3]
         return over_black(pixels)
@@ -202,5 +215,8 @@ def check_range(start: int, end: int | None) -> None:
 
 def _noted_orientation(frame: Any) -> Orientation | None:
     """How a decoded frame lies, if it says so."""
-    matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    try:
+        matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    except ValueError:  # PyAV gives none where it has no name for one of them; the turn it gives all the same
+        return rotated_orientation(frame.rotation) if frame.rotation else None
     return displayed_orientation(matrices[0]) if matrices else None
