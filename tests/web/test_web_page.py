@@ -207,7 +207,7 @@ def test_two_visitors_at_once_get_their_own(page, browser, served, frames, tmp_p
         (own, others) = sorted((served.temporary).glob("flowgru-web-*/visitors/*"))
         for path in (own, others):
             with pytest.raises(urllib.error.HTTPError):
-                urllib.request.urlopen(f"{served.address}/gradio_api/file={next(path.glob('*.flo'))}", timeout=10)
+                urllib.request.urlopen(f"{served.address}/gradio_api/file={next(path.glob('*/*.flo'))}", timeout=10)
     for _ in range(200):  # who leaves takes what was estimated along
         if not (own.exists() and others.exists()):
             break
