@@ -12,7 +12,7 @@ from flowgru.comparison.costs import measure_costs
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, RunMeasurement
 from flowgru.comparison.plan import PlannedRow, reference_network, run_config, weights_by_width
-from flowgru.comparison.record import RowRecord, how_timed
+from flowgru.comparison.record import RowRecord, has_steps, how_timed
 from flowgru.comparison.runs import measured_sets, steps_in, train_and_measure, zero_error
 from flowgru.comparison.watching import Watch
 from flowgru.config import ComparisonConfig
@@ -81,6 +81,8 @@ class Comparison:
         if minutes is None:
             return
         unknown = [one for one in self.networks.values() if self._steps(one.folder) is None]
+        if not has_steps(self.folder.record):
+            self.folder.note(jobs=self.jobs)
         queue = [
             Job(
                 one.folder,
@@ -93,7 +95,7 @@ class Comparison:
         # The last ones, too, have as much beside them as every training will have.
         beside = [
             queue[-1]._replace(name="", log=queue[-1].log.with_name(f"speed_beside_{number}.txt"))
-            for number in range(1, self.jobs if queue else 1)
+            for number in range(1, min(self.jobs, len(self.config.seeds) * len(self.networks)) if queue else 1)
         ]
 
         def ended(job: Job, found: Any) -> None:
@@ -210,7 +212,8 @@ class Comparison:
                 network = FlowNetwork(reference_network(self.config))
             if self.config.training.init_from is not None:
                 source = load_model(self.config.training.init_from, "cpu")
-                by_width = weights_by_width(network.config) if "equal_parameters" in self.config.regimes else set()
+                regimes = {*self.config.regimes, *self.folder.record.rows}  # of this call, and of those before
+                by_width = weights_by_width(network.config) if "equal_parameters" in regimes else set()
                 transfer(source, network, parts=self.config.initial_parts, without=by_width)
                 if seed == self.config.seeds[0] and (other := other_settings(source.config, network.config)):
                     warn(f"{self.config.training.init_from}: {other}")

@@ -71,6 +71,11 @@ class ComparisonRecord:
         return json_text(known) + "\n"
 
 
+def has_steps(record: ComparisonRecord) -> bool:
+    """Whether the steps of any training are chosen."""
+    return any(row.steps is not None for rows in record.rows.values() for row in rows.values())
+
+
 def how_timed(machine: Mapping[str, Any]) -> str:
     """What times depend on besides the processor or GPU, of a `machine` as it is noted."""
     return f"{counted(machine.get('threads') or 1, 'thread')}, torch {machine.get('torch')}"

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from flowgru.comparison.comparison import Comparison, initial_weights
+from flowgru.comparison.comparison import INITIAL, Comparison, initial_weights
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.plan import plan_rows, select_rows
 from flowgru.comparison.preparing import describe, refuse_broken
-from flowgru.comparison.record import ComparisonRecord
+from flowgru.comparison.record import ComparisonRecord, has_steps
 from flowgru.comparison.report.page import write_report
 from flowgru.comparison.runs import measured_pairs, measured_sets
 from flowgru.config import ComparisonConfig
@@ -42,18 +42,18 @@ def run_comparison(
     now = _what_is_given(config, output, folder.record)
     if folder.has_results:
         _refuse_changed(folder.record, now, output)
-        begun_with = folder.record.jobs
-        if config.minutes is not None and begun_with not in (None, jobs):
-            raise RequestError(
-                f"the steps that fit into {config.minutes:g} minutes were chosen in {output} for --jobs {begun_with}, and "
-                f"--jobs is {jobs}: give --jobs {begun_with}, or name another --output"
-            )
+    if any((output / INITIAL).glob("*.safetensors")):
+        _refuse_other_weights(config, folder.record, now, output)
+    begun_with = folder.record.jobs
+    if config.minutes is not None and has_steps(folder.record) and begun_with not in (None, jobs):
+        raise RequestError(
+            f"the steps that fit into {config.minutes:g} minutes were chosen in {output} for --jobs {begun_with}, and "
+            f"--jobs is {jobs}: give --jobs {begun_with}, or name another --output"
+        )
     refuse_broken(planned)
     with folder:
         noted = folder.record
-        folder.note(
-            lists={**noted.lists, **now.lists}, pairs={**noted.pairs, **now.pairs}, initial=now.initial, jobs=jobs
-        )
+        folder.note(lists={**noted.lists, **now.lists}, pairs={**noted.pairs, **now.pairs}, initial=now.initial)
         comparison = Comparison(config, planned, folder, where, jobs, compile=compile)
         describe(folder, planned, where, device, operators, jobs, compile=compile, finished=comparison.is_finished)
         comparison.measure_zero_flow()
@@ -85,17 +85,32 @@ def _what_is_given(config: ComparisonConfig, output: Path, noted: ComparisonReco
 
 
 def _refuse_changed(noted: ComparisonRecord, now: ComparisonRecord, output: Path) -> None:
-    """RequestError where results would come from other data, or other weights to begin with, than those that are there."""
+    """RequestError where results would come from other data than those that are there."""
     changed = [*changed_lists(now.lists, noted.lists)]
     changed += [
         f"{name} (which had {counted(noted.pairs[name], 'pair')} and has {count})"
         for name, count in now.pairs.items()
         if noted.pairs.get(name, count) != count
     ]
-    if noted.initial not in (None, now.initial):
-        changed.append(f"training.init_from, {noted.config['training']['init_from']},")
     if changed:
         raise RequestError(
             f"{changed[0]} has changed since {output} was begun, whose results are of what it was: put that back, or name "
             "another --output"
+        )
+
+
+def _refuse_other_weights(
+    config: ComparisonConfig, noted: ComparisonRecord, now: ComparisonRecord, output: Path
+) -> None:
+    """RequestError where trainings would begin with other weights than those that have begun."""
+    source = config.training.init_from
+    if source is not None and noted.initial not in (None, now.initial):
+        raise RequestError(
+            f"training.init_from, {source}, has changed since {output} was begun: put the weights of then back, or name "
+            "another --output"
+        )
+    if source is not None and "equal_parameters" in config.regimes and "equal_parameters" not in noted.rows:
+        raise RequestError(
+            f"{output} was begun at equal width alone, where every network keeps all weights of training.init_from; at "
+            "equal parameters none may: name another --output"
         )

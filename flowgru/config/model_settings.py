@@ -48,8 +48,8 @@ class ModelSettings:
     warm_start: bool = False
     """Begin each refinement at the previous flow, carried along by itself, instead of the initial flow; not across the cuts
     of a clip and not in the pair after one (evaluate and submit look for no cuts), and not where a pair does not begin with
-    the picture that ended the one before. Of the benchmarks of submit sintel and spring have such pairs. track refuses
-    it: its pairs do not follow each other."""
+    the picture that ended the one before. Of the benchmarks of submit sintel and spring have such pairs, spring
+    forward in time. track refuses it: its pairs do not follow each other."""
     stop_below: float | None = None
     """End the refinement of a flow where a step has moved it by less than this many pixels, in the mean over the picture;
     0.05 is hardly seen in the error. --iterations stays the most there are. At a smaller size it ends that size's

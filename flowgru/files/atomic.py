@@ -17,17 +17,6 @@ TEMPORARY = ".flowgru-"
 """What the name of a file begins with that is being written; a killed process leaves it."""
 
 
-_REFUSALS = {
-    getattr(errno, name)
-    for name in (
-        "EACCES", "EBADF", "EDQUOT", "EFBIG", "EINVAL", "EIO", "EMFILE", "ENAMETOOLONG", "ENFILE", "ENODEV", "ENOENT",
-        "ENOMEM", "ENOSPC", "ENOTDIR", "ENXIO", "EPERM", "EROFS", "ESTALE", "ETIMEDOUT",
-    )
-    if hasattr(errno, name)  # Windows lacks some
-}  # fmt: skip
-"""Numbers of the errors by which a file is not written; PyAV's errors do not name the file."""
-
-
 @contextmanager
 def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there once the body has ended without an exception.
@@ -35,8 +24,8 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
     Whatever interrupts the body, `path` is as it was before and the temporary file is gone (a kill -9 leaves a hidden
     file `.flowgru-*`). A symbolic link at `path` is replaced, never written through. Missing folders are made.
     `durable` flushes to the disk, for files that must outlive a power cut.
-    RequestError if `path` is a folder, or exists without `overwrite`; MachineError if the disk refuses. What the body
-    could not read is raised as it is.
+    RequestError if `path` is a folder, or exists without `overwrite`; MachineError if the disk refuses. An error of
+    another file, which the body could not read, is raised as it is.
     """
     path = Path(path)
     try:
@@ -63,12 +52,9 @@ def atomic_write(path: str | Path, overwrite: bool, *, durable: bool = False) ->
 
 
 def _is_of_writing(error: OSError, path: Path) -> bool:
-    """Whether an error is of a file that is being written, or of its folders.
-
-    One that names no file is so where it is a disk or an encoder that refuses.
-    """
+    """Whether an error is of a file that is being written, or of its folders; one that names no file is taken for that."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
-        return error.errno is None or error.errno in _REFUSALS
+        return True
     path, named = (Path(os.path.abspath(os.fsdecode(one))) for one in (path, error.filename))
     return named in (path, *path.parents) or (named.parent == path.parent and named.name.startswith(TEMPORARY))
 

@@ -57,7 +57,7 @@ def read_points(path: str | Path) -> NamedPoints:
         names, places, positions = [], [], []
         for number, row in enumerate(reader, start=1):
             places.append(f"{path}, line {reader.line_num}")
-            if None in row:
+            if any(row.get(None) or ()):
                 raise InputFileError(
                     f"{places[-1]} has more than {counted(len(columns), 'value')}: write decimals with a point, and put "
                     "quotes around a name that holds a comma"

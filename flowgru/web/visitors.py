@@ -61,8 +61,11 @@ class Visitors:
                 missing = "two pictures are needed: one is missing" if paths else "nothing was given yet"
                 raise RequestError(f"{missing}; drop a file above, or take it with the camera")
             # A folder of its own: a file may still be made of what was estimated before.
-            self._newest[session] = folder = self.folder(session) / secrets.token_hex(4)
+            folder = self.folder(session) / secrets.token_hex(4)
             with self._step:
+                if self._running.get(session) is not own:  # stopped, or begun anew, while another pair was estimated
+                    return
+                self._newest[session] = folder
                 shutil.rmtree(folder.parent, ignore_errors=True)
             steps = estimated(paths, wishes, self.models, self._settings, folder)
             while True:

@@ -14,7 +14,7 @@ from comparisons import TINY, TINY_ROWS, words
 from PIL import Image
 
 from flowgru.cli import main
-from flowgru.comparison import costs, run
+from flowgru.comparison import costs, preparing, run
 from flowgru.comparison.errors import PARTS
 from flowgru.comparison.folder import ComparisonFolder
 from flowgru.comparison.measurements import Measurement, read_measurements
@@ -88,6 +88,22 @@ def test_what_is_finished_is_not_done_again(finished_comparison, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in finished_comparison.glob("runs/**/*")}
     assert (finished_comparison / "measurements.csv").read_text() == measured
     assert "1 of 1 runs are finished already" in capsys.readouterr().out
+
+
+def test_who_trained_is_kept_until_something_else_is_to_be_done(copied_comparison, monkeypatch):
+    about = copied_comparison / "comparison.json"
+    before = json.loads(about.read_text())
+    monkeypatch.setattr(preparing, "commit", lambda: "a later commit")
+    assert main(words(copied_comparison, "--operators", "conv_gru")) == 0
+    now = json.loads(about.read_text())
+    assert all(now[name] == before[name] for name in ("commit", "machine", "date"))
+    lines = (copied_comparison / "measurements.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "peak_mib" not in line]
+    assert len(kept) < len(lines)
+    (copied_comparison / "measurements.csv").write_text("".join(kept))
+    monkeypatch.setattr(run.Comparison, "measure_costs", lambda self: None)
+    assert main(words(copied_comparison, "--operators", "conv_gru")) == 0
+    assert json.loads(about.read_text())["commit"] == "a later commit"
 
 
 def test_the_report_is_written_at_the_end(finished_comparison, monkeypatch, capsys):

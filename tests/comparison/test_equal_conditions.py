@@ -23,6 +23,7 @@ from flowgru.model.flow_network import FlowNetwork
 from flowgru.model.weight_files.model_file import write_model_file
 
 CPU = torch.device("cpu")
+CHOOSE_STEPS = Comparison.choose_steps
 
 
 @pytest.fixture
@@ -99,13 +100,42 @@ def test_a_set_with_other_pairs_than_before_is_refused(tmp_path, without_work):
         compare(config, str(tmp_path / "results"), device="cpu")
 
 
-def test_other_jobs_are_refused_where_minutes_decide_the_steps(tmp_path, without_work):
+def test_regimes_that_come_later_do_not_put_a_row_ahead(tmp_path, trained, without_work):
+    training = replace(TINY.training, init_from=str(trained))
+    narrow = replace(TINY, seeds=(0,), regimes=("equal_width",), training=training)
+    compare(narrow, str(tmp_path / "width"), device="cpu")
+    with pytest.raises(RequestError, match="was begun at equal width alone, where every network keeps all weights"):
+        compare(replace(narrow, regimes=TINY.regimes), str(tmp_path / "width"), device="cpu")
+    compare(replace(narrow, regimes=("equal_parameters",)), str(tmp_path / "both"), device="cpu")
+    compare(replace(narrow, seeds=(0, 1)), str(tmp_path / "both"), device="cpu")
+    taken = [
+        {
+            name
+            for name, value in load_file(tmp_path / f"both/initial/seed{seed}.safetensors").items()
+            if (value == 3).all()
+        }
+        for seed in (0, 1)
+    ]
+    assert taken[0] == taken[1] and "context_encoder.out.weight" not in taken[0]
+
+
+def test_other_jobs_are_refused_where_minutes_decide_the_steps(tmp_path, without_work, monkeypatch):
     config = replace(TINY, minutes=1.0)
-    compare(config, str(tmp_path / "results"), jobs=2, device="cpu")
+    compare(config, str(tmp_path / "results"), jobs=4, device="cpu")
+    compare(config, str(tmp_path / "results"), jobs=2, device="cpu")  # no steps were chosen with four
     assert "--jobs 2" in json.loads((tmp_path / "results/comparison.json").read_text())["command"]
+    monkeypatch.setattr(Comparison, "choose_steps", CHOOSE_STEPS)
+    monkeypatch.setattr("flowgru.comparison.comparison.run_jobs", choose_sixty)
+    compare(config, str(tmp_path / "results"), jobs=2, device="cpu")
     with pytest.raises(RequestError, match="for --jobs 2, and --jobs is 1: give --jobs 2, or name another --output"):
         compare(config, str(tmp_path / "results"), device="cpu")
     compare(config, str(tmp_path / "results"), jobs=2, device="cpu")
+
+
+def choose_sixty(jobs, *, ended, **_rest):
+    """In the place of run_jobs: every network makes 60 steps."""
+    for job in jobs:
+        ended(job, (60, 1.0))
 
 
 def test_every_speed_is_measured_beside_as_much_as_a_training_has(tmp_path, monkeypatch):
@@ -129,6 +159,17 @@ def test_every_speed_is_measured_beside_as_much_as_a_training_has(tmp_path, monk
     (names, at_once, num_logs), (none, *_) = asked
     assert names == [*(one.folder for one in planned), ""] and at_once == 2 and num_logs == 4
     assert steps == [60, 61, 62] and none == []
+
+
+def test_a_speed_is_not_measured_beside_more_than_there_will_be(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("flowgru.comparison.comparison.run_jobs", lambda jobs, **_rest: asked.extend(jobs))
+    config = replace(TINY, minutes=1.0, regimes=("equal_width",), seeds=(0,))
+    planned = plan_rows(config, config.rows[:1])
+    with ComparisonFolder(tmp_path / "results", config) as folder:
+        preparing.describe(folder, planned, CPU, "cpu", (), 8, compile=False, finished=False)
+        Comparison(config, planned, folder, CPU, 8, compile=False).choose_steps()
+    assert len(asked) == 1
 
 
 def test_a_call_that_finds_all_done_leaves_machine_and_commit_as_they_were(tmp_path, without_work, monkeypatch):

@@ -160,7 +160,9 @@ def test_points_and_their_ways_are_drawn_where_they_are():
 
 
 def test_points_on_the_outer_half_of_the_edge_are_followed(place, still):
-    (place / "points.csv").write_text("x,y\n-0.5,-0.5\n63.4,47.4\n")
+    (place / "points.csv").write_text(
+        "x,y\n-0.5,-0.5,\n63.4,47.4,\n"
+    )  # as programs write that end each line with a comma
     assert run("clip.mp4", "--points", "points.csv") == 0
     assert {row["point"] for row in csv_rows(place / "out/tracks.csv")} == {"1", "2"}
     (low, red), (violet, high) = rainbow([-0.5, 0.0]), rainbow([1.0, 7.0])

@@ -1,6 +1,5 @@
 """The eight ways in which a picture may lie, of which EXIF, TIFF and display matrices of videos each note one."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -36,14 +35,6 @@ _NOTED = {
 def noted_orientation(value: object) -> Orientation:
     """What the number under the tag Orientation of EXIF and TIFF says; an unknown number says nothing."""
     return _NOTED.get(value, Orientation()) if isinstance(value, int) else Orientation()
-
-
-def rotated_orientation(degrees: int) -> Orientation:
-    """What a turn against the clock says; other angles than quarter turns are rounded to one."""
-    cosine, sine = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
-    if sine:
-        return Orientation(transposed=True, mirrored=sine < 0, upside_down=sine > 0)
-    return Orientation(mirrored=cosine < 0, upside_down=cosine < 0)
 
 
 def displayed_orientation(matrix: bytes) -> Orientation:

@@ -135,8 +135,9 @@ def declared_frames(container: Any, stream: Any) -> int | None:
             return indexed
     noted = _noted(stream, "NUMBER_OF_FRAMES") or ""
     if stream.frames:
-        # A clip that was cut without encoding it anew keeps pictures that are not shown.
-        return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
+        # What was cut without encoding it anew keeps pictures that are not shown; FFmpeg leaves them out or marks them.
+        entries = stream.index_entries if container.format.name.startswith("mov") else ()
+        return sum(not entry.is_discard for entry in entries) or stream.frames
     if noted.isdecimal():
         return int(noted)
     end, rate = declared_end(container, stream), declared_rate(stream)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from flowgru.data.formats.orientation import Orientation, displayed_orientation, rotated_orientation
+from flowgru.data.formats.orientation import Orientation, displayed_orientation
 from flowgru.data.formats.samples import over_black
 from flowgru.data.video.containers import declared_end, declared_frames, declared_rate, open_video, refuse_playlist
 from flowgru.data.video.decoding import StreamDecoder
-from flowgru.errors import InputFileError, RequestError, size_text
+from flowgru.errors import InputFileError, RequestError, lacks_memory, size_text
 from flowgru.files.bounded import MAX_PIXELS, check_size
 
 _UNSPECIFIED, _RESERVED = 2, 3
@@ -98,6 +98,8 @@ class VideoReader:
         try:
             pixels = reformatter.reformat(frame, format="rgba" if transparent else "rgb24").to_ndarray()
         except av.FFmpegError as error:
+            if lacks_memory(error):
+                raise
             raise InputFileError(
                 f"{self.path} has colours that cannot be read as RGB (their matrix has the number {frame.colorspace} of "
                 "ITU-T H.273): convert it to H.264 with the matrix bt709"
@@ -216,7 +218,22 @@ def check_range(start: int, end: int | None) -> None:
 def _noted_orientation(frame: Any) -> Orientation | None:
     """How a decoded frame lies, if it says so."""
     try:
-        matrices = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # PyAV gives none where it has no name for one of them; the turn it gives all the same
-        return rotated_orientation(frame.rotation) if frame.rotation else None
+        beside = [*frame.side_data]
+    except ValueError:  # PyAV gives nothing at all where it has no name for a part of it
+        _name_every_kind()
+        beside = [*frame.side_data]
+    matrices = [bytes(data) for data in beside if data.type.name == "DISPLAYMATRIX"]
     return displayed_orientation(matrices[0]) if matrices else None
+
+
+def _name_every_kind() -> None:
+    """Gives a name to each kind of side data of FFmpeg that is newer than PyAV's list of them."""
+    from av.sidedata.sidedata import Type
+
+    def unnamed(kinds: Any, number: object) -> Any:
+        found = object.__new__(kinds)
+        found._name_, found._value_ = f"KIND_{number}", number
+        return found
+
+    # Enum asks for what is not among its members.
+    Type._missing_ = classmethod(unnamed)  # pyright: ignore[reportAttributeAccessIssue]
