@@ -105,7 +105,7 @@ def test_a_clip_is_said_to_go_on_whether_it_tells_its_length_or_not(name, model,
     for most, notes in ((3, ["the first 3 are used, which is the limit here"]), (5, [])):
         limits = WebSettings(models=(model,), device="cpu", max_frames=most)
         models = Models(limits)
-        *steps, clip = estimated([path], Wishes(models.names[0]), models, limits, tmp_path / "visitor")
+        *steps, clip = estimated([path], Wishes(models.names[0]), models, limits, tmp_path / f"visitor{most}")
         assert isinstance(clip, EstimatedClip) and len(clip.pairs) == most - 1
         assert [note.removeprefix("of 5 frames ") for note in clip.notes] == notes
         assert steps[0] == Counted(0, most - 1 if name == "clip.mkv" else None)
