@@ -54,7 +54,7 @@ HOMES = {  # package: the files, or folders of files, that may import it
     "openvino": ("model/exported/",),
     "matplotlib": ("view/report/",),
     "lightning_fabric": ("processes/fabric.py",),
-    "tensorboard": ("training/run_log.py",),
+    "tensorboard": ("training/board.py",),
     "dask": ("corpus/workers/opening.py",),
     "distributed": ("corpus/workers/", "corpus/work.py"),
     "dask_jobqueue": ("corpus/workers/slurm.py",),

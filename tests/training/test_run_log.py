@@ -16,7 +16,7 @@ from flowgru import console as progress
 from flowgru.config import OptimizerConfig
 from flowgru.data.synthetic.pairs import SyntheticPairs
 from flowgru.model.flow_network import FlowNetwork
-from flowgru.training import engine, run_log, step
+from flowgru.training import board, engine, run_log, step
 from flowgru.training.run import train
 from flowgru.training.run_log import RunLog
 from flowgru.training.step_times import StepKind
@@ -26,7 +26,8 @@ def test_a_log_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_log, "open_to_append", full)
+    for module in (board, run_log):
+        monkeypatch.setattr(module, "open_to_append", full)
     train(replace(TINY, steps=2), str(tmp_path), device="cpu")
     assert (tmp_path / "model.safetensors").exists()
     assert capsys.readouterr().out.count("training goes on without") == 1
@@ -191,15 +192,15 @@ def test_a_clock_that_was_put_back_hides_nothing_of_a_resumed_run_from_tensorboa
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for begins, now in ((0, 2_000_000_000.0), (1, 1_900_000_000.0)):
-        monkeypatch.setattr(run_log.time, "time", lambda now=now: now)
+        monkeypatch.setattr(board.time, "time", lambda now=now: now)
         log = RunLog(tmp_path, every=1)
         log.begin(begins, 4, passed_over=[])
         for number in (begins + 1, begins + 2):
             log.step(number, 10.0 * begins + number, 1.5, 1e-4, 0.0, 1.0)
         log.close()
-    board = EventAccumulator(str(tmp_path / "tensorboard"))
-    board.Reload()
-    assert [(one.step, one.value) for one in board.Scalars("train/loss")] == [(1, 1.0), (2, 12.0), (3, 13.0)]
+    shown = EventAccumulator(str(tmp_path / "tensorboard"))
+    shown.Reload()
+    assert [(one.step, one.value) for one in shown.Scalars("train/loss")] == [(1, 1.0), (2, 12.0), (3, 13.0)]
 
 
 def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capfd, monkeypatch):
@@ -210,7 +211,7 @@ def test_a_disk_that_tensorboard_fills_ends_the_log_with_one_line(tmp_path, capf
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_log.RecordWriter, "write", full)
+    monkeypatch.setattr(board.RecordWriter, "write", full)
     for number in (1, 2):
         log.step(number, 2.5, 1.5, 1e-4, 0.0, 1.0)
     log.close()

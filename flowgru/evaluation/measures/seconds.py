@@ -16,7 +16,7 @@ from flowgru.errors import sides
 from flowgru.estimation.matching.initial_flow import InitialFlow
 from flowgru.evaluation.evaluate import Chain, Estimate, Estimator
 from flowgru.evaluation.measures.sections import Column, MeasuredTable, Section, Value
-from flowgru.evaluation.measures.subjects import Subject, read_pairs
+from flowgru.evaluation.measures.subjects import Subject
 from flowgru.grid import padding_for
 from flowgru.model.correlation.choice import preferred_method
 from flowgru.model.pair_network import PairNetwork
@@ -72,9 +72,9 @@ def busy_seconds() -> float | None:
 def time_clip(subject: Subject, timed: Timed) -> None:
     """Some pairs of a clip whose errors nobody measures, one after the other, as evaluate goes through a data set."""
     chain = Chain(timed, subject.given)
-    for pair in read_pairs(subject, range(CLIP_PAIRS, len(subject.pairs))):
-        sample = pair.sample
-        start = chain.start(subject.pairs.pairs[pair.index], sample.name, tuple(sample.first.shape[1:]))
+    for index in range(min(CLIP_PAIRS, len(subject.pairs))):
+        sample = subject.pairs[index]
+        start = chain.start(subject.pairs.pairs[index], sample.name, tuple(sample.first.shape[1:]))
         with torch.inference_mode():
             chain.estimate(sample.first[None], sample.second[None], start)
 

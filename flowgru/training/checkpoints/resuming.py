@@ -13,8 +13,9 @@ from flowgru.config.training import UNUSED
 from flowgru.errors import RequestError, counted, value_text
 from flowgru.files.json_text import parse_json
 from flowgru.files.own_folders import refuse_foreign
+from flowgru.training.board import BOARD
 from flowgru.training.checkpoints.store import CONFIG, LOCK, Checkpoint, CheckpointStore, load_checkpoint, step_of
-from flowgru.training.run_log import BOARD, LOG
+from flowgru.training.run_log import LOG
 
 BEFORE_CONFIG = (LOCK, LOG, BOARD, "step-*", ".tmp-step-*")
 """What a run may have written before its configuration is noted, which is when its number of steps is known."""
